@@ -1,0 +1,58 @@
+"""Everything that Waiter raises on purpose: one tree, sorted by who can act on it.
+
+A message says what is wrong, where (file and row, host, option) and what to do next, in one line. Only the
+command line turns these into exit codes.
+"""
+
+
+class WaiterError(Exception):
+    """Something the user can act on; `str(error)` is the whole message, `exit_code` what a command ends with."""
+
+    exit_code = 1
+
+
+class UsageError(WaiterError):
+    """The call itself is wrong: an option, a status, an order or batch that does not exist."""
+
+    exit_code = 2
+
+
+class BadRow(WaiterError):
+    """A row of the input cannot become an order.
+
+    `source` is the file's name, `row` its number as a spreadsheet counts (from 1, header and blank rows included).
+    """
+
+    def __init__(self, source: str, row: int, why: str) -> None:
+        super().__init__(f"{source}, row {row}: {why}")
+        self.source = source
+        self.row = row
+        self.why = why
+
+
+class InputUnreadable(WaiterError):
+    """The input cannot be read at all: it is missing, a directory, or not what its ending says."""
+
+
+class KitchenError(WaiterError):
+    """The kitchen refused, and asking again will not help: wrong password, not a database, no space."""
+
+    exit_code = 3
+
+
+class KitchenUnreachable(KitchenError):
+    """The kitchen does not answer now. It may later: what was asked may or may not have happened."""
+
+
+class ShiftLost(KitchenError):
+    """The kitchen declared this shift lost: its orders belong to others now (design: invariant 7)."""
+
+
+class CommandUnstartable(WaiterError):
+    """The command cannot be started on this machine: the waiter's fault, so no order is charged for it."""
+
+    exit_code = 4
+
+
+class FleetError(WaiterError):
+    """Nothing could be done on any host: no host is selected, or the cloud does not answer."""

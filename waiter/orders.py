@@ -1,0 +1,276 @@
+"""Orders, shifts and outcomes: the values that every other room exchanges.
+
+Frozen, without I/O and without a clock. Times are seconds since 1970 on the kitchen's clock unless a name says
+otherwise; durations are seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+TAIL_BYTES = 4096
+"""How much of the end of a command's output stays with an order."""
+
+RESULT_BYTES = 64 * 1024
+"""How much a command may hand back through $WAITER_RESULT."""
+
+MESSAGE_BYTES = 2048
+"""How much a command may say through $WAITER_ERROR."""
+
+ARGUMENTS_BYTES = 8 * 1024 * 1024
+"""The most that one order's arguments may hold. Linux starts no command with more than 6 MiB of them."""
+
+
+class Status(StrEnum):
+    """Where an order stands."""
+
+    READY = "READY"
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+    ERROR = "ERROR"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def is_final(self) -> bool:
+        """Nothing happens to the order any more unless somebody resets it."""
+        return self in (Status.DONE, Status.ERROR, Status.CANCELLED)
+
+
+class Reason(StrEnum):
+    """Why an attempt did not end well."""
+
+    EXIT = "exit"  # its exit code counts as a failure
+    SIGNAL = "signal"  # a signal that the waiter did not send ended it
+    TIMEOUT = "timeout"
+    LOST = "lost"  # its waiter, or the runner under it, died
+    UNSTARTABLE = "unstartable"  # the kernel takes no such arguments
+    CANCELLED = "cancelled"  # somebody asked for it
+    INTERRUPTED = "interrupted"  # the waiter was told to stop at once
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of an order's history.
+
+    `what` is "finish" (an accepted outcome), "lost", "reset" or "cancel"; the facts of an attempt are None where they
+    do not apply.
+    """
+
+    what: str
+    at: float
+    status: Status  # the order's status after it
+    attempt: int
+    shift: str | None = None
+    waiter: str | None = None
+    start: float | None = None
+    stop: float | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    reason: Reason | None = None
+    error: str | None = None
+    command: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One piece of work: a list of string arguments, and what became of it.
+
+    Arguments that are no UTF-8 hold surrogate escapes, as `os.fsdecode` makes them. `names` are the columns of a header
+    or the keys of a JSON object, one for each argument.
+    """
+
+    id: str
+    batch: str
+    row: int
+    arguments: tuple[str, ...]
+    names: tuple[str, ...] | None = None
+    status: Status = Status.READY
+    priority: int = 0  # higher goes first
+    attempt: int = 0  # how often it was claimed, without those that were given back
+    failures: int = 0  # accepted outcomes that failed since it was loaded or reset
+    losses: int = 0  # waiters that died on it since it was loaded or reset
+    due: float | None = None  # None: at once
+    waiter: str | None = None  # who has it, or had it last
+    host: str | None = None
+    shift: str | None = None  # set while RUNNING, and only then
+    is_cancel_asked: bool = False  # RUNNING, and somebody wants it to stop
+    start: float | None = None
+    stop: float | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    reason: Reason | None = None
+    error: str | None = None  # what failed, in one line; the command's own words if it left any
+    error_group: str | None = None  # see `error_group`
+    tail: str | None = None  # the end of the output
+    result: str | None = None  # what the command handed back
+    command: str | None = None  # hash of the command's file
+    peak_memory: int | None = None  # bytes
+    history: tuple[Event, ...] = ()
+    late: tuple[Event, ...] = ()  # outcomes of shifts that had lost the order
+
+    @property
+    def named(self) -> Mapping[str, str]:
+        """The arguments by name; empty when they have none."""
+        return dict(zip(self.names or (), self.arguments, strict=bool(self.names)))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one attempt at an order ended, and what that makes of the order.
+
+    `status` is DONE, ERROR, CANCELLED, or READY for another try after `delay_s`. With reason LOST the kitchen counts a
+    loss, otherwise anything but DONE and CANCELLED counts a failure.
+    """
+
+    order_id: str
+    attempt: int
+    status: Status
+    start: float
+    stop: float
+    exit_code: int | None = None  # None: it never started, or a signal ended it
+    signal: int | None = None
+    reason: Reason | None = None
+    delay_s: float = 0.0
+    error: str | None = None
+    error_group: str | None = None
+    tail: str | None = None
+    result: str | None = None
+    command: str | None = None
+    peak_memory: int | None = None
+
+    @property
+    def duration_s(self) -> float:
+        return self.stop - self.start
+
+
+class Verdict(StrEnum):
+    """What the kitchen made of an outcome."""
+
+    ACCEPTED = "accepted"
+    KNOWN = "known"  # it had been accepted before: the reply was lost
+    LATE = "late"  # the order belongs to somebody else, or to nobody, by now; kept in its `late`
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """What a waiter tells of itself with each heartbeat."""
+
+    slots: int = 1
+    busy: int = 0
+    delivered: int = 0
+    failed: int = 0
+    memory: int = 0  # bytes, the waiter with its runner
+    load: float = 0.0  # the host's, over a minute
+    running: tuple[str, ...] = ()  # ids of the orders in its slots, 64 at most
+    command: str | None = None  # the command line, shortened
+    command_hash: str | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """One waiter's stay. Its token fences the orders that it claims."""
+
+    token: str
+    waiter: str
+    host: str
+    pid: int
+    since: float
+    lease_until: float  # kitchen's clock
+    heartbeat_at: float
+    left_at: float | None = None  # it checked out
+    lost_at: float | None = None  # it was declared lost
+    is_paused: bool = False
+    pause_reason: str | None = None
+    is_draining: bool = False  # somebody asked it to go home
+    vitals: Vitals = field(default_factory=Vitals)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What the kitchen has to say to a waiter, brought back by its heartbeat."""
+
+    is_lost: bool = False
+    is_paused: bool = False
+    is_draining: bool = False
+    cancelled: tuple[str, ...] = ()  # ids of its orders that somebody wants stopped
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The orders of one load.
+
+    `digest` is that of all its rows (`intake`): the same input again is recognised by it, and a longer one by its
+    beginning.
+    """
+
+    id: str
+    name: str | None
+    source: str
+    digest: str
+    rows: int  # of the input, bad and blank ones included
+    orders: int
+    priority: int
+    loaded_at: float
+    is_complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many orders stand where."""
+
+    by_status: Mapping[Status, int]
+
+    def __getitem__(self, status: Status) -> int:
+        return self.by_status.get(status, 0)
+
+    @property
+    def total(self) -> int:
+        return sum(self.by_status.values())
+
+    @property
+    def finished(self) -> int:
+        return sum(n for status, n in self.by_status.items() if status.is_final)
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Which orders a verb means. Every field that is set must hold; an empty selector means all."""
+
+    ids: tuple[str, ...] = ()
+    statuses: tuple[Status, ...] = ()
+    batch: str | None = None  # its id or its name
+    waiter: str | None = None
+    host: str | None = None
+    since: float | None = None  # started or stopped at or after this
+    longer_than_s: float | None = None  # ran (or has been running) longer
+    match: str | None = None  # some argument contains it
+    error_group: str | None = None
+    except_command: str | None = None  # delivered by another version of the command
+
+
+_NOISE = (
+    (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?([.,]\d+)?(Z|[+-]\d\d:?\d\d)?"), "<time>"),
+    (re.compile(r"\b[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"), "<id>"),
+    (re.compile(r"\b(0x)?(?=[0-9a-f]*\d)[0-9a-f]{8,}\b"), "<id>"),
+    (re.compile(r"(?<![\w<])~?(/[\w.@+-]+)+/?"), "<path>"),
+    (re.compile(r"\d+"), "<n>"),
+    (re.compile(r"\s+"), " "),
+)
+
+
+def normalised(message: str) -> str:
+    """The message without what differs from order to order: times, ids, paths, numbers."""
+    for noise, word in _NOISE:
+        message = noise.sub(word, message)
+    return message.strip()
+
+
+def error_group(error: str, reason: Reason | None, exit_code: int | None, signal: int | None) -> str:
+    """A short id (8 hex digits) that failures of the same kind share."""
+    kind = f"{reason or ''}/{exit_code}/{signal}/{normalised(error)}"
+    return hashlib.blake2b(kind.encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
