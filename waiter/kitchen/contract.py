@@ -1,0 +1,257 @@
+"""What every kitchen promises, method by method: what is atomic, whose clock, what is raised.
+
+Two kitchens keep it, `sqlite` and `mongo`, and one suite, tests/contract, holds both to it. Numbers in brackets are
+the invariants of docs/promises.md.
+
+Every method may raise `KitchenUnreachable` (what was asked may or may not have happened) and `KitchenError` (asking
+again will not help). A kitchen object belongs to one thread; a waiter's heartbeat opens its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol, Self
+
+from waiter.orders import (
+    Batch,
+    Counts,
+    Notice,
+    Order,
+    Outcome,
+    Reason,
+    Selector,
+    Shift,
+    Status,
+    Verdict,
+    Vitals,
+)
+
+LEASE_S = 60.0
+"""How long a shift lives without a heartbeat."""
+
+HEARTBEAT_S = 15.0
+"""How often a waiter renews its lease: three may fail before the lease is in danger."""
+
+MAX_LOSSES = 5
+"""How many waiters an order may take down before it ends in ERROR."""
+
+CLAIM_LIMIT = 64
+"""The most orders that one claim takes."""
+
+Row = tuple[int, Sequence[str], Sequence[str] | None]
+"""Row number, arguments, names or None."""
+
+
+def loss_delay_s(losses: int, rng: Random) -> float:
+    """Seconds to wait before an order that was lost `losses` times is offered again.
+
+    Full jitter between 0 and min(600, 5 * 2**losses): waiters that died together do not come back together.
+    """
+    return rng.uniform(0, min(600.0, 5.0 * 2**losses))
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a waiter that got nothing may hope for."""
+
+    ready: int  # claimable now, counted up to CLAIM_LIMIT
+    next_due_s: float | None  # seconds until a waiting READY order falls due
+    running: int  # in the hands of anybody, counted up to CLAIM_LIMIT
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing is READY, now or later."""
+        return not self.ready and self.next_due_s is None
+
+    @property
+    def is_done(self) -> bool:
+        """Nothing is READY or RUNNING: every order has found its end."""
+        return self.is_empty and not self.running
+
+
+@dataclass(frozen=True, slots=True)
+class Rescued:
+    """What one sweep did."""
+
+    ready: int = 0  # orders of dead shifts offered again
+    failed: int = 0  # orders that reached `max_losses`
+    shifts: tuple[str, ...] = ()  # names of the waiters that were found lost
+
+    def __bool__(self) -> bool:
+        return bool(self.ready or self.failed or self.shifts)
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """What was finished in the last `window_s` seconds, by anybody."""
+
+    window_s: float
+    done: int
+    failed: int
+    mean_s: float | None  # mean duration of the orders finished in it
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Failures of one kind (`orders.error_group`)."""
+
+    group: str
+    count: int
+    message: str  # of the example
+    exit_code: int | None
+    signal: int | None
+    reason: Reason | None
+    hosts: tuple[str, ...]
+    first: float
+    last: float
+    example: str  # id of the latest one
+
+
+class Kitchen(Protocol):
+    """A store of orders."""
+
+    @property
+    def url(self) -> str:
+        """Where it is, in words that may be shown: never with a password [16]."""
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+    def now(self) -> float:
+        """The kitchen's clock, seconds since 1970."""
+
+    # Loading. Batches and rows name their orders, so every step can be repeated without harm [1].
+
+    def batches(self) -> list[Batch]:
+        """All batches, oldest first."""
+
+    def open_batch(self, batch: Batch) -> None:
+        """Create the batch, or set its facts anew (`is_complete` included) when its id exists."""
+
+    def add(self, batch_id: str, rows: Iterable[Row], priority: int = 0) -> int:
+        """Make each row a READY order with id `batch_id-row`; rows that are orders already are left alone.
+
+        All or nothing on SQLite; on MongoDB a failure may leave some of the rows, which adding again completes.
+        Returns how many were new, durable when it returns.
+        """
+
+    def remove_batch(self, batch_id: str) -> int:
+        """Delete the batch and its orders, whatever their status. Returns how many orders."""
+
+    # Shifts. One lease per shift, not per order: heartbeats cost O(waiters), whatever the slots.
+
+    def check_in(self, waiter: str, host: str, pid: int, vitals: Vitals | None = None) -> Shift:
+        """Begin a shift with a new random 128-bit token and a lease of LEASE_S."""
+
+    def heartbeat(self, shift: Shift, vitals: Vitals) -> Notice:
+        """Renew the lease to now + LEASE_S on the kitchen's clock and hear what the kitchen has to say.
+
+        A shift that was declared lost, has left or is unknown is never renewed: `Notice.is_lost` [7].
+        """
+
+    def news(self) -> object:
+        """A token that changes when somebody loaded, reset, cancelled, paused or resumed: cheap enough to ask every second.
+
+        It may change more often than that. A waiter that sees another token than before asks again for work and notices.
+        """
+
+    def check_out(self, shift: Shift) -> None:
+        """End a shift. Orders that it still holds become READY, their attempt uncounted [4]."""
+
+    def shifts(self, include_left: bool = False) -> list[Shift]:
+        """Shifts that are checked in, with those lost in the last day; `include_left`: those that went home too."""
+
+    # Delivery.
+
+    def claim(self, shift: Shift, limit: int, exclude: Sequence[str] = ()) -> list[Order]:
+        """Take up to `limit` READY orders that are due, highest priority first, then oldest batch, then row.
+
+        Atomic per order: RUNNING with the shift's token and names, `attempt` + 1, `start` now, and no other shift can get
+        it [5, 8]. An order that was lost before is claimed alone. The strict order bends by a window of a few hundred orders
+        where many claim at once. A shift that is lost, paused or draining gets none: `ShiftLost` if lost, else an empty list.
+        After `KitchenUnreachable` the orders may be taken: ask `held` and run only what it names.
+        """
+
+    def held(self, shift: Shift) -> list[Order]:
+        """The RUNNING orders that carry the shift's token, confirmed by a majority."""
+
+    def finish(self, shift: Shift, outcomes: Sequence[Outcome]) -> list[Verdict]:
+        """Record outcomes; each applies if its order is RUNNING with this shift's token and that attempt [2, 3, 7].
+
+        An outcome that does not apply is KNOWN if the order's history has it (the reply was lost), else it is kept in the
+        order's `late` (once) and LATE. READY outcomes fall due `delay_s` from now on the kitchen's clock, with `failures` + 1
+        (`losses` + 1 when the reason is LOST; INTERRUPTED counts neither). Accepted is durable (majority, fsync). An order that does
+        not exist any more is LATE.
+        """
+
+    def release(self, shift: Shift, order_ids: Sequence[str]) -> int:
+        """Give orders back: READY, due at once, attempt - 1, as if never claimed. Returns how many were still held."""
+
+    def rescue(self, max_losses: int = MAX_LOSSES) -> Rescued:
+        """Declare shifts lost whose lease ran out (SQLite: or whose process on this host is dead), and take their orders back.
+
+        RUNNING orders whose shift is not alive become READY with `losses` + 1 and a delay (`loss_delay_s`), or ERROR with
+        reason LOST at `max_losses`; those with a cancel asked become CANCELLED. The rule needs no memory: a token that no shift
+        document knows is dead too. Any number of waiters may do it at the same time [9, 11].
+        """
+
+    def outlook(self) -> Outlook:
+        """What is READY, due later and RUNNING, at a cost that does not grow with the kitchen."""
+
+    # Seeing.
+
+    def counts(self, selector: Selector | None = None) -> Counts:
+        """Orders by status."""
+
+    def find(
+        self, selector: Selector, *, sort: str = "age", limit: int | None = None, is_whole: bool = False
+    ) -> Iterator[Order]:
+        """Stream the orders that match, in flat memory. `sort` is age, -age, start, -start, stop, -stop, duration or -duration.
+
+        Without `is_whole` the tail, result, history and late lists are left out (None and empty).
+        """
+
+    def throughput(self, window_s: float) -> Throughput:
+        """What was finished in the last `window_s` seconds."""
+
+    def failure_groups(self, selector: Selector | None = None) -> list[FailureGroup]:
+        """Orders in ERROR by `error_group`, largest first."""
+
+    def commands(self) -> dict[str, int]:
+        """How many DONE and ERROR orders each version (hash) of the command delivered."""
+
+    # Steering. Each returns how many orders (or shifts) it changed.
+
+    def reset(self, selector: Selector, *, from_living: bool = False) -> int:
+        """Make orders READY again, attempts, failures and losses kept in the history and counted from zero again.
+
+        `attempt` itself goes on rising [4]. Applies to every order that the selector matches, except READY ones, and RUNNING ones unless
+        their shift is not alive, or `from_living`: then the living shift loses the order, and its outcome will be late [7].
+        """
+
+    def cancel(self, selector: Selector) -> int:
+        """READY orders become CANCELLED; RUNNING ones are marked, and their waiter hears of it with its next heartbeat."""
+
+    def set_priority(self, selector: Selector, priority: int) -> int:
+        """Give READY orders another priority."""
+
+    def pause(self, waiter: str | None = None, reason: str | None = None) -> int:
+        """Let the waiter of that name, or all (those to come included), claim nothing more."""
+
+    def resume(self, waiter: str | None = None) -> int:
+        """Undo `pause`."""
+
+    def drain(self, waiter: str) -> int:
+        """Ask the waiter of that name to finish what it runs and go home."""
+
+    def clean(self, selector: Selector | None = None) -> int:
+        """Delete the matching orders, RUNNING ones included; without a selector everything, batches and shifts that left too."""
+
+
+STATUS_WORDS = ", ".join(Status)
+"""The statuses, for messages and help texts."""
