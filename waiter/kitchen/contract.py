@@ -157,7 +157,8 @@ class Kitchen(Protocol):
     def news(self) -> object:
         """A token that changes when somebody loaded, reset, cancelled, paused or resumed: cheap enough to ask every second.
 
-        It may change more often than that. A waiter that sees another token than before asks again for work and notices.
+        It may change more often than that. A waiter that sees another token than before asks again for work and
+        notices.
         """
 
     def check_out(self, shift: Shift) -> None:
@@ -171,10 +172,11 @@ class Kitchen(Protocol):
     def claim(self, shift: Shift, limit: int, exclude: Sequence[str] = ()) -> list[Order]:
         """Take up to `limit` READY orders that are due, highest priority first, then oldest batch, then row.
 
-        Atomic per order: RUNNING with the shift's token and names, `attempt` + 1, `start` now, and no other shift can get
-        it [5, 8]. An order that was lost before is claimed alone. The strict order bends by a window of a few hundred orders
-        where many claim at once. A shift that is lost, paused or draining gets none: `ShiftLost` if lost, else an empty list.
-        After `KitchenUnreachable` the orders may be taken: ask `held` and run only what it names.
+        Atomic per order: RUNNING with the shift's token and names, `attempt` + 1, `start` now, and no other shift
+        can get it [5, 8]. An order that was lost before is claimed alone. The strict order bends by a window of a
+        few hundred orders where many claim at once. A shift that is lost, paused or draining gets none: `ShiftLost`
+        if lost, else an empty list. After `KitchenUnreachable` the orders may be taken: ask `held` and run only
+        what it names.
         """
 
     def held(self, shift: Shift) -> list[Order]:
@@ -183,10 +185,10 @@ class Kitchen(Protocol):
     def finish(self, shift: Shift, outcomes: Sequence[Outcome]) -> list[Verdict]:
         """Record outcomes; each applies if its order is RUNNING with this shift's token and that attempt [2, 3, 7].
 
-        An outcome that does not apply is KNOWN if the order's history has it (the reply was lost), else it is kept in the
-        order's `late` (once) and LATE. READY outcomes fall due `delay_s` from now on the kitchen's clock, with `failures` + 1
-        (`losses` + 1 when the reason is LOST; INTERRUPTED counts neither). Accepted is durable (majority, fsync). An order that does
-        not exist any more is LATE.
+        An outcome that does not apply is KNOWN if the order's history has it (the reply was lost), else it is kept
+        in the order's `late` (once) and LATE. READY outcomes fall due `delay_s` from now on the kitchen's clock,
+        with `failures` + 1 (`losses` + 1 when the reason is LOST; INTERRUPTED counts neither). Accepted is durable
+        (majority, fsync). An order that does not exist any more is LATE.
         """
 
     def release(self, shift: Shift, order_ids: Sequence[str]) -> int:
@@ -195,9 +197,10 @@ class Kitchen(Protocol):
     def rescue(self, max_losses: int = MAX_LOSSES) -> Rescued:
         """Declare shifts lost whose lease ran out (SQLite: or whose process on this host is dead), and take their orders back.
 
-        RUNNING orders whose shift is not alive become READY with `losses` + 1 and a delay (`loss_delay_s`), or ERROR with
-        reason LOST at `max_losses`; those with a cancel asked become CANCELLED. The rule needs no memory: a token that no shift
-        document knows is dead too. Any number of waiters may do it at the same time [9, 11].
+        RUNNING orders whose shift is not alive become READY with `losses` + 1 and a delay (`loss_delay_s`), or
+        ERROR with reason LOST at `max_losses`; those with a cancel asked become CANCELLED. The rule needs no
+        memory: a token that no shift document knows is dead too. Any number of waiters may do it at the same time
+        [9, 11].
         """
 
     def outlook(self) -> Outlook:
@@ -230,8 +233,9 @@ class Kitchen(Protocol):
     def reset(self, selector: Selector, *, from_living: bool = False) -> int:
         """Make orders READY again, attempts, failures and losses kept in the history and counted from zero again.
 
-        `attempt` itself goes on rising [4]. Applies to every order that the selector matches, except READY ones, and RUNNING ones unless
-        their shift is not alive, or `from_living`: then the living shift loses the order, and its outcome will be late [7].
+        `attempt` itself goes on rising [4]. Applies to every order that the selector matches, except READY ones,
+        and RUNNING ones unless their shift is not alive, or `from_living`: then the living shift loses the order,
+        and its outcome will be late [7].
         """
 
     def cancel(self, selector: Selector) -> int:
