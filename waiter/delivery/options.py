@@ -1,0 +1,113 @@
+"""How a waiter is to deliver: one frozen value, from whichever command line it came.
+
+The laptop's `waiter deliver` makes it from flags, a host's waiter reads it as JSON: standard library only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from waiter.errors import UsageError
+from waiter.kitchen.contract import MAX_LOSSES
+
+
+class Until(StrEnum):
+    """When a waiter goes home by itself."""
+
+    DONE = "done"  # nothing is READY or RUNNING: the orders of a dead colleague still get delivered
+    EMPTY = "empty"  # nothing is READY
+    STOPPED = "stopped"  # never
+
+
+class Grouping(StrEnum):
+    """How the commands' output reaches the waiter's own stdout and stderr."""
+
+    AUTO = "auto"  # STREAM with one slot, else GROUP
+    STREAM = "stream"  # as it comes
+    GROUP = "group"  # each order's as one piece, when it ends
+    LINE = "line"  # whole lines, mixed
+    NONE = "none"
+
+
+class Keep(StrEnum):
+    """Which orders keep the last 4 KiB of their output in the kitchen."""
+
+    NONE = "none"
+    ERRORS = "errors"
+    ALL = "all"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeliveryOptions:
+    """All of `waiter deliver`'s options but the kitchen and the command. Durations in seconds."""
+
+    name: str | None = None  # None: host/pid
+    jobs: str = "1"  # a number, "auto", or "50%" of the CPUs
+    until: Until = Until.DONE
+    shell: bool = False  # the command is a line for /bin/sh, the arguments are "$@"
+    stdin: str = "none"  # or "json": the arguments as a JSON list
+    cwd: str | None = None
+    env: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    nice: int = 0
+    max_load: float | None = None  # no new starts above this load average
+    min_memory: int | None = None  # no new starts with less memory available, bytes
+    timeout: str | None = None  # seconds, or "200%" of the median so far
+    grace_s: float = 10.0  # between TERM and KILL
+    retries: int = 0
+    backoff_s: float = 5.0  # before the first retry at most; doubles, full jitter
+    retry_on: tuple[int, ...] = ()  # exit codes worth a retry; empty: every failure
+    fail_on: tuple[int, ...] = ()  # exit codes that count as failures; empty: all but 0
+    halt: str | None = None  # "now,fail=1", "soon,fail=10%", as in GNU parallel
+    max_losses: int = MAX_LOSSES
+    pause_after: int = 10  # failures in a row, while others deliver theirs; 0: never
+    grouping: Grouping = Grouping.AUTO
+    tag: bool = False  # start each line of output with the order's first argument
+    keep_output: Keep = Keep.ERRORS
+    output: str | None = None  # a folder that gets every order's stdout and stderr as files
+    output_format: str = "{order}"  # their names, without .out and .err
+    joblog: str | None = None
+    max_orders: int | None = None
+    max_time_s: float | None = None
+    idle_timeout_s: float | None = None
+    on_lost: str = "finish"  # or "kill": what happens to running commands when the lease ran out
+    on_done: str | None = None  # a command line for /bin/sh after each delivered order
+    on_error: str | None = None  # the same after each failed one
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> DeliveryOptions:
+        """The options that `to_json` wrote. Raises UsageError for one that this version does not know."""
+        values: dict[str, Any] = json.loads(text)
+        unknown = sorted(set(values) - {f.name for f in dataclasses.fields(cls)})
+        if unknown:
+            raise UsageError(f"this version of Waiter does not know the option {unknown[0]}: push it again")
+        for name, enum in (("until", Until), ("grouping", Grouping), ("keep_output", Keep)):
+            if name in values:
+                values[name] = enum(values[name])
+        for name in ("retry_on", "fail_on"):
+            values[name] = tuple(values.get(name, ()))
+        return cls(**values)
+
+
+def cpu_count() -> int:
+    """The CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def slots(jobs: str, cpus: int) -> int:
+    """How many slots "4", "auto" or "50%" are on a machine with that many CPUs; at least one."""
+    if jobs == "auto":
+        return cpus
+    number = jobs.removesuffix("%")
+    if not number.isascii() or not number.isdigit() or int(number) == 0:
+        raise UsageError(f"--jobs {jobs}: not a number of slots. Give 4, auto, or 50% of the CPUs")
+    return max(1, int(number) * cpus // 100) if jobs.endswith("%") else int(number)
