@@ -1,0 +1,1 @@
+"""Delivery: from a claimed order to an outcome that the kitchen has."""

@@ -1,0 +1,136 @@
+"""Where outcomes and orders go back to the kitchen, and what happens while it is away.
+
+Nothing that is put here is lost: it is accepted by the kitchen, or it is on disk when this waiter goes home.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from waiter.delivery.heartbeat import boottime
+from waiter.delivery.spool import Spool
+from waiter.errors import KitchenError, KitchenUnreachable
+from waiter.kitchen.contract import Kitchen
+from waiter.orders import Order, Outcome, Shift, Verdict
+
+FIRST_TRY_AGAIN_S = 0.5
+MAX_TRY_AGAIN_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An outcome on its way to the kitchen, with the order and the shift that it belongs to."""
+
+    shift: Shift
+    order: Order
+    outcome: Outcome
+
+
+class Handover:
+    """Outcomes and released orders of one waiter that the kitchen does not have yet."""
+
+    def __init__(self, kitchen: Kitchen, spool: Spool, note: Callable[[str], None]) -> None:
+        self._kitchen = kitchen
+        self._spool = spool
+        self._note = note
+        self._outcomes: list[Served] = []
+        self._releases: list[tuple[Shift, str]] = []
+        self._try_again_s = FIRST_TRY_AGAIN_S
+        self._try_again_at = 0.0
+        self.away_since: float | None = None
+        self.is_spool_full = False
+
+    def finish(self, served: Served) -> None:
+        self._outcomes.append(served)
+
+    def release(self, shift: Shift, order_id: str) -> None:
+        self._releases.append((shift, order_id))
+
+    @property
+    def is_clear(self) -> bool:
+        """Nothing waits in memory."""
+        return not self._outcomes and not self._releases
+
+    @property
+    def may_ask(self) -> bool:
+        """The kitchen was there when it was last asked, or it is time to try again."""
+        return self.away_since is None or boottime() >= self._try_again_at
+
+    def went_away(self, error: KitchenError) -> None:
+        """Remember that the kitchen does not answer; the wait before the next try doubles."""
+        if self.away_since is None:
+            self.away_since = boottime()
+            self._note(f"{error} Commands go on; their outcomes are kept in {self._spool.folder} until it is back.")
+        self._try_again_at = boottime() + self._try_again_s
+        self._try_again_s = min(MAX_TRY_AGAIN_S, 2 * self._try_again_s)
+
+    def came_back(self) -> None:
+        if self.away_since is not None:
+            self._note(f"The kitchen is back after {boottime() - self.away_since:.0f} s.")
+        self.away_since = None
+        self._try_again_s = FIRST_TRY_AGAIN_S
+
+    def hand_in(self) -> list[tuple[Served, Verdict]]:
+        """Give the kitchen what waits. What it does not take now goes to disk, and stays in memory if the disk refuses too."""
+        if self.is_clear:
+            return []
+        if not self.may_ask:
+            self._keep()
+            return []
+        try:
+            accepted = self._finish_all()
+            self._release_all()
+        except KitchenUnreachable as error:
+            self.went_away(error)
+            self._keep()
+            return []
+        except KitchenError:
+            self._keep()
+            raise
+        self.came_back()
+        return accepted
+
+    def hand_in_spool(self) -> int:
+        """Give the kitchen what lies on disk, also what earlier waiters left. Returns how many outcomes it has now."""
+        handed_in = 0
+        for file, shift, outcomes in self._spool:
+            self._kitchen.finish(shift, outcomes)
+            file.unlink(missing_ok=True)
+            handed_in += len(outcomes)
+        if handed_in:
+            self._note(f"{handed_in} outcome(s) kept on disk were handed in.")
+        return handed_in
+
+    def _finish_all(self) -> list[tuple[Served, Verdict]]:
+        accepted: list[tuple[Served, Verdict]] = []
+        for shift, served in by_shift(self._outcomes):
+            verdicts = self._kitchen.finish(shift, [one.outcome for one in served])
+            accepted.extend(zip(served, verdicts, strict=True))
+        self._outcomes.clear()
+        return accepted
+
+    def _release_all(self) -> None:
+        for token in dict.fromkeys(shift.token for shift, _ in self._releases):
+            mine = [(shift, order_id) for shift, order_id in self._releases if shift.token == token]
+            self._kitchen.release(mine[0][0], [order_id for _, order_id in mine])
+        self._releases.clear()
+
+    def _keep(self) -> None:
+        try:
+            for shift, served in by_shift(self._outcomes):
+                self._spool.save(shift, [one.outcome for one in served])
+            self._outcomes.clear()
+            self.is_spool_full = False
+        except OSError as error:
+            if not self.is_spool_full:
+                self._note(f"Outcomes cannot be kept in {self._spool.folder}: {error}. No new orders until they can.")
+            self.is_spool_full = True
+
+
+def by_shift(outcomes: Sequence[Served]) -> list[tuple[Shift, list[Served]]]:
+    """The outcomes sorted by the shift that they belong to: two only around the loss of one."""
+    sorted_out: dict[str, tuple[Shift, list[Served]]] = {}
+    for served in outcomes:
+        sorted_out.setdefault(served.shift.token, (served.shift, []))[1].append(served)
+    return list(sorted_out.values())

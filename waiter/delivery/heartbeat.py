@@ -1,0 +1,112 @@
+"""Keeps a shift alive beside the work, and says when it is lost.
+
+A thread with a kitchen connection of its own, so that a claim that hangs does not cost the lease. The waiter's loop asks
+it; it never calls the loop.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from waiter.errors import KitchenError
+from waiter.kitchen.contract import HEARTBEAT_S, LEASE_S, Kitchen
+from waiter.orders import Notice, Shift, Vitals
+
+NEWS_S = 2.0
+"""How often the kitchen is asked whether there is anything new: a busy waiter asks as often as an idle one."""
+
+RETRY_S = 2.0
+"""How soon a heartbeat that failed is tried again."""
+
+
+def boottime() -> float:
+    """Seconds on a clock that nobody sets and that goes on while the machine sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class Heartbeat:
+    """One shift's pulse. `start` it once; `stop` waits for the thread."""
+
+    def __init__(
+        self,
+        open_kitchen: Callable[[], Kitchen],
+        shift: Shift,
+        asked_at: float,
+        vitals: Callable[[], Vitals],
+        *,
+        lease_s: float = LEASE_S,
+        heartbeat_s: float = HEARTBEAT_S,
+    ) -> None:
+        """`asked_at` is `boottime()` from before the shift was checked in: its lease counts from there [6]."""
+        self._open_kitchen = open_kitchen
+        self._shift = shift
+        self._vitals = vitals
+        self._lease_s = lease_s
+        self._heartbeat_s = heartbeat_s
+        self._lease_ends = asked_at + lease_s
+        self._beaten_at = asked_at
+        self._notice = Notice()
+        self._news = 0
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the pulse; the lease then runs out by itself unless the shift is checked out."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=30)
+
+    @property
+    def lease_ends(self) -> float:
+        """When the lease runs out on `boottime()`, as far as this waiter knows."""
+        with self._lock:
+            return self._lease_ends
+
+    @property
+    def notice(self) -> Notice:
+        """What the kitchen said last."""
+        with self._lock:
+            return self._notice
+
+    @property
+    def news(self) -> int:
+        """A number that rises when something new was heard of: time to ask for work again."""
+        with self._lock:
+            return self._news
+
+    def _run(self) -> None:
+        kitchen: Kitchen | None = None
+        seen: object = None
+        while not self._stopping.wait(NEWS_S):
+            try:
+                kitchen = kitchen or self._open_kitchen()
+                news = kitchen.news()
+                is_new = news != seen
+                seen = news
+                if is_new or boottime() - self._beaten_at >= self._heartbeat_s:
+                    self._beat(kitchen, is_new)
+            except KitchenError:
+                # Commands go on meanwhile; the lease is what tells the loop how long that is worth anything.
+                if kitchen is not None:
+                    kitchen.close()
+                kitchen = None
+                self._stopping.wait(RETRY_S)
+        if kitchen is not None:
+            kitchen.close()
+
+    def _beat(self, kitchen: Kitchen, is_new: bool) -> None:
+        asked_at = boottime()
+        notice = kitchen.heartbeat(self._shift, self._vitals())
+        with self._lock:
+            self._beaten_at = asked_at
+            self._notice = notice
+            if not notice.is_lost:
+                self._lease_ends = asked_at + self._lease_s
+            if is_new:
+                self._news += 1

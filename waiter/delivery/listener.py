@@ -1,0 +1,50 @@
+"""Who is told what a waiter does: the command line prints it, a Python program may do as it likes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from waiter.orders import Order, Outcome
+
+
+class Listener:
+    """Does nothing with what it hears. All calls come from the waiter's own thread."""
+
+    def claimed(self, orders: Sequence[Order]) -> None:
+        """These orders are this waiter's now."""
+
+    def output(self, order: Order, stream: int, chunk: bytes) -> None:
+        """Output of an order's command: `stream` is 1 or 2, whole orders or pieces as `grouping` says."""
+
+    def finished(self, order: Order, outcome: Outcome) -> None:
+        """An attempt ended; the kitchen hears of it next."""
+
+    def late(self, order: Order, outcome: Outcome) -> None:
+        """The kitchen had given the order to somebody else: the outcome is kept, and changes nothing."""
+
+    def noted(self, message: str) -> None:
+        """Something that the user should know: the kitchen is away, a lease was lost, the waiter pauses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What one waiter did in its stay."""
+
+    delivered: int = 0
+    failed: int = 0  # ended in ERROR
+    retried: int = 0  # failed, and will be tried again
+    cancelled: int = 0
+    late: int = 0  # outcomes that came too late
+    spooled: int = 0  # outcomes still on disk, for the next waiter of this machine
+    seconds: float = 0.0
+    left_because: str = "done"
+
+    @property
+    def exit_code(self) -> int:
+        """0: all well; 1: some orders failed; 3: the kitchen was lost; 130: interrupted."""
+        if self.spooled or self.left_because == "kitchen lost":
+            return 3
+        if self.left_because == "interrupted":
+            return 130
+        return 1 if self.failed or self.cancelled else 0

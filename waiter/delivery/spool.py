@@ -1,0 +1,96 @@
+"""Outcomes kept on disk until the kitchen has them.
+
+One file per call of `save`: written under a temporary name, fsynced, renamed, so that a file is whole or not there. It
+names the shift whose orders they were; any waiter of this machine may hand it in, since `Kitchen.finish` can be repeated.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from waiter.orders import Outcome, Reason, Shift, Status, Vitals
+
+
+def spool_folder(kitchen_url: str, state: Path | None = None) -> Path:
+    """Where outcomes for this kitchen wait: a folder of the user's own, the same for every waiter of this machine."""
+    if state is None:
+        state = Path(os.environ.get("XDG_STATE_HOME") or _default_state()) / "waiter"
+    return state / "spool" / hashlib.blake2b(kitchen_url.encode(), digest_size=8).hexdigest()
+
+
+def _default_state() -> Path:
+    try:
+        home = Path.home()
+    except RuntimeError:  # no HOME and no entry in the password file
+        return Path(tempfile.gettempdir()) / f"waiter-{os.getuid()}"
+    return home / ("Library/Application Support" if sys.platform == "darwin" else ".local/state")
+
+
+class Spool:
+    """A folder of outcomes that the kitchen has not confirmed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(self, shift: Shift, outcomes: Sequence[Outcome]) -> None:
+        """Keep the outcomes, durable when it returns. Raises OSError when the disk refuses."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        content = json.dumps(
+            {"shift": dataclasses.asdict(shift), "outcomes": [dataclasses.asdict(o) for o in outcomes]}
+        )
+        temporary = self.folder / f".{secrets.token_hex(8)}"
+        try:
+            _write_durably(temporary, content.encode("ascii"))
+            temporary.rename(self.folder / f"{shift.token}-{secrets.token_hex(8)}.json")
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync(self.folder)
+
+    def __iter__(self) -> Iterator[tuple[Path, Shift, list[Outcome]]]:
+        """The waiting files with what they hold. One that cannot be read is left where it is."""
+        for file in sorted(self.folder.glob("*.json")):
+            try:
+                saved = json.loads(file.read_bytes())
+            except (OSError, ValueError):
+                continue  # another waiter handed it in meanwhile, or it is not ours
+            shift = Shift(**{**saved["shift"], "vitals": Vitals()})
+            yield file, shift, [_outcome(facts) for facts in saved["outcomes"]]
+
+    def __len__(self) -> int:
+        """How many outcomes wait."""
+        return sum(len(outcomes) for _, _, outcomes in self)
+
+    @property
+    def is_empty(self) -> bool:
+        return next(self.folder.glob("*.json"), None) is None
+
+
+def _outcome(facts: dict[str, Any]) -> Outcome:
+    reason = facts.pop("reason")
+    return Outcome(**{**facts, "status": Status(facts["status"]), "reason": Reason(reason) if reason else None})
+
+
+def _write_durably(file: Path, content: bytes) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as opened:
+        opened.write(content)
+        opened.flush()
+        os.fsync(opened.fileno())
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

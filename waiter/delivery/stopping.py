@@ -1,0 +1,63 @@
+"""How a waiter is told to stop: once, drain; twice, stop the commands; a third time, leave at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stop(IntEnum):
+    """How soon."""
+
+    NO = 0
+    DRAIN = 1  # running orders end, the others go back
+    NOW = 2  # running orders are stopped and go back too
+    EXIT = 3  # this process ends; its runner kills what is left, and the kitchen takes the orders back
+
+
+class Stopping:
+    """What was asked for so far. It only rises."""
+
+    def __init__(self) -> None:
+        self.level = Stop.NO
+        self.why = ""
+        self._taken = Stop.NO
+
+    def ask(self, level: Stop, why: str = "drained") -> None:
+        if level > self.level:
+            self.level = level
+            self.why = self.why or why
+
+    def take(self, level: Stop) -> bool:
+        """Whether this level was asked for and nobody has taken care of it yet."""
+        if self.level >= level > self._taken:
+            self._taken = level
+            return True
+        return False
+
+    @contextmanager
+    def by_signals(self) -> Iterator[None]:
+        """Inside, SIGINT, SIGTERM and SIGHUP ask for one level more each. Does nothing outside the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._heard) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _heard(self, number: int, _frame: FrameType | None) -> None:
+        if self.level >= Stop.NOW:
+            os._exit(128 + number)
+        self.ask(Stop(self.level + 1), "interrupted")
+        if self.level == Stop.NOW:
+            self.why = "interrupted"

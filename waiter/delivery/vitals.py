@@ -1,0 +1,38 @@
+"""What the machine says of itself: memory and load. Zero or plenty where a system does not tell."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+PLENTY = 1 << 62
+
+
+def host_load() -> float:
+    """The load average of the last minute."""
+    try:
+        return os.getloadavg()[0]
+    except OSError:
+        return 0.0
+
+
+def free_memory() -> int:
+    """Bytes that new processes could use, by the kernel's own estimate (MemAvailable in /proc/meminfo)."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return PLENTY
+    kilobytes = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
+    return PLENTY if kilobytes is None else int(kilobytes) * 1024
+
+
+def resident_bytes(*pids: int | None) -> int:
+    """Resident memory of this process and of the given ones."""
+    total = 0
+    for pid in ("self", *pids):
+        if pid is not None:
+            try:
+                total += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+            except (OSError, ValueError):
+                continue
+    return total * os.sysconf("SC_PAGE_SIZE")

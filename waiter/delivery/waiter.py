@@ -1,0 +1,497 @@
+"""The loop of a waiter: claim, run, finish, until it is time to go home.
+
+One thread: what the runner says comes in, what it means goes to the kitchen, and new orders go out. The heartbeat beats
+beside it, `Handover` holds what the kitchen must still hear, `Pace` says how much to claim.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Protocol
+
+from waiter.delivery.runner import End, Ended, Event, Job, Output, Refused, Returned, Runner, RunnerDied
+
+from waiter.delivery.handover import Handover, Served
+from waiter.delivery.heartbeat import Heartbeat, boottime
+from waiter.delivery.joblog import Joblog
+from waiter.delivery.judging import Halt, judge, parse_halt, unstartable
+from waiter.delivery.listener import Listener, Summary
+from waiter.delivery.options import DeliveryOptions, Until
+from waiter.delivery.pace import Pace
+from waiter.delivery.spool import Spool
+from waiter.delivery.stopping import Stop, Stopping
+from waiter.delivery.vitals import free_memory, host_load, resident_bytes
+from waiter.errors import CommandUnstartable, KitchenUnreachable, ShiftLost
+from waiter.kitchen.contract import HEARTBEAT_S, Kitchen, loss_delay_s
+from waiter.orders import Order, Outcome, Reason, Shift, Status, Verdict, Vitals
+
+PATIENCE_S = 0.2
+"""The longest that the loop waits for the runner before it looks at everything else again."""
+
+ASK_AGAIN_S = 2.0
+"""How soon a waiter that waits for the orders of others asks again."""
+
+LOOK_AGAIN_S = 60.0
+"""How soon a waiter with nothing to wait for asks again, although the kitchen has announced nothing."""
+
+GIVE_UP_S = 600.0
+"""How long a waiter with nothing to run waits for a kitchen that went away."""
+
+ALONE_FROM_LOSSES = 2
+"""From that many losses on, an order runs alone in its waiter: a poison order takes no innocent neighbour with it."""
+
+MAX_RUNNER_DEATHS = 5
+"""So many runners may die in a row before the waiter goes home instead of starting another."""
+
+
+class Kitchenware(Protocol):
+    """What turns orders into jobs: a command's argv, or a Python function."""
+
+    def job(self, order: Order, timeout_s: float | None) -> Job:
+        """Raises NoSuchArgument, or ValueError, when this order can never be started."""
+
+    def start_runner(self) -> Runner: ...
+
+    def version(self) -> str:
+        """The hash of what delivers the orders."""
+
+    @property
+    def title(self) -> str:
+        """What is run, in a few words."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one waiter has counted."""
+
+    delivered: int = 0
+    failed: int = 0
+    retried: int = 0
+    cancelled: int = 0
+    late: int = 0
+    claimed: int = 0
+    failed_in_a_row: int = 0
+    runner_deaths: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An order that this waiter has, from the claim until its outcome is on its way."""
+
+    order: Order
+    shift: Shift
+    argv: Sequence[str | bytes]
+
+
+class Delivery:
+    """One waiter at work. `run` does it all."""
+
+    def __init__(
+        self,
+        open_kitchen: Callable[[], Kitchen],
+        kitchenware: Kitchenware,
+        options: DeliveryOptions,
+        *,
+        slots: int,
+        spool: Callable[[str], Spool],
+        stopping: Stopping,
+        listener: Listener,
+    ) -> None:
+        self._open_kitchen = open_kitchen
+        self._ware = kitchenware
+        self._options = options
+        self._halt: Halt | None = parse_halt(options.halt) if options.halt else None
+        self._stopping = stopping
+        self._listener = listener
+        self._pace = Pace(slots)
+        self._tally = Tally()
+        self._rng = Random()
+        self._held: dict[str, Held] = {}
+        self._alone: Order | None = None  # claimed, and waits until the slots are empty
+        self._cancelled: set[str] = set()  # stop asked for by the kitchen
+        self._why_left = ""
+        self._unstartable: str | None = None
+        self._is_held_asked = False
+        self._began_at = self._idle_since = boottime()
+        self._swept_at = boottime()
+        self._ask_at = 0.0
+        self._news_seen = -1
+        self._kitchen = open_kitchen()
+        self._handover = Handover(self._kitchen, spool(self._kitchen.url), listener.noted)
+        self._spool = spool(self._kitchen.url)
+        self._joblog = Joblog(options.joblog, socket.gethostname()) if options.joblog else None
+
+    # A stay, from check-in to check-out.
+
+    def run(self) -> Summary:
+        """Deliver until it is time to go home. Raises CommandUnstartable, KitchenError; orders never get lost by it."""
+        try:
+            self._runner = self._ware.start_runner()
+            try:
+                self._begin_shift()
+                self._handover.hand_in_spool()
+                while not self._is_time_to_go():
+                    self._tick()
+            finally:
+                self._go_home()
+        finally:
+            self._kitchen.close()
+        if self._unstartable:
+            raise CommandUnstartable(self._unstartable)
+        return self._summary()
+
+    def _begin_shift(self) -> None:
+        asked_at = boottime()
+        name = self._options.name or f"{socket.gethostname()}/{os.getpid()}"
+        self._shift = self._kitchen.check_in(name, socket.gethostname(), os.getpid(), self._vitals())
+        self._clock_offset_s = self._shift.heartbeat_at - (asked_at + boottime()) / 2
+        self._heartbeat = Heartbeat(self._open_kitchen, self._shift, asked_at, self._vitals)
+        self._heartbeat.start()
+        self._runner.set_deadline(self._heartbeat.lease_ends)
+
+    def _go_home(self) -> None:
+        self._runner.close()
+        if not hasattr(self, "_heartbeat"):
+            return  # the kitchen did not let it in
+        for order_id, held in self._held.items():
+            self._handover.release(held.shift, order_id)
+        try:
+            self._tell(self._handover.hand_in())
+            if self._handover.away_since is None:
+                self._kitchen.check_out(self._shift)
+        except KitchenUnreachable as error:
+            self._listener.noted(f"{error} The orders that this waiter held are offered again when its lease runs out.")
+        finally:
+            self._heartbeat.stop()
+            if self._joblog:
+                self._joblog.close()
+
+    def _tick(self) -> None:
+        self._hear(self._runner.events(PATIENCE_S))
+        self._come_back()
+        self._tell(self._handover.hand_in())
+        self._heed_kitchen()
+        self._heed_signals()
+        self._sweep()
+        self._top_up()
+
+    # What the runner says.
+
+    def _hear(self, events: Sequence[Event]) -> None:
+        for event in events:
+            match event:
+                case Ended():
+                    self._ended(event)
+                case Output():
+                    if (held := self._held.get(event.id)) is not None:
+                        self._listener.output(held.order, event.stream, event.chunk)
+                case Returned():
+                    self._give_back(event.ids)
+                case Refused():
+                    self._unstartable = event.why
+                    self._give_back([event.id])
+                    self._stopping.ask(Stop.DRAIN)
+                case RunnerDied():
+                    self._runner_died(event.ids)
+
+    def _ended(self, ended: Ended) -> None:
+        held = self._held.pop(ended.id)
+        self._tally.runner_deaths = 0
+        self._idle_since = boottime()
+        if ended.end is End.STOPPED and ended.id not in self._cancelled:
+            # The waiter stopped it for its own reasons (a second signal, --halt now): the order has done nothing wrong.
+            self._release(held)
+            return
+        self._cancelled.discard(ended.id)
+        outcome = judge(held.order, ended, self._options, self._clock_offset_s, self._rng, self._ware.version())
+        self._pace.saw(outcome.duration_s)
+        self._record(held, outcome)
+
+    def _record(self, held: Held, outcome: Outcome) -> None:
+        tally = self._tally
+        if outcome.status is Status.DONE:
+            tally.delivered += 1
+            tally.failed_in_a_row = 0
+        elif outcome.status is Status.CANCELLED:
+            tally.cancelled += 1
+        else:
+            tally.failed_in_a_row += 1
+            tally.failed += outcome.status is Status.ERROR
+            tally.retried += outcome.status is Status.READY
+        if outcome.status is Status.READY:
+            self._ask_at = min(self._ask_at, boottime() + outcome.delay_s)
+        if self._joblog:
+            self._joblog.write(outcome, [os.fsdecode(word) for word in held.argv])
+        self._handover.finish(Served(held.shift, held.order, outcome))
+        self._listener.finished(held.order, outcome)
+        self._look_at_halt()
+
+    def _give_back(self, order_ids: Sequence[str]) -> None:
+        for order_id in order_ids:
+            if (held := self._held.pop(order_id, None)) is not None:
+                self._release(held)
+
+    def _release(self, held: Held) -> None:
+        if held.shift.token == self._shift.token:  # a lost shift has nothing to give back
+            self._handover.release(held.shift, held.order.id)
+            self._tally.claimed -= 1
+
+    def _runner_died(self, running: Sequence[str]) -> None:
+        self._tally.runner_deaths += 1
+        self._listener.noted("The runner process died; its commands were killed. Starting another one.")
+        now = boottime() + self._clock_offset_s
+        for order_id in running:
+            if (held := self._held.pop(order_id, None)) is not None:
+                self._record(held, self._lost(held.order, now))
+        self._give_back(list(self._held))
+        self._runner.close()
+        if self._tally.runner_deaths >= MAX_RUNNER_DEATHS:
+            self._unstartable = f"the runner process died {MAX_RUNNER_DEATHS} times in a row"
+            self._stopping.ask(Stop.DRAIN)
+        self._runner = self._ware.start_runner()
+        self._runner.set_deadline(self._heartbeat.lease_ends)
+
+    def _lost(self, order: Order, now: float) -> Outcome:
+        is_last = order.losses + 1 >= self._options.max_losses
+        words = "its runner died while it ran"
+        return replace(
+            unstartable(order, words, now, self._ware.version()),
+            status=Status.ERROR if is_last else Status.READY,
+            start=order.start or now,
+            reason=Reason.LOST,
+            delay_s=0.0 if is_last else loss_delay_s(order.losses + 1, self._rng),
+        )
+
+    # What the kitchen says.
+
+    def _tell(self, accepted: Sequence[tuple[Served, Verdict]]) -> None:
+        for served, verdict in accepted:
+            if verdict is Verdict.LATE:
+                self._tally.late += 1
+                self._listener.late(served.order, served.outcome)
+
+    def _come_back(self) -> None:
+        """Ask a kitchen that was away for what went wrong meanwhile: outcomes on disk, orders claimed without a reply."""
+        if not self._handover.may_ask or (self._handover.away_since is None and not self._is_held_asked):
+            return
+        try:
+            self._handover.hand_in_spool()
+            if self._is_held_asked:
+                self._take([order for order in self._kitchen.held(self._shift) if order.id not in self._held])
+                self._is_held_asked = False
+            self._handover.came_back()
+        except KitchenUnreachable as error:
+            self._handover.went_away(error)
+
+    def _heed_kitchen(self) -> None:
+        notice = self._heartbeat.notice
+        self._runner.set_deadline(self._heartbeat.lease_ends)
+        if notice.is_lost:
+            self._begin_shift_anew()
+            return
+        if notice.is_draining:
+            self._stopping.ask(Stop.DRAIN)
+        asked = [
+            order_id for order_id in notice.cancelled if order_id in self._held and order_id not in self._cancelled
+        ]
+        if asked:
+            self._cancelled.update(asked)
+            self._runner.stop(asked)
+
+    def _begin_shift_anew(self) -> None:
+        self._listener.noted("The kitchen gave this waiter up: its orders are offered to others. Starting a new shift.")
+        self._heartbeat.stop()
+        self._runner.give_back()
+        if self._options.on_lost == "kill":
+            self._runner.stop(list(self._held))
+        try:
+            self._begin_shift()
+        except KitchenUnreachable as error:
+            self._handover.went_away(error)
+
+    def _sweep(self) -> None:
+        if boottime() - self._swept_at < HEARTBEAT_S or not self._handover.may_ask:
+            return
+        self._swept_at = boottime()
+        try:
+            rescued = self._kitchen.rescue(self._options.max_losses)
+        except KitchenUnreachable as error:
+            self._handover.went_away(error)
+            return
+        if rescued:
+            self._ask_at = 0.0
+            lost = ", ".join(rescued.shifts) or "a waiter that is gone"
+            self._listener.noted(f"Took back {rescued.ready + rescued.failed} order(s) of {lost}.")
+
+    # New orders.
+
+    def _top_up(self) -> None:
+        if not self._is_hungry():
+            return
+        limit = self._pace.appetite(len(self._held))
+        if self._options.max_orders is not None:
+            limit = min(limit, self._options.max_orders - self._tally.claimed)
+        if self._options.max_load or self._options.min_memory:
+            limit = min(limit, self._pace.slots - len(self._held))
+        if limit <= 0:
+            return
+        try:
+            orders = self._kitchen.claim(self._shift, limit, exclude=tuple(self._held))
+            if orders:
+                self._take(orders)
+            else:
+                self._look_out()
+        except ShiftLost:
+            self._begin_shift_anew()
+        except KitchenUnreachable as error:
+            # The claim may have happened: ask the kitchen what this shift holds before anything of it runs.
+            self._is_held_asked = True
+            self._handover.went_away(error)
+
+    def _is_hungry(self) -> bool:
+        handover = self._handover
+        if self._stopping.level or self._alone or handover.away_since is not None or handover.is_spool_full:
+            return False
+        if self._heartbeat.notice.is_paused or boottime() >= self._heartbeat.lease_ends:
+            return False
+        if self._options.max_load is not None and host_load() > self._options.max_load:
+            return False
+        if self._options.min_memory is not None and free_memory() < self._options.min_memory:
+            return False
+        if self._heartbeat.news != self._news_seen:
+            self._news_seen = self._heartbeat.news
+            return True
+        return boottime() >= self._ask_at
+
+    def _take(self, orders: Sequence[Order]) -> None:
+        self._ask_at = 0.0
+        self._idle_since = boottime()
+        self._tally.claimed += len(orders)
+        self._listener.claimed(orders)
+        jobs: list[Job] = []
+        for order in orders:
+            if order.losses >= ALONE_FROM_LOSSES and self._held:
+                self._alone = order
+                self._held[order.id] = Held(order, self._shift, ())
+            elif (job := self._job(order)) is not None:
+                jobs.append(job)
+                self._alone = order if order.losses >= ALONE_FROM_LOSSES else self._alone
+        if jobs:
+            self._runner.submit(jobs)
+
+    def _job(self, order: Order) -> Job | None:
+        try:
+            job = self._ware.job(order, self._pace.timeout_s(self._options.timeout))
+        except ValueError as error:
+            outcome = unstartable(order, str(error), boottime() + self._clock_offset_s, self._ware.version())
+            self._record(Held(order, self._shift, ()), outcome)
+            return None
+        self._held[order.id] = Held(order, self._shift, job.argv)
+        return job
+
+    def _look_out(self) -> None:
+        """Nothing to claim: find out whether there will be, and when to ask again."""
+        outlook = self._kitchen.outlook()
+        wait_s = ASK_AGAIN_S if outlook.ready or outlook.running else LOOK_AGAIN_S
+        if outlook.next_due_s is not None:
+            wait_s = min(wait_s, max(0.05, outlook.next_due_s))
+        self._ask_at = boottime() + wait_s
+        if outlook.running and not self._held:
+            self._swept_at = min(
+                self._swept_at, boottime() - HEARTBEAT_S
+            )  # do not wait longer than needed for the dead
+        is_over = {Until.DONE: outlook.is_done, Until.EMPTY: outlook.is_empty, Until.STOPPED: False}
+        if not self._held and self._handover.is_clear and is_over[self._options.until]:
+            self._why_left = "done"
+
+    # When to stop.
+
+    def _is_time_to_go(self) -> bool:
+        if self._alone and len(self._held) == (self._alone.id in self._held):
+            self._start_alone()
+        if self._held or not self._handover.is_clear:
+            return False
+        options, now = self._options, boottime()
+        if self._stopping.level:
+            self._why_left = self._why_left or self._stopping.why
+        elif options.max_orders is not None and self._tally.claimed >= options.max_orders:
+            self._why_left = "max orders"
+        elif options.max_time_s is not None and now - self._began_at >= options.max_time_s:
+            self._why_left = "max time"
+        elif options.idle_timeout_s is not None and now - self._idle_since >= options.idle_timeout_s:
+            self._why_left = "idle"
+        elif self._handover.away_since is not None and now - self._handover.away_since >= GIVE_UP_S:
+            self._why_left = "kitchen lost"
+        return bool(self._why_left)
+
+    def _start_alone(self) -> None:
+        order, self._alone = self._alone, None
+        if order is None or order.id not in self._held or self._held[order.id].argv:
+            return  # it ran, and ended
+        del self._held[order.id]
+        if (job := self._job(order)) is not None:
+            self._alone = order
+            self._runner.submit([job])
+
+    def _heed_signals(self) -> None:
+        options = self._options
+        if options.max_time_s is not None and boottime() - self._began_at >= options.max_time_s:
+            self._stopping.ask(Stop.DRAIN, "max time")
+        if self._stopping.take(Stop.DRAIN):
+            self._runner.give_back()
+            if self._alone and not self._held.get(self._alone.id, Held(self._alone, self._shift, "x")).argv:
+                self._give_back([self._alone.id])
+                self._alone = None
+        if self._stopping.take(Stop.NOW):
+            self._runner.stop(list(self._held))
+
+    def _look_at_halt(self) -> None:
+        if self._halt and self._halt.is_reached(self._tally.delivered, self._tally.failed):
+            self._stopping.ask(Stop.NOW if self._halt.is_now else Stop.DRAIN, "halted")
+        if self._options.pause_after and self._tally.failed_in_a_row >= self._options.pause_after:
+            self._tally.failed_in_a_row = 0
+            self._pause_if_others_do_well()
+
+    def _pause_if_others_do_well(self) -> None:
+        try:
+            others = [shift for shift in self._kitchen.shifts() if shift.token != self._shift.token]
+            if any(other.lost_at is None and other.vitals.delivered > other.vitals.failed for other in others):
+                reason = f"{self._options.pause_after} orders in a row failed here while others deliver theirs"
+                self._kitchen.pause(self._shift.waiter, reason)
+                self._listener.noted(f"{reason}: this waiter pauses. Mend the host, then: waiter resume")
+        except KitchenUnreachable as error:
+            self._handover.went_away(error)
+
+    # What it tells of itself.
+
+    def _vitals(self) -> Vitals:
+        tally = self._tally
+        held = list(self._held)
+        return Vitals(
+            slots=self._pace.slots,
+            busy=min(len(held), self._pace.slots),
+            delivered=tally.delivered,
+            failed=tally.failed,
+            memory=resident_bytes(self._runner.pid),
+            load=host_load(),
+            running=tuple(held[:64]),
+            command=self._ware.title[:200],
+            command_hash=self._ware.version(),
+        )
+
+    def _summary(self) -> Summary:
+        tally = self._tally
+        return Summary(
+            delivered=tally.delivered,
+            failed=tally.failed,
+            retried=tally.retried,
+            cancelled=tally.cancelled,
+            late=tally.late,
+            spooled=len(self._spool),
+            seconds=boottime() - self._began_at,
+            left_because=self._why_left,
+        )

@@ -1,0 +1,158 @@
+"""The user's command as a waiter uses it: orders become jobs for the runner, with what the command is to see."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from waiter.delivery.runner import Capture, Job, ProcessRunner, Runner, RunnerOptions
+
+from waiter.delivery.command import Version, command, named
+from waiter.delivery.judging import parse_halt
+from waiter.delivery.listener import Listener, Summary
+from waiter.delivery.options import DeliveryOptions, Grouping, cpu_count, slots
+from waiter.delivery.pace import checked_timeout
+from waiter.delivery.spool import Spool, spool_folder
+from waiter.delivery.stopping import Stopping
+from waiter.delivery.waiter import Delivery
+from waiter.errors import UsageError
+from waiter.kitchen.contract import Kitchen
+from waiter.orders import Order
+
+SECRETS = ("WAITER_KITCHEN",)
+"""Variables of the waiter's own that a command never sees: a kitchen's URL may hold a password."""
+
+_UNSAFE_IN_NAMES = re.compile(r"[^\w.,=@%+-]")
+
+
+class CommandWare:
+    """A command with the options that concern it. Raises CommandUnstartable or UsageError when it cannot be used at all."""
+
+    def __init__(self, words: Sequence[str], options: DeliveryOptions, *, slots: int, name: str) -> None:
+        if options.cwd and not Path(options.cwd).is_dir():
+            raise UsageError(f"--cwd {options.cwd}: no such folder")
+        self._options = options
+        self._slots = slots
+        inherited = {key: value for key, value in os.environ.items() if key not in SECRETS}
+        self._env = {**inherited, **options.env, "WAITER_NAME": name}
+        self._command = command(words, shell=options.shell, cwd=options.cwd, path=self._env.get("PATH"))
+        self._version = Version(self._command.words, self._command.program, options.cwd)
+        self.title = " ".join(words)
+        if options.output:
+            Path(options.output).mkdir(parents=True, exist_ok=True)
+
+    def version(self) -> str:
+        return self._version.current()
+
+    def start_runner(self) -> Runner:
+        options = self._options
+        return ProcessRunner(
+            RunnerOptions(
+                slots=self._slots,
+                program=self._command.program,
+                env=self._env,
+                cwd=options.cwd,
+                nice=options.nice,
+                grace_s=options.grace_s,
+                capture=capture(options, self._slots),
+            )
+        )
+
+    def job(self, order: Order, timeout_s: float | None) -> Job:
+        out, err = self._files(order)
+        return Job(
+            id=order.id,
+            argv=named(self._command, order.names).argv(order),
+            env={"WAITER_ORDER": order.id, "WAITER_ATTEMPT": str(order.attempt)},
+            timeout_s=timeout_s,
+            stdin=stdin_json(order) if self._options.stdin == "json" else None,
+            stdout_path=out,
+            stderr_path=err,
+        )
+
+    def _files(self, order: Order) -> tuple[str | None, str | None]:
+        if self._options.output is None:
+            return None, None
+        stem = Path(self._options.output).absolute() / file_stem(self._options.output_format, order)
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        return f"{stem}.out", f"{stem}.err"
+
+
+def stdin_json(order: Order) -> bytes:
+    """The arguments as a JSON list, or as an object when they have names."""
+    return json.dumps(dict(order.named) if order.names else list(order.arguments)).encode("ascii") + b"\n"
+
+
+def file_stem(template: str, order: Order) -> str:
+    """A file name from `--output-format`: {order}, {attempt}, {batch}, {row}, {1}, {name}; never outside the folder.
+
+    Whatever an argument holds that does not belong into a file name becomes an underscore.
+    """
+    words: dict[str, str] = {
+        "order": order.id,
+        "attempt": str(order.attempt),
+        "batch": order.batch,
+        "row": str(order.row),
+        **{str(number): argument for number, argument in enumerate(order.arguments, 1)},
+        **order.named,
+    }
+
+    def value(match: re.Match[str]) -> str:
+        return _UNSAFE_IN_NAMES.sub("_", words.get(match[1], match[0]))[:200]
+
+    filled = re.sub(r"\{([\w.-]+)\}", value, template)
+    parts = [part for part in filled.split("/") if part not in ("", ".", "..")]
+    return "/".join(parts) or order.id
+
+
+def capture(options: DeliveryOptions, slots: int) -> Capture:
+    """How the runner is to collect output."""
+    if options.output is not None:
+        return Capture.FILES
+    grouping = options.grouping
+    if grouping is Grouping.AUTO:
+        grouping = Grouping.STREAM if slots == 1 else Grouping.GROUP
+    return {
+        Grouping.STREAM: Capture.STREAM,
+        Grouping.GROUP: Capture.GROUP,
+        Grouping.LINE: Capture.LINE,
+        Grouping.NONE: Capture.DISCARD,
+    }[grouping]
+
+
+def deliver(
+    open_kitchen: Callable[[], Kitchen],
+    words: Sequence[str],
+    options: DeliveryOptions | None = None,
+    *,
+    listener: Listener | None = None,
+    stopping: Stopping | None = None,
+    state: Path | None = None,
+) -> Summary:
+    """Deliver orders with a command until `options.until`, and say what came of it.
+
+    `state` is the folder for outcomes that the kitchen does not take now (default: the user's state folder). Raises
+    UsageError and CommandUnstartable before any order is taken where possible, KitchenError when the kitchen refuses.
+    """
+    options = options or DeliveryOptions()
+    checked_timeout(options.timeout)
+    if options.halt:
+        parse_halt(options.halt)
+    name = options.name or f"{socket.gethostname()}/{os.getpid()}"
+    count = slots(options.jobs, cpu_count())
+    ware = CommandWare(words, options, slots=count, name=name)
+    stopping = stopping or Stopping()
+    with stopping.by_signals():
+        return Delivery(
+            open_kitchen,
+            ware,
+            options,
+            slots=count,
+            spool=lambda url: Spool(spool_folder(url, state)),
+            stopping=stopping,
+            listener=listener or Listener(),
+        ).run()
