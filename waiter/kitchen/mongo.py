@@ -1,0 +1,283 @@
+"""The kitchen that a fleet shares: a MongoDB database.
+
+What it promises stands in `contract`; this room joins the rooms mongo_*: the connection and its errors, documents,
+updates, claims, outcomes, what can be seen and what can be steered. Loading and shifts are here.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Self
+
+from pymongo.errors import BulkWriteError
+from pymongo.read_concern import ReadConcern
+
+from waiter.errors import UsageError
+from waiter.kitchen import mongo_outcomes as outcomes_
+from waiter.kitchen import mongo_seeing as seeing
+from waiter.kitchen import mongo_steering as steering
+from waiter.kitchen.contract import LEASE_S, MAX_LOSSES, FailureGroup, Outlook, Rescued, Row, Throughput
+from waiter.kitchen.mongo_claims import Claims
+from waiter.kitchen.mongo_connection import DUPLICATE_KEY, Connection
+from waiter.kitchen.mongo_documents import (
+    ROWS,
+    Document,
+    batch_document,
+    batch_from,
+    new_order,
+    order_from,
+    shift_from,
+    text,
+    vitals_document,
+)
+from waiter.orders import Batch, Counts, Notice, Order, Outcome, Selector, Shift, Verdict, Vitals
+
+_CHUNK = 2000
+"""How many rows one insert carries."""
+
+_LOST_FOR_S = 86400.0
+"""How long `shifts` goes on showing a lost one."""
+
+
+def _no_shift() -> float:
+    return 0.0
+
+
+class MongoKitchen:
+    """A store of orders in a MongoDB database; see `contract.Kitchen`."""
+
+    def __init__(
+        self,
+        url: str,
+        db: str = "simplewaiter",
+        *,
+        ahead: Callable[[], float] = _no_shift,
+        lease_s: float = LEASE_S,
+        timeout_s: float = 10.0,
+    ) -> None:
+        """Connect, and make the indexes if they are missing.
+
+        `url` is a mongodb:// or mongodb+srv:// address or a bare host[:port]; a database that it names wins over `db`.
+        `ahead` seconds are added to every reading of the server's clock.
+        """
+        self.lease_s = lease_s
+        self._to = Connection(url, db, ahead, timeout_s)
+        self._claims = Claims(self._to)
+
+    @property
+    def url(self) -> str:
+        return self._to.url
+
+    def close(self) -> None:
+        self._to.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def now(self) -> float:
+        with self._to.asking():
+            stages = [{"$match": {"_id": "news"}}, {"$project": {"now": self._to.now}}]
+            return float(next(iter(self._to.state.aggregate(stages)))["now"])
+
+    # Loading
+
+    def batches(self) -> list[Batch]:
+        with self._to.asking():
+            return [batch_from(stored) for stored in self._to.batches.find().sort("number")]
+
+    def open_batch(self, batch: Batch) -> None:
+        with self._to.asking():
+            facts: Document = {"$set": batch_document(batch)}
+            if self._to.batches.find_one({"_id": batch.id}, {"_id": 1}) is None:
+                facts["$setOnInsert"] = {"number": self._next_batch()}
+            self._to.batches.update_one({"_id": batch.id}, facts, upsert=True)
+
+    def _next_batch(self) -> int:
+        before = self._to.state.find_one_and_update({"_id": "batches"}, {"$inc": {"n": 1}}, upsert=True)
+        return 1 if before is None else int(before["n"]) + 1
+
+    def add(self, batch_id: str, rows: Iterable[Row], priority: int = 0) -> int:
+        with self._to.asking():
+            batch = self._to.batches.find_one({"_id": batch_id}, {"number": 1})
+        if batch is None:
+            raise UsageError(seeing.unknown_batch(batch_id))
+        number, added = batch["number"], 0
+        rows = iter(rows)
+        while chunk := [new_order(batch_id, number, row, priority) for row in islice(rows, _CHUNK)]:
+            with self._to.asking():
+                added += self._insert(chunk)
+        with self._to.asking():
+            steering.spread_news(self._to)
+        return added
+
+    def _insert(self, chunk: list[Document]) -> int:
+        """How many of the orders were new."""
+        try:
+            return len(self._to.orders.insert_many(chunk, ordered=False).inserted_ids)
+        except BulkWriteError as partly:
+            is_all_known = all(failure["code"] == DUPLICATE_KEY for failure in partly.details["writeErrors"])
+            if not is_all_known or partly.details["writeConcernErrors"]:
+                raise
+            return int(partly.details["nInserted"])
+
+    def remove_batch(self, batch_id: str) -> int:
+        with self._to.asking_patiently():
+            batch = self._to.batches.find_one({"_id": batch_id}, {"number": 1})
+            if batch is None:
+                raise UsageError(seeing.unknown_batch(batch_id))
+            span = {"$gte": batch["number"] * ROWS, "$lt": (batch["number"] + 1) * ROWS}
+            removed = self._to.orders.delete_many({"seq": span}).deleted_count
+            self._to.batches.delete_one({"_id": batch_id})
+            return removed
+
+    # Shifts
+
+    def check_in(self, waiter: str, host: str, pid: int, vitals: Vitals | None = None) -> Shift:
+        token, now = secrets.token_hex(16), self._to.now
+        facts: Document = {
+            "waiter": {"$literal": text(waiter)},
+            "host": {"$literal": text(host)},
+            "pid": pid,
+            "is_open": True,
+            "since": now,
+            **self._alive(vitals or Vitals()),
+        }
+        with self._to.asking():
+            self._to.shifts.update_one({"_id": token}, [{"$set": facts}], upsert=True)
+            steering.follow_pause(self._to, token)
+            return shift_from(self._to.shifts.find_one({"_id": token}) or {})
+
+    def _alive(self, vitals: Vitals) -> Document:
+        now = self._to.now
+        return {
+            "heartbeat_at": now,
+            "lease_until": {"$add": [now, self.lease_s]},
+            "vitals": {"$literal": vitals_document(vitals)},
+        }
+
+    def heartbeat(self, shift: Shift, vitals: Vitals) -> Notice:
+        with self._to.asking():
+            stored = self._to.shifts.find_one_and_update(
+                {"_id": shift.token, "is_open": True},
+                [{"$set": self._alive(vitals)}],
+                {"is_paused": 1, "is_draining": 1, "has_cancelled": 1},
+            )
+            if stored is None:
+                return Notice(is_lost=True)
+            return Notice(
+                is_paused=stored.get("is_paused", False),
+                is_draining=stored.get("is_draining", False),
+                cancelled=self._cancelled(shift) if "has_cancelled" in stored else (),
+            )
+
+    def _cancelled(self, shift: Shift) -> tuple[str, ...]:
+        marked = {"shift": shift.token, "status": "RUNNING", "is_cancel_asked": True}
+        return tuple(order["_id"] for order in self._to.orders.find(marked, {"_id": 1}))
+
+    def news(self) -> object:
+        with self._to.asking():
+            return (self._to.state.find_one({"_id": "news"}) or {}).get("n")
+
+    def check_out(self, shift: Shift) -> None:
+        with self._to.asking():
+            # Orders first: were the shift closed before, a sweep beside us could take them for lost.
+            outcomes_.release_all(self._to, shift)
+            self._to.shifts.update_one(
+                {"_id": shift.token, "is_open": True}, [{"$set": {"left_at": self._to.now, "is_open": "$$REMOVE"}}]
+            )
+
+    def shifts(self, include_left: bool = False) -> list[Shift]:
+        recently = {"$expr": {"$gt": ["$lost_at", {"$subtract": [self._to.now, _LOST_FOR_S]}]}}
+        wanted: list[Document] = [{"is_open": True}, {"lost_at": {"$gt": 0}, **recently}]
+        if include_left:
+            wanted.append({"left_at": {"$gt": 0}})
+        with self._to.asking():
+            return [shift_from(stored) for stored in self._to.shifts.find({"$or": wanted}).sort("since")]
+
+    # Delivery
+
+    def claim(self, shift: Shift, limit: int, exclude: Sequence[str] = ()) -> list[Order]:
+        if limit <= 0:
+            return []
+        with self._to.asking():
+            return self._claims.claim(shift, limit, exclude)
+
+    def held(self, shift: Shift) -> list[Order]:
+        with self._to.asking():
+            orders = self._to.orders.with_options(read_concern=ReadConcern("majority"))
+            held = orders.find({"shift": shift.token, "status": "RUNNING"}, dict.fromkeys(("history", "late"), 0))
+            return sorted(map(order_from, held), key=lambda order: (order.batch, order.row))
+
+    def finish(self, shift: Shift, outcomes: Sequence[Outcome]) -> list[Verdict]:
+        with self._to.asking():
+            return outcomes_.finish(self._to, shift, outcomes)
+
+    def release(self, shift: Shift, order_ids: Sequence[str]) -> int:
+        with self._to.asking():
+            return outcomes_.release(self._to, shift, order_ids)
+
+    def rescue(self, max_losses: int = MAX_LOSSES) -> Rescued:
+        with self._to.asking():
+            return outcomes_.rescue(self._to, max_losses)
+
+    def outlook(self) -> Outlook:
+        with self._to.asking():
+            return seeing.outlook(self._to)
+
+    # Seeing
+
+    def counts(self, selector: Selector | None = None) -> Counts:
+        with self._to.asking_patiently():
+            return seeing.counts(self._to, selector)
+
+    def find(
+        self, selector: Selector, *, sort: str = "age", limit: int | None = None, is_whole: bool = False
+    ) -> Iterator[Order]:
+        return seeing.find(self._to, selector, sort, limit, is_whole)
+
+    def throughput(self, window_s: float) -> Throughput:
+        with self._to.asking_patiently():
+            return seeing.throughput(self._to, window_s)
+
+    def failure_groups(self, selector: Selector | None = None) -> list[FailureGroup]:
+        with self._to.asking_patiently():
+            return seeing.failure_groups(self._to, selector)
+
+    def commands(self) -> dict[str, int]:
+        with self._to.asking_patiently():
+            return seeing.commands(self._to)
+
+    # Steering
+
+    def reset(self, selector: Selector, *, from_living: bool = False) -> int:
+        with self._to.asking_patiently():
+            return steering.reset(self._to, selector, from_living)
+
+    def cancel(self, selector: Selector) -> int:
+        with self._to.asking_patiently():
+            return steering.cancel(self._to, selector)
+
+    def set_priority(self, selector: Selector, priority: int) -> int:
+        with self._to.asking_patiently():
+            return steering.set_priority(self._to, selector, priority)
+
+    def pause(self, waiter: str | None = None, reason: str | None = None) -> int:
+        with self._to.asking():
+            return steering.pause(self._to, waiter, reason)
+
+    def resume(self, waiter: str | None = None) -> int:
+        with self._to.asking():
+            return steering.resume(self._to, waiter)
+
+    def drain(self, waiter: str) -> int:
+        with self._to.asking():
+            return steering.drain(self._to, waiter)
+
+    def clean(self, selector: Selector | None = None) -> int:
+        with self._to.asking_patiently():
+            return steering.clean(self._to, selector)

@@ -1,0 +1,118 @@
+"""Claiming from a MongoDB kitchen: one look, one update, one read, whatever the number of orders.
+
+The look says in a single round trip whether the shift lives and may have orders, and which ones stand first. The
+update takes those of them that are still READY; the read finds what it took. Waiters that look at the same moment
+see the same orders, so who lost some to others looks further down for a while.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from time import monotonic
+
+from waiter.errors import ShiftLost
+from waiter.kitchen.mongo_connection import Connection
+from waiter.kitchen.mongo_documents import AT_ONCE, BULKY, Document, ids_of, order_from
+from waiter.kitchen.mongo_updates import claimed, lookup
+from waiter.orders import Order, Shift
+
+WINDOW = 512
+"""How far from the head a waiter that competes may take its orders."""
+
+TRIES = 8
+
+COMPETING_S = 5.0
+"""How long a waiter that lost orders to others goes on looking further down."""
+
+PROMOTE_S = 1.0
+"""How often a waiter that competes makes orders that fell due claimable, unless it gets too few."""
+
+BY_ID = "_id_"
+"""The index that every fenced update names: the planner must not try the others first."""
+
+
+class Claims:
+    """The claims of one kitchen object; remembers whether others compete for the same orders."""
+
+    def __init__(self, to: Connection) -> None:
+        self._to = to
+        self._random = Random()
+        self._competes_until = -1.0
+        self._promoted_at = -PROMOTE_S
+
+    def claim(self, shift: Shift, limit: int, exclude: Sequence[str]) -> list[Order]:
+        """See `Kitchen.claim`. Empty too if others were faster `TRIES` times."""
+        skip = self._skip(limit)
+        for _ in range(TRIES):
+            look = self._look(shift, limit, skip, exclude)
+            if not _may_claim(look, shift):
+                return []
+            if look["overdue"] and self._should_promote(len(look["first"]) < limit):
+                self._promote(look["now"])
+                continue
+            if not look["first"] and not skip:
+                return []
+            orders = self._take(shift, _together(look["first"]))
+            if orders:
+                return orders
+            skip = self._skip(limit) if look["first"] else 0
+        return []
+
+    def _skip(self, limit: int) -> int:
+        competes = monotonic() < self._competes_until
+        return self._random.randrange(0, max(1, WINDOW - limit)) if competes else 0
+
+    def _look(self, shift: Shift, limit: int, skip: int, exclude: Sequence[str]) -> Document:
+        first: Document = {"status": "READY", "due": AT_ONCE}
+        if exclude:
+            first["_id"] = {"$nin": list(exclude)}
+        overdue = {"status": "READY", "due": {"$gt": AT_ONCE}, "$expr": {"$lte": ["$due", self._to.now]}}
+        order = {"priority": -1, "seq": 1}
+        stages = [
+            {"$match": {"_id": shift.token}},
+            {"$project": {"is_open": 1, "is_paused": 1, "is_draining": 1, "now": self._to.now}},
+            lookup("orders", "overdue", [{"$match": overdue}, {"$limit": 1}, {"$project": {"_id": 1}}]),
+            lookup(
+                "orders",
+                "first",
+                [{"$match": first}, {"$sort": order}, {"$skip": skip}, {"$limit": limit}, {"$project": {"losses": 1}}],
+            ),
+        ]
+        return next(iter(self._to.shifts.aggregate(stages)), {})
+
+    def _should_promote(self, is_short: bool) -> bool:
+        competes = monotonic() < self._competes_until
+        return is_short or not competes or monotonic() - self._promoted_at >= PROMOTE_S
+
+    def _promote(self, now: float) -> None:
+        self._promoted_at = monotonic()
+        self._to.hasty_orders.update_many(
+            {"status": "READY", "due": {"$gt": AT_ONCE, "$lte": now}}, {"$set": {"due": AT_ONCE}}
+        )
+
+    def _take(self, shift: Shift, ids: list[str]) -> list[Order]:
+        if not ids:
+            return []
+        fence = {"_id": {"$in": ids}, "status": "READY", "due": AT_ONCE}
+        taken = self._to.orders.update_many(fence, claimed(shift, self._to.now), hint=BY_ID).matched_count
+        if taken < len(ids):
+            self._competes_until = monotonic() + COMPETING_S
+        if not taken:
+            return []
+        mine = {"_id": {"$in": ids}, "shift": shift.token}
+        orders = [order_from(found) for found in self._to.orders.find(mine, dict.fromkeys(BULKY, 0), hint=BY_ID)]
+        place = {order_id: n for n, order_id in enumerate(ids)}
+        return sorted(orders, key=lambda order: place[order.id])
+
+
+def _may_claim(look: Document, shift: Shift) -> bool:
+    if not look.get("is_open"):
+        raise ShiftLost(f"the kitchen declared {shift.waiter} lost: its orders belong to others now.")
+    return not (look.get("is_paused") or look.get("is_draining"))
+
+
+def _together(first: list[Document]) -> list[str]:
+    """Which of the first orders may go together: one that was lost before goes alone."""
+    lost = next((n for n, order in enumerate(first) if order["losses"]), len(first))
+    return ids_of(first[: max(1, lost)])

@@ -1,0 +1,195 @@
+"""The connection to a MongoDB database: its address, its collections and indexes, and its errors in Waiter's words.
+
+Here, so that neither what is asked of the database nor who asks must know a driver's exception or a deadline.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pymongo
+from bson.errors import BSONError
+from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient, ReadPreference
+from pymongo.collection import Collection
+from pymongo.errors import (
+    AutoReconnect,
+    BulkWriteError,
+    ConfigurationError,
+    ConnectionFailure,
+    DocumentTooLarge,
+    InvalidURI,
+    OperationFailure,
+    PyMongoError,
+)
+from pymongo.write_concern import WriteConcern
+
+from waiter.errors import KitchenError, KitchenUnreachable
+from waiter.kitchen.mongo_documents import Document
+from waiter.kitchen.mongo_updates import Expression, now
+
+SCHEMA = 1
+
+PATIENCE_S = 3600.0
+"""For verbs that go over every order. A server that went away is noticed earlier, by the driver's own monitor."""
+
+SAFE = WriteConcern("majority", j=True)
+"""On a standalone too: with less, a server that is killed forgets writes that it had acknowledged."""
+
+_INDEXES = (
+    IndexModel(
+        [("status", ASCENDING), ("due", ASCENDING), ("priority", DESCENDING), ("seq", ASCENDING)], name="claims"
+    ),
+    IndexModel("seq", name="age"),
+    IndexModel("shift", name="shift", sparse=True),
+    IndexModel("stop", name="stop", sparse=True),
+    IndexModel("error_group", name="failures", partialFilterExpression={"status": "ERROR"}),
+)
+_OPEN_SHIFTS = IndexModel("lease_until", name="open", partialFilterExpression={"is_open": True})
+
+# The server says with these that it is going, new, or not the primary: another one answers soon.
+_PASSING = frozenset((6, 7, 50, 64, 89, 91, 134, 175, 189, 202, 234, 262, 290, 9001, 10107, 11600, 11602, 13435, 13436))
+_UNAUTHORIZED, _AUTHENTICATION_FAILED = 13, 18
+_TOO_LARGE = frozenset((10334, 17280, 17419, 17420))
+_NO_SPACE = frozenset((14031, 39, 28))
+DUPLICATE_KEY = 11000
+
+
+class Connection:
+    """One client, its collections, and the clock of its server.
+
+    `url` is for people and holds no password.
+    """
+
+    def __init__(self, url: str, db: str, ahead: Callable[[], float], timeout_s: float) -> None:
+        self._ahead = ahead
+        self._timeout_s = timeout_s
+        address = url if "://" in url else f"mongodb://{url}"
+        self.url, self._user, self._secret = shown(address)
+        with self.asking():
+            self._client: MongoClient[Document] = MongoClient(
+                address,
+                timeoutMS=round(timeout_s * 1000),
+                serverSelectionTimeoutMS=round(timeout_s * 1000),
+                connectTimeoutMS=round(min(timeout_s, 5.0) * 1000),
+                appname="waiter",
+            )
+            self.db = self._client.get_default_database(db, write_concern=SAFE, read_preference=ReadPreference.PRIMARY)
+            self.url = f"{self.url}/{self.db.name}"
+            self.orders: Collection[Document] = self.db["orders"]
+            self.hasty_orders = self.orders.with_options(write_concern=WriteConcern(1))
+            """For updates that may be forgotten without harm."""
+            self.shifts: Collection[Document] = self.db["shifts"]
+            self.batches: Collection[Document] = self.db["batches"]
+            self.state: Collection[Document] = self.db["state"]
+            self._prepare()
+
+    def _prepare(self) -> None:
+        """Make the indexes, once in a database's life; afterwards it is one read."""
+        found = self.state.find_one({"_id": "schema"})
+        if found is None:
+            self.orders.create_indexes(list(_INDEXES))
+            self.shifts.create_indexes([_OPEN_SHIFTS])
+            self.state.update_one({"_id": "news"}, {"$inc": {"n": 1}}, upsert=True)
+            self.state.update_one({"_id": "schema"}, {"$set": {"version": SCHEMA}}, upsert=True)
+        elif found["version"] != SCHEMA:
+            raise KitchenError(
+                f"{self.url} was set up by another version of waiter (schema {found['version']},"
+                f" this one has {SCHEMA}): use the same version everywhere, or another database (--db)."
+            )
+
+    @property
+    def now(self) -> Expression:
+        """The server's clock, as an expression for its own use."""
+        return now(self._ahead())
+
+    def close(self) -> None:
+        self._client.close()
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Every use of the driver happens inside, so that its errors come out as `KitchenError`."""
+        try:
+            yield
+        except (PyMongoError, BSONError, OverflowError) as problem:
+            raise self._in_words(problem) from problem
+
+    @contextmanager
+    def asking_patiently(self) -> Iterator[None]:
+        """As `asking`, for what takes longer the more orders there are."""
+        with self.asking(), pymongo.timeout(PATIENCE_S):
+            yield
+
+    def _in_words(self, problem: Exception) -> KitchenError:
+        said = _first_line(str(problem))
+        if self._secret:
+            said = said.replace(self._secret, "***")
+        if isinstance(problem, ConfigurationError):
+            return self._misconfigured(problem, said)
+        code = _code(problem)
+        if code in (_UNAUTHORIZED, _AUTHENTICATION_FAILED):
+            return self._refused(code, said)
+        if isinstance(problem, DocumentTooLarge) or code in _TOO_LARGE:
+            return KitchenError(f"{self.url}: an order is larger than the 16 MB that MongoDB takes. {said}")
+        if code in _NO_SPACE:
+            return KitchenError(f"{self.url}: no space is left on the server's disk. Free some, then go on. {said}")
+        if _may_pass(problem, code):
+            return KitchenUnreachable(
+                f"{self.url} gave no answer within {self._timeout_s:g} s. Is MongoDB running there, and may this host"
+                f" connect to it? ({said})"
+            )
+        return KitchenError(f"{self.url}: {said}")
+
+    def _refused(self, code: int, said: str) -> KitchenError:
+        if code == _AUTHENTICATION_FAILED:
+            return KitchenError(
+                f"wrong user or password for {self.url} (user {self._user}). If the user is kept in another database,"
+                " add ?authSource=NAME to the address."
+            )
+        if self._user is None:
+            return KitchenError(f"{self.url} wants a user and a password: mongodb://USER:PASSWORD@HOST/{self.db.name}")
+        return KitchenError(
+            f"user {self._user} may not do this on {self.url}: grant the role readWrite on the database. ({said})"
+        )
+
+    def _misconfigured(self, problem: ConfigurationError, said: str) -> KitchenError:
+        if "dnspython" in said:
+            return KitchenError(f"{self.url}: mongodb+srv:// needs dnspython here: pip install 'waiter[srv]'")
+        if isinstance(problem, InvalidURI) or "://" in said:
+            return KitchenError(
+                f"{self.url} is no MongoDB address: {said} Write it as mongodb://[USER:PASSWORD@]HOST[:PORT][/DB],"
+                " special characters of the password as %XX."
+            )
+        return KitchenError(f"{self.url}: {said}")
+
+
+def shown(address: str) -> tuple[str, str | None, str | None]:
+    """The address without user, password, database and options; then the user and the password."""
+    scheme, _, rest = address.partition("://")
+    # The last @: a password with a bare @ or / is wrong, but must not be shown either.
+    credentials, at, hosts = rest.rpartition("@")
+    user, _, password = credentials.partition(":")
+    return f"{scheme}://{re.split('[/?]', hosts)[0]}", user if at else None, password or None
+
+
+def _first_line(said: str) -> str:
+    return said.partition(", full error:")[0].partition(", Timeout:")[0].partition("\n")[0]
+
+
+def _code(problem: Exception) -> int | None:
+    if isinstance(problem, BulkWriteError):
+        details = problem.details or {}
+        failures = [*details.get("writeErrors", ()), *details.get("writeConcernErrors", ())]
+        return next((failure["code"] for failure in failures if failure["code"] != DUPLICATE_KEY), None)
+    return problem.code if isinstance(problem, OperationFailure) else None
+
+
+def _may_pass(problem: Exception, code: int | None) -> bool:
+    if isinstance(problem, (ConnectionFailure, AutoReconnect)) or code in _PASSING:
+        return True
+    return isinstance(problem, PyMongoError) and (
+        problem.timeout
+        or problem.has_error_label("RetryableWriteError")
+        or problem.has_error_label("NoWritesPerformed")
+    )

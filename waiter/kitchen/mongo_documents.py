@@ -1,0 +1,180 @@
+"""How orders, shifts and batches look as MongoDB documents: the only place that knows the fields' shape.
+
+A field that is None is left out. Two fields have no counterpart in `orders.Order`: `seq` (the batch's number and the
+row in one integer, so that age is one key of an index) and `raw` (the arguments' bytes as Latin-1 text for searches,
+only where some are no UTF-8). `due` is 0 where an order may go at once: null would cost the index its exact bounds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from bson.binary import Binary
+
+from waiter.kitchen.contract import Row
+from waiter.orders import Batch, Event, Order, Reason, Shift, Status, Vitals
+
+Document = dict[str, Any]
+
+ROWS = 1 << 40
+"""How many rows of one batch `seq` has room for."""
+
+AT_ONCE = 0.0
+"""`due` of an order that waits for nothing."""
+
+BULKY = ("tail", "result", "history", "late")
+"""Fields that lists leave out."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def text(words: str | None) -> str | None:
+    """The words as BSON can hold them, for reading: what is no UTF-8 becomes U+FFFD."""
+    return words if words is None or words.isascii() else _SURROGATE.sub("\ufffd", words)
+
+
+def raw(argument: str) -> str:
+    """The argument's bytes as Latin-1 text: a regular expression finds any of them, UTF-8 or not."""
+    return argument.encode("utf-8", "surrogatepass").decode("latin-1")
+
+
+def argument_document(argument: str) -> str | Binary:
+    """A string, or bytes where it holds surrogates, which BSON strings refuse."""
+    if argument.isascii():
+        return argument
+    try:
+        argument.encode("utf-8")
+    except UnicodeEncodeError:
+        return Binary(argument.encode("utf-8", "surrogatepass"))
+    return argument
+
+
+def _argument(stored: str | bytes) -> str:
+    return stored.decode("utf-8", "surrogatepass") if isinstance(stored, bytes) else stored
+
+
+def new_order(batch: str, number: int, row: Row, priority: int) -> Document:
+    """The document of a row that becomes an order."""
+    at, arguments, names = row
+    order: Document = {
+        "_id": f"{batch}-{at}",
+        "batch": batch,
+        "row": at,
+        "seq": number * ROWS + at,
+        "arguments": [argument_document(argument) for argument in arguments],
+        "status": "READY",
+        "priority": priority,
+        "due": AT_ONCE,
+        "attempt": 0,
+        "failures": 0,
+        "losses": 0,
+    }
+    if names is not None:
+        order["names"] = [argument_document(name) for name in names]
+    if any(isinstance(argument, bytes) for argument in order["arguments"]):
+        order["raw"] = [raw(argument) for argument in arguments]
+    return order
+
+
+def order_from(stored: Mapping[str, Any]) -> Order:
+    names = stored.get("names")
+    return Order(
+        id=stored["_id"],
+        batch=stored["batch"],
+        row=stored["row"],
+        arguments=tuple(map(_argument, stored["arguments"])),
+        names=None if names is None else tuple(map(_argument, names)),
+        status=Status(stored["status"]),
+        priority=stored["priority"],
+        attempt=stored["attempt"],
+        failures=stored["failures"],
+        losses=stored["losses"],
+        due=stored["due"] or None,
+        waiter=stored.get("waiter"),
+        host=stored.get("host"),
+        shift=stored.get("shift"),
+        is_cancel_asked=stored.get("is_cancel_asked", False),
+        start=stored.get("start"),
+        stop=stored.get("stop"),
+        exit_code=stored.get("exit_code"),
+        signal=stored.get("signal"),
+        reason=_reason(stored.get("reason")),
+        error=stored.get("error"),
+        error_group=stored.get("error_group"),
+        tail=stored.get("tail"),
+        result=stored.get("result"),
+        command=stored.get("command"),
+        peak_memory=stored.get("peak_memory"),
+        history=tuple(map(_event_from, stored.get("history", ()))),
+        late=tuple(map(_event_from, stored.get("late", ()))),
+    )
+
+
+def _reason(stored: str | None) -> Reason | None:
+    return None if stored is None else Reason(stored)
+
+
+def _event_from(stored: Mapping[str, Any]) -> Event:
+    return Event(
+        what=stored["what"],
+        at=stored["at"],
+        status=Status(stored["status"]),
+        attempt=stored["attempt"],
+        shift=stored.get("shift"),
+        waiter=stored.get("waiter"),
+        start=stored.get("start"),
+        stop=stored.get("stop"),
+        exit_code=stored.get("exit_code"),
+        signal=stored.get("signal"),
+        reason=_reason(stored.get("reason")),
+        error=stored.get("error"),
+        command=stored.get("command"),
+    )
+
+
+def vitals_document(vitals: Vitals) -> Document:
+    stored = asdict(vitals)
+    for field in ("command", "command_hash", "version"):
+        stored[field] = text(stored[field])
+    return stored | {"running": list(vitals.running)}
+
+
+def shift_from(stored: Mapping[str, Any]) -> Shift:
+    vitals = stored["vitals"]
+    return Shift(
+        token=stored["_id"],
+        waiter=stored["waiter"],
+        host=stored["host"],
+        pid=stored["pid"],
+        since=stored["since"],
+        lease_until=stored["lease_until"],
+        heartbeat_at=stored["heartbeat_at"],
+        left_at=stored.get("left_at"),
+        lost_at=stored.get("lost_at"),
+        is_paused=stored.get("is_paused", False),
+        pause_reason=stored.get("pause_reason"),
+        is_draining=stored.get("is_draining", False),
+        vitals=Vitals(**{**vitals, "running": tuple(vitals["running"])}),
+    )
+
+
+def batch_document(batch: Batch) -> Document:
+    stored = asdict(batch)
+    del stored["id"]
+    return stored | {"name": text(batch.name), "source": text(batch.source)}
+
+
+def batch_from(stored: Mapping[str, Any]) -> Batch:
+    facts = {field: stored[field] for field in Batch.__dataclass_fields__ if field != "id"}
+    return Batch(id=stored["_id"], **facts)
+
+
+def without_none(facts: Mapping[str, Any]) -> Document:
+    return {field: value for field, value in facts.items() if value is not None}
+
+
+def ids_of(documents: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [document["_id"] for document in documents]

@@ -1,0 +1,115 @@
+"""How orders leave a waiter's hands in a MongoDB kitchen: finished, given back, or taken from the dead.
+
+Every update is fenced by the shift's token, so a waiter that was declared lost changes nothing any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import getrandbits
+
+from pymongo import UpdateOne
+
+from waiter.kitchen import mongo_updates as updates
+from waiter.kitchen.contract import Rescued
+from waiter.kitchen.mongo_claims import BY_ID
+from waiter.kitchen.mongo_connection import Connection
+from waiter.kitchen.mongo_documents import Document
+from waiter.orders import Outcome, Shift, Status, Verdict
+
+
+def finish(to: Connection, shift: Shift, outcomes: Sequence[Outcome]) -> list[Verdict]:
+    if not outcomes:
+        return []
+    call, now = getrandbits(31), to.now
+    writes = [
+        UpdateOne(
+            {"_id": outcome.order_id, "shift": shift.token, "status": "RUNNING", "attempt": outcome.attempt},
+            updates.finished(shift, outcome, now, call),
+            hint=BY_ID,
+        )
+        for outcome in outcomes
+    ]
+    if to.orders.bulk_write(writes, ordered=False).matched_count == len(writes):
+        return [Verdict.ACCEPTED] * len(writes)
+    verdicts = _verdicts(to, shift, outcomes, call)
+    _keep_late(
+        to, shift, [outcome for outcome, verdict in zip(outcomes, verdicts, strict=True) if verdict is Verdict.LATE]
+    )
+    return verdicts
+
+
+def _verdicts(to: Connection, shift: Shift, outcomes: Sequence[Outcome], call: int) -> list[Verdict]:
+    """One read tells what this call wrote, what an earlier one did, and what nobody."""
+    ids = {"_id": {"$in": [outcome.order_id for outcome in outcomes]}}
+    known: dict[tuple[str, int], int] = {}
+    for order in to.orders.find(ids, {"history": 1}):
+        for event in order.get("history", ()):
+            if event["what"] == "finish" and event["shift"] == shift.token:
+                known[order["_id"], event["attempt"]] = event["call"]
+    verdicts = []
+    for outcome in outcomes:
+        attempt = (outcome.order_id, outcome.attempt)
+        if attempt not in known:
+            verdicts.append(Verdict.LATE)
+        else:
+            verdicts.append(Verdict.ACCEPTED if known[attempt] == call else Verdict.KNOWN)
+            known[attempt] = -1  # the same outcome twice in one call is accepted once
+    return verdicts
+
+
+def _keep_late(to: Connection, shift: Shift, outcomes: Sequence[Outcome]) -> None:
+    writes = []
+    for outcome in outcomes:
+        kept = {"$elemMatch": {"shift": shift.token, "attempt": outcome.attempt}}
+        missing = {"_id": outcome.order_id, "late": {"$not": kept}}
+        writes.append(UpdateOne(missing, updates.late(shift, outcome, to.now), hint=BY_ID))
+    if writes:
+        to.orders.bulk_write(writes, ordered=False)
+
+
+def release(to: Connection, shift: Shift, order_ids: Sequence[str]) -> int:
+    held = {"_id": {"$in": list(order_ids)}, "shift": shift.token, "status": "RUNNING"}
+    return to.orders.update_many(held, updates.released(to.now), hint=BY_ID).matched_count
+
+
+def release_all(to: Connection, shift: Shift) -> int:
+    return to.orders.update_many({"shift": shift.token, "status": "RUNNING"}, updates.released(to.now)).matched_count
+
+
+def rescue(to: Connection, max_losses: int) -> Rescued:
+    names = _declare_lost(to)
+    dead = dead_tokens(to, {})
+    if not dead:
+        return Rescued(shifts=names)
+    theirs = {"status": "RUNNING", "shift": {"$in": dead}}
+
+    def take(those: Document, status: Status) -> int:
+        return to.orders.update_many({**theirs, **those}, updates.lost(status, to.now)).modified_count
+
+    take({"is_cancel_asked": True}, Status.CANCELLED)
+    failed = take({"losses": {"$gte": max_losses - 1}}, Status.ERROR)
+    return Rescued(ready=take({}, Status.READY), failed=failed, shifts=names)
+
+
+def _declare_lost(to: Connection) -> tuple[str, ...]:
+    """The names of the waiters that this call, and no other sweep, found lost."""
+    expired = {"is_open": True, "lease_until": {"$gt": 0}, "$expr": {"$lt": ["$lease_until", to.now]}}
+    marks = [{"$set": {"lost_at": to.now, "is_open": updates.GONE}}]
+    found = (
+        to.shifts.find_one_and_update({"_id": shift["_id"], **expired}, marks) for shift in to.shifts.find(expired)
+    )
+    return tuple(shift["waiter"] for shift in found if shift is not None)
+
+
+def dead_tokens(to: Connection, among: Document) -> list[str]:
+    """Tokens on RUNNING orders whose shift is not alive.
+
+    The orders are read first: a shift that checks in and claims in between is then not among them, and one that
+    is among them had checked in before the shifts are read.
+    """
+    tokens = to.orders.distinct("shift", {**among, "shift": {"$gt": ""}})
+    if not tokens:
+        return []
+    living = to.shifts.find({"_id": {"$in": tokens}, "is_open": True}, {"_id": 1})
+    return sorted(set(tokens) - {shift["_id"] for shift in living})

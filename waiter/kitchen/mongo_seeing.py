@@ -1,0 +1,150 @@
+"""What a MongoDB kitchen can tell of its orders: counts, lists, rates and failures. Nothing here changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from waiter.errors import UsageError
+from waiter.kitchen.contract import CLAIM_LIMIT, FailureGroup, Outlook, Throughput
+from waiter.kitchen.mongo_connection import Connection
+from waiter.kitchen.mongo_documents import AT_ONCE, BULKY, Document, order_from, text
+from waiter.kitchen.mongo_selecting import filter_of, sort_stages
+from waiter.kitchen.mongo_updates import lookup
+from waiter.orders import Counts, Order, Reason, Selector, Status
+
+_STREAM = 1000
+
+
+def selected(to: Connection, selector: Selector) -> Document:
+    """The selector as a filter; `UsageError` if it names a batch that does not exist."""
+    numbers: list[int] = []
+    if selector.batch is not None:
+        name = text(selector.batch)
+        named = to.batches.find({"$or": [{"_id": name}, {"name": name}]}, {"number": 1})
+        numbers = [batch["number"] for batch in named]
+        if not numbers:
+            raise UsageError(unknown_batch(selector.batch))
+    return filter_of(selector, numbers, to.now)
+
+
+def unknown_batch(batch: str) -> str:
+    return f"no such batch: {batch}"
+
+
+def outlook(to: Connection) -> Outlook:
+    overdue = {"$expr": {"$lte": ["$due", to.now]}}
+    count: list[Document] = [{"$limit": CLAIM_LIMIT}, {"$count": "n"}]
+    stages = [
+        {"$match": {"_id": "news"}},
+        {"$set": {"now": to.now}},
+        lookup("orders", "ready", [{"$match": {"status": "READY", "due": AT_ONCE}}, *count]),
+        lookup("orders", "overdue", [{"$match": {"status": "READY", "due": {"$gt": AT_ONCE}, **overdue}}, *count]),
+        lookup("orders", "running", [{"$match": {"status": "RUNNING"}}, *count]),
+        next_due(to),
+    ]
+    for seen in to.state.aggregate(stages):
+        ready, late, running = (sum(part["n"] for part in seen[key]) for key in ("ready", "overdue", "running"))
+        next_due_s = next((max(0.0, order["due"] - seen["now"]) for order in seen["next"]), None)
+        return Outlook(min(ready + late, CLAIM_LIMIT), next_due_s, running)
+    return Outlook(0, None, 0)
+
+
+def next_due(to: Connection) -> Document:
+    """A look at the first order that waits, and is not due yet."""
+    waiting = {"status": "READY", "due": {"$gt": AT_ONCE}, "$expr": {"$gt": ["$due", to.now]}}
+    stages: list[Document] = [
+        {"$match": waiting},
+        {"$sort": {"due": 1}},
+        {"$limit": 1},
+        {"$project": {"_id": 0, "due": 1}},
+    ]
+    return lookup("orders", "next", stages)
+
+
+def counts(to: Connection, selector: Selector | None) -> Counts:
+    if selector is None or selector == Selector():
+        # One count over an index for each is faster than one group over all.
+        by_status = {status: to.orders.count_documents({"status": status.value}) for status in Status}
+    else:
+        stages = [{"$match": selected(to, selector)}, {"$group": {"_id": "$status", "n": {"$sum": 1}}}]
+        by_status = {Status(row["_id"]): row["n"] for row in to.orders.aggregate(stages)}
+    return Counts({status: n for status, n in by_status.items() if n})
+
+
+def find(to: Connection, selector: Selector, sort: str, limit: int | None, is_whole: bool) -> Iterator[Order]:
+    if limit is not None and limit <= 0:
+        return
+    with to.asking_patiently():
+        stages = [{"$match": selected(to, selector)}, *sort_stages(sort, to.now)]
+        stages += [{"$limit": limit}] if limit is not None else []
+        stages += [] if is_whole else [{"$unset": list(BULKY)}]
+        cursor = to.orders.aggregate(stages, allowDiskUse=True, batchSize=_STREAM)
+    try:
+        # The deadline must not stand while the caller works between two orders.
+        while True:
+            with to.asking_patiently():
+                documents = list(islice(cursor, _STREAM))
+            if not documents:
+                return
+            yield from map(order_from, documents)
+    finally:
+        cursor.close()
+
+
+def throughput(to: Connection, window_s: float) -> Throughput:
+    recent = {"stop": {"$gt": 0}, "$expr": {"$gte": ["$stop", {"$subtract": [to.now, window_s]}]}}
+    stages: list[Document] = [
+        {"$match": {"status": {"$in": ["DONE", "ERROR"]}, **recent}},
+        {"$group": {"_id": "$status", "n": {"$sum": 1}, "seconds": {"$sum": {"$subtract": ["$stop", "$start"]}}}},
+    ]
+    rows = {row["_id"]: row for row in to.orders.aggregate(stages)}
+    done, failed = (rows.get(status, {"n": 0})["n"] for status in ("DONE", "ERROR"))
+    seconds = sum(row["seconds"] for row in rows.values())
+    return Throughput(window_s, done, failed, seconds / (done + failed) if done + failed else None)
+
+
+def failure_groups(to: Connection, selector: Selector | None) -> list[FailureGroup]:
+    # The greatest of these documents is that of the latest stop: fields compare in their order.
+    fields = ("stop", "_id", "error", "exit_code", "signal", "reason")
+    stages: list[Document] = [
+        {"$match": {"$and": [{"status": "ERROR"}, selected(to, selector or Selector())]}},
+        {
+            "$group": {
+                "_id": "$error_group",
+                "count": {"$sum": 1},
+                "hosts": {"$addToSet": "$host"},
+                "first": {"$min": "$stop"},
+                "last": {"$max": "$stop"},
+                "example": {"$max": {field: f"${field}" for field in fields}},
+            }
+        },
+        {"$sort": {"count": -1, "_id": 1}},
+    ]
+    return [_failure_group(row) for row in to.orders.aggregate(stages, allowDiskUse=True)]
+
+
+def _failure_group(row: Document) -> FailureGroup:
+    example = row["example"]
+    reason = example.get("reason")
+    return FailureGroup(
+        group=row["_id"] or "",
+        count=row["count"],
+        message=example.get("error") or "",
+        exit_code=example.get("exit_code"),
+        signal=example.get("signal"),
+        reason=None if reason is None else Reason(reason),
+        hosts=tuple(sorted(host for host in row["hosts"] if host is not None)),
+        first=row["first"],
+        last=row["last"],
+        example=example["_id"],
+    )
+
+
+def commands(to: Connection) -> dict[str, int]:
+    stages: list[Document] = [
+        {"$match": {"status": {"$in": ["DONE", "ERROR"]}, "command": {"$exists": True}}},
+        {"$group": {"_id": "$command", "n": {"$sum": 1}}},
+        {"$sort": {"n": -1, "_id": 1}},
+    ]
+    return {row["_id"]: row["n"] for row in to.orders.aggregate(stages)}

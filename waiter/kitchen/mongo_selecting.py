@@ -1,0 +1,71 @@
+"""A selector as a MongoDB filter, and a sort as stages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from waiter.errors import UsageError
+from waiter.kitchen.mongo_documents import ROWS, Document, raw, text
+from waiter.kitchen.mongo_updates import Expression
+from waiter.orders import Selector
+
+_NOTHING: Document = {"_id": {"$in": []}}
+
+
+def filter_of(selector: Selector, batches: Iterable[int], now: Expression) -> Document:
+    """What `selector` means; `batches` are the numbers of the batches that it names."""
+    parts: list[Document] = [{field: value} for field, value in _plain(selector) if value is not None]
+    if selector.ids:
+        parts.append({"_id": {"$in": [text(order_id) for order_id in selector.ids]}})
+    if selector.statuses:
+        parts.append({"status": {"$in": [status.value for status in selector.statuses]}})
+    if selector.batch is not None:
+        spans: list[Document] = [{"seq": {"$gte": n * ROWS, "$lt": (n + 1) * ROWS}} for n in batches]
+        parts.append({"$or": spans} if spans else _NOTHING)
+    if selector.since is not None:
+        parts.append({"$or": [{"stop": {"$gte": selector.since}}, {"start": {"$gte": selector.since}}]})
+    if selector.longer_than_s is not None:
+        parts.append({"start": {"$exists": True}, "$expr": {"$gt": [duration(now), selector.longer_than_s]}})
+    if selector.match is not None:
+        parts.append(_contains(selector.match))
+    if selector.except_command is not None:
+        parts.append({"command": {"$exists": True, "$ne": text(selector.except_command)}})
+    return {"$and": parts} if parts else {}
+
+
+def _contains(words: str) -> Document:
+    """Some argument contains the words, byte for byte."""
+    choices = [("raw", raw(words))]
+    if text(words) == words:
+        choices.append(("arguments", words))
+    return {"$or": [{field: {"$regex": re.escape(sought).replace("\0", r"\x00")}} for field, sought in choices]}
+
+
+def _plain(selector: Selector) -> tuple[tuple[str, str | None], ...]:
+    return (
+        ("waiter", text(selector.waiter)),
+        ("host", text(selector.host)),
+        ("error_group", text(selector.error_group)),
+    )
+
+
+def duration(now: Expression) -> Expression:
+    """Seconds an order ran; up to now if it is running; missing if it never ran."""
+    until = {"$cond": [{"$eq": ["$status", "RUNNING"]}, now, "$stop"]}
+    return {"$subtract": [until, "$start"]}
+
+
+def sort_stages(sort: str, now: Expression) -> list[Document]:
+    """Stages that put orders in the order that `Kitchen.find` names."""
+    direction = -1 if sort.startswith("-") else 1
+    match sort.removeprefix("-"):
+        case "age":
+            return [{"$sort": {"seq": direction}}]
+        case "start" | "stop" as field:
+            return [{"$sort": {field: direction, "seq": direction}}]
+        case "duration":
+            return [{"$set": {"lasted": duration(now)}}, {"$sort": {"lasted": direction, "seq": direction}}]
+    raise UsageError(
+        f"no such sort: {sort!r}. Choose from age, start, stop, duration, each with or without a leading -."
+    )
