@@ -1,6 +1,55 @@
 """Waiter spreads one command over a pile of inputs, on one machine or a fleet.
 
-Importing this package loads nothing else: the runner process and `waiter --help` start from it.
+The names of the Python API are loaded when they are asked for: the runner process and `waiter --help` start from this
+package, and must start light.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 __version__ = "1.0.0"
+
+if TYPE_CHECKING:
+    from waiter.api import Waiter, deliver_with, iter_orders
+    from waiter.delivery.options import DeliveryOptions
+    from waiter.delivery.ware import deliver
+    from waiter.kitchen import open_kitchen
+    from waiter.loading import load, load_rows
+    from waiter.orders import Order, Selector, Status
+
+_HOMES = {
+    "DeliveryOptions": "waiter.delivery.options",
+    "Order": "waiter.orders",
+    "Selector": "waiter.orders",
+    "Status": "waiter.orders",
+    "Waiter": "waiter.api",
+    "deliver": "waiter.delivery.ware",
+    "deliver_with": "waiter.api",
+    "iter_orders": "waiter.api",
+    "load": "waiter.loading",
+    "load_rows": "waiter.loading",
+    "open_kitchen": "waiter.kitchen",
+}
+
+__all__ = [
+    "DeliveryOptions",
+    "Order",
+    "Selector",
+    "Status",
+    "Waiter",
+    "deliver",
+    "deliver_with",
+    "iter_orders",
+    "load",
+    "load_rows",
+    "open_kitchen",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'waiter' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

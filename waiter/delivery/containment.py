@@ -1,7 +1,7 @@
 """Finding and killing the processes of an order, whatever they did to get away.
 
-Linux: the runner is a subreaper, so what daemonises becomes its child; /proc tells the rest. Elsewhere process groups have
-to do. Only light modules of the standard library: the runner process imports this.
+Linux: the runner is a subreaper, so what daemonises becomes its child; /proc tells the rest. Elsewhere process
+groups have to do. Only light modules of the standard library: the runner process imports this.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def become_subreaper() -> bool:
         return False
     import ctypes  # only here: it weighs 1 MB
 
-    return ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    return bool(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
 
 
 def children(pid: int) -> list[int]:
@@ -91,8 +91,8 @@ def send_group(leader: int, number: int) -> None:
 def sweep(nonce: str, leaders: set[int]) -> None:
     """Kill what a runner left behind that died itself: by session, by mark, and their descendants.
 
-    `leaders` are the first processes of its jobs. A process with another runner's mark is never touched, so a process id
-    that was given out anew is safe.
+    `leaders` are the first processes of its jobs. A process with another runner's mark is never touched, so a
+    process id that was given out anew is safe.
     """
     if not _IS_LINUX:
         for leader in leaders:
@@ -117,11 +117,7 @@ def _left_behind(nonce: str, leaders: set[int]) -> list[int]:
         pid, (_, parent, session, _) = int(name), facts
         parents[pid] = parent
         marked = mark(pid)
-        if marked is None:
-            is_ours = session in leaders
-        else:
-            is_ours = marked.partition(".")[0] == nonce
-        if is_ours:
+        if session in leaders if marked is None else marked.partition(".")[0] == nonce:
             victims.add(pid)
     is_growing = True
     while is_growing:
@@ -132,7 +128,10 @@ def _left_behind(nonce: str, leaders: set[int]) -> list[int]:
 
 
 def sweep_main() -> None:
-    """What the guard of a runner runs when the runner died: `nonce folder`; the folder's file `slots` names the leaders."""
+    """What the guard of a runner runs when the runner died:
+
+    `nonce folder`; the folder's file `slots` names the leaders.
+    """
     nonce, folder = sys.argv[2], sys.argv[3]
     try:
         with open(os.path.join(folder, "slots"), "rb") as file:

@@ -72,7 +72,10 @@ class Handover:
         self._try_again_s = FIRST_TRY_AGAIN_S
 
     def hand_in(self) -> list[tuple[Served, Verdict]]:
-        """Give the kitchen what waits. What it does not take now goes to disk, and stays in memory if the disk refuses too."""
+        """Give the kitchen what waits.
+
+        What it does not take now goes to disk, and stays in memory if the disk refuses too.
+        """
         if self.is_clear:
             return []
         if not self.may_ask:

@@ -1,7 +1,7 @@
 """Keeps a shift alive beside the work, and says when it is lost.
 
-A thread with a kitchen connection of its own, so that a claim that hangs does not cost the lease. The waiter's loop asks
-it; it never calls the loop.
+A thread with a kitchen connection of its own, so that a claim that hangs does not cost the lease. The waiter's loop
+asks it; it never calls the loop.
 """
 
 from __future__ import annotations

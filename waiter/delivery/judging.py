@@ -6,9 +6,8 @@ import signal as signals
 from dataclasses import dataclass
 from random import Random
 
-from waiter.delivery.runner import End, Ended
-
 from waiter.delivery.options import DeliveryOptions, Keep
+from waiter.delivery.runner import End, Ended
 from waiter.errors import UsageError
 from waiter.orders import TAIL_BYTES, Order, Outcome, Reason, Status, error_group
 
@@ -44,14 +43,15 @@ def parse_halt(text: str) -> Halt:
         or not digits.isdigit()
         or int(digits) < 1
     ):
-        raise UsageError(f"--halt {text}: not understood. Say now or soon, then fail, success or done: soon,fail=10%")
+        raise UsageError(f"--halt {text}: not understood. Say now or soon, and what to count: soon,fail=10%")
     return Halt(when == "now", what, int(digits), number.endswith("%"))
 
 
 def backoff(failures: int, base_s: float, rng: Random) -> float:
     """Seconds before an order that failed `failures` times is tried again.
 
-    Full jitter between 0 and base * 2**(failures - 1), 600 at most: orders that failed together do not come back together.
+    Full jitter between 0 and base * 2**(failures - 1), 600 at most: orders that failed together do not come back
+    together.
     """
     return rng.uniform(0, min(MAX_BACKOFF_S, base_s * 2.0 ** min(failures - 1, 30)))
 
@@ -62,7 +62,7 @@ def judge(
     """The outcome of one attempt. `clock_offset_s` turns the runner's clock into the kitchen's."""
     reason = _reason(ended, options)
     status, delay_s = _status(order, ended, reason, options, rng)
-    error = None if reason is None else (ended.message or _words(ended, reason, options)).strip()
+    error = None if reason is None else (ended.message or _words(ended, reason)).strip()
     is_tail_kept = options.keep_output is Keep.ALL or (options.keep_output is Keep.ERRORS and reason is not None)
     return Outcome(
         order_id=order.id,
@@ -125,7 +125,7 @@ def _status(
     return Status.READY, backoff(order.failures + 1, options.backoff_s, rng)
 
 
-def _words(ended: Ended, reason: Reason, options: DeliveryOptions) -> str:
+def _words(ended: Ended, reason: Reason) -> str:
     """What failed in one line: the command's last words on stderr or stdout, else how it ended."""
     if reason is Reason.UNSTARTABLE:
         return "its arguments are longer than the kernel takes"

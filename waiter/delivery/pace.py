@@ -1,7 +1,7 @@
 """How long orders take, and so how many to claim at once and when one of them takes too long.
 
-One order at a time when they last seconds, so that nothing waits behind a slow one; up to CLAIM_LIMIT when they last
-milliseconds, so that the kitchen is asked seldom.
+One order at a time when they last seconds, so that nothing waits behind a slow one; up to CLAIM_LIMIT when they
+last milliseconds, so that the kitchen is asked seldom.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a waiter delivers with: jobs go in, events come out. It knows no kitchen.
 
-`ProcessRunner` is the waiter's side of a small child process (`runner_process`) that holds the commands and kills what is
-left of them when the waiter goes, however it goes. Jobs are sent ahead, so that the next one starts without a round trip.
+`ProcessRunner` is the waiter's side of a small child process (`runner_process`) that holds the commands and kills
+what is left of them when the waiter goes, however it goes. Jobs are sent ahead, so that the next one starts without
+a round trip.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -230,10 +232,9 @@ class ProcessRunner:
     def _send(self, **message: Any) -> None:
         if self._is_dead:
             return
-        try:
+        # If it died, `events` reads the end of the stream and says so.
+        with suppress(BrokenPipeError, ConnectionResetError):
             self._socket.sendall(json.dumps(message).encode("ascii") + b"\n")
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # it died: `events` reads the end of the stream, and says so
 
     def _died(self) -> RunnerDied:
         self._is_dead = True

@@ -1,8 +1,9 @@
 """The runner: a small process that spawns commands, waits for them, and leaves nothing of them behind.
 
-It is the parent of every command and, on Linux, the subreaper of what they daemonise. The waiter talks to it over a socket
-(JSON, a line a message, see `runner`); when the waiter's end closes, for whatever reason, the runner kills all its
-descendants and goes. Should the runner itself be killed, a guard (a shell that waits for the end of a pipe) sweeps up.
+It is the parent of every command and, on Linux, the subreaper of what they daemonise. The waiter talks to it over a
+socket (JSON, a line a message, see `runner`); when the waiter's end closes, for whatever reason, the runner kills
+all its descendants and goes. Should the runner itself be killed, a guard (a shell that waits for the end of a pipe)
+sweeps up.
 
 One thread, one poll. Only light modules are imported: this process should weigh no more than Python itself.
 """
@@ -75,6 +76,8 @@ class RunnerProcess:
         if options["nice"]:
             os.nice(options["nice"])
         self.is_reaper = containment.become_subreaper()
+        thread = f"/proc/self/task/{os.getpid()}/children"
+        self.children = os.open(thread, os.O_RDONLY) if os.path.exists(thread) else None
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, signal.SIG_IGN)  # the waiter decides what these mean
         self.wake, wake_end = os.pipe()
@@ -285,19 +288,25 @@ class RunnerProcess:
         code = os.waitstatus_to_exitcode(status)
         exit_code, number = (None, -code) if code < 0 else (code, None)
         message, result = slot.words()
-        self.outlet.events.append(
-            ("ended", running.id, slot.number, running.started, stopped, exit_code, number, running.end)
-            + (tail.decode("latin-1"), message, result, peak)
-        )
+        facts = (running.id, slot.number, running.started, stopped, exit_code, number, running.end)
+        self.outlet.events.append(("ended", *facts, tail.decode("latin-1"), message, result, peak))
         slot.running = None
         self.free.append(slot)
 
     def _orphans(self) -> list[int]:
+        if self.children is None:
+            return []
+        listed = os.pread(self.children, 1 << 16, 0).split()
+        if len(listed) <= len(self.by_pid) + 1:  # the guard and the jobs: the usual case, and this runs after every job
+            return []
         known = {*self.by_pid, self.guard}
-        return [pid for pid in containment.children(os.getpid()) if pid not in known]
+        return [pid for pid in map(int, listed) if pid not in known]
 
     def _kill_orphans_of(self, ended: Running) -> None:
-        """Kill what the ended job daemonised. An orphan that nobody claims goes when its last possible parent has ended."""
+        """Kill what the ended job daemonised.
+
+        An orphan that nobody claims goes when its last possible parent has ended.
+        """
         give_up = now() + KILL_S
         while now() < give_up:
             orphans = [pid for pid in self._orphans() if self._belongs_to(pid, ended)]
@@ -389,7 +398,10 @@ def _shared_leaders(folder: str, slots: int) -> mmap.mmap:
 
 
 def main() -> None:
-    """`ROOT FD`: the folder or zipapp of the waiter package, and the control socket. The first message are the options."""
+    """`ROOT FD`: the folder or zipapp of the waiter package, and the control socket.
+
+    The first message are the options.
+    """
     control = socket.socket(fileno=int(sys.argv[2]))
     control.set_inheritable(False)
     first = b""

@@ -29,7 +29,10 @@ class Running:
 
 
 class Slot:
-    """Pipes are made once and used again: their write ends stay open here, so a job's end is known by its death alone."""
+    """Pipes are made once and used again:
+
+    Their write ends stay open here, so a job's end is known by its death alone.
+    """
 
     def __init__(self, number: int, folder: str, capture: str) -> None:
         self.number = number

@@ -1,7 +1,8 @@
 """Outcomes kept on disk until the kitchen has them.
 
-One file per call of `save`: written under a temporary name, fsynced, renamed, so that a file is whole or not there. It
-names the shift whose orders they were; any waiter of this machine may hand it in, since `Kitchen.finish` can be repeated.
+One file per call of `save`: written under a temporary name, fsynced, renamed, so that a file is whole or not there.
+It names the shift whose orders they were; any waiter of this machine may hand it in, since `Kitchen.finish` can be
+repeated.
 """
 
 from __future__ import annotations

@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Protocol
 
-from waiter.delivery.runner import End, Ended, Event, Job, Output, Refused, Returned, Runner, RunnerDied
-
 from waiter.delivery.handover import Handover, Served
 from waiter.delivery.heartbeat import Heartbeat, boottime
 from waiter.delivery.joblog import Joblog
@@ -22,6 +20,7 @@ from waiter.delivery.judging import Halt, judge, parse_halt, unstartable
 from waiter.delivery.listener import Listener, Summary
 from waiter.delivery.options import DeliveryOptions, Until
 from waiter.delivery.pace import Pace
+from waiter.delivery.runner import End, Ended, Event, Job, Output, Refused, Returned, Runner, RunnerDied
 from waiter.delivery.spool import Spool
 from waiter.delivery.stopping import Stop, Stopping
 from waiter.delivery.vitals import free_memory, host_load, resident_bytes
@@ -275,7 +274,10 @@ class Delivery:
                 self._listener.late(served.order, served.outcome)
 
     def _come_back(self) -> None:
-        """Ask a kitchen that was away for what went wrong meanwhile: outcomes on disk, orders claimed without a reply."""
+        """Ask a kitchen that was away for what went wrong meanwhile:
+
+        Outcomes on disk, orders claimed without a reply.
+        """
         if not self._handover.may_ask or (self._handover.away_since is None and not self._is_held_asked):
             return
         try:

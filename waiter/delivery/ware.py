@@ -9,13 +9,12 @@ import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from waiter.delivery.runner import Capture, Job, ProcessRunner, Runner, RunnerOptions
-
 from waiter.delivery.command import Version, command, named
 from waiter.delivery.judging import parse_halt
 from waiter.delivery.listener import Listener, Summary
 from waiter.delivery.options import DeliveryOptions, Grouping, cpu_count, slots
 from waiter.delivery.pace import checked_timeout
+from waiter.delivery.runner import Capture, Job, ProcessRunner, Runner, RunnerOptions
 from waiter.delivery.spool import Spool, spool_folder
 from waiter.delivery.stopping import Stopping
 from waiter.delivery.waiter import Delivery
@@ -30,7 +29,10 @@ _UNSAFE_IN_NAMES = re.compile(r"[^\w.,=@%+-]")
 
 
 class CommandWare:
-    """A command with the options that concern it. Raises CommandUnstartable or UsageError when it cannot be used at all."""
+    """A command with the options that concern it.
+
+    Raises CommandUnstartable or UsageError when it cannot be used at all.
+    """
 
     def __init__(self, words: Sequence[str], options: DeliveryOptions, *, slots: int, name: str) -> None:
         if options.cwd and not Path(options.cwd).is_dir():

@@ -155,7 +155,8 @@ class Kitchen(Protocol):
         """
 
     def news(self) -> object:
-        """A token that changes when somebody loaded, reset, cancelled, paused or resumed: cheap enough to ask every second.
+        """A token that changes when somebody loaded, reset, cancelled, paused or resumed: cheap enough to ask every
+        second.
 
         It may change more often than that. A waiter that sees another token than before asks again for work and
         notices.
@@ -195,7 +196,8 @@ class Kitchen(Protocol):
         """Give orders back: READY, due at once, attempt - 1, as if never claimed. Returns how many were still held."""
 
     def rescue(self, max_losses: int = MAX_LOSSES) -> Rescued:
-        """Declare shifts lost whose lease ran out (SQLite: or whose process on this host is dead), and take their orders back.
+        """Declare shifts lost whose lease ran out (SQLite: or whose process on this host is dead), and take their
+        orders back.
 
         RUNNING orders whose shift is not alive become READY with `losses` + 1 and a delay (`loss_delay_s`), or
         ERROR with reason LOST at `max_losses`; those with a cancel asked become CANCELLED. The rule needs no
@@ -214,7 +216,8 @@ class Kitchen(Protocol):
     def find(
         self, selector: Selector, *, sort: str = "age", limit: int | None = None, is_whole: bool = False
     ) -> Iterator[Order]:
-        """Stream the orders that match, in flat memory. `sort` is age, -age, start, -start, stop, -stop, duration or -duration.
+        """Stream the orders that match, in flat memory. `sort` is age, -age, start, -start, stop, -stop, duration
+        or -duration.
 
         Without `is_whole` the tail, result, history and late lists are left out (None and empty).
         """
@@ -239,7 +242,9 @@ class Kitchen(Protocol):
         """
 
     def cancel(self, selector: Selector) -> int:
-        """READY orders become CANCELLED; RUNNING ones are marked, and their waiter hears of it with its next heartbeat."""
+        """READY orders become CANCELLED; RUNNING ones are marked, and their waiter hears of it with its next
+        heartbeat.
+        """
 
     def set_priority(self, selector: Selector, priority: int) -> int:
         """Give READY orders another priority."""
@@ -254,7 +259,9 @@ class Kitchen(Protocol):
         """Ask the waiter of that name to finish what it runs and go home."""
 
     def clean(self, selector: Selector | None = None) -> int:
-        """Delete the matching orders, RUNNING ones included; without a selector everything, batches and shifts that left too."""
+        """Delete the matching orders, RUNNING ones included; without a selector everything, batches and shifts that
+        left too.
+        """
 
 
 STATUS_WORDS = ", ".join(Status)
