@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import getrandbits
 
-from pymongo import UpdateOne
+from pymongo import UpdateMany, UpdateOne
 
 from waiter.kitchen import mongo_updates as updates
 from waiter.kitchen.contract import Rescued
@@ -17,26 +17,36 @@ from waiter.kitchen.mongo_connection import Connection
 from waiter.kitchen.mongo_documents import Document
 from waiter.orders import Outcome, Shift, Status, Verdict
 
+_TOGETHER = 64
+"""Outcomes in one update: with results and tails of full size it stays under MongoDB's 16 MB."""
+
 
 def finish(to: Connection, shift: Shift, outcomes: Sequence[Outcome]) -> list[Verdict]:
-    if not outcomes:
-        return []
-    call, now = getrandbits(31), to.now
-    writes = [
-        UpdateOne(
-            {"_id": outcome.order_id, "shift": shift.token, "status": "RUNNING", "attempt": outcome.attempt},
-            updates.finished(shift, outcome, now, call),
-            hint=BY_ID,
-        )
-        for outcome in outcomes
-    ]
-    if to.orders.bulk_write(writes, ordered=False).matched_count == len(writes):
-        return [Verdict.ACCEPTED] * len(writes)
+    verdicts: list[Verdict] = []
+    for at in range(0, len(outcomes), _TOGETHER):
+        verdicts += _finish(to, shift, outcomes[at : at + _TOGETHER])
+    return verdicts
+
+
+def _finish(to: Connection, shift: Shift, outcomes: Sequence[Outcome]) -> list[Verdict]:
+    call = getrandbits(31)
+    by_attempt: dict[int, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_attempt.setdefault(outcome.attempt, []).append(outcome)
+    writes = [_update(to, shift, attempt, same, call) for attempt, same in by_attempt.items()]
+    if to.orders.bulk_write(writes, ordered=False).matched_count == len(outcomes):
+        return [Verdict.ACCEPTED] * len(outcomes)
     verdicts = _verdicts(to, shift, outcomes, call)
     _keep_late(
         to, shift, [outcome for outcome, verdict in zip(outcomes, verdicts, strict=True) if verdict is Verdict.LATE]
     )
     return verdicts
+
+
+def _update(to: Connection, shift: Shift, attempt: int, outcomes: list[Outcome], call: int) -> UpdateMany:
+    ids = [outcome.order_id for outcome in outcomes]
+    fence = {"_id": {"$in": ids}, "shift": shift.token, "status": "RUNNING", "attempt": attempt}
+    return UpdateMany(fence, updates.finished(shift, outcomes, to.now, call), hint=BY_ID)
 
 
 def _verdicts(to: Connection, shift: Shift, outcomes: Sequence[Outcome], call: int) -> list[Verdict]:
