@@ -57,8 +57,7 @@ def command(words: Sequence[str], *, shell: bool = False, cwd: str | None = None
 
 
 def _stands_for_something(word: str) -> bool:
-    # A word such as awk's '{print}' looks like a name. It is one only for orders that have names; `filled` decides then,
-    # and a command without any other placeholder still wants its arguments appended.
+    # A word such as awk's '{print}' looks like a name, and is one only for orders that have it: see `named`.
     return any(not name or name.isdigit() for name in _PLACEHOLDER.findall(word))
 
 

@@ -109,7 +109,7 @@ class Slot:
 
     def is_held_back(self, outlet: Outlet) -> bool:
         """More than is kept back, and another job is live: its command waits in its pipe."""
-        return self._kept_bytes > GROUP_BYTES and outlet.live is not self and self.running is not None
+        return self._kept_bytes > GROUP_BYTES and outlet.live not in (None, self) and self.running is not None
 
     def _let_go(self, outlet: Outlet) -> None:
         for stream in (1, 2):

@@ -1,0 +1,373 @@
+"""Nothing of a command lives on: when its order ends, when the waiter dies, when the runner dies, when both do.
+
+The runner is driven here as a waiter drives it, by real processes that are killed by real signals.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from waiter.delivery.heartbeat import boottime
+from waiter.delivery.runner import (
+    Capture,
+    End,
+    Ended,
+    Event,
+    Job,
+    Output,
+    ProcessRunner,
+    Refused,
+    Returned,
+    RunnerDied,
+    RunnerOptions,
+)
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="subreapers and /proc are Linux's")
+
+# A daemon as hard to find as it gets: forked twice, a session of its own, its environment washed.
+DAEMON = "setsid env -i /bin/sh -c 'echo $$ >> \"$0\"; exec sleep 300' {pids} < /dev/null > /dev/null 2>&1 &"
+
+
+@pytest.fixture
+def pids(tmp_path: Path) -> Path:
+    file = tmp_path / "pids"
+    file.touch()
+    return file
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., ProcessRunner]]:
+    runners: list[ProcessRunner] = []
+
+    def starter(slots: int = 1, **options: object) -> ProcessRunner:
+        runner = ProcessRunner(RunnerOptions(slots, "/bin/sh", dict(os.environ), **options))  # type: ignore[arg-type]
+        runner.set_deadline(boottime() + 600)
+        runners.append(runner)
+        return runner
+
+    yield starter
+    for runner in runners:
+        runner.close()
+
+
+def script(id: str, text: str, **facts: object) -> Job:
+    return Job(id, ("sh", "-c", text), {"WAITER_ORDER": id}, **facts)  # type: ignore[arg-type]
+
+
+def until_ended(runner: ProcessRunner, count: int = 1, within_s: float = 20) -> list[Event]:
+    events: list[Event] = []
+    ends = time.monotonic() + within_s
+    while sum(isinstance(event, Ended) for event in events) < count:
+        assert time.monotonic() < ends, f"only {[type(event).__name__ for event in events]} within {within_s} s"
+        events.extend(runner.events(0.2))
+    return events
+
+
+def end_of(runner: ProcessRunner) -> Ended:
+    return next(event for event in until_ended(runner) if isinstance(event, Ended))
+
+
+def living(pids: Path) -> list[int]:
+    return [pid for pid in map(int, pids.read_text().split()) if is_alive(pid)]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def wait_for(condition: Callable[[], object], within_s: float = 10) -> None:
+    ends = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < ends, f"not within {within_s} s"
+        time.sleep(0.01)
+
+
+def test_a_daemon_that_hides_is_dead_when_its_order_ends(start, pids):
+    runner = start()
+    runner.submit([script("a", DAEMON.format(pids=pids) + f" while [ ! -s {pids} ]; do sleep 0.01; done")])
+
+    ended = end_of(runner)
+
+    assert ended.exit_code == 0
+    assert len(pids.read_text().split()) == 1
+    assert living(pids) == []
+
+
+def test_a_daemon_of_a_running_order_survives_the_end_of_another(start, pids, tmp_path):
+    runner = start(slots=2)
+    gate = tmp_path / "gate"
+    runner.submit([script("long", DAEMON.format(pids=pids) + f" while [ ! -e {gate} ]; do sleep 0.01; done")])
+    wait_for(lambda: living(pids))
+
+    runner.submit([script("short", "true")])
+    until_ended(runner)
+
+    assert len(living(pids)) == 1
+    gate.touch()
+    until_ended(runner)
+    assert living(pids) == []
+
+
+def test_a_fork_bomb_of_modest_size_ends_with_its_order(start, pids):
+    runner = start()
+    bomb = f"""
+    burst() {{ for i in 1 2 3 4 5 6; do setsid sh -c 'echo $$ >> {pids}; sleep 300 & exec sleep 300' & done; }}
+    burst & burst & burst &
+    while [ "$(wc -l < {pids})" -lt 18 ]; do sleep 0.01; done
+    """
+    runner.submit([script("bomb", bomb)])
+
+    end_of(runner)
+
+    assert len(pids.read_text().split()) == 18
+    assert living(pids) == []
+
+
+WAITER = """
+import json, os, sys
+from waiter.delivery.heartbeat import boottime
+from waiter.delivery.runner import Job, ProcessRunner, RunnerOptions
+runner = ProcessRunner(RunnerOptions(2, "/bin/sh", dict(os.environ)))
+runner.set_deadline(boottime() + 600)
+runner.submit([Job(str(n), ("sh", "-c", sys.argv[1]), {"WAITER_ORDER": str(n)}) for n in range(2)])
+print(json.dumps([os.getpid(), runner.pid]), flush=True)
+while True:
+    runner.events(1)
+"""
+
+
+@pytest.mark.parametrize("killed", ["waiter", "runner", "both"])
+def test_nothing_of_a_command_lives_two_seconds_after_a_sigkill_of(killed, pids):
+    text = f"echo $$ >> {pids}; {DAEMON.format(pids=pids)} sleep 300 & wait"
+    if killed == "both":
+        # Nobody is left that had it as a descendant: the mark in its environment or its session must give it away.
+        text = f"echo $$ >> {pids}; setsid sh -c 'echo $$ >> {pids}; exec sleep 300' & sleep 300 & wait"
+    waiter = subprocess.Popen([sys.executable, "-c", WAITER, text], stdout=subprocess.PIPE, text=True)
+    assert waiter.stdout is not None
+    waiter_pid, runner_pid = json.loads(waiter.stdout.readline())
+    wait_for(lambda: len(living(pids)) == 4)
+
+    victims = {"waiter": [waiter_pid], "runner": [runner_pid], "both": [runner_pid, waiter_pid]}[killed]
+    if killed == "runner":
+        # A daemon with a washed environment is found by its parent while the runner lives; after its death only by luck.
+        pids.write_text("\n".join(str(pid) for pid in living(pids) if b"WAITER_RUN" in environment(pid)))
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
+
+    try:
+        wait_for(lambda: not living(pids), within_s=2)
+    finally:
+        waiter.kill()
+        waiter.wait()
+        waiter.stdout.close()
+
+
+def environment(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def test_the_waiter_hears_of_its_runners_death_only_when_everything_is_dead(start, pids):
+    runner = start()
+    runner.submit([script("a", f"echo $$ >> {pids}; sleep 300 & echo $! >> {pids}; wait"), script("b", "true")])
+    wait_for(lambda: len(living(pids)) == 2)
+
+    os.kill(runner.pid, signal.SIGKILL)
+
+    events: list[Event] = []
+    wait_for(lambda: events.extend(runner.events(0.1)) or events)
+    assert events == [RunnerDied(("a",))]
+    assert living(pids) == []
+
+
+def test_a_timeout_terminates_the_whole_tree_and_kills_what_does_not_listen(start, pids):
+    runner = start(grace_s=0.3)
+    deaf = (
+        "trap '' TERM; sh -c 'trap \"\" TERM; echo $$ >> {0}; while :; do sleep 0.1; done' & echo $$ >> {0}; wait; wait"
+    )
+    runner.submit([script("slow", deaf.format(pids), timeout_s=0.3)])
+
+    ended = end_of(runner)
+
+    assert (ended.end, ended.signal) == (End.TIMEOUT, signal.SIGKILL)
+    assert ended.stopped - ended.started >= 0.6
+    assert living(pids) == []
+
+
+def test_a_stop_ends_what_runs_and_returns_what_waits(start, pids):
+    runner = start()
+    runner.submit([script("runs", f"echo $$ >> {pids}; exec sleep 300"), script("waits", "true")])
+    wait_for(lambda: living(pids))
+
+    runner.stop(["runs", "waits"])
+
+    events = until_ended(runner)
+    assert Returned(("waits",)) in events
+    assert [(e.id, e.end, e.signal) for e in events if isinstance(e, Ended)] == [("runs", End.STOPPED, signal.SIGTERM)]
+
+
+def test_no_command_starts_after_the_deadline(start):
+    runner = start()
+    runner.set_deadline(boottime() - 1)
+    runner.submit([script("late", "true")])
+
+    events: list[Event] = []
+    wait_for(lambda: events.extend(runner.events(0.1)) or events)
+
+    assert events == [Returned(("late",))]
+
+
+def test_given_back_jobs_never_start(start, pids, tmp_path):
+    runner = start()
+    gate = tmp_path / "gate"
+    first = f"echo $$ >> {pids}; while [ ! -e {gate} ]; do sleep 0.01; done"
+    runner.submit([script("first", first), script("second", "true")])
+    wait_for(lambda: living(pids))
+    runner.give_back()
+    gate.touch()
+
+    events = until_ended(runner)
+
+    assert Returned(("second",)) in events
+    assert [event.id for event in events if isinstance(event, Ended)] == ["first"]
+
+
+def test_a_program_that_cannot_be_started_is_refused_and_nothing_is_tried_again(tmp_path):
+    script_file = tmp_path / "broken.sh"
+    script_file.write_text("#!/no/such/interpreter\n")
+    script_file.chmod(0o755)
+    runner = ProcessRunner(RunnerOptions(1, str(script_file), dict(os.environ)))
+    runner.set_deadline(boottime() + 600)
+    runner.submit([Job("a", ("broken",)), Job("b", ("broken",))])
+
+    events: list[Event] = []
+    wait_for(lambda: events.extend(runner.events(0.1)) or len(events) == 2)
+    runner.close()
+
+    refused, returned = events
+    assert isinstance(refused, Refused)
+    assert "interpreter" in refused.why
+    assert returned == Returned(("b",))
+
+
+def test_an_argument_too_long_for_the_kernel_is_that_jobs_fault_alone(start):
+    runner = start()
+    runner.submit([Job("long", ("sh", "-c", ":", "x" * 131_072)), Job("fits", ("sh", "-c", ":", "x" * 131_071))])
+
+    ends = {e.id: (e.end, e.exit_code) for e in until_ended(runner, 2) if isinstance(e, Ended)}
+
+    assert ends == {"long": (End.UNSTARTABLE, None), "fits": (End.EXITED, 0)}
+
+
+def test_a_command_sees_three_descriptors_and_no_signal_dispositions_of_ours(start):
+    runner = start(capture=Capture.GROUP)
+    runner.submit([script("a", "ls /proc/self/fd | wc -l; grep SigIgn /proc/self/status; readlink /proc/self/fd/0")])
+
+    output = b"".join(event.chunk for event in until_ended(runner) if isinstance(event, Output))
+
+    # ls itself opens the folder: 0, 1, 2 and that.
+    count, ignored, stdin = output.decode().split("\n")[:3]
+    assert int(count) == 4
+    assert int(ignored.split()[1], 16) & 0x7FFFFFFF == 0  # 32 and 33 are the C library's own
+    assert stdin == "/dev/null"
+
+
+def test_slots_keep_their_numbers(start):
+    runner = start(slots=3, capture=Capture.GROUP)
+    runner.submit([script(str(n), "echo $WAITER_SLOT; sleep 0.05") for n in range(9)])
+
+    events = until_ended(runner, 9)
+
+    slots = {event.id: event.slot for event in events if isinstance(event, Ended)}
+    printed = {event.id: int(event.chunk) for event in events if isinstance(event, Output)}
+    assert printed == slots
+    assert set(slots.values()) == {1, 2, 3}
+
+
+def test_a_result_and_words_of_its_own_belong_to_one_order_only(start):
+    runner = start()
+    runner.submit([script("a", "echo 42 > $WAITER_RESULT; echo no disk > $WAITER_ERROR; exit 3"), script("b", "true")])
+
+    ends = {e.id: (e.exit_code, e.result, e.message) for e in until_ended(runner, 2) if isinstance(e, Ended)}
+
+    assert ends == {"a": (3, "42\n", "no disk\n"), "b": (0, None, None)}
+
+
+def test_a_flood_of_output_costs_no_memory_and_leaves_its_end(start):
+    runner = start(capture=Capture.DISCARD)
+    runner.submit([script("flood", "head -c 1000000000 /dev/zero | tr '\\0' x; echo the end")])
+
+    ended = end_of(runner)
+
+    assert ended.tail.endswith(b"xxx" + b"the end\n")
+    assert len(ended.tail) == 4096
+    assert resident_mb(runner.pid) < 30
+
+
+def resident_mb(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def test_grouped_output_arrives_whole_and_in_one_piece_though_it_is_large(start):
+    runner = start(slots=2, capture=Capture.GROUP)
+    runner.submit([script(str(n), f"yes {n} | head -c 3000000") for n in range(2)])
+
+    pieces: dict[str, bytes] = {}
+    order: list[str] = []
+    for event in until_ended(runner, 2):
+        if isinstance(event, Output):
+            pieces[event.id] = pieces.get(event.id, b"") + event.chunk
+            order.append(event.id)
+
+    assert {id: len(piece) for id, piece in pieces.items()} == {"0": 3_000_000, "1": 3_000_000}
+    assert len([1 for a, b in zip(order, order[1:], strict=False) if a != b]) == 1  # one after the other, not mixed
+
+
+def test_lines_stay_whole_when_they_are_mixed(start):
+    runner = start(slots=2, capture=Capture.LINE)
+    text = "for i in 1 2 3 4 5; do printf a; sleep 0.01; printf 'b\\n'; done; printf rest"
+    runner.submit([script(str(n), text) for n in range(2)])
+
+    chunks = [event.chunk for event in until_ended(runner, 2) if isinstance(event, Output)]
+
+    assert {line for chunk in chunks for line in chunk.splitlines(keepends=True)} == {b"ab\n", b"rest"}
+
+
+def test_files_get_everything(start, tmp_path):
+    runner = start(capture=Capture.FILES)
+    out, err = tmp_path / "a.out", tmp_path / "a.err"
+    runner.submit([script("a", "echo out; echo err >&2", stdout_path=str(out), stderr_path=str(err))])
+
+    ended = end_of(runner)
+
+    assert (out.read_text(), err.read_text(), ended.tail) == ("out\n", "err\n", b"out\nerr\n")
+
+
+def test_stdin_is_what_the_job_says(start):
+    runner = start(capture=Capture.GROUP)
+    runner.submit([script("a", "cat", stdin=b'["x"]\n')])
+
+    assert b"".join(e.chunk for e in until_ended(runner) if isinstance(e, Output)) == b'["x"]\n'
+
+
+def test_thousands_of_jobs_leak_no_descriptor(start):
+    runner = start(slots=2)
+    runner.submit([script(str(n), "true") for n in range(50)])
+    until_ended(runner, 50)
+    before = len(os.listdir(f"/proc/{runner.pid}/fd"))
+
+    runner.submit([script(str(n), "true") for n in range(50, 1050)])
+    until_ended(runner, 1000)
+
+    assert len(os.listdir(f"/proc/{runner.pid}/fd")) == before
