@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from waiter.orders import Order, Outcome
+from waiter.orders import Order, Outcome, Shift
 
 
 class Listener:
     """Does nothing with what it hears. All calls come from the waiter's own thread."""
+
+    def checked_in(self, shift: Shift) -> None:
+        """A shift has begun: the first, or another one after the kitchen had given this waiter up."""
 
     def claimed(self, orders: Sequence[Order]) -> None:
         """These orders are this waiter's now."""

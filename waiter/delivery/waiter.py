@@ -151,6 +151,7 @@ class Delivery:
         self._heartbeat = Heartbeat(self._open_kitchen, self._shift, asked_at, self._vitals)
         self._heartbeat.start()
         self._runner.set_deadline(self._heartbeat.lease_ends)
+        self._listener.checked_in(self._shift)
 
     def _go_home(self) -> None:
         self._runner.close()
