@@ -1,8 +1,8 @@
-"""Claiming from a MongoDB kitchen: one look, one update, one read, whatever the number of orders.
+"""Claiming from a MongoDB kitchen: one look and one update, whatever the number of orders.
 
 The look says in a single round trip whether the shift lives and may have orders, and which ones stand first. The
-update takes those of them that are still READY; the read finds what it took. Waiters that look at the same moment
-see the same orders, so who lost some to others looks further down for a while.
+update takes those of them that are still as they were seen. If it took fewer, a read by the token finds which. Waiters
+that look at the same moment see the same orders, so who lost some to others looks further down for a while.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from time import monotonic
 from waiter.errors import ShiftLost
 from waiter.kitchen.mongo_connection import Connection
 from waiter.kitchen.mongo_documents import AT_ONCE, BULKY, Document, ids_of, order_from
-from waiter.kitchen.mongo_updates import claimed, lookup
+from waiter.kitchen.mongo_updates import OF_AN_ATTEMPT, claimed, in_hand, lookup
 from waiter.orders import Order, Shift
 
-WINDOW = 512
+WINDOW = 960
 """How far from the head a waiter that competes may take its orders."""
 
 TRIES = 8
@@ -53,7 +53,7 @@ class Claims:
                 continue
             if not look["first"] and not skip:
                 return []
-            orders = self._take(shift, _together(look["first"]))
+            orders = self._take(shift, _together(look["first"]), look["now"])
             if orders:
                 return orders
             skip = self._skip(limit) if look["first"] else 0
@@ -76,7 +76,7 @@ class Claims:
             lookup(
                 "orders",
                 "first",
-                [{"$match": first}, {"$sort": order}, {"$skip": skip}, {"$limit": limit}, {"$project": {"losses": 1}}],
+                [{"$match": first}, {"$sort": order}, {"$skip": skip}, {"$limit": limit}, {"$unset": list(BULKY)}],
             ),
         ]
         return next(iter(self._to.shifts.aggregate(stages)), {})
@@ -91,19 +91,37 @@ class Claims:
             {"status": "READY", "due": {"$gt": AT_ONCE, "$lte": now}}, {"$set": {"due": AT_ONCE}}
         )
 
-    def _take(self, shift: Shift, ids: list[str]) -> list[Order]:
-        if not ids:
+    def _take(self, shift: Shift, seen: list[Document], now: float) -> list[Order]:
+        if not seen:
             return []
-        fence = {"_id": {"$in": ids}, "status": "READY", "due": AT_ONCE}
-        taken = self._to.orders.update_many(fence, claimed(shift, self._to.now), hint=BY_ID).matched_count
-        if taken < len(ids):
-            self._competes_until = monotonic() + COMPETING_S
-        if not taken:
-            return []
-        mine = {"_id": {"$in": ids}, "shift": shift.token}
-        orders = [order_from(found) for found in self._to.orders.find(mine, dict.fromkeys(BULKY, 0), hint=BY_ID)]
-        place = {order_id: n for n, order_id in enumerate(ids)}
-        return sorted(orders, key=lambda order: place[order.id])
+        taken = self._to.orders.update_many(_as_seen(seen), claimed(shift, now), hint=BY_ID).matched_count
+        if taken == len(seen):
+            return [_in_hand(order, shift, now) for order in seen]
+        self._competes_until = monotonic() + COMPETING_S
+        return self._read(shift, seen) if taken else []
+
+    def _read(self, shift: Shift, seen: list[Document]) -> list[Order]:
+        """Those of the orders seen that are the shift's now: none of them was before."""
+        mine = {"_id": {"$in": ids_of(seen)}, "shift": shift.token}
+        found = self._to.orders.find(mine, dict.fromkeys(BULKY, 0), hint=BY_ID)
+        taken = {order["_id"]: order_from(order) for order in found}
+        return [taken[order["_id"]] for order in seen if order["_id"] in taken]
+
+
+def _as_seen(seen: list[Document]) -> Document:
+    """Matches the orders that are READY and have not been claimed since."""
+    by_attempt: dict[int, list[str]] = {}
+    for order in seen:
+        by_attempt.setdefault(order["attempt"], []).append(order["_id"])
+    attempts = [{"attempt": attempt, "_id": {"$in": ids}} for attempt, ids in by_attempt.items()]
+    unchanged = attempts[0] if len(attempts) == 1 else {"_id": {"$in": ids_of(seen)}, "$or": attempts}
+    return {"status": "READY", "due": AT_ONCE, **unchanged}
+
+
+def _in_hand(seen: Document, shift: Shift, now: float) -> Order:
+    """The order as the update left it."""
+    kept = {field: value for field, value in seen.items() if field not in OF_AN_ATTEMPT}
+    return order_from({**kept, **in_hand(shift, now), "attempt": seen["attempt"] + 1})
 
 
 def _may_claim(look: Document, shift: Shift) -> bool:
@@ -112,7 +130,7 @@ def _may_claim(look: Document, shift: Shift) -> bool:
     return not (look.get("is_paused") or look.get("is_draining"))
 
 
-def _together(first: list[Document]) -> list[str]:
+def _together(first: list[Document]) -> list[Document]:
     """Which of the first orders may go together: one that was lost before goes alone."""
     lost = next((n for n, order in enumerate(first) if order["losses"]), len(first))
-    return ids_of(first[: max(1, lost)])
+    return first[: max(1, lost)]

@@ -1,6 +1,6 @@
 """What happens to an order, as MongoDB update pipelines: one function for each legal change.
 
-Pipelines, and not plain `$set`, because they can read the server's clock (`$$NOW`) and the order's own fields in the
+Pipelines, and not plain `$set`, where they can read the server's clock (`$$NOW`) and the order's own fields in the
 same atomic step. `now` is always such an expression. Values that came from outside are `$literal`: an error message
 that begins with a dollar sign must not be read as a field's name.
 """
@@ -20,7 +20,7 @@ GONE = "$$REMOVE"
 
 LOST_WORDS = "the waiter died, or lost its kitchen, while it delivered this order"
 
-_OF_AN_ATTEMPT = (
+OF_AN_ATTEMPT = (
     "stop",
     "exit_code",
     "signal",
@@ -48,17 +48,19 @@ def literal(value: object) -> Expression:
     return GONE if value is None else {"$literal": value}
 
 
-def claimed(shift: Shift, now: Expression) -> list[Document]:
-    """READY → RUNNING, in the hands of the shift."""
-    changes = {
+def claimed(shift: Shift, at: float) -> Document:
+    """READY → RUNNING, in the hands of the shift, started `at`. No pipeline: `Claims` has the clock from its look."""
+    return {"$set": in_hand(shift, at), "$inc": {"attempt": 1}, "$unset": dict.fromkeys(OF_AN_ATTEMPT, 1)}
+
+
+def in_hand(shift: Shift, at: float) -> Document:
+    return {
         "status": "RUNNING",
-        "shift": literal(shift.token),
-        "waiter": literal(text(shift.waiter)),
-        "host": literal(text(shift.host)),
-        "attempt": {"$add": ["$attempt", 1]},
-        "start": now,
+        "shift": shift.token,
+        "waiter": text(shift.waiter),
+        "host": text(shift.host),
+        "start": at,
     }
-    return [{"$set": changes | dict.fromkeys(_OF_AN_ATTEMPT, GONE)}]
 
 
 def finished(shift: Shift, outcomes: Sequence[Outcome], now: Expression, call: int) -> list[Document]:
@@ -76,7 +78,7 @@ def finished(shift: Shift, outcomes: Sequence[Outcome], now: Expression, call: i
         "due": {"$cond": [is_delayed, {"$add": [now, "$mine.delay_s"]}, AT_ONCE]},
         "failures": {"$add": ["$failures", "$mine.failures"]},
         "losses": {"$add": ["$losses", "$mine.losses"]},
-        **{field: f"$mine.{field}" for field in ("start", *_OF_AN_ATTEMPT)},
+        **{field: f"$mine.{field}" for field in ("start", *OF_AN_ATTEMPT)},
     }
     facts = {field: f"$mine.{field}" for field in _OF_AN_EVENT}
     event = _event("finish", now, "$status", shift=literal(shift.token), call=call, **facts)
@@ -157,7 +159,7 @@ def lost(status: Status, now: Expression) -> list[Document]:
 
 def reset(now: Expression) -> list[Document]:
     """Any status → READY, counted from zero again; `attempt` goes on."""
-    gone = dict.fromkeys((*_OF_AN_ATTEMPT, "start", "waiter", "host"), GONE)
+    gone = dict.fromkeys((*OF_AN_ATTEMPT, "start", "waiter", "host"), GONE)
     changes = {"status": "READY", "due": AT_ONCE, "failures": 0, "losses": 0, **gone, **_FREE}
     return [{"$set": {**changes, "history": _with(_event("reset", now, "READY", shift="$shift"))}}]
 
