@@ -1,0 +1,54 @@
+"""Opening kitchens: the only place that knows which ones exist. A driver is imported when its kitchen is opened."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from waiter.errors import UsageError
+from waiter.kitchen.contract import Kitchen
+
+DEFAULT_DB = "simplewaiter"
+_FILE_ENDINGS = (".db", ".sqlite", ".sqlite3")
+
+
+def is_file(url: str) -> bool:
+    """Whether `--kitchen` names an SQLite file rather than a MongoDB.
+
+    A file is `sqlite:///path`, whatever holds a slash or starts with . or ~, ends in .db, .sqlite or .sqlite3, or is
+    there already. Everything else is a host, as it was for the original.
+    """
+    if url.startswith(("mongodb://", "mongodb+srv://")):
+        return False
+    return url.startswith(("sqlite:", ".", "~")) or "/" in url or url.endswith(_FILE_ENDINGS) or Path(url).exists()
+
+
+def file_path(url: str) -> Path:
+    """The path in `sqlite:///path` (absolute: four slashes or a full path), or a plain path. Raises UsageError."""
+    if url.startswith("sqlite:"):
+        if not url.startswith("sqlite:///") or len(url) == len("sqlite:///"):
+            raise UsageError(f"--kitchen {url}: write sqlite:///PATH, or just the path")
+        rest = url.removeprefix("sqlite:///")
+        return Path(rest if rest.startswith(("/", "~", ".")) else "/" + rest).expanduser()
+    return Path(url).expanduser()
+
+
+def default_path(db: str) -> Path:
+    """The SQLite file named after `db` in the user's data folder."""
+    if sys.platform == "darwin":
+        folder = Path.home() / "Library/Application Support"
+    else:
+        folder = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
+    return folder / "waiter" / f"{db}.sqlite"
+
+
+def open_kitchen(url: str | None = None, db: str = DEFAULT_DB) -> Kitchen:
+    """Open what `--kitchen` names: see `is_file`. None is the default file. Raises UsageError and KitchenError."""
+    if not url or is_file(url):
+        from waiter.kitchen.sqlite import SqliteKitchen
+
+        return SqliteKitchen(file_path(url) if url else default_path(db))
+    from waiter.kitchen.mongo import MongoKitchen
+
+    return MongoKitchen(url, db)

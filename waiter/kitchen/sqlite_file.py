@@ -1,0 +1,137 @@
+"""Opening an SQLite file as a kitchen: where it may be, what is in it, and what SQLite's refusals mean to a user."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from waiter.errors import KitchenError, KitchenUnreachable
+
+APPLICATION_ID = 0x57414954  # "WAIT", where SQLite keeps what a file is for
+VERSION = 1
+BUSY_S = 20.0
+OLDEST = (3, 35, 0)  # UPDATE … RETURNING
+
+NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "lustre", "gpfs", "beegfs", "ceph", "afs"}
+NETWORK |= {"fuse.glusterfs", "glusterfs", "fuse.s3fs", "fuse.gcsfuse", "ocfs2", "gfs2"}
+
+SCHEMA = """
+CREATE TABLE batches (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, name TEXT, source TEXT NOT NULL,
+    digest TEXT NOT NULL, rows INTEGER NOT NULL, orders INTEGER NOT NULL, priority INTEGER NOT NULL,
+    loaded_at REAL NOT NULL, is_complete INTEGER NOT NULL);
+-- seq is batch number * 2^32 + row: the age of an order, and its identity.
+CREATE TABLE orders (
+    seq INTEGER PRIMARY KEY, arguments TEXT NOT NULL, names TEXT, status TEXT NOT NULL DEFAULT 'READY',
+    priority INTEGER NOT NULL DEFAULT 0, attempt INTEGER NOT NULL DEFAULT 0, failures INTEGER NOT NULL DEFAULT 0,
+    losses INTEGER NOT NULL DEFAULT 0, due REAL, waiter TEXT, host TEXT, shift TEXT,
+    is_cancel_asked INTEGER NOT NULL DEFAULT 0, start REAL, stop REAL, exit_code INTEGER, signal INTEGER, reason TEXT,
+    error TEXT, error_group TEXT, tail TEXT, result TEXT, command TEXT, peak_memory INTEGER, history TEXT, late TEXT);
+CREATE INDEX by_status ON orders (status);
+CREATE INDEX claimable ON orders (priority DESC, seq) WHERE status = 'READY' AND due IS NULL;
+CREATE INDEX waiting ON orders (due) WHERE status = 'READY' AND due IS NOT NULL;
+CREATE INDEX running ON orders (shift) WHERE status = 'RUNNING';
+CREATE INDEX failures ON orders (error_group, stop) WHERE status = 'ERROR';
+CREATE INDEX by_stop ON orders (stop) WHERE stop IS NOT NULL;
+CREATE TABLE shifts (
+    token TEXT PRIMARY KEY, waiter TEXT NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL, pid_started TEXT NOT NULL,
+    namespace TEXT NOT NULL, boot TEXT NOT NULL, since REAL NOT NULL, lease_ends REAL NOT NULL,
+    heartbeat_at REAL NOT NULL, left_at REAL, lost_at REAL, is_paused INTEGER NOT NULL DEFAULT 0, pause_reason TEXT,
+    is_draining INTEGER NOT NULL DEFAULT 0, vitals TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE state (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+"""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the file as a kitchen, making it if it is not there. Raises KitchenError."""
+    if sqlite3.sqlite_version_info < OLDEST:
+        raise KitchenError(
+            f"Python's SQLite is {sqlite3.sqlite_version}; a kitchen needs 3.35. Use another Python, or MongoDB."
+        )
+    if path.is_dir():
+        raise KitchenError(f"{path}: a directory. A kitchen is a file: name one, for example {path / 'orders.sqlite'}")
+    with speaking_of(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        refuse_network(path)
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+        try:
+            _prepare(db, path)
+        except BaseException:
+            db.close()
+            raise
+    return db
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    application, version = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+    if application == 0 and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+        db.execute("PRAGMA journal_mode = WAL")
+        _create(db)
+    elif application != APPLICATION_ID:
+        raise KitchenError(f"{path}: an SQLite database of something else. Name another file for the kitchen.")
+    elif version > VERSION:
+        raise KitchenError(f"{path}: made by a newer Waiter. Upgrade this one: pip install -U waiter")
+    db.execute("PRAGMA synchronous = FULL")
+
+
+def _create(db: sqlite3.Connection) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:  # nobody else was faster
+        for statement in SCHEMA.split(";"):
+            db.execute(statement)
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {VERSION}")
+    db.execute("COMMIT")
+
+
+def refuse_network(path: Path, mounts: Callable[[], str] | None = None) -> None:
+    """Raise KitchenError on a file system whose locks SQLite cannot trust (sqlite.org/faq.html, question 5)."""
+    if sys.platform != "linux":
+        return
+    try:
+        text = mounts() if mounts else Path("/proc/self/mounts").read_text()
+    except OSError:
+        return
+    where, kind = "", ""
+    folder = os.fspath(path.absolute().parent.resolve())
+    for line in text.splitlines():
+        _, point, type_, *_ = line.split()
+        point = point.replace("\\040", " ")
+        is_inside = folder == point or folder.startswith(point.rstrip("/") + "/")
+        if is_inside and len(point) >= len(where):
+            where, kind = point, type_
+    if kind in NETWORK:
+        raise KitchenError(
+            f"{path}: on a network file system ({kind} at {where}), where SQLite loses data. "
+            "Use a local file, or MongoDB: --kitchen mongodb://HOST"
+        )
+
+
+@contextmanager
+def speaking_of(path: Path) -> Iterator[None]:
+    """Turn SQLite's and the system's refusals into errors that name the file and what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _translated(error, path) from None
+    except OSError as error:
+        raise KitchenError(f"{path}: cannot be used as a kitchen: {error.strerror or error}.") from None
+
+
+def _translated(error: sqlite3.Error, path: Path) -> KitchenError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return KitchenUnreachable(f"{path}: locked by somebody else for more than {BUSY_S:.0f} s.")
+    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        return KitchenError(f"{path}: not a database, or a damaged one ({error}). Name another file for the kitchen.")
+    if code == sqlite3.SQLITE_FULL:
+        return KitchenError(f"{path}: the disk is full. Make room, and do it again: nothing was lost.")
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
+        return KitchenError(f"{path}: cannot be written: {error}. Check who owns the file and its folder.")
+    return KitchenError(f"{path}: {error}.")
