@@ -1,0 +1,42 @@
+"""By what an input is known again: a digest of its rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+
+class RunningDigest:
+    """A digest over rows that can be read off after any of them.
+
+    It covers numbers, arguments and names, neither the file's name nor how the rows were written: the same rows as CSV,
+    lines or JSON lists have the same digest, and a file that has grown begins with the digest it had. Blank rows at
+    the end do not count.
+    """
+
+    def __init__(self) -> None:
+        self._hash = hashlib.blake2b(digest_size=16)
+        self._number = 0
+        self._names: Sequence[str] | None = None
+
+    def add(self, number: int, arguments: Sequence[str], names: Sequence[str] | None) -> None:
+        # Each row says how many arguments follow, and as none holds a NUL byte, \0 ends each: there is one reading.
+        text = f"{len(arguments)}\0" + "\0".join(arguments) + "\0"
+        self._number += 1
+        if number != self._number or names is not self._names:
+            text = self._turn(number, names) + text
+        self._hash.update(text.encode("utf-8", "surrogateescape"))
+
+    def _turn(self, number: int, names: Sequence[str] | None) -> str:
+        """What says that rows were left out, or that the names are others from here on."""
+        text = "" if number == self._number else f"@{number}\0"
+        if names != self._names:
+            text += "#-\0" if names is None else f"#{len(names)}\0" + "\0".join(names) + "\0"
+        self._number, self._names = number, names
+        return text
+
+    def digest(self) -> bytes:
+        return self._hash.digest()
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()

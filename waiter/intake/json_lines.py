@@ -1,0 +1,72 @@
+"""A line of JSON as the arguments of an order, and their names."""
+
+from __future__ import annotations
+
+import json
+from typing import NoReturn
+
+from waiter.intake.fitness import CUT, TOO_LARGE, unfit
+
+
+class _Number(str):
+    """A JSON number as it was written: 1.10 and 1e400 are passed on as such."""
+
+    __slots__ = ()
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    named = dict(pairs)
+    if len(named) < len(pairs):
+        raise ValueError("a key comes twice in one object")
+    return named
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_Number, parse_float=_Number, parse_constant=_no_constant
+)
+
+
+def json_row(line: str) -> tuple[list[str], tuple[str, ...] | None]:
+    """Arguments and names of a line. Raises ValueError with a message for the user."""
+    if CUT in line:
+        raise ValueError(TOO_LARGE)
+    try:
+        value = _DECODER.decode(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON: {error}. Mend it, or skip such rows with --skip-bad.") from None
+    if isinstance(value, list):
+        return [_argument(item) for item in value], None
+    if not isinstance(value, dict):
+        raise ValueError('neither a list nor an object. Write ["a", "b"] or {"name": "value"}.')
+    names = tuple(value)
+    if (why := unfit(names)) is not None:
+        raise ValueError(why)
+    if "" in names:
+        raise ValueError("a key is empty. Name it, or skip such rows with --skip-bad.")
+    return [_argument(item) for item in value.values()], names
+
+
+def _argument(value: object) -> str:
+    """Strings are themselves, everything else is its JSON text."""
+    if not isinstance(value, str):
+        return _json_text(value)
+    if value.isascii():
+        return str(value)
+    try:  # escapes of single bytes may add up to a character: what `os.fsdecode` makes of the bytes is the argument
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return value  # `unfit` says what is wrong
+
+
+def _json_text(value: object) -> str:
+    if isinstance(value, _Number):
+        return str(value)
+    if isinstance(value, list):
+        return "[" + ",".join(map(_json_text, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_json_text(key)}:{_json_text(item)}" for key, item in value.items()) + "}"
+    return json.dumps(value, ensure_ascii=False)
