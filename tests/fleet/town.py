@@ -1,0 +1,241 @@
+"""A town of hosts on this machine: network namespaces on a bridge, each with its own sshd, home, /tmp, processes and name.
+
+Killing a host's first process is a reboot, taking its link down is a cable cut. Everything has a name of its own, so
+towns can stand beside each other, and `close` takes away exactly what was made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import secrets
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SSHD = "/usr/sbin/sshd"
+
+_FIRST_PROCESS = """\
+hostname {name}
+mount --bind {folder}/root /root
+mount --bind {folder}/tmp /tmp
+mount -t tmpfs none /run
+mkdir -m 755 /run/sshd
+exec {sshd}
+"""
+
+
+def eventually(is_so: Callable[[], object], within_s: float = 20.0, every_s: float = 0.05) -> None:
+    """Wait until it is so; an AssertionError with the last answer if it is not in time."""
+    deadline = time.monotonic() + within_s
+    while not (answer := is_so()):
+        assert time.monotonic() < deadline, f"not within {within_s} s: {answer!r}"
+        time.sleep(every_s)
+
+
+def must(*words: str, **options: object) -> str:
+    """Run a command that has to succeed, and return its output."""
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30, **options)  # type: ignore[call-overload]
+    assert done.returncode == 0, f"{shlex.join(words)}: {done.stderr or done.stdout}"
+    return str(done.stdout)
+
+
+@dataclass
+class TownHost:
+    """One host."""
+
+    town: Town
+    name: str
+    address: str
+    number: int
+    extra: tuple[str, ...] = ()  # more of sshd's options
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def namespace(self) -> str:
+        return f"{self.town.tag}h{self.number}"
+
+    @property
+    def folder(self) -> Path:
+        return self.town.folder / self.name
+
+    @property
+    def root(self) -> Path:
+        """What the host sees as /root."""
+        return self.folder / "root"
+
+    @property
+    def waiter_home(self) -> Path:
+        return self.root / ".waiter"
+
+    def plug_in(self) -> None:
+        """Make the namespace and its cable."""
+        outer, inner = f"{self.namespace}o", f"{self.namespace}i"
+        must("ip", "netns", "add", self.namespace)
+        must("ip", "link", "add", outer, "type", "veth", "peer", "name", inner, "netns", self.namespace)
+        must("ip", "link", "set", outer, "master", self.town.bridge, "up")
+        self.inside("ip", "addr", "add", f"{self.address}/24", "dev", inner)
+        self.inside("ip", "link", "set", inner, "up")
+        self.inside("ip", "link", "set", "lo", "up")
+
+    def boot(self) -> None:
+        """Start sshd as the first process, and wait until it listens."""
+        for name in ("root", "tmp"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        (self.folder / "root").chmod(0o700)
+        (self.folder / "tmp").chmod(0o1777)
+        if not self.key.exists():
+            must("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key))
+        script = _FIRST_PROCESS.format(name=self.name, folder=self.folder, sshd=shlex.join(self._sshd()))
+        with (self.folder / "console").open("ab") as console:
+            self.process = subprocess.Popen(
+                ["ip", "netns", "exec", self.namespace, *_UNSHARE, "sh", "-ec", script],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+            )
+        eventually(self.greets, 10)
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "host_key"
+
+    def _sshd(self) -> list[str]:
+        options = {
+            "HostKey": self.key,
+            "AuthorizedKeysFile": f"{self.town.folder}/authorized_keys",
+            "StrictModes": "no",
+            "UsePAM": "no",
+            "PidFile": "none",
+            "UseDNS": "no",
+            "LogLevel": "ERROR",
+            "Subsystem": "sftp internal-sftp",
+            "PasswordAuthentication": "no",
+        }
+        words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+        return [SSHD, "-D", "-e", "-f", "/dev/null", *words, *self.extra]
+
+    def greets(self) -> bool:
+        try:
+            with socket.create_connection((self.address, 22), timeout=1) as connection:
+                return connection.recv(4) == b"SSH-"
+        except OSError:
+            return False
+
+    def power_off(self) -> None:
+        """End the first process, and with it every other, at once."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait(10)
+            self.process = None
+
+    def reboot(self) -> None:
+        self.power_off()
+        self.boot()
+
+    def cut(self) -> None:
+        """Pull the cable."""
+        must("ip", "link", "set", f"{self.namespace}o", "down")
+
+    def mend(self) -> None:
+        must("ip", "link", "set", f"{self.namespace}o", "up")
+
+    def inside(self, *words: str) -> str:
+        """Run a command in the host's network."""
+        return must("ip", "netns", "exec", self.namespace, *words)
+
+    def pids(self) -> list[int]:
+        """The processes that live on the host, by their numbers here."""
+        listed = must("ip", "netns", "pids", self.namespace)
+        return [int(pid) for pid in listed.split()]
+
+    def commands(self) -> list[str]:
+        """The command lines of the host's processes."""
+        lines = []
+        for pid in self.pids():
+            with contextlib.suppress(OSError):
+                lines.append(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip())
+        return lines
+
+    def unplug(self) -> None:
+        self.power_off()
+        subprocess.run(["ip", "netns", "del", self.namespace], check=False, capture_output=True)
+
+
+_UNSHARE = ["unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc"]
+
+
+@dataclass
+class Town:
+    """Hosts on one bridge. Make it with `build`."""
+
+    folder: Path
+    tag: str
+    net: str
+    hosts: dict[str, TownHost] = field(default_factory=dict)
+
+    @property
+    def bridge(self) -> str:
+        return f"{self.tag}b"
+
+    @property
+    def address(self) -> str:
+        """Where the hosts find this machine."""
+        return f"{self.net}.1"
+
+    @property
+    def key(self) -> Path:
+        """The private key that every host lets in."""
+        return self.folder / "key"
+
+    @classmethod
+    def build(cls) -> Town:
+        # Not below /tmp: the hosts have a /tmp of their own.
+        folder = Path(tempfile.mkdtemp(prefix="waiter-town-", dir="/var/tmp"))
+        for _ in range(50):
+            town = cls(folder, f"w{secrets.token_hex(2)}", f"10.{random.randint(200, 250)}.{random.randint(0, 254)}")
+            if f"{town.net}." not in must("ip", "-4", "addr"):
+                break
+        must("ip", "link", "add", town.bridge, "type", "bridge")
+        must("ip", "addr", "add", f"{town.address}/24", "dev", town.bridge)
+        must("ip", "link", "set", town.bridge, "up")
+        must("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(town.key))
+        shutil.copy(f"{town.key}.pub", folder / "authorized_keys")
+        return town
+
+    def add(self, name: str, *extra: str) -> TownHost:
+        """Another host, up and listening."""
+        number = len(self.hosts) + 2
+        host = TownHost(self, name, f"{self.net}.{number}", number, extra)
+        self.hosts[name] = host
+        host.plug_in()
+        host.boot()
+        return host
+
+    def known_hosts(self) -> str:
+        """The right lines for all hosts."""
+        return "".join(f"{h.address} {Path(f'{h.key}.pub').read_text().rsplit(' ', 1)[0]}\n" for h in self.hosts.values())
+
+    def close(self) -> None:
+        for host in self.hosts.values():
+            host.unplug()
+        subprocess.run(["ip", "link", "del", self.bridge], check=False, capture_output=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def why_not() -> str | None:
+    """Why this machine can hold no town; None if it can."""
+    if os.geteuid() != 0:
+        return "network namespaces need root"
+    needed = ["ip", "unshare", "ssh-keygen", SSHD]
+    missing = [program for program in needed if not shutil.which(program)]
+    return f"{', '.join(missing)} not installed" if missing else None

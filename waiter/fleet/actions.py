@@ -1,0 +1,349 @@
+"""A verb on hosts: what is asked of each, over SSH, and one report for each, whatever happens to the others."""
+
+from __future__ import annotations
+
+import json
+import queue
+import secrets
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from waiter.fleet import daemon
+from waiter.fleet.daemon import Placed, Settings
+from waiter.fleet.inventory import Host
+from waiter.fleet.parcel import Bundle, Parcel
+from waiter.fleet.ssh import Network, Session
+from waiter.fleet.trouble import Finding, HostError, Trouble, mend
+
+OnLine = Callable[[Host, int, str], None]
+"""Is told each line of output as it comes: host, stream (1 or 2), text. Called by many threads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of a verb on one host. It went well if there are no findings."""
+
+    host: Host
+    outcome: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def is_ok(self) -> bool:
+        return not self.findings
+
+    def to_json(self) -> dict[str, Any]:
+        troubles = [{"trouble": each.trouble, "detail": each.detail, "mend": each.mend} for each in self.findings]
+        return {
+            **self.facts,
+            "host": self.host.name,
+            "address": self.host.address,
+            "ok": self.is_ok,
+            "outcome": self.outcome,
+            "troubles": troubles,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Drive:
+    """How a verb goes over its hosts: the network, how many at a time, how long each may take, and who hears of reports."""
+
+    network: Network
+    parallel: int = 32
+    timeout_s: float = 60.0
+    on_report: Callable[[Report], None] = lambda report: None  # noqa: E731
+
+    def each(self, hosts: Sequence[Host], act: Callable[[Host], Report]) -> list[Report]:
+        """One report for each host, in the hosts' order. An exception on one host is that host's report."""
+        reports: dict[str, Report] = {}
+        for report in spread(hosts, act, self.parallel):
+            reports[report.host.name] = report
+            self.on_report(report)
+        return [reports[host.name] for host in hosts]
+
+
+def spread(hosts: Sequence[Host], act: Callable[[Host], Report], parallel: int) -> Iterator[Report]:
+    """Act on all hosts, `parallel` at a time, and yield reports as they come.
+
+    The threads are daemons: an interrupted laptop does not wait for silent hosts.
+    """
+    waiting: queue.SimpleQueue[Host] = queue.SimpleQueue()
+    done: queue.SimpleQueue[Report] = queue.SimpleQueue()
+    for host in hosts:
+        waiting.put(host)
+
+    def work() -> None:
+        while True:
+            try:
+                host = waiting.get_nowait()
+            except queue.Empty:
+                return
+            done.put(guarded(host, act))
+
+    for _ in range(min(parallel, len(hosts))):
+        threading.Thread(target=work, daemon=True).start()
+    for _ in hosts:
+        yield done.get()
+
+
+def guarded(host: Host, act: Callable[[Host], Report]) -> Report:
+    """The act's report, or one that says why there is none."""
+    try:
+        return act(host)
+    except HostError as error:
+        return failed(host, error.finding(host))
+    except Exception as error:  # noqa: BLE001  (a bug met on one host must not hide the other 49)
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        words = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+        return failed(host, Finding(Trouble.UNEXPECTED, words, mend(Trouble.UNEXPECTED, host)))
+
+
+def failed(host: Host, *findings: Finding, facts: Mapping[str, Any] | None = None) -> Report:
+    return Report(host, str(findings[0].trouble), facts or {}, findings)
+
+
+# Asking a host's Waiter.
+
+
+@dataclass(frozen=True, slots=True)
+class Shipment:
+    """What a host needs before it can do a verb. `is_any`: any version of Waiter that lies there will do."""
+
+    parcel: Parcel
+    bundle: Bundle | None = None
+    is_any: bool = False
+
+
+def ask(
+    session: Session,
+    shipment: Shipment,
+    words: Sequence[str],
+    *,
+    sent: Mapping[str, Any] | None = None,
+    timeout_s: float,
+) -> dict[str, Any]:
+    """Have the host's Waiter do a verb, sending first what the host says is missing. Raises HostError.
+
+    One round trip when everything is there.
+    """
+    stdin = json.dumps(sent or {}).encode()
+    bundle = shipment.bundle
+    needs = [f"bundles/{bundle.digest}"] if bundle else []
+    asked = daemon.command(shipment.parcel.name, words, needs=needs, is_any=shipment.is_any)
+    reply = _reply(session, asked, stdin, timeout_s)
+    if "missing" in reply and not shipment.is_any:
+        placed = send(session, shipment, reply["missing"])
+        reply = _reply(session, daemon.command(shipment.parcel.name, words, placed=placed), stdin, timeout_s)
+    return reply
+
+
+def _reply(session: Session, command: str, stdin: bytes, timeout_s: float) -> dict[str, Any]:
+    reply = session.run(command, stdin=stdin, timeout_s=timeout_s)
+    return daemon.read_reply(reply.stdout, reply.stderr, reply.exit_code)
+
+
+def send(session: Session, shipment: Shipment, missing: Sequence[str]) -> list[Placed]:
+    """Upload what is missing under temporary names; the host checks the hashes and renames. Raises HostError."""
+    files: list[tuple[Path, str, str]] = []
+    if shipment.parcel.name in missing:
+        files.append((shipment.parcel.path, shipment.parcel.name, shipment.parcel.sha256))
+    if shipment.bundle and f"bundles/{shipment.bundle.digest}" in missing:
+        archive, sha256 = shipment.bundle.archive()
+        files.append((archive, f"bundle-{shipment.bundle.digest}.tgz", sha256))
+    placed = []
+    with session.files() as sftp:
+        for local, name, sha256 in files:
+            temporary = f".{name}-{secrets.token_hex(6)}"
+            try:
+                with sftp.open(f".waiter/{temporary}", "wx") as remote, local.open("rb") as content:
+                    remote.chmod(0o600)
+                    remote.set_pipelined(True)
+                    while chunk := content.read(1 << 18):
+                        remote.write(chunk)
+            except OSError as error:
+                raise HostError(Trouble.UPLOAD, f"{name}: {error}") from error
+            placed.append(Placed(temporary, name, sha256))
+    return placed
+
+
+# Verbs.
+
+
+def push(drive: Drive, hosts: Sequence[Host], shipment: Shipment) -> list[Report]:
+    """Put Waiter and the command's files on each host, unless they are there."""
+    sent = {"bundle": shipment.bundle.digest if shipment.bundle else None}
+
+    def act(host: Host) -> Report:
+        with drive.network.session(host) as session:
+            asked = daemon.command(
+                shipment.parcel.name, ["push"], needs=[f"bundles/{sent['bundle']}"] if sent["bundle"] else []
+            )
+            reply = _reply(session, asked, json.dumps(sent).encode(), drive.timeout_s)
+            if "missing" not in reply:
+                return Report(host, "already there", reply)
+            placed = send(session, shipment, reply["missing"])
+            again = daemon.command(shipment.parcel.name, ["push"], placed=placed)
+            reply = _reply(session, again, json.dumps(sent).encode(), drive.timeout_s)
+            return Report(host, "pushed", {**reply, "files": [each.name for each in placed]})
+
+    return drive.each(hosts, act)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What hosts are to do. Without settings, what they did the last time."""
+
+    settings: Settings | None
+    kitchen: str | None = field(repr=False, default=None)  # may hold a password
+    is_boot: bool = False
+
+    def sent(self) -> dict[str, Any]:
+        settings = self.settings.to_json() if self.settings else None
+        return {"settings": settings, "kitchen": self.kitchen, "boot": self.is_boot}
+
+
+def start(drive: Drive, hosts: Sequence[Host], shipment: Shipment, work: Work) -> list[Report]:
+    """Start one waiter on each host, where none runs."""
+
+    def act(host: Host) -> Report:
+        with drive.network.session(host) as session:
+            return started(host, ask(session, shipment, ["start"], sent=work.sent(), timeout_s=drive.timeout_s))
+
+    return drive.each(hosts, act)
+
+
+def started(host: Host, reply: Mapping[str, Any]) -> Report:
+    """A waiter that runs something else than what was asked for is no success."""
+    if reply["outcome"] == "already running" and not reply.get("is_same", True):
+        other = " ".join(reply.get("words") or [])
+        finding = Finding(Trouble.OLD_SCRIPT, f"it runs with other settings: {other}", mend(Trouble.OLD_SCRIPT, host))
+        return Report(host, "already running", reply, (finding,))
+    return Report(host, str(reply["outcome"]), reply)
+
+
+def stop(drive: Drive, hosts: Sequence[Host], shipment: Shipment, *, grace_s: float, is_now: bool) -> list[Report]:
+    """Have each waiter finish its orders and go home, and wait for it; or stop its orders and give them back at once."""
+    words = ["stop", "--grace", str(grace_s), *(["--now"] if is_now else [])]
+
+    def act(host: Host) -> Report:
+        with drive.network.session(host) as session:
+            reply = ask(session, shipment, words, timeout_s=drive.timeout_s + grace_s)
+        return stopped(host, reply)
+
+    return drive.each(hosts, act)
+
+
+def stopped(host: Host, reply: Mapping[str, Any]) -> Report:
+    if "missing" in reply:
+        return Report(host, "not running", {})
+    if reply["outcome"] == "still draining":
+        finding = Finding(Trouble.TIMEOUT, "it still has orders to finish", "wait, or waiter fleet stop --now")
+        return Report(host, "still draining", reply, (finding,))
+    return Report(host, str(reply["outcome"]), reply)
+
+
+def restart(
+    drive: Drive, hosts: Sequence[Host], shipment: Shipment, work: Work, *, batch: int, grace_s: float
+) -> list[Report]:
+    """Rolling: so many hosts at a time finish their orders and start anew.
+
+    When every host of a batch stopped and did not start again, the new script is to blame: the hosts that are left keep
+    their old waiters.
+    """
+    words = ["restart", "--grace", str(grace_s)]
+
+    def act(host: Host) -> Report:
+        with drive.network.session(host) as session:
+            reply = ask(session, shipment, words, sent=work.sent(), timeout_s=drive.timeout_s + grace_s)
+        return stopped(host, reply) if reply["outcome"] == "still draining" else started(host, reply)
+
+    reports: list[Report] = []
+    for first in range(0, len(hosts), batch):
+        done = drive.each(hosts[first : first + batch], act)
+        reports += done
+        if all(report.findings and report.findings[0].trouble is Trouble.FAILED for report in done):
+            reports += [left_alone(host) for host in hosts[first + batch :]]
+            break
+    return reports
+
+
+def left_alone(host: Host) -> Report:
+    words = "the hosts before it did not start again"
+    return failed(host, Finding(Trouble.LEFT_ALONE, words, mend(Trouble.LEFT_ALONE, host)))
+
+
+def look(drive: Drive, hosts: Sequence[Host], shipment: Shipment) -> list[Report]:
+    """What each host knows of its waiter. A host where nothing was ever started is a good answer too."""
+
+    def act(host: Host) -> Report:
+        with drive.network.session(host) as session:
+            reply = ask(session, shipment, ["look"], timeout_s=drive.timeout_s)
+        if "missing" in reply:
+            return Report(host, "not running", {})
+        return Report(host, str(reply["outcome"]), reply)
+
+    return drive.each(hosts, act)
+
+
+def run(drive: Drive, hosts: Sequence[Host], words: Sequence[str], on_line: OnLine) -> list[Report]:
+    """Run a command on each host, in the user's home."""
+    return _streamed(drive, hosts, daemon.user_command(words), drive.timeout_s, on_line)
+
+
+def logs(drive: Drive, hosts: Sequence[Host], lines: int, *, is_following: bool, on_line: OnLine) -> list[Report]:
+    """The end of each waiter's log, and with `is_following` what is added to it until somebody interrupts."""
+    command = daemon.logs_command(lines, follow=is_following)
+    return _streamed(drive, hosts, command, None if is_following else drive.timeout_s, on_line, is_open=is_following)
+
+
+def _streamed(
+    drive: Drive,
+    hosts: Sequence[Host],
+    command: str,
+    timeout_s: float | None,
+    on_line: OnLine,
+    *,
+    is_open: bool = False,
+) -> list[Report]:
+    def act(host: Host) -> Report:
+        lines = Lines(host, on_line)
+        with drive.network.session(host) as session:
+            reply = session.run(command, timeout_s=timeout_s, on_chunk=lines.take, is_stdin_open=is_open)
+        lines.end()
+        said = (reply.stdout + reply.stderr[-2000:]).decode("utf-8", "replace")
+        if reply.exit_code and (wrong := daemon.wrong_user(said)):
+            raise wrong
+        facts = {
+            "exit_code": reply.exit_code,
+            "stdout": reply.stdout.decode("utf-8", "replace"),
+            "stderr": reply.stderr.decode("utf-8", "replace"),
+        }
+        if reply.exit_code == 0:
+            return Report(host, "exit code 0", facts)
+        ending = "ended by a signal" if reply.exit_code is None else f"exit code {reply.exit_code}"
+        last = next(iter(reply.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]), "")
+        return Report(host, ending, facts, (Finding(Trouble.FAILED, f"{ending} {last}".strip(), ""),))
+
+    return drive.each(hosts, act)
+
+
+class Lines:
+    """Puts the pieces of one host's output together to lines."""
+
+    def __init__(self, host: Host, on_line: OnLine) -> None:
+        self._host, self._on_line = host, on_line
+        self._rest = {1: b"", 2: b""}
+
+    def take(self, stream: int, chunk: bytes) -> None:
+        *lines, self._rest[stream] = (self._rest[stream] + chunk).split(b"\n")
+        for line in lines:
+            self._on_line(self._host, stream, line.decode("utf-8", "replace"))
+
+    def end(self) -> None:
+        for stream, rest in self._rest.items():
+            if rest:
+                self._on_line(self._host, stream, rest.decode("utf-8", "replace"))

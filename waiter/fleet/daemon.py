@@ -1,0 +1,173 @@
+"""What is said to a host, as text, and the reading of what it answers. Nothing here touches a network.
+
+One command line does a whole verb: it finds a Python that is new enough, checks the folder, says what must be sent first,
+puts in place what has been sent, and hands on to Waiter's own file. Secrets go through stdin, never into the words.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from waiter.fleet.trouble import HostError, Trouble
+
+MARK = "waiter-reply "
+"""What the line of a reply starts with (`waiter.host.main`)."""
+
+PYTHONS = ("python3", "python3.14", "python3.13", "python3.12", "python3.11")
+
+# Plain sh: nothing is known of the host yet. "$1" is GATE, the rest are its arguments.
+FIND_PYTHON = f"""\
+for python in {" ".join(PYTHONS)}; do
+  command -v "$python" >/dev/null 2>&1 || continue
+  if "$python" -ISc "import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null; then exec "$python" -I -c "$@"; fi
+  found="$found $("$python" -V 2>&1 | head -n 1)"
+done
+echo "{MARK}{{\\"trouble\\": \\"{Trouble.NO_PYTHON}\\", \\"error\\": \\"found:${{found:- none}}\\"}}"
+"""
+
+GATE = f"""\
+import hashlib, json, os, runpy, stat, sys
+task = json.loads(sys.argv[1])
+def reply(**words):
+    print("{MARK}" + json.dumps(words))
+    sys.exit(0)
+home = os.path.join(os.path.expanduser("~"), ".waiter")
+try:
+    try:
+        os.mkdir(home, 0o700)
+    except FileExistsError:
+        pass
+    facts = os.lstat(home)
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
+        reply(trouble="{Trouble.UNSAFE_FOLDER}", error=home + " is a symlink, or not a folder of your own")
+    if stat.S_IMODE(facts.st_mode) & 0o077:
+        os.chmod(home, 0o700)
+    for sent, name, digest in task["place"]:
+        sent, name = os.path.join(home, sent), os.path.join(home, name)
+        with open(sent, "rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                os.unlink(sent)
+                reply(trouble="{Trouble.UPLOAD}", error=os.path.basename(name) + " came with another hash than it was sent with")
+        os.replace(sent, name)
+except OSError as error:
+    reply(trouble="{Trouble.UPLOAD}", error=str(error))
+missing = [name for name in task["needs"] if not os.path.lexists(os.path.join(home, name))]
+if missing and task["any"]:
+    here = [name for name in os.listdir(home) if name.startswith("waiter-") and name.endswith(".pyz")]
+    here.sort(key=lambda name: os.path.getmtime(os.path.join(home, name)))
+    task["run"][:1] = here[-1:] or reply(missing=missing)
+elif missing:
+    reply(missing=missing)
+sys.argv[:] = [os.path.join(home, task["run"][0])] + task["run"][1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A file that was sent under a temporary name, all in ~/.waiter, and what it must be."""
+
+    sent: str
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a host's waiter is to deliver. `options` are DeliveryOptions as JSON values; nothing here is secret."""
+
+    words: tuple[str, ...]
+    options: Mapping[str, Any]
+    db: str
+    bundle: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """The same for the same work: tells whether a waiter that runs already does what is asked for now."""
+        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        return {**dataclasses.asdict(self), "digest": self.digest}
+
+
+def command(
+    parcel: str, words: Sequence[str], *, needs: Sequence[str] = (), placed: Sequence[Placed] = (), is_any: bool = False
+) -> str:
+    """The command line that has the parcel do a verb, or says what of it and of `needs` must be sent first.
+
+    `is_any`: the newest parcel that lies there will do, of whatever version.
+    """
+    task = {
+        "needs": [parcel, *needs],
+        "any": is_any,
+        "place": [dataclasses.astuple(each) for each in placed],
+        "run": [parcel, *words],
+    }
+    # The user's login shell may be any; it only ever starts sh.
+    return shlex.join(["exec", "sh", "-c", FIND_PYTHON, "waiter", GATE, json.dumps(task)])
+
+
+def read_reply(stdout: bytes, stderr: bytes, exit_code: int | None) -> dict[str, Any]:
+    """The value of the reply's line, whatever else the host printed. Raises HostError when there is none, or it names a trouble."""
+    text = stdout.decode("utf-8", "replace")
+    lines = [line for line in text.splitlines() if line.startswith(MARK)]
+    if not lines:
+        raise no_reply(text + stderr.decode("utf-8", "replace"), exit_code)
+    try:
+        reply = json.loads(lines[-1].removeprefix(MARK))
+    except ValueError as error:
+        raise HostError(Trouble.UNEXPECTED, f"its reply makes no sense: {lines[-1][:200]}") from error
+    if "trouble" in reply:
+        raise HostError(Trouble(reply["trouble"]), str(reply.get("error", "")))
+    if "error" in reply and reply["error"] is not None:
+        raise failure(reply)
+    return dict(reply)
+
+
+def failure(reply: Mapping[str, Any]) -> HostError:
+    """What a reply that carries an error says."""
+    kinds = {"UnsafeFolder": Trouble.UNSAFE_FOLDER, "KitchenUnreachable": Trouble.KITCHEN}
+    trouble = kinds.get(str(reply.get("error_type")), Trouble.FAILED)
+    if reply.get("errno") in (28, 122):  # ENOSPC, EDQUOT
+        trouble = Trouble.DISK
+    return HostError(trouble, str(reply["error"]))
+
+
+def no_reply(said: str, exit_code: int | None) -> HostError:
+    """A host that ran something else than what it was asked to: it says why, mostly."""
+    if (found := wrong_user(said)) is not None:
+        return found
+    if re.search(r"no space left|disk quota", said, re.IGNORECASE):
+        return HostError(Trouble.DISK, said.strip()[-200:])
+    ending = "a signal ended it" if exit_code is None else f"exit code {exit_code}"
+    return HostError(Trouble.FAILED, f"{ending}: {said.strip()[-300:] or 'it said nothing'}")
+
+
+def wrong_user(said: str) -> HostError | None:
+    """EC2's images let root in only to be told another name."""
+    match = re.search(r'Please login as the user "([^"]+)" rather than the user "([^"]+)"', said)
+    if match is None:
+        return None
+    return HostError(Trouble.WRONG_USER, f"not {match[2]}, but {match[1]}", f"--user {match[1]}")
+
+
+def logs_command(lines: int, *, follow: bool) -> str:
+    """Show the end of the log. Following ends when the connection does: `cat` sees the end of stdin."""
+    tail = f"tail -n {lines}" + (" -F" if follow else "")
+    shown = f'{tail} "$log" & cat >/dev/null; kill $! 2>/dev/null' if follow else f'{tail} "$log"'
+    script = (
+        f'log="$HOME/.waiter/waiter.log"; [ -f "$log" ] || {{ echo "no log on this host yet" >&2; exit 66; }}; {shown}'
+    )
+    return shlex.join(["exec", "sh", "-c", script])
+
+
+def user_command(words: Sequence[str]) -> str:
+    """The words of `fleet run`. One word is a line for the host's shell; several are words, quoted."""
+    return words[0] if len(words) == 1 else shlex.join(words)

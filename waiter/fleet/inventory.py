@@ -1,0 +1,287 @@
+"""Who is in the fleet: EC2 instances by tag, or a list of hosts. The only room that talks to the cloud.
+
+Of AWS it needs `ec2:DescribeInstances` and nothing else; credentials, region and endpoint are boto3's own business.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from waiter.errors import FleetError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STATES = ("pending", "running", "shutting-down", "stopping", "stopped", "terminated")
+"""An instance's states, in EC2's words."""
+
+ALIVE = ("pending", "running", "stopping", "stopped")
+"""States that `doctor` looks at: an instance in them may still be made to work."""
+
+
+class Address(StrEnum):
+    """Which of an instance's addresses to connect to."""
+
+    AUTO = "auto"  # public where there is one, else private
+    PRIVATE = "private"
+    PUBLIC = "public"
+    DNS = "dns"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One host of the fleet. `name` is unique in a selection and what tables show."""
+
+    name: str
+    address: str  # what to connect to: an address, a name, or an alias of ~/.ssh/config; "" if it has none
+    user: str | None = None
+    port: int | None = None  # None: ~/.ssh/config, else 22
+    instance_id: str | None = None
+    state: str | None = None
+    region: str | None = None
+    kind: str | None = None  # the instance type
+    tags: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What the options of a verb select. All tags must hold; hosts that are named need no cloud."""
+
+    tags: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    profile: str | None = None
+    states: tuple[str, ...] = ("running",)
+    address: Address = Address.AUTO
+    hosts: tuple[str, ...] = ()
+    hosts_file: Path | None = None
+    limit: tuple[str, ...] = ()
+    user: str | None = None
+
+
+def selected(selection: Selection) -> list[Host]:
+    """The hosts that are meant, sorted by name. Raises FleetError when there are none, UsageError for nonsense."""
+    if selection.hosts or selection.hosts_file:
+        if selection.tags:
+            raise UsageError("--tag and --hosts together: give one of them")
+        found = listed(selection)
+    elif selection.tags:
+        found = tagged(selection)
+    else:
+        raise UsageError("which hosts? Give --tag K=V, --hosts a,b or --hosts-file FILE, or tag = … in waiter.toml")
+    found = [replace(host, user=host.user or selection.user) for host in found]
+    hosts = [host for host in found if not selection.limit or is_named(host, selection.limit)]
+    if not hosts:
+        raise FleetError(f"--limit {','.join(selection.limit)} leaves none of {len(found)} hosts: {some_names(found)}")
+    return sorted(hosts, key=lambda host: natural(host.name))
+
+
+def is_named(host: Host, globs: Iterable[str]) -> bool:
+    """Whether a glob fits the host's name, address or instance id."""
+    names = [name for name in (host.name, host.address, host.instance_id) if name]
+    return any(fnmatch.fnmatchcase(name, glob) for glob in globs for name in names)
+
+
+def some_names(hosts: Sequence[Host]) -> str:
+    shown = ", ".join(host.name for host in hosts[:5])
+    return f"{shown}, …" if len(hosts) > 5 else shown
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """A sort key that puts web-2 before web-10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+# A list of hosts.
+
+
+def listed(selection: Selection) -> list[Host]:
+    """The hosts of --hosts and --hosts-file, each once. Raises FleetError when the file holds none."""
+    words = [word for given in selection.hosts for word in given.split(",")]
+    if selection.hosts_file:
+        try:
+            lines = selection.hosts_file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"--hosts-file {selection.hosts_file}: {error}") from error
+        words += [line.partition("#")[0].strip() for line in lines]
+    unique = dict.fromkeys(word.strip() for word in words if word.strip())
+    if not unique:
+        raise FleetError("no host is selected: --hosts and --hosts-file name none")
+    return [parsed_host(word) for word in unique]
+
+
+def parsed_host(word: str) -> Host:
+    """`[user@]host[:port]`, an IPv6 address with a port in brackets: `[::1]:22`. Raises UsageError."""
+    user, _, rest = word.rpartition("@")
+    match = re.fullmatch(r"\[([^]\s]+)\](?::(\d+))?|([^:\s]+):(\d+)|([^\s]+)", rest)
+    if not match or rest.startswith("-") or user.startswith("-"):
+        raise UsageError(f"{word}: not a host. Give name, user@name or user@name:port")
+    address = match[1] or match[3] or match[5]
+    port = match[2] or match[4]
+    return Host(name=word, address=address, user=user or None, port=int(port) if port else None)
+
+
+# EC2.
+
+
+def tagged(selection: Selection) -> list[Host]:
+    """The instances that carry all tags, in all regions. Raises FleetError with what to do when there are none."""
+    regions: Sequence[str | None] = selection.regions or [None]
+    with ThreadPoolExecutor(max_workers=min(8, len(regions))) as pool:
+        found = [host for hosts in pool.map(lambda region: in_region(selection, region), regions) for host in hosts]
+    if not found:
+        raise FleetError(why_none(selection))
+    return with_unique_names(found)
+
+
+def in_region(selection: Selection, region: str | None) -> list[Host]:
+    """The instances of one region; None is boto3's own default region."""
+    client = ec2(selection.profile, region)
+    common = [{"Name": "instance-state-name", "Values": list(selection.states)}]
+    words = []
+    for tag in selection.tags:
+        key, equals, value = tag.partition("=")
+        if not key:
+            raise UsageError(f"--tag {tag}: give K=V, or one word")
+        if equals:
+            common.append({"Name": f"tag:{key}", "Values": [value]})
+        else:
+            words.append(key)
+    matches = [instances(client, common)] if not words else []
+    for word in words:
+        # A word alone: has the tag key, or is named so. EC2 cannot say "or" across filters, so it is asked twice.
+        with_key = instances(client, [*common, {"Name": "tag-key", "Values": [word]}])
+        named_so = instances(client, [*common, {"Name": "tag:Name", "Values": [word]}])
+        matches.append({**with_key, **named_so})
+    in_all = set.intersection(*(set(match) for match in matches))
+    return [host_of(matches[0][each], client.meta.region_name, selection.address) for each in sorted(in_all)]
+
+
+def ec2(profile: str | None, region: str | None) -> Any:
+    """A client for one region. Raises FleetError without one, or for an unknown profile."""
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        session = boto3.Session(profile_name=profile, region_name=region)
+        quick = Config(connect_timeout=10, read_timeout=30, retries={"max_attempts": 4, "mode": "standard"})
+        return session.client("ec2", config=quick)
+    except (BotoCoreError, ValueError) as error:
+        raise FleetError(cloud_words(error, profile)) from error
+
+
+def instances(client: Any, filters: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """All pages of DescribeInstances, by instance id. Raises FleetError."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        pages: Iterator[Any] = client.get_paginator("describe_instances").paginate(
+            Filters=filters, PaginationConfig={"PageSize": 1000}
+        )
+        return {
+            instance["InstanceId"]: instance
+            for page in pages
+            for reservation in page["Reservations"]
+            for instance in reservation["Instances"]
+        }
+    except (BotoCoreError, ClientError) as error:
+        raise FleetError(cloud_words(error, None)) from error
+
+
+def cloud_words(error: Exception, profile: str | None) -> str:
+    """What went wrong between us and AWS, and what to do, in one line."""
+    code = str(getattr(error, "response", {}).get("Error", {}).get("Code", type(error).__name__))
+    advice = {
+        "NoCredentialsError": "no AWS credentials. Run: aws configure (or aws sso login), or give --profile NAME",
+        "PartialCredentialsError": "half of the AWS credentials are missing. Run: aws configure",
+        "NoRegionError": "no AWS region. Give --region NAME, or run: aws configure set region NAME",
+        "ProfileNotFound": f"no AWS profile {profile!r}. See: aws configure list-profiles",
+        "UnauthorizedOperation": "AWS refuses: the credentials need ec2:DescribeInstances (docs/fleet.md has the policy)",
+        "AuthFailure": "AWS knows no such credentials. Run: aws configure, or give --profile NAME",
+        "InvalidClientTokenId": "AWS knows no such credentials. Run: aws configure, or give --profile NAME",
+        "RequestExpired": "the AWS session has expired, or this machine's clock is off. Run: aws sso login",
+        "ExpiredToken": "the AWS session has expired. Run: aws sso login",
+        "TokenRetrievalError": "the AWS session has expired. Run: aws sso login",
+        "UnauthorizedSSOTokenError": "the AWS session has expired. Run: aws sso login",
+        "EndpointConnectionError": "AWS does not answer. Check the network, --region, and AWS_ENDPOINT_URL if it is set",
+        "ConnectTimeoutError": "AWS does not answer. Check the network, --region, and AWS_ENDPOINT_URL if it is set",
+    }
+    return advice.get(code, f"AWS: {' '.join(str(error).split())}")
+
+
+def why_none(selection: Selection) -> str:
+    """Words for an empty selection: the same tags in another state, or no such tag."""
+    tags = " ".join(f"--tag {tag}" for tag in selection.tags)
+    where = f" in {', '.join(selection.regions)}" if selection.regions else ""
+    wider = replace(selection, states=STATES)
+    states = Counter(host.state for region in selection.regions or [None] for host in in_region(wider, region))
+    if states:
+        seen = ", ".join(f"{count} {state}" for state, count in states.items())
+        return f"{tags}: no {' or '.join(selection.states)} instance{where}, but {seen}. Start them, or give --state"
+    return f"{tags}: no instance{where} has it. Check the spelling (case counts), --region and --profile"
+
+
+def host_of(instance: Mapping[str, Any], region: str, address: Address) -> Host:
+    """One instance of DescribeInstances' answer as a host."""
+    tags = {tag["Key"]: tag["Value"] for tag in instance.get("Tags", ())}
+    return Host(
+        name=tags.get("Name") or instance["InstanceId"],
+        address=address_of(instance, address),
+        instance_id=instance["InstanceId"],
+        state=instance["State"]["Name"],
+        region=region,
+        kind=instance.get("InstanceType"),
+        tags=tags,
+    )
+
+
+def address_of(instance: Mapping[str, Any], address: Address) -> str:
+    """The address to connect to, or "" if the instance has no such one."""
+    private = instance.get("PrivateIpAddress") or ""
+    public = instance.get("PublicIpAddress") or ""
+    return {
+        Address.AUTO: public or private,
+        Address.PRIVATE: private,
+        Address.PUBLIC: public,
+        Address.DNS: instance.get("PublicDnsName") or instance.get("PrivateDnsName") or "",
+    }[address]
+
+
+def with_unique_names(hosts: Sequence[Host]) -> list[Host]:
+    """Instances that share a Name are told apart by their ids."""
+    times = Counter(host.name for host in hosts)
+    return [replace(host, name=f"{host.name}/{host.instance_id}") if times[host.name] > 1 else host for host in hosts]
+
+
+def described(hosts: Sequence[Host]) -> list[dict[str, Any]]:
+    """The hosts as JSON values."""
+    return [
+        {
+            "host": host.name,
+            "address": host.address,
+            "user": host.user,
+            "port": host.port,
+            "instance": host.instance_id,
+            "state": host.state,
+            "region": host.region,
+            "type": host.kind,
+            "tags": dict(host.tags),
+        }
+        for host in hosts
+    ]
+
+
+def default_user() -> str:
+    """The user that SSH takes when nobody says: this machine's."""
+    import getpass
+
+    return os.environ.get("USER") or getpass.getuser()

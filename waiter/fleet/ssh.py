@@ -1,0 +1,378 @@
+"""Connections to hosts. The only room that knows Fabric and Paramiko.
+
+Fabric reads ~/.ssh/config and walks through jump hosts; what it leaves open is closed here: host keys are checked, every
+wait has a deadline, a connection that fails in passing is tried again, and each failure has a name (`trouble`).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import random
+import selectors
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fabric
+import paramiko
+from paramiko.ssh_exception import NoValidConnectionsError
+
+from waiter.errors import FleetError
+from waiter.fleet import known_hosts
+from waiter.fleet.inventory import Host
+from waiter.fleet.trouble import HostError, Trouble
+
+OnChunk = Callable[[int, bytes], None]
+"""Is told each piece of output as it comes: stream (1 or 2) and bytes."""
+
+KEEP_ALIVE_S = 15
+_CHUNK = 1 << 16
+
+# Paramiko logs tracebacks of what is raised anyway.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+
+
+@dataclass(frozen=True, slots=True)
+class SshOptions:
+    """How to connect. Durations in seconds."""
+
+    accept_new: bool = False  # trust and remember the key of a host that was never met
+    connect_timeout_s: float = 10.0  # for each of: TCP, greeting, authentication
+    attempts: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a command on a host left. `exit_code` is None when a signal ended it."""
+
+    exit_code: int | None
+    stdout: bytes
+    stderr: bytes
+
+
+class HostKeyUnknown(paramiko.SSHException):
+    """The host showed a key, and known_hosts has none for it."""
+
+
+class HostKeyRevoked(paramiko.SSHException):
+    """The host showed a key that known_hosts marks @revoked."""
+
+
+@dataclass(slots=True)
+class HostKeys:
+    """What known_hosts says, read once for the whole verb, and whether a stranger is let in."""
+
+    accept_new: bool
+    _read: dict[tuple[str, ...], list[known_hosts.KnownKey]] = field(default_factory=dict)
+
+    def prepare(self, connection: fabric.Connection) -> None:
+        """Let this connection accept the keys that known_hosts has for it, and no others."""
+        files = _known_hosts_files(connection.ssh_config)
+        known = self._read.get(files)
+        if known is None:
+            known = self._read[files] = known_hosts.read([Path(file) for file in files])
+        name = _bracketed(connection.ssh_config.get("hostkeyalias") or connection.host, connection.port)
+        keys = known_hosts.keys_of(name, known)
+        keys += known_hosts.keys_of(connection.host, known) if connection.port != 22 and not keys else []
+        revoked = {key.key for key in known if key.is_revoked}
+        mine = connection.client.get_host_keys()
+        for key in keys:
+            if key.is_revoked:
+                continue
+            try:
+                loaded = paramiko.PKey.from_type_string(key.key_type, key.key)
+            except (paramiko.SSHException, ValueError):
+                continue  # a type that Paramiko does not know
+            mine.add(_bracketed(connection.host, connection.port), key.key_type, loaded)
+        policy = _FirstMeeting(self.accept_new, revoked, Path(files[0]), name)
+        connection.client.set_missing_host_key_policy(policy)
+
+
+class _FirstMeeting(paramiko.MissingHostKeyPolicy):
+    """What happens when known_hosts has no key for a host."""
+
+    def __init__(self, accept_new: bool, revoked: set[bytes], file: Path, name: str) -> None:
+        self._accept_new, self._revoked, self._file, self._name = accept_new, revoked, file, name
+
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+        shown = known_hosts.fingerprint(key.asbytes())
+        if key.asbytes() in self._revoked:
+            raise HostKeyRevoked(f"{key.get_name()} {shown} is revoked in {self._file}")
+        if not self._accept_new:
+            raise HostKeyUnknown(f"it shows {key.get_name()} {shown}")
+        try:
+            known_hosts.remember(self._file, self._name, key.get_name(), key.asbytes())
+        except OSError as error:
+            raise HostKeyUnknown(f"its key cannot be remembered: {error}") from error
+
+
+def _known_hosts_files(ssh_config: Any) -> tuple[str, ...]:
+    """UserKnownHostsFile first: new keys go into its first."""
+    user = str(ssh_config.get("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2")).split()
+    system = str(ssh_config.get("globalknownhostsfile", "/etc/ssh/ssh_known_hosts")).split()
+    return tuple(str(Path(file).expanduser()) for file in (*user, *system))
+
+
+def _bracketed(name: str, port: int) -> str:
+    return name if port == 22 else f"[{name}]:{port}"
+
+
+class Network:
+    """Opens sessions. One for a whole verb: ~/.ssh/config and known_hosts are read once. Raises FleetError."""
+
+    def __init__(self, options: SshOptions) -> None:
+        self._options = options
+        self._keys = HostKeys(options.accept_new)
+        try:
+            self._config = fabric.Config()
+        except (paramiko.SSHException, ValueError, OSError) as error:
+            raise FleetError(f"~/.ssh/config: {error}") from error
+
+    @contextmanager
+    def session(self, host: Host) -> Iterator[Session]:
+        """Connect, and close whatever happens. Raises HostError."""
+        if not host.address:
+            raise HostError(Trouble.NO_ADDRESS, "the instance has no such address")
+        connection = self._connected(host)
+        try:
+            yield Session(connection)
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise trouble_of(error) from error
+        finally:
+            _close(connection)
+
+    def _connected(self, host: Host) -> fabric.Connection:
+        """What fails in passing is tried again, after a moment that differs from host to host."""
+        for attempt in range(1, self._options.attempts + 1):
+            connection = self._connection(host)
+            try:
+                self._open(connection)
+                return connection
+            except (paramiko.SSHException, OSError, EOFError) as error:
+                _close(connection)
+                trouble = trouble_of(error)
+                if attempt == self._options.attempts or trouble.trouble not in _PASSING:
+                    raise trouble from error
+            except HostError:
+                _close(connection)
+                raise
+            time.sleep(random.uniform(0.1, 0.5 * 2**attempt))
+        raise AssertionError("unreachable")
+
+    def _connection(self, host: Host) -> fabric.Connection:
+        timeout = self._options.connect_timeout_s
+        return fabric.Connection(
+            host.address,
+            user=host.user,
+            port=host.port,
+            config=self._config,
+            connect_timeout=max(1, round(timeout)),
+            connect_kwargs={
+                "banner_timeout": timeout,
+                "auth_timeout": timeout,
+                "channel_timeout": timeout,
+                "transport_factory": _Transport,
+            },
+        )
+
+    def _open(self, connection: fabric.Connection) -> None:
+        self._keys.prepare(connection)
+        if str(connection.ssh_config.get("identitiesonly", "no")).lower() == "yes":
+            connection.connect_kwargs.update(allow_agent=False, look_for_keys=False)
+        gateway = connection.gateway
+        if isinstance(gateway, fabric.Connection):
+            gateway.connect_timeout = connection.connect_timeout
+            gateway.connect_kwargs.update(
+                banner_timeout=self._options.connect_timeout_s, auth_timeout=self._options.connect_timeout_s
+            )
+            try:
+                self._open(gateway)
+            except (paramiko.SSHException, OSError, EOFError) as error:
+                trouble = trouble_of(error)
+                raise HostError(Trouble.JUMP_HOST, f"{gateway.host}: {trouble.trouble}: {trouble.detail}") from error
+        connection.open()
+        transport = connection.client.get_transport()
+        transport.set_keepalive(KEEP_ALIVE_S)
+        if hasattr(socket, "TCP_USER_TIMEOUT") and isinstance(transport.sock, socket.socket):
+            transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000)
+
+
+class _Transport(paramiko.Transport):
+    """Curve25519 first: the post-quantum exchange costs a laptop twice the CPU, and 50 hosts share it."""
+
+    _preferred_kex = (
+        "curve25519-sha256@libssh.org",
+        *(kex for kex in paramiko.Transport._preferred_kex if not kex.startswith("curve25519")),
+    )
+
+
+def _close(connection: fabric.Connection) -> None:
+    gateway = connection.gateway
+    connection.client.close()
+    if isinstance(gateway, fabric.Connection):
+        _close(gateway)
+
+
+class Session:
+    """One open connection."""
+
+    def __init__(self, connection: fabric.Connection) -> None:
+        self._client: paramiko.SSHClient = connection.client
+        self.user = str(connection.user)
+
+    def run(
+        self,
+        command: str,
+        *,
+        stdin: bytes = b"",
+        timeout_s: float | None,
+        on_chunk: OnChunk | None = None,
+        is_stdin_open: bool = False,
+    ) -> Reply:
+        """Run a command line in the user's login shell, and wait for it. None waits for ever.
+
+        `is_stdin_open`: its stdin ends with the connection only. It ends when the command's output ends: what the command left in the background must not keep it open. Raises
+        HostError with TIMEOUT or CONNECTION_LOST.
+        """
+        transport = self._client.get_transport()
+        if transport is None:
+            raise HostError(Trouble.CONNECTION_LOST)
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        channel = transport.open_session(timeout=transport.channel_timeout)
+        with channel:
+            channel.exec_command(command)
+            if stdin:
+                channel.sendall(stdin)
+            if not is_stdin_open:
+                channel.shutdown_write()
+            output: tuple[list[bytes], list[bytes]] = ([], [])
+            for stream, chunk in _chunks(channel, deadline):
+                output[stream - 1].append(chunk)
+                if on_chunk:
+                    on_chunk(stream, chunk)
+            exit_code = _exit_code(channel, deadline)
+        return Reply(exit_code, b"".join(output[0]), b"".join(output[1]))
+
+    @contextmanager
+    def files(self) -> Iterator[paramiko.SFTPClient]:
+        """SFTP on this connection; paths are relative to the user's home. Raises HostError without it."""
+        try:
+            sftp = self._client.open_sftp()
+        except (paramiko.SSHException, EOFError) as error:
+            raise HostError(
+                Trouble.UPLOAD, "the host's sshd offers no SFTP", "add to its sshd_config: Subsystem sftp internal-sftp"
+            ) from error
+        with sftp:
+            yield sftp
+
+
+def _chunks(channel: paramiko.Channel, deadline: float | None) -> Iterator[tuple[int, bytes]]:
+    """Both streams until they end."""
+    with selectors.PollSelector() as selector:
+        selector.register(channel.fileno(), selectors.EVENT_READ)
+        while True:
+            if channel.recv_ready():
+                yield 1, channel.recv(_CHUNK)
+            elif channel.recv_stderr_ready():
+                yield 2, channel.recv_stderr(_CHUNK)
+            elif channel.eof_received or channel.closed:
+                # Data may have come between the two looks above and the end.
+                if not channel.recv_ready() and not channel.recv_stderr_ready():
+                    return
+            else:
+                _wait(selector, deadline)
+
+
+def _wait(selector: selectors.BaseSelector, deadline: float | None) -> None:
+    left = 5.0 if deadline is None else deadline - time.monotonic()
+    if left <= 0:
+        raise HostError(Trouble.TIMEOUT, "the command did not end in time", "--timeout SECONDS")
+    selector.select(min(left, 5.0))
+
+
+def _exit_code(channel: paramiko.Channel, deadline: float | None) -> int | None:
+    left = 30.0 if deadline is None else max(0.5, deadline - time.monotonic())
+    if not channel.status_event.wait(left):
+        raise HostError(Trouble.TIMEOUT, "the command did not end in time", "--timeout SECONDS")
+    if channel.exit_status >= 0:
+        return channel.exit_status
+    if not channel.get_transport().is_active():
+        raise HostError(Trouble.CONNECTION_LOST, "while the command ran")
+    return None
+
+
+_PASSING = {Trouble.REFUSED, Trouble.NO_ROUTE, Trouble.CONNECTION_LOST}
+
+_ERRNO = {
+    errno.ECONNREFUSED: Trouble.REFUSED,
+    errno.EHOSTUNREACH: Trouble.NO_ROUTE,
+    errno.ENETUNREACH: Trouble.NO_ROUTE,
+    errno.EHOSTDOWN: Trouble.NO_ROUTE,
+    errno.EADDRNOTAVAIL: Trouble.NO_ROUTE,
+    errno.ETIMEDOUT: Trouble.TIMEOUT,
+    errno.ENOSPC: Trouble.DISK,
+}
+
+
+def trouble_of(error: Exception) -> HostError:
+    """The name of what a connection ran into."""
+    words = str(error)
+    match error:
+        case HostKeyUnknown():
+            return HostError(Trouble.HOST_KEY_UNKNOWN, words)
+        case HostKeyRevoked():
+            return HostError(Trouble.HOST_KEY_CHANGED, words, "the key is revoked: do not connect")
+        case paramiko.BadHostKeyException():
+            shown = known_hosts.fingerprint(error.key.asbytes())
+            return HostError(
+                Trouble.HOST_KEY_CHANGED, f"it shows {error.key.get_name()} {shown}, known_hosts has another"
+            )
+        case paramiko.PasswordRequiredException():
+            return HostError(Trouble.KEY_REFUSED, "the private key is encrypted", "ssh-add the key")
+        case paramiko.AuthenticationException():
+            is_late = "timeout" in words.lower()
+            return HostError(Trouble.TIMEOUT if is_late else Trouble.KEY_REFUSED, words)
+        case NoValidConnectionsError():
+            codes = {_ERRNO.get(each.errno or 0, Trouble.UNEXPECTED) for each in error.errors.values()}
+            return HostError(codes.pop() if len(codes) == 1 else Trouble.NO_ROUTE, words)
+        case paramiko.ChannelException():
+            return HostError(Trouble.NO_ROUTE, f"the jump host cannot reach it: {words}")
+        case paramiko.SSHException():
+            return _ssh_trouble(error, words)
+        case socket.gaierror():
+            return HostError(Trouble.NO_NAME, words)
+        case TimeoutError():
+            return HostError(Trouble.TIMEOUT, "it does not answer")
+        case ConnectionError() | EOFError():
+            is_refused = isinstance(error, ConnectionRefusedError)
+            return HostError(Trouble.REFUSED if is_refused else Trouble.CONNECTION_LOST, words or type(error).__name__)
+        case OSError():
+            return HostError(_ERRNO.get(error.errno or 0, Trouble.UNEXPECTED), words)
+    return HostError(Trouble.UNEXPECTED, f"{type(error).__name__}: {words}")
+
+
+def _ssh_trouble(error: paramiko.SSHException, words: str) -> HostError:
+    """Paramiko says most of it in words only."""
+    low = words.lower()
+    if "no authentication methods" in low:
+        return HostError(Trouble.KEY_REFUSED, "there is no key to offer")
+    if "not a valid" in low and "private key" in low:
+        return HostError(Trouble.KEY_REFUSED, words)
+    if "protocol banner" in low or "negotiation" in low and "timeout" in low:
+        # The greeting ran into its deadline, or the other side hung up during it (sshd's MaxStartups does).
+        is_hung_up = isinstance(error.__context__, EOFError) or "eof" in low
+        if is_hung_up:
+            return HostError(Trouble.CONNECTION_LOST, "it hung up before its greeting")
+        return HostError(Trouble.TIMEOUT, "it accepts connections and says nothing")
+    if "indecipherable" in low or "banner" in low or "incompatible version" in low:
+        return HostError(Trouble.NOT_SSH, words)
+    if "timeout" in low or "timed out" in low or "no existing session" in low:
+        return HostError(Trouble.TIMEOUT, words)
+    if "eof" in low or "session not active" in low or "not open" in low:
+        return HostError(Trouble.CONNECTION_LOST, words)
+    return HostError(Trouble.UNEXPECTED, words)

@@ -1,0 +1,111 @@
+"""What can be wrong with a host, and the line that mends it.
+
+Every verb speaks of a host's trouble in these words, so `doctor` and a failed `start` say the same about the same host.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from enum import StrEnum
+
+from waiter.fleet.inventory import Host
+
+
+class Trouble(StrEnum):
+    """Why a host cannot do what was asked."""
+
+    NOT_RUNNING = "not running"
+    NO_NAME = "unknown name"
+    NO_ADDRESS = "no address"
+    NO_ROUTE = "no route"
+    REFUSED = "connection refused"
+    TIMEOUT = "timeout"
+    NOT_SSH = "no SSH there"
+    HOST_KEY_UNKNOWN = "host key unknown"
+    HOST_KEY_CHANGED = "host key changed"
+    KEY_REFUSED = "key refused"
+    WRONG_USER = "wrong user"
+    JUMP_HOST = "jump host"
+    CONNECTION_LOST = "connection lost"
+    NO_PYTHON = "no Python 3.11"
+    UNSAFE_FOLDER = "unsafe folder"
+    DISK = "disk full"
+    CLOCK = "clock off"
+    KITCHEN = "kitchen unreachable"
+    OLD_WAITER = "older Waiter"
+    OLD_SCRIPT = "older script"
+    UPLOAD = "upload failed"
+    FAILED = "failed"
+    LEFT_ALONE = "left alone"
+    UNEXPECTED = "unexpected"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that keeps a host from working: what, the facts, and what to do about it."""
+
+    trouble: Trouble
+    detail: str
+    mend: str
+
+    def __str__(self) -> str:
+        return f"{self.trouble}: {self.detail}" if self.detail else str(self.trouble)
+
+
+class HostError(Exception):
+    """A host could not do what was asked. It ends in that host's row of the table, never in the user's face."""
+
+    def __init__(self, trouble: Trouble, detail: str = "", mend: str = "") -> None:
+        super().__init__(f"{trouble}: {detail}")
+        self.trouble = trouble
+        self.detail = " ".join(detail.split())
+        self.mend = mend
+
+    def finding(self, host: Host) -> Finding:
+        """With the line that mends it, where the raiser gave none."""
+        return Finding(self.trouble, self.detail, self.mend or mend(self.trouble, host))
+
+
+def ssh_line(host: Host, *words: str) -> str:
+    """The `ssh` command that does the same by hand."""
+    port = ["-p", str(host.port)] if host.port else []
+    return shlex.join(["ssh", *port, f"{host.user}@{host.address}" if host.user else host.address, *words])
+
+
+def known_hosts_name(host: Host) -> str:
+    """How known_hosts calls this host."""
+    return host.address if host.port in (None, 22) else f"[{host.address}]:{host.port}"
+
+
+def mend(trouble: Trouble, host: Host) -> str:
+    """The line that mends this trouble on this host."""
+    port = host.port or 22
+    region = f" --region {host.region}" if host.region else ""
+    lines = {
+        Trouble.NOT_RUNNING: f"aws ec2 start-instances{region} --instance-ids {host.instance_id or 'ID'}",
+        Trouble.NO_NAME: f"check the spelling of {host.address}, or add it to ~/.ssh/config",
+        Trouble.NO_ADDRESS: "--address private, or give the instance a public address",
+        Trouble.NO_ROUTE: f"check VPN, subnet and security group (TCP {port} from here), or a ProxyJump in ~/.ssh/config",
+        Trouble.REFUSED: f"start sshd on {host.address}, or give its port in ~/.ssh/config: Port N",
+        Trouble.TIMEOUT: f"open TCP {port} from here in the security group, or --connect-timeout 30",
+        Trouble.NOT_SSH: f"what listens on {host.address} port {port} is no sshd; give its port in ~/.ssh/config",
+        Trouble.HOST_KEY_UNKNOWN: f"{ssh_line(host, 'true')}   (shows and remembers the key), or --accept-new",
+        Trouble.HOST_KEY_CHANGED: f"if the host was rebuilt: ssh-keygen -R {shlex.quote(known_hosts_name(host))}",
+        Trouble.KEY_REFUSED: "--user NAME, or an IdentityFile for it in ~/.ssh/config, or ssh-add the key",
+        Trouble.WRONG_USER: "--user NAME, or user = NAME under [fleet] in waiter.toml",
+        Trouble.JUMP_HOST: "check ProxyJump in ~/.ssh/config",
+        Trouble.CONNECTION_LOST: "run it again: what is there already is skipped",
+        Trouble.NO_PYTHON: f"{ssh_line(host, 'sudo dnf install -y python3.11')}   (or apt-get install python3)",
+        Trouble.UNSAFE_FOLDER: ssh_line(host, "ls -ld ~/.waiter") + "   then move it away",
+        Trouble.DISK: ssh_line(host, "df -h"),
+        Trouble.CLOCK: ssh_line(host, "sudo timedatectl set-ntp true"),
+        Trouble.KITCHEN: "open the kitchen's port for the hosts, or --kitchen-from-hosts URL",
+        Trouble.OLD_WAITER: "waiter fleet restart",
+        Trouble.OLD_SCRIPT: "waiter fleet restart",
+        Trouble.UPLOAD: ssh_line(host, "df -h ~"),
+        Trouble.FAILED: "waiter fleet logs",
+        Trouble.LEFT_ALONE: "mend the first batch, then run it again",
+        Trouble.UNEXPECTED: "run it again with WAITER_DEBUG=1 to see where",
+    }
+    return lines[trouble]

@@ -1,0 +1,165 @@
+"""~/.waiter on a host: who may read it, what lies there, and whose process runs from it.
+
+Everything is the user's own, 0600 in a folder of 0700; symlinks and foreign owners are refused. The kitchen's URL, which
+may hold a password, has a file of its own and is written nowhere else.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import stat
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from waiter.errors import WaiterError
+
+
+STATE, SETTINGS, KITCHEN = "state.json", "settings.json", "kitchen"
+"""Who works here, with what, and the kitchen's URL."""
+
+
+class UnsafeFolder(WaiterError):
+    """Something in ~/.waiter is not what it must be: another's, or a symlink."""
+
+
+class Busy(WaiterError):
+    """Another command holds this host's waiter at the moment."""
+
+
+class Home:
+    """The folder. Raises UnsafeFolder when it cannot be trusted."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or Path.home() / ".waiter"
+        self.path.mkdir(mode=0o700, exist_ok=True)
+        facts = self._checked(self.path, stat.S_ISDIR, "folder")
+        if stat.S_IMODE(facts.st_mode) & 0o077:
+            self.path.chmod(0o700)
+        self.log = self.path / "waiter.log"
+
+    def _checked(self, path: Path, is_kind: Any, kind: str) -> os.stat_result:
+        facts = path.lstat()
+        if not is_kind(facts.st_mode):
+            raise UnsafeFolder(f"{path} is no {kind} of its own (a symlink?). Move it away")
+        if facts.st_uid != os.getuid():
+            raise UnsafeFolder(f"{path} belongs to user {facts.st_uid}, not to {os.getuid()}. Move it away")
+        return facts
+
+    # Files.
+
+    def read(self, name: str) -> str | None:
+        """A file's text, or None when there is none."""
+        file = self.path / name
+        try:
+            self._checked(file, stat.S_ISREG, "file")
+            return file.read_text(encoding="utf-8", errors="surrogateescape")
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, text: str) -> None:
+        """Put a file of 0600 in place at once."""
+        temporary = self.path / f".{name}-{secrets.token_hex(6)}"
+        with open(
+            os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600),
+            "w",
+            encoding="utf-8",
+            errors="surrogateescape",
+        ) as out:
+            out.write(text)
+        temporary.replace(self.path / name)
+
+    def remove(self, name: str) -> None:
+        (self.path / name).unlink(missing_ok=True)
+
+    def json(self, name: str) -> dict[str, Any]:
+        """What a JSON file holds; empty when there is none, or a crash left half of it."""
+        try:
+            found = json.loads(self.read(name) or "{}")
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def open_log(self) -> int:
+        """A file descriptor that appends to the log."""
+        return os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+    def log_lines(self, count: int) -> list[str]:
+        """The last lines of the log."""
+        try:
+            with open(os.open(self.log, os.O_RDONLY | os.O_NOFOLLOW), "rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - 64 * 1024))
+                return log.read().decode("utf-8", "replace").splitlines()[-count:]
+        except OSError:
+            return []
+
+    @contextmanager
+    def lock(self, wait_s: float = 30.0) -> Iterator[None]:
+        """Only one command at a time starts or stops the waiter here. Raises Busy."""
+        with open(os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+") as held:
+            deadline = time.monotonic() + wait_s
+            while not _is_locked(held.fileno()):
+                if time.monotonic() > deadline:
+                    raise Busy("another start or stop is under way on this host. Try again when it has ended")
+                time.sleep(0.05)
+            yield
+
+    # What was sent.
+
+    def parcels(self) -> list[str]:
+        return sorted(file.name for file in self.path.glob("waiter-*.pyz"))
+
+    def bundle(self, digest: str) -> Path:
+        """The folder of the command's files, unpacked if they have just come. Raises WaiterError without them."""
+        folder = self.path / "bundles" / digest
+        archive = self.path / f"bundle-{digest}.tgz"
+        if not folder.is_dir():
+            if not archive.is_file():
+                raise WaiterError(f"the command's files ({digest}) are not on this host. Run: waiter fleet push")
+            unpacked = self.path / "bundles" / f".{digest}-{secrets.token_hex(4)}"
+            unpacked.mkdir(mode=0o700, parents=True)
+            with tarfile.open(archive) as packed:
+                packed.extractall(unpacked, filter="data")
+            unpacked.rename(folder)
+        archive.unlink(missing_ok=True)
+        return folder
+
+
+def _is_locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+# Processes: a number alone names nobody for long, so it goes with the moment of birth and the boot.
+
+
+def birth(pid: int) -> str | None:
+    """When a process was born, in words that no other process of that number will have; None if it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None if Path("/proc/self/stat").exists() else _birth_by_ps(pid)
+    return None if fields[0] in (b"Z", b"X") else f"{boot}:{fields[19].decode()}"
+
+
+def _birth_by_ps(pid: int) -> str | None:
+    shown = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    state, _, born = shown.stdout.strip().partition(" ")
+    return None if not state or state.startswith("Z") else born.strip()
+
+
+def is_alive(state: Mapping[str, Any]) -> bool:
+    """Whether the process that wrote this state still lives."""
+    pid = state.get("pid")
+    return isinstance(pid, int) and birth(pid) == state.get("birth") is not None

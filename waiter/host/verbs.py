@@ -1,0 +1,246 @@
+"""What the laptop may ask of a host: start, stop, restart, look, check, push. Each returns one JSON value.
+
+Only one of those that start or stop does its work at a time (`Home.lock`), so each can be repeated without harm.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from waiter import __version__
+from waiter.errors import WaiterError
+from waiter.host import boot
+from waiter.host.home import KITCHEN, SETTINGS, STATE, Home, birth, is_alive
+
+CHECK_IN_S = 20.0
+"""How long `start` waits to hear that the kitchen has let the waiter in."""
+
+KILL_AFTER_S = 20.0
+"""How long after its commands' grace a waiter that was told to stop at once may live."""
+
+_OF_THE_SESSION = ("SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "SSH_AUTH_SOCK", "WAITER_KITCHEN")
+
+Reply = dict[str, Any]
+
+
+def start(home: Home, sent: Reply) -> Reply:
+    """Start the waiter, unless it runs. `sent` holds settings, the kitchen's URL and whether to come back after a reboot.
+
+    Without settings, those of the last time are used.
+    """
+    with home.lock():
+        state = home.json(STATE)
+        if is_alive(state):
+            is_same = not sent.get("settings") or state.get("settings") == sent["settings"]["digest"]
+            return {"outcome": "already running", **_told(state), "is_same": is_same}
+        _put_settings(home, sent)
+        return _start(home, sent)
+
+
+def restart(home: Home, sent: Reply, grace_s: float) -> Reply:
+    """Let the waiter finish, then start another with new settings. One that does not finish in time is left draining."""
+    with home.lock():
+        settings = sent.get("settings") or home.json(SETTINGS)
+        if settings.get("bundle"):
+            home.bundle(settings["bundle"])  # whatever is missing is found out before anything stops
+        stopped = _stop(home, grace_s=grace_s)
+        if stopped["outcome"] == "still draining":
+            return stopped
+        _put_settings(home, sent)
+        started = _start(home, sent)
+        was_running = stopped["outcome"] == "stopped"
+        return {
+            **started,
+            "outcome": "restarted" if was_running and started["outcome"] == "started" else started["outcome"],
+        }
+
+
+def stop(home: Home, *, grace_s: float, is_now: bool) -> Reply:
+    """Let the waiter finish its orders and go home, or stop them and give them back at once; never to return by itself."""
+    with home.lock():
+        boot.remove()
+        return _stop_now(home) if is_now else _stop(home, grace_s=grace_s)
+
+
+def push(home: Home, sent: Reply) -> Reply:
+    """Unpack what was sent."""
+    with home.lock():
+        if sent.get("bundle"):
+            home.bundle(sent["bundle"])
+        return {"outcome": "pushed", "version": __version__}
+
+
+def look(home: Home, *, lines: int = 5) -> Reply:
+    """What this host knows of its waiter."""
+    state = home.json(STATE)
+    return {
+        "outcome": "running" if is_alive(state) else "not running",
+        **_told(state),
+        "left": state.get("left"),
+        "boot": boot.installed(),
+        "log": home.log_lines(lines),
+        "now": time.time(),
+    }
+
+
+def check(home: Home, sent: Reply) -> Reply:
+    """Facts for `doctor`: the host, its clock and disk, and whether the kitchen can be reached from here."""
+    url = sent.get("kitchen") or (home.read(KITCHEN) or "").strip()
+    disk = shutil.disk_usage(home.path)
+    return {
+        **look(home, lines=0),
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "cpus": os.cpu_count(),
+        "disk_free": disk.free,
+        "kitchen": _kitchen(url, sent.get("db") or "simplewaiter") if url else None,
+    }
+
+
+def _kitchen(url: str, db: str) -> Reply:
+    from waiter.kitchen import open_kitchen
+
+    try:
+        with open_kitchen(url, db) as kitchen:
+            return {"error": None, "now": kitchen.now(), "url": kitchen.url}
+    except WaiterError as error:
+        return {"error": str(error)}
+
+
+def _told(state: Reply) -> Reply:
+    known = ("pid", "since", "shift", "waiter", "version", "parcel", "words", "jobs", "bundle", "settings")
+    return {"host": socket.gethostname(), **{key: state.get(key) for key in known}}
+
+
+# Starting.
+
+
+def _put_settings(home: Home, sent: Reply) -> None:
+    if sent.get("settings"):
+        home.write(SETTINGS, json.dumps(sent["settings"]))
+    if sent.get("kitchen"):
+        home.write(KITCHEN, sent["kitchen"] + "\n")
+    settings = home.json(SETTINGS)
+    if not settings:
+        raise WaiterError("nothing was ever started on this host. Run: waiter fleet start --cmd …")
+    if settings.get("bundle"):
+        home.bundle(settings["bundle"])
+
+
+def _start(home: Home, sent: Reply) -> Reply:
+    """Start the daemon and wait until the kitchen has let it in, or it has died of something."""
+    parcel = home.path / Path(sys.argv[0]).name
+    by = boot.install(parcel) if sent.get("boot") else None
+    word, process = _spawned(home, parcel)
+    if "error" in word:
+        return {"outcome": "failed", "error": word["error"], "log": home.log_lines(5)}
+    state = home.json(STATE)
+    outcome = "started" if word else "started, not checked in yet"
+    _tidy(home, parcel, state)
+    return {"outcome": outcome, **_told(state), "pid": process.pid, "boot": by, "is_same": True}
+
+
+def _spawned(home: Home, parcel: Path) -> tuple[Reply, subprocess.Popen[bytes]]:
+    """The daemon's first word: its shift, an error, or nothing within CHECK_IN_S."""
+    hear, tell = os.pipe()
+    env = {key: value for key, value in os.environ.items() if key not in _OF_THE_SESSION}
+    log = home.open_log()
+    process = subprocess.Popen(
+        [sys.executable, "-I", str(parcel), "run", "--tell", str(tell)],
+        pass_fds=[tell],
+        cwd=Path.home(),
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+    os.close(tell)
+    os.close(log)
+    if not select.select([hear], [], [], CHECK_IN_S)[0]:
+        return {}, process
+    heard = os.read(hear, 1 << 16)
+    if heard:
+        word: Reply = json.loads(heard)
+        return word, process
+    last = (home.log_lines(1) or [f"exit code {process.wait(5)}"])[-1]
+    return {"error": f"it ended at once: {last}"}, process
+
+
+def _tidy(home: Home, parcel: Path, state: Reply) -> None:
+    """Forget what earlier starts left: all but the parcel and the files in use."""
+    for file in home.path.glob("waiter-*.pyz"):
+        if file.name not in (parcel.name, state.get("parcel")):
+            file.unlink(missing_ok=True)
+    for folder in home.path.glob("bundles/*"):
+        if folder.name != state.get("bundle"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+# Stopping.
+
+
+def _stop(home: Home, *, grace_s: float) -> Reply:
+    state = home.json(STATE)
+    if not _signal(state, signal.SIGUSR1):
+        return {"outcome": "not running", "host": socket.gethostname()}
+    if not _ends(state, grace_s):
+        return {"outcome": "still draining", **_told(state)}
+    return {"outcome": "stopped", **_told(state), "left": home.json(STATE).get("left")}
+
+
+def _stop_now(home: Home) -> Reply:
+    state = home.json(STATE)
+    if not _signal(state, signal.SIGUSR2):
+        return {"outcome": "not running", "host": socket.gethostname()}
+    grace_s = home.json(SETTINGS).get("options", {}).get("grace_s", 10.0)
+    if not _ends(state, grace_s + KILL_AFTER_S):
+        # Its runner kills the commands when it is gone; what it held goes back now, not when its lease ends.
+        _signal(state, signal.SIGKILL)
+        _ends(state, 5.0)
+        _check_out(home, state)
+    return {"outcome": "stopped", **_told(state), "left": home.json(STATE).get("left")}
+
+
+def _signal(state: Reply, number: signal.Signals) -> bool:
+    """Whether the waiter was there to hear it."""
+    if not is_alive(state):
+        return False
+    try:
+        os.kill(state["pid"], number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _ends(state: Reply, within_s: float) -> bool:
+    return _eventually(lambda: birth(state["pid"]) != state["birth"], within_s)
+
+
+def _eventually(is_so: Callable[[], bool], within_s: float) -> bool:
+    deadline = time.monotonic() + within_s
+    while not is_so():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _check_out(home: Home, state: Reply) -> None:
+    from waiter.kitchen import open_kitchen
+
+    url = (home.read(KITCHEN) or "").strip()
+    with open_kitchen(url, home.json(SETTINGS)["db"]) as kitchen:
+        for shift in kitchen.shifts():
+            if shift.token == state.get("shift"):
+                kitchen.check_out(shift)
