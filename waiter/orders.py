@@ -238,6 +238,32 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Throughput:
+    """What was finished in the last `window_s` seconds, by anybody."""
+
+    window_s: float
+    done: int
+    failed: int
+    mean_s: float | None  # mean duration of the orders finished in it
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Failures of one kind (`orders.error_group`)."""
+
+    group: str
+    count: int
+    message: str  # of the example
+    exit_code: int | None
+    signal: int | None
+    reason: Reason | None
+    hosts: tuple[str, ...]
+    first: float
+    last: float
+    example: str  # id of the latest one
+
+
+@dataclass(frozen=True, slots=True)
 class Selector:
     """Which orders a verb means. Every field that is set must hold; an empty selector means all."""
 

@@ -20,13 +20,14 @@ from waiter.orders import (
     Notice,
     Order,
     Outcome,
-    Reason,
     Selector,
     Shift,
     Status,
     Verdict,
     Vitals,
 )
+from waiter.orders import FailureGroup as FailureGroup
+from waiter.orders import Throughput as Throughput
 
 LEASE_S = 60.0
 """How long a shift lives without a heartbeat."""
@@ -81,32 +82,6 @@ class Rescued:
 
     def __bool__(self) -> bool:
         return bool(self.ready or self.failed or self.shifts)
-
-
-@dataclass(frozen=True, slots=True)
-class Throughput:
-    """What was finished in the last `window_s` seconds, by anybody."""
-
-    window_s: float
-    done: int
-    failed: int
-    mean_s: float | None  # mean duration of the orders finished in it
-
-
-@dataclass(frozen=True, slots=True)
-class FailureGroup:
-    """Failures of one kind (`orders.error_group`)."""
-
-    group: str
-    count: int
-    message: str  # of the example
-    exit_code: int | None
-    signal: int | None
-    reason: Reason | None
-    hosts: tuple[str, ...]
-    first: float
-    last: float
-    example: str  # id of the latest one
 
 
 class Kitchen(Protocol):

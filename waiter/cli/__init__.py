@@ -1,0 +1,110 @@
+"""The `waiter` command: parse, one call, print, exit code. No logic.
+
+Each verb lives in a room beside this one and is imported when it is called: `waiter --help` stays quick, and no verb
+pays for the libraries of another.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from waiter import __version__
+from waiter.errors import WaiterError
+
+# verb → its room, and what it is for.
+VERBS: dict[str, tuple[str, str]] = {
+    "run": ("delivering", "Load inputs and deliver them with a command, in one go."),
+    "load": ("ordering", "Load a pile of inputs; each row becomes an order."),
+    "deliver": ("delivering", "Take orders and run a command with the arguments of each."),
+    "status": ("ordering", "How many orders stand where."),
+    "orders": ("seeing", "List orders."),
+    "show": ("seeing", "Everything about one order."),
+    "errors": ("seeing", "Failures, grouped by what went wrong."),
+    "waiters": ("seeing", "Who is at work."),
+    "extract": ("ordering", "Write all orders and what became of them as CSV or JSON Lines."),
+    "reset": ("ordering", "Make failed orders, and those of dead waiters, READY again."),
+    "cancel": ("steering", "Take orders off the list; stop those that run."),
+    "priority": ("steering", "Give waiting orders another priority."),
+    "pause": ("steering", "Let waiters take no new orders."),
+    "resume": ("steering", "Let paused waiters go on."),
+    "drain": ("steering", "Ask a waiter to finish its orders and go home."),
+    "wait": ("steering", "Wait until every order has found its end."),
+    "watch": ("watching", "The live view: how far, how fast, what fails."),
+    "clean": ("ordering", "Delete orders."),
+    "fleet": ("fleet", "Drive waiters on many hosts."),
+    "init": ("fleet", "Write fabfile.py, tasks.py and waiter.toml into this folder."),
+}
+
+
+class Verbs(click.Group):
+    """A group whose verbs are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        room = import_module(f"waiter.cli.{VERBS[name][0]}")
+        command: click.Command = getattr(room, name if hasattr(room, name) else f"{name}_")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, purpose) for name, (_, purpose) in VERBS.items()])
+
+
+@click.group(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 all well, 1 some orders failed, 2 wrong usage, 3 the kitchen refused or was lost, "
+    "4 the command cannot be started, 130 interrupted.",
+)
+@click.version_option(__version__, prog_name="waiter")
+@click.option("-k", "--kitchen", metavar="URL", help="Where the orders are: a file, mongodb://…, or a MongoDB host.")
+@click.option("--db", metavar="NAME", help="The database's name. Default: simplewaiter.")
+@click.pass_context
+def cli(ctx: click.Context, kitchen: str | None, db: str | None) -> None:
+    """Spread one command over a pile of inputs, on one machine or a fleet.
+
+    \b
+    seq 100 | waiter run -j4 ./crunch.sh         try it: nothing to set up
+    waiter load orders.csv                       a pile that outlives the shell
+    waiter deliver ./crunch.sh --some-param 1    in as many terminals as you like
+    waiter status
+    """
+    ctx.obj = {"kitchen": kitchen, "db": db}
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    args = sys.argv[1:] if args is None else args
+    try:
+        code = cli.main(args, prog_name="waiter", standalone_mode=False)
+    except WaiterError as error:
+        code = _complain(str(error), args, error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        code = 2
+    except click.ClickException as error:
+        code = _complain(error.format_message(), args, error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        code = 130
+    except BrokenPipeError:  # `waiter extract | head`: who reads has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(message: str, args: list[str], code: int) -> int:
+    before = args[: args.index("--")] if "--" in args else args
+    if "--json" in before:
+        print(json.dumps({"error": message}))  # noqa: T201
+    else:
+        print(f"waiter: {message}", file=sys.stderr)  # noqa: T201
+    return code

@@ -1,0 +1,130 @@
+"""What all verbs share: which kitchen, which orders, and asking before something is changed."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from waiter.durations import seconds
+from waiter.errors import KitchenUnreachable, UsageError
+from waiter.kitchen import open_kitchen
+from waiter.kitchen.contract import STATUS_WORDS, Kitchen
+from waiter.orders import Selector, Status
+from waiter.settings import Settings, settings
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+WAIT_S = 10.0
+"""How long a verb waits for a kitchen that does not answer."""
+
+
+def say(message: str) -> None:
+    """Talk: to stderr, so that stdout holds nothing but what was asked for."""
+    click.echo(message, err=True)
+
+
+def kitchen_options(function: Function) -> Function:
+    """-k and --db, after the verb as well as before it."""
+    function = click.option("--db", metavar="NAME", help="The database's name. Default: simplewaiter.")(function)
+    return click.option(
+        "-k", "--kitchen", metavar="URL", help="Where the orders are: a file, mongodb://…, or a MongoDB host."
+    )(function)
+
+
+def chosen(kitchen: str | None, db: str | None, name: str | None = None) -> Settings:
+    """The settings, with what was said before the verb."""
+    context = click.get_current_context(silent=True)
+    before = (context.find_object(dict) if context else None) or {}
+    return settings(kitchen or before.get("kitchen"), db or before.get("db"), name)
+
+
+def opened(from_: Settings) -> Kitchen:
+    """The kitchen, after a bounded wait that says what it is waiting for."""
+    ends = time.monotonic() + WAIT_S
+    is_told = False
+    while True:
+        try:
+            return open_kitchen(from_.kitchen, from_.db)
+        except KitchenUnreachable as error:
+            if time.monotonic() >= ends:
+                raise
+            if not is_told:
+                say(f"{error} Waiting up to {WAIT_S:.0f} s for it.")
+                is_told = True
+            time.sleep(0.5)
+
+
+class Duration(click.ParamType):
+    """A duration: seconds, or with a unit."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, int | float):
+            return float(value)
+        try:
+            return seconds(str(value))
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
+def status_from(word: str) -> Status:
+    """The status of that name, in any case. Raises UsageError."""
+    try:
+        return Status(word.upper())
+    except ValueError:
+        raise UsageError(f"unknown status {word}. Known are {STATUS_WORDS}") from None
+
+
+SELECTING: Sequence[Callable[[Function], Function]] = (
+    click.option("--status", "statuses", multiple=True, metavar="STATUS", help=f"{STATUS_WORDS}. Repeatable."),
+    click.option("--batch", metavar="BATCH", help="Orders of this batch: its id or name."),
+    click.option("--waiter", metavar="NAME", help="Orders that this waiter has or had last."),
+    click.option("--host", metavar="HOST", help="Orders delivered on this host."),
+    click.option("--since", type=Duration(), help="Started or stopped within this time, e.g. 10m."),
+    click.option("--longer-than", type=Duration(), help="Ran, or have been running, longer."),
+    click.option("--match", metavar="TEXT", help="Some argument contains TEXT."),
+    click.option("--like", metavar="GROUP", help="Failures of this group, as `waiter errors` names them."),
+    click.option("--except-command", metavar="HASH", help="Delivered by another version of the command."),
+)
+
+
+def selecting(function: Function) -> Function:
+    """The options that say which orders are meant; `selector` makes a value of them."""
+    for option in reversed(SELECTING):
+        function = option(function)
+    return function
+
+
+def selector(now: float, ids: Sequence[str] = (), **said: Any) -> Selector:
+    """The selector that these options say. `now` is the kitchen's clock. Raises UsageError."""
+    return Selector(
+        ids=tuple(ids),
+        statuses=tuple(status_from(word) for word in said["statuses"]),
+        batch=said["batch"],
+        waiter=said["waiter"],
+        host=said["host"],
+        since=None if said["since"] is None else now - said["since"],
+        longer_than_s=said["longer_than"],
+        match=said["match"],
+        error_group=said["like"],
+        except_command=said["except_command"],
+    )
+
+
+def agreed(question: str, *, is_yes: bool) -> bool:
+    """Whether to go on: asks on a terminal. Raises UsageError where nobody can be asked and --yes was not given."""
+    if is_yes:
+        return True
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} There is nobody to ask here: say --yes.")
+    return click.confirm(question, err=True)
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 order`, `3,000 orders`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -1,0 +1,319 @@
+"""Loading orders, counting them, writing them out, and doing them again."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from waiter.cli.asking import agreed, chosen, kitchen_options, opened, plural, say, selecting, selector
+from waiter.cli.bars import rows_bar
+from waiter.cli.tables import show_json, show_table
+from waiter.durations import words
+from waiter.errors import InputUnreadable, UsageError
+from waiter.intake import Format
+from waiter.kitchen.contract import Kitchen
+from waiter.loading import Loaded, LoadOptions
+from waiter.loading import load as load_input
+from waiter.orders import Counts, Selector, Status
+from waiter.report import extraction
+from waiter.report.outlook import eta, rate, shown_percent
+
+RECENT_S = 60.0
+"""The window of the rate that `status` shows."""
+
+
+def reading(function: Any) -> Any:
+    """The options that say how an input is to be read and loaded: `load` and `run` share them."""
+    for option in reversed(
+        (
+            click.option(
+                "--format", "format_", type=click.Choice([f.value for f in Format]), help="csv, lines or jsonl."
+            ),
+            click.option("--header", is_flag=True, help="The first row of a CSV file names the arguments: {name}."),
+            click.option("--skip-bad", is_flag=True, help="Leave out rows that cannot become orders, and list them."),
+            click.option("--unique", is_flag=True, help="Leave out rows whose arguments are an order already."),
+            click.option("--again", is_flag=True, help="Load it once more, though it was loaded."),
+            click.option("--priority", type=int, default=0, show_default=True, help="Higher goes first."),
+            click.option("--batch", metavar="NAME", help="Name this pile."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def load_options(said: dict[str, Any]) -> LoadOptions:
+    """The options of `reading` as a value."""
+    return LoadOptions(
+        format=Format(said["format_"]) if said["format_"] else None,
+        header=said["header"],
+        skip_bad=said["skip_bad"],
+        unique=said["unique"],
+        again=said["again"],
+        priority=said["priority"],
+        batch=said["batch"],
+    )
+
+
+def tell_loaded(loaded: Loaded) -> None:
+    """One line with counts, and warnings where something was left out."""
+    for row in loaded.bad_rows:
+        say(f"left out: {row}")
+    if loaded.bad > len(loaded.bad_rows):
+        say(f"left out: {loaded.bad - len(loaded.bad_rows):,} more bad rows")
+    parts = [f"{loaded.known:,} known already"] if loaded.known else []
+    parts += [f"{plural(loaded.blank, 'blank row')} skipped"] if loaded.blank else []
+    parts += [f"{plural(loaded.bad, 'bad row')} left out"] if loaded.bad else []
+    details = f" ({', '.join(parts)})" if parts else ""
+    batch = f", batch {loaded.batch}" if loaded.batch else ""
+    if loaded.is_unchanged:
+        say(f"Nothing new in {loaded.source}{batch}{details}. --again loads it once more.")
+    else:
+        say(f"Loaded {plural(loaded.new, 'order')} from {loaded.source}{batch}{details}.")
+    if loaded.changed and loaded.new:
+        say(
+            f"{loaded.source} was loaded before with other rows (batch {loaded.changed}). Rows that it has in common with "
+            "then are orders twice now; --unique would have left them out."
+        )
+
+
+@click.command()
+@click.argument("source", metavar="FILE")
+@reading
+@kitchen_options
+def load(source: str, kitchen: str | None, db: str | None, **said: Any) -> int:
+    """Load a pile of inputs; each row of FILE becomes an order. `-` reads stdin.
+
+    The format is chosen by the ending: .csv, .jsonl (a list or an object a line), everything else plain lines; .gz as
+    well. Loading the same input again adds nothing, and a file that has grown adds its new rows.
+
+    \b
+    waiter load orders.csv
+    find . -name '*.tif' | waiter load -
+    """
+    with opened(chosen(kitchen, db)) as place, rows_bar() as bar:
+        loaded = load_input(place, source, load_options(said), bar)
+    tell_loaded(loaded)
+    return 0
+
+
+@click.command()
+@click.option("--json", "is_json", is_flag=True, help="One JSON object.")
+@click.option("--batch", metavar="BATCH", help="Only orders of this batch.")
+@click.option("--watch", "is_watching", is_flag=True, help="The live view: the same as `waiter watch`.")
+@kitchen_options
+def status(kitchen: str | None, db: str | None, batch: str | None, is_json: bool, is_watching: bool) -> int:
+    """How many orders stand where, how fast they get done, and when that ends.
+
+    \b
+    waiter status
+    waiter status --json | jq .counts.DONE
+    """
+    if is_watching:
+        from waiter.cli.watching import watch
+
+        watch.main(["-k", kitchen] if kitchen else [], standalone_mode=False)
+        return 0
+    with opened(chosen(kitchen, db)) as place:
+        facts = status_facts(place, Selector(batch=batch) if batch else None)
+    if is_json:
+        show_json(facts)
+    else:
+        _show_status(facts)
+    return 0
+
+
+def status_facts(place: Kitchen, which: Selector | None) -> dict[str, Any]:
+    """What `status --json` prints."""
+    counts = place.counts(which)
+    oldest = next(place.find(Selector(statuses=(Status.RUNNING,)), sort="start", limit=1), None)
+    recent = place.throughput(RECENT_S)
+    shifts = [shift for shift in place.shifts() if shift.lost_at is None]
+    versions = place.commands()
+    end = eta(counts, recent, _busy_s(place, shifts))
+    return {
+        "kitchen": place.url,
+        "total": counts.total,
+        "counts": {status.value: counts[status] for status in Status},
+        "oldest_running": oldest
+        and {"_id": oldest.id, "waiter": oldest.waiter, "seconds": place.now() - (oldest.start or 0)},
+        "waiters": len(shifts),
+        "rate": rate(recent),
+        "eta": end and [end.soonest_s, end.latest_s],
+        "eta_words": str(end) if end else None,
+        "commands": versions,
+    }
+
+
+def _busy_s(place: Kitchen, shifts: list[Any]) -> float | None:
+    return place.now() - min(shift.since for shift in shifts) if shifts else None
+
+
+def _show_status(facts: dict[str, Any]) -> None:
+    say(f"Kitchen: {facts['kitchen']}")
+    total = facts["total"]
+    rows = [[status, f"{n:,}", shown_percent(n, total)] for status, n in facts["counts"].items() if n]
+    show_table(["STATUS", "ORDERS", "SHARE"], [*rows, ["total", f"{total:,}", ""]], right=(1, 2))
+    if oldest := facts["oldest_running"]:
+        say(f"Oldest RUNNING: {oldest['_id']}, for {words(oldest['seconds'])}, by {oldest['waiter']}.")
+    if facts["waiters"]:
+        end = f", done {facts['eta_words']}" if facts["eta_words"] else ""
+        say(f"{plural(facts['waiters'], 'waiter')} at work, {facts['rate']:.3g} orders/s{end}.")
+    if len(facts["commands"]) > 1:
+        say(f"Delivered by {len(facts['commands'])} versions of the command: {', '.join(facts['commands'])}.")
+
+
+@click.command()
+@click.argument("ids", nargs=-1)
+@selecting
+@click.option("--columns", metavar="A,B,…", help=f"Which columns: {', '.join(extraction.COLUMNS)}, result.KEY.")
+@click.option("--format", "format_", type=click.Choice(["csv", "jsonl", "parquet"]), default="csv", show_default=True)
+@click.option("-o", "--output", metavar="FILE", help="Write here instead of stdout; the file is whole or not there.")
+@click.option("--raw", is_flag=True, help="Leave cells that a spreadsheet would run as formulas as they are.")
+@click.option("--limit", type=int, help="At most this many orders.")
+@click.option(
+    "--sort", default="age", show_default=True, help="age, start, stop or duration; -stop for the latest first."
+)
+@kitchen_options
+def extract(kitchen: str | None, db: str | None, ids: tuple[str, ...], columns: str | None, format_: str,
+            output: str | None, raw: bool, limit: int | None, sort: str, **said: Any) -> int:  # fmt: skip
+    """Write orders and what became of them: CSV with the columns _id,status,waiter,start,stop,arguments,error.
+
+    \b
+    waiter extract > all.csv
+    waiter extract --status ERROR --columns _id,arguments,exit_code,error -o failed.csv
+    """
+    names = extraction.columns(columns)
+    with opened(chosen(kitchen, db)) as place:
+        orders = place.find(
+            selector(place.now(), ids, **said), sort=sort, limit=limit, is_whole=extraction.is_whole_needed(names)
+        )
+        if format_ == "parquet":
+            from waiter.cli.parquet import write
+
+            write(orders, names, output)
+            return 0
+        with _written(output) as file:
+            if format_ == "jsonl":
+                for order in orders:
+                    file.write(json.dumps(extraction.record(order, names)) + "\n")
+            else:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(names)
+                for order in orders:
+                    cells = map(extraction.printable, extraction.cells(order, names))
+                    writer.writerow(cells if raw else map(extraction.harmless, cells))
+    return 0
+
+
+@contextmanager
+def _written(output: str | None) -> Iterator[IO[str]]:
+    """Stdout, or a file that appears under its name when it is whole."""
+    if output is None:
+        file = io.TextIOWrapper(os.fdopen(os.dup(sys.stdout.fileno()), "wb"), encoding="utf-8", write_through=False)
+        with file:
+            yield file
+        return
+    path = Path(output)
+    if path.is_dir():
+        raise InputUnreadable(f"{output}: a directory. Name a file: -o {path / 'orders.csv'}")
+    try:
+        temporary = tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, prefix=f".{path.name}", encoding="utf-8", delete=False
+        )
+    except OSError as error:
+        raise InputUnreadable(f"{output}: cannot be written: {error.strerror}") from None
+    try:
+        with temporary:
+            yield temporary
+        Path(temporary.name).chmod(0o666 & ~_umask())
+        Path(temporary.name).replace(path)
+    except BaseException:
+        Path(temporary.name).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def touched(counts: Counts) -> str:
+    """What would be touched: `12 ERROR, 3 RUNNING`."""
+    return ", ".join(f"{counts[status]:,} {status.value}" for status in Status if counts[status])
+
+
+@click.command()
+@click.argument("ids", nargs=-1)
+@selecting
+@click.option("--running", is_flag=True, help="Also orders that living waiters run: they lose them.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@kitchen_options
+def reset(kitchen: str | None, db: str | None, ids: tuple[str, ...], running: bool, yes: bool, **said: Any) -> int:
+    """Make orders READY again: those in ERROR, and those RUNNING whose waiter is gone.
+
+    A waiter is gone when its lease ran out, or when it ran on this machine and its process is dead. Their history is kept.
+
+    \b
+    waiter reset                       all that failed or got stuck
+    waiter reset --like 3f9c2a1b       failures of one kind, as `waiter errors` names them
+    waiter reset --status DONE 7f2e… 5 do a finished order again
+    """
+    with opened(chosen(kitchen, db)) as place:
+        place.rescue()  # who is dead is dead: their orders are READY already
+        which = selector(place.now(), ids, **said)
+        if not which.statuses and not ids and which.except_command is None:
+            statuses = (Status.ERROR, Status.RUNNING) if running else (Status.ERROR,)
+            which = Selector(**{**_fields(which), "statuses": statuses})
+        _known_ids(place, ids)
+        counts = place.counts(which)
+        if not counts.total:
+            say("Nothing to reset.")
+            return 0
+        if agreed(f"Reset {plural(counts.total, 'order')} ({touched(counts)}) in {place.url}?", is_yes=yes):
+            say(f"Reset {plural(place.reset(which, from_living=running), 'order')}.")
+    return 0
+
+
+def _fields(which: Selector) -> dict[str, Any]:
+    return {name: getattr(which, name) for name in Selector.__slots__}
+
+
+def _known_ids(place: Kitchen, ids: tuple[str, ...]) -> None:
+    """Raise UsageError for an order that does not exist."""
+    if ids and (missing := set(ids) - {order.id for order in place.find(Selector(ids=ids))}):
+        raise UsageError(f"no such order: {', '.join(sorted(missing))}. See: waiter orders")
+
+
+@click.command()
+@click.argument("ids", nargs=-1)
+@selecting
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@kitchen_options
+def clean(kitchen: str | None, db: str | None, ids: tuple[str, ...], yes: bool, **said: Any) -> int:
+    """Delete orders: all of them, or those that are selected.
+
+    \b
+    waiter clean
+    waiter clean --batch night --status DONE
+    """
+    with opened(chosen(kitchen, db)) as place:
+        which = selector(place.now(), ids, **said)
+        is_all = which == Selector()
+        counts = place.counts(which)
+        if counts.total and not agreed(
+            f"Delete {plural(counts.total, 'order')} ({touched(counts)}) from {place.url}?", is_yes=yes
+        ):
+            return 0
+        say(f"Deleted {plural(place.clean(None if is_all else which), 'order')} from {place.url}.")
+    return 0

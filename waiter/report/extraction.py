@@ -1,0 +1,132 @@
+"""Orders as the cells of a table: the original's columns, and others on demand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+
+from waiter.errors import UsageError
+from waiter.orders import Order
+
+Cell = str | int | float | None
+
+DEFAULT = ("_id", "status", "waiter", "start", "stop", "arguments", "error")
+"""The original's columns."""
+
+# What a spreadsheet takes for the beginning of a formula (OWASP, "CSV Injection").
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def timestamp(at: float | None) -> str | None:
+    """ISO 8601, UTC, milliseconds: 2026-11-24T19:03:25.123Z."""
+    if at is None:
+        return None
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def duration_s(order: Order) -> float | None:
+    if order.start is None or order.stop is None:
+        return None
+    return round(order.stop - order.start, 6)
+
+
+COLUMNS: Mapping[str, Callable[[Order], Cell]] = {
+    "_id": lambda order: order.id,
+    "status": lambda order: order.status.value,
+    "waiter": lambda order: order.waiter,
+    "start": lambda order: timestamp(order.start),
+    "stop": lambda order: timestamp(order.stop),
+    "arguments": lambda order: json.dumps(list(order.arguments), ensure_ascii=any(map(_is_odd, order.arguments))),
+    "error": lambda order: order.error,
+    "batch": lambda order: order.batch,
+    "row": lambda order: order.row,
+    "priority": lambda order: order.priority,
+    "attempt": lambda order: order.attempt,
+    "failures": lambda order: order.failures,
+    "losses": lambda order: order.losses,
+    "due": lambda order: timestamp(order.due),
+    "host": lambda order: order.host,
+    "exit_code": lambda order: order.exit_code,
+    "signal": lambda order: order.signal,
+    "reason": lambda order: order.reason and order.reason.value,
+    "error_group": lambda order: order.error_group,
+    "duration": duration_s,
+    "peak_memory": lambda order: order.peak_memory,
+    "command": lambda order: order.command,
+    "result": lambda order: order.result,
+    "tail": lambda order: order.tail,
+}
+
+NEED_WHOLE = ("result", "tail")
+"""Columns that `Kitchen.find` brings only when it is asked for whole orders."""
+
+
+def columns(words: str | None) -> tuple[str, ...]:
+    """The columns that `--columns a,b` names. Raises UsageError. `result.KEY` is a key of a result that is JSON."""
+    if words is None:
+        return DEFAULT
+    names = tuple(word.strip() for word in words.split(",") if word.strip())
+    for name in names:
+        if name not in COLUMNS and not name.startswith("result."):
+            raise UsageError(f"--columns: unknown column {name}. Known are {', '.join(COLUMNS)}, and result.KEY")
+    if not names:
+        raise UsageError(f"--columns: no column named. Known are {', '.join(COLUMNS)}, and result.KEY")
+    return names
+
+
+def is_whole_needed(names: Sequence[str]) -> bool:
+    return any(name.partition(".")[0] in NEED_WHOLE for name in names)
+
+
+def cells(order: Order, names: Sequence[str]) -> list[Cell]:
+    """The order's cells in these columns."""
+    result = result_object(order.result) if any(name.startswith("result.") for name in names) else {}
+    return [COLUMNS[name](order) if name in COLUMNS else _cell(result.get(name[7:])) for name in names]
+
+
+def result_object(result: str | None) -> Mapping[str, object]:
+    """The result as a JSON object; empty when it is none."""
+    try:
+        value = json.loads(result or "")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _cell(value: object) -> Cell:
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _is_odd(text: str) -> bool:
+    """Whether it holds bytes that are no UTF-8, which only escapes can show."""
+    return any("\ud800" <= character <= "\udfff" for character in text) if not text.isascii() else False
+
+
+def harmless(cell: Cell) -> Cell:
+    """The cell so that no spreadsheet runs it as a formula: an apostrophe in front. Numbers are left alone."""
+    if isinstance(cell, str) and cell.startswith(_FORMULA):
+        return "'" + cell
+    return cell
+
+
+def printable(cell: Cell) -> Cell:
+    """Text that can be written as UTF-8."""
+    if isinstance(cell, str) and _is_odd(cell):
+        return cell.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return cell
+
+
+def record(order: Order, names: Sequence[str]) -> dict[str, object]:
+    """The order as a JSON object: arguments as a list, a result that is JSON as itself."""
+    values: dict[str, object] = dict(zip(names, cells(order, names), strict=True))
+    if "arguments" in values:
+        values["arguments"] = list(order.arguments)
+    if values.get("result") is not None:
+        try:
+            values["result"] = json.loads(str(values["result"]))
+        except ValueError:
+            pass
+    return values

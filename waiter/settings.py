@@ -1,0 +1,88 @@
+"""Flag > WAITER_* variable > waiter.toml > default, as one frozen value. Nobody else reads them."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from waiter.errors import UsageError
+
+FILE = "waiter.toml"
+DEFAULT_DB = "simplewaiter"
+_TEXTS = ("kitchen", "db", "name")
+_TABLES = ("deliver", "fleet")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What holds for every command."""
+
+    kitchen: str | None = None  # None: an SQLite file named after `db` in the user's data folder
+    db: str = DEFAULT_DB
+    name: str | None = None  # None: host/pid
+    deliver: Mapping[str, Any] = field(default_factory=dict)  # defaults of `waiter deliver`'s options
+    fleet: Mapping[str, Any] = field(default_factory=dict)  # defaults of the fleet's options
+    file: Path | None = None  # the waiter.toml that was read
+    is_kitchen_named: bool = False  # somebody said which kitchen, anywhere
+
+
+def settings(
+    kitchen: str | None = None,
+    db: str | None = None,
+    name: str | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Settings:
+    """The settings with these flags, in this environment and folder. Raises UsageError for a bad waiter.toml."""
+    environ = os.environ if environ is None else environ
+    file, table = _file(folder or Path(), environ)
+    said = {"kitchen": kitchen, "db": db, "name": name}
+    values = {key: said[key] or environ.get(f"WAITER_{key.upper()}") or table.get(key) for key in _TEXTS}
+    return Settings(
+        kitchen=values["kitchen"],
+        db=values["db"] or DEFAULT_DB,
+        name=values["name"],
+        deliver=table.get("deliver", {}),
+        fleet=table.get("fleet", {}),
+        file=file,
+        is_kitchen_named=bool(values["kitchen"] or values["db"]),
+    )
+
+
+def _file(folder: Path, environ: Mapping[str, str]) -> tuple[Path | None, Mapping[str, Any]]:
+    for candidate in (folder / FILE, _config_folder(environ) / FILE):
+        try:
+            content = candidate.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise UsageError(f"{candidate}: cannot be read: {error.strerror}") from None
+        return candidate, _checked(candidate, content)
+    return None, {}
+
+
+def _config_folder(environ: Mapping[str, str]) -> Path:
+    if environ.get("XDG_CONFIG_HOME"):
+        return Path(environ["XDG_CONFIG_HOME"]) / "waiter"
+    from platformdirs import user_config_path  # only when no variable says it: start-up counts
+
+    return user_config_path("waiter", appauthor=False)
+
+
+def _checked(file: Path, content: bytes) -> Mapping[str, Any]:
+    try:
+        table = tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: not TOML: {error}") from None
+    for key, value in table.items():
+        if key not in (*_TEXTS, *_TABLES):
+            raise UsageError(f"{file}: unknown key {key}. Known are {', '.join((*_TEXTS, *_TABLES))}")
+        wanted = str if key in _TEXTS else dict
+        if not isinstance(value, wanted):
+            raise UsageError(f"{file}: {key} is to be {'a text' if wanted is str else f'a table, [{key}]'}")
+    return table
