@@ -58,7 +58,7 @@ def opened(from_: Settings) -> Kitchen:
             time.sleep(0.5)
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType):  # type: ignore[type-arg] # generic only since Click 8.5
     """A duration: seconds, or with a unit."""
 
     name = "duration"

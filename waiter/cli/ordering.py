@@ -81,8 +81,8 @@ def tell_loaded(loaded: Loaded) -> None:
         say(f"Loaded {plural(loaded.new, 'order')} from {loaded.source}{batch}{details}.")
     if loaded.changed and loaded.new:
         say(
-            f"{loaded.source} was loaded before with other rows (batch {loaded.changed}). Rows that it has in common with "
-            "then are orders twice now; --unique would have left them out."
+            f"{loaded.source} was loaded before with other rows (batch {loaded.changed}). Rows that both have are "
+            "orders twice now; --unique would have left them out."
         )
 
 
@@ -227,7 +227,7 @@ def _written(output: str | None) -> Iterator[IO[str]]:
     if path.is_dir():
         raise InputUnreadable(f"{output}: a directory. Name a file: -o {path / 'orders.csv'}")
     try:
-        temporary = tempfile.NamedTemporaryFile(
+        temporary = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed below
             "w", dir=path.parent, prefix=f".{path.name}", encoding="utf-8", delete=False
         )
     except OSError as error:
@@ -262,7 +262,8 @@ def touched(counts: Counts) -> str:
 def reset(kitchen: str | None, db: str | None, ids: tuple[str, ...], running: bool, yes: bool, **said: Any) -> int:
     """Make orders READY again: those in ERROR, and those RUNNING whose waiter is gone.
 
-    A waiter is gone when its lease ran out, or when it ran on this machine and its process is dead. Their history is kept.
+    A waiter is gone when its lease ran out, or when it ran on this machine and its process is dead. What happened to
+    the orders before stays in their history.
 
     \b
     waiter reset                       all that failed or got stuck

@@ -201,6 +201,8 @@ class Delivery:
     def _ended(self, ended: Ended) -> None:
         held = self._held.pop(ended.id)
         self._tally.runner_deaths = 0
+        if not self._held:
+            self._ask_at = 0.0  # nothing of our own to wait for any more
         self._idle_since = boottime()
         if ended.end is End.STOPPED and ended.id not in self._cancelled:
             # The waiter stopped it for its own reasons (a second signal, --halt now): the order has done nothing wrong.

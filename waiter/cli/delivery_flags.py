@@ -1,0 +1,147 @@
+"""`deliver`'s flags, and the frozen options that they, waiter.toml and the defaults make together.
+
+`run` and `fleet start` take the same ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from waiter.cli.asking import Duration
+from waiter.delivery.options import DeliveryOptions, Grouping, Keep, Until
+from waiter.durations import seconds
+from waiter.errors import UsageError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Timeout(Duration):
+    """A duration, or a percentage of the median."""
+
+    name = "timeout"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if str(value).endswith("%"):
+            return str(value)
+        return str(super().convert(value, param, ctx))
+
+
+class Size(click.ParamType):  # type: ignore[type-arg] # generic only since Click 8.5
+    """Bytes: 512M, 4G."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value).upper().removesuffix("B")
+        unit = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}.get(text[-1:], 1)
+        number = text[:-1] if unit > 1 else text
+        if not number.isascii() or not number.isdigit():
+            self.fail(f"{value}: not a size. Write 512M or 4G", param, ctx)
+        return int(number) * unit
+
+
+def _option(*names: str, **facts: Any) -> Callable[[Any], Any]:
+    return click.option(*names, default=None, **facts)
+
+
+def _choice(values: Any) -> click.Choice[str]:
+    return click.Choice([value.value for value in values])
+
+
+FLAGS = (
+    _option("-n", "--name", metavar="NAME", help="This waiter's name. Default: host/pid."),
+    _option("-j", "--jobs", metavar="N", help="Slots: commands at the same time. A number, auto, or 50% of the CPUs."),
+    _option("--until", type=_choice(Until), help="When to go home: done (default), empty or stopped."),
+    click.option("--shell", is_flag=True, default=None, help='The command is a line for sh; arguments are "$@".'),
+    _option("--stdin", type=click.Choice(["none", "json"]), help="json: the arguments as JSON on stdin."),
+    _option("--cwd", metavar="DIR", help="Where commands run."),
+    click.option("--env", multiple=True, metavar="K=V", help="A variable for the command. Repeatable."),
+    _option("--nice", type=int, help="Run commands with lower priority."),
+    _option("--max-load", type=float, help="Start nothing above this load average."),
+    _option("--min-memory", type=Size(), help="Start nothing with less memory available: 2G."),
+    _option("--timeout", type=Timeout(), help="Stop an order that runs longer: 5m, or 200% of the median."),
+    _option("--grace", "grace_s", type=Duration(), help="Between TERM and KILL. Default: 10."),
+    _option("--retries", type=int, help="Try a failed order so many times more."),
+    _option("--backoff", "backoff_s", type=Duration(), help="Before the first retry at most; doubles. Default: 5."),
+    click.option("--retry-on", type=int, multiple=True, help="Retry only on this exit code. Repeatable."),
+    click.option("--fail-on", type=int, multiple=True, help="Only this exit code is a failure. Repeatable."),
+    _option("--halt", metavar="WHEN,WHY", help="As in GNU parallel: soon,fail=10% or now,fail=1."),
+    _option("--max-losses", type=int, help="Give an order up that took so many waiters down. Default: 5."),
+    _option("--pause-after", type=int, help="Pause after so many failures in a row, if others do well. Default: 10."),
+    _option("--grouping", type=_choice(Grouping), help="How output is shown: stream, group, line or none."),
+    click.option("--line-buffer", "grouping", flag_value="line", help="The same as --grouping line."),
+    click.option("--tag", is_flag=True, default=None, help="Start lines of output with the order's first argument."),
+    _option("--keep-output", type=_choice(Keep), help="Whose last 4 KiB stay in the kitchen: none, errors or all."),
+    _option("--output", metavar="DIR", help="Keep all output in files there."),
+    _option("--output-format", metavar="NAME", help="Their names: {order} (default), {attempt}, {batch}, {row}, {1}."),
+    _option("--joblog", metavar="FILE", help="A log with GNU parallel's columns."),
+    _option("--max-orders", type=int, help="Go home after so many orders."),
+    _option("--max-time", "max_time_s", type=Duration(), help="Take nothing new after this time."),
+    _option("--idle-timeout", "idle_timeout_s", type=Duration(), help="Go home after so long without an order."),
+    _option("--on-lost", type=click.Choice(["finish", "kill"]), help="When the lease ran out. Default: finish."),
+    _option("--on-done", metavar="LINE", help="A shell line after each delivered order, its facts in WAITER_*."),
+    _option("--on-error", metavar="LINE", help="The same after each failed one."),
+)
+
+
+def delivery_flags(function: Function) -> Function:
+    """Add all of them to a command."""
+    for flag in reversed(FLAGS):
+        function = flag(function)
+    return function
+
+
+FIELDS = frozenset(field.name for field in dataclasses.fields(DeliveryOptions))
+_DURATIONS = frozenset({"grace", "backoff", "max_time", "idle_timeout"})
+
+
+def delivery_options(said: Mapping[str, Any], table: Mapping[str, Any], name: str | None = None) -> DeliveryOptions:
+    """The options: what was said on the command line, else waiter.toml's [deliver] table, else the defaults."""
+    values: dict[str, Any] = {}
+    values.update(_from_toml(key, value) for key, value in table.items())
+    values |= {key: value for key, value in said.items() if key in FIELDS and value is not None and value != ()}
+    if name:
+        values["name"] = name
+    values["env"] = _variables(values.get("env", {}))
+    for field, kind in (("until", Until), ("grouping", Grouping), ("keep_output", Keep)):
+        if field in values:
+            values[field] = _enum(field, kind, values[field])
+    for field in ("retry_on", "fail_on"):
+        values[field] = tuple(values.get(field, ()))
+    return DeliveryOptions(**values)
+
+
+def _enum(field: str, kind: Any, value: Any) -> Any:
+    try:
+        return kind(value)
+    except ValueError:
+        raise UsageError(f"{field.replace('_', '-')} = {value}: choose one of {', '.join(kind)}") from None
+
+
+def _from_toml(key: str, value: Any) -> tuple[str, Any]:
+    field = key.replace("-", "_")
+    if field in _DURATIONS:
+        return f"{field}_s", seconds(str(value))
+    if field not in FIELDS:
+        raise UsageError(f"waiter.toml, [deliver]: unknown key {key}. The keys are the long flags of `waiter deliver`")
+    if field == "jobs":
+        return field, str(value)
+    if field == "timeout":
+        return field, value if str(value).endswith("%") else str(seconds(str(value)))
+    return field, value
+
+
+def _variables(said: Any) -> dict[str, str]:
+    if isinstance(said, Mapping):
+        return {str(key): str(value) for key, value in said.items()}
+    variables: dict[str, str] = {}
+    for pair in said:
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise UsageError(f"--env {pair}: write NAME=VALUE")
+        variables[key] = value
+    return variables

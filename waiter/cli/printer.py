@@ -1,0 +1,143 @@
+"""What a waiter at work shows: the commands' output on stdout, failures and notes on stderr, a bar on a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+from waiter.cli.asking import plural, say
+from waiter.cli.tables import shortened
+from waiter.delivery.listener import Listener, Summary
+from waiter.durations import words
+from waiter.orders import Order, Outcome, Status
+
+SHOWN_FAILURES = 5
+REDRAW_S = 0.1
+
+
+class Printer(Listener):
+    """Shows one waiter's work. `total` orders are expected; None: nobody knows."""
+
+    def __init__(self, *, is_telling_each: bool, tag: bool, total: int | None = None, done: int = 0) -> None:
+        self._is_telling_each = is_telling_each
+        self._tag = tag
+        self._total = total
+        self._failures: list[tuple[Order, Outcome]] = []
+        self._counts = {"done": done, "failed": 0}
+        self._bar: Any = None
+        self._task: Any = None
+        self._drawn_at = 0.0
+        self._line_starts = {1: True, 2: True}
+
+    @contextmanager
+    def bar(self) -> Iterator[None]:
+        """Inside, a bar with the time left is drawn on stderr, if that is a terminal."""
+        if not sys.stderr.isatty() or self._total is None:
+            yield
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[failed]}"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[last]}"),
+        )
+        self._bar = Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=True)
+        self._task = self._bar.add_task("", total=self._total, completed=self._counts["done"], failed="", last="")
+        self._bar.start()
+        try:
+            yield
+        finally:
+            self._bar.stop()
+            self._bar = None
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """The bar away from the terminal while something is written there."""
+        if self._bar is None:
+            yield
+            return
+        self._bar.stop()
+        yield
+        self._bar.start()
+
+    def claimed(self, orders: Sequence[Order]) -> None:
+        if self._is_telling_each:
+            for order in orders:
+                say(f"Delivering {order.id}: {' '.join(order.arguments)}".encode("utf-8", "replace").decode())
+
+    def output(self, order: Order, stream: int, chunk: bytes) -> None:
+        to: BinaryIO = sys.stdout.buffer if stream == 1 else sys.stderr.buffer
+        with self._aside():
+            to.write(self._tagged(order, stream, chunk) if self._tag else chunk)
+            to.flush()
+
+    def _tagged(self, order: Order, stream: int, chunk: bytes) -> bytes:
+        tag = (order.arguments[0] if order.arguments else order.id).encode("utf-8", "surrogateescape") + b"\t"
+        text = chunk.replace(b"\n", b"\n" + tag)
+        if self._line_starts[stream]:
+            text = tag + text
+        self._line_starts[stream] = chunk.endswith(b"\n")
+        return text.removesuffix(tag) if chunk.endswith(b"\n") else text
+
+    def finished(self, order: Order, outcome: Outcome) -> None:
+        if outcome.status is Status.DONE:
+            self._counts["done"] += 1
+        elif outcome.status is not Status.READY:
+            self._counts["failed"] += 1
+            if len(self._failures) < SHOWN_FAILURES:
+                self._failures.append((order, outcome))
+        if outcome.status is not Status.DONE and self._is_telling_each:
+            with self._aside():
+                say(f"{_ending(outcome)} {order.id}: {shortened(outcome.error or '', 200)}")
+        self._draw(order)
+
+    def _draw(self, order: Order) -> None:
+        if self._bar is None or time.monotonic() - self._drawn_at < REDRAW_S:
+            return
+        self._drawn_at = time.monotonic()
+        failed = self._counts["failed"]
+        last = shortened(" ".join(order.arguments), 24).encode("utf-8", "replace").decode()
+        self._bar.update(
+            self._task,
+            completed=self._counts["done"] + failed,
+            failed=f"[red]{failed} failed[/]" if failed else "",
+            last=last.replace("[", "\\["),
+        )
+
+    def late(self, order: Order, outcome: Outcome) -> None:
+        self.noted(f"{order.id} ended too late: the kitchen had given it to somebody else.")
+
+    def noted(self, message: str) -> None:
+        with self._aside():
+            say(message)
+
+    def summary(self, summary: Summary, hint: str) -> None:
+        """The closing lines: counts, the first failures, and where to look."""
+        parts = [f"{plural(summary.delivered, 'order')} delivered"]
+        for count, word in (
+            (summary.failed, "failed"),
+            (summary.retried, "tried again"),
+            (summary.cancelled, "cancelled"),
+        ):
+            parts += [f"{count:,} {word}"] if count else []
+        say(f"{', '.join(parts)} in {words(summary.seconds)}.")
+        for order, outcome in [] if self._is_telling_each else self._failures:
+            arguments = shortened(" ".join(order.arguments), 40).encode("utf-8", "replace").decode()
+            say(f"  {order.id} ({arguments}): {shortened(outcome.error or '', 120)}")
+        if summary.failed:
+            say(f"See what failed, and why: {hint}")
+        if summary.spooled:
+            say(f"{plural(summary.spooled, 'outcome')} wait on this machine's disk; its next waiter hands them in.")
+
+
+def _ending(outcome: Outcome) -> str:
+    if outcome.status is Status.READY:
+        return f"Failed, to be tried again in {words(outcome.delay_s)}:"
+    return "Cancelled" if outcome.status is Status.CANCELLED else "Failed"
