@@ -163,7 +163,8 @@ class Kitchen(Protocol):
 
         An outcome that does not apply is KNOWN if the order's history has it (the reply was lost), else it is kept
         in the order's `late` (once) and LATE. READY outcomes fall due `delay_s` from now on the kitchen's clock,
-        with `failures` + 1 (`losses` + 1 when the reason is LOST; INTERRUPTED counts neither). Accepted is durable
+        with `failures` + 1 (`losses` + 1 when the reason is LOST; INTERRUPTED counts neither). Orders with a cancel
+        asked become CANCELLED instead of READY. Accepted is durable
         (majority, fsync). An order that does not exist any more is LATE.
         """
 

@@ -88,7 +88,7 @@ def release_all(to: Connection, shift: Shift) -> int:
 
 
 def rescue(to: Connection, max_losses: int) -> Rescued:
-    names = _declare_lost(to)
+    names = declare_lost(to)
     dead = dead_tokens(to, {})
     if not dead:
         return Rescued(shifts=names)
@@ -102,7 +102,7 @@ def rescue(to: Connection, max_losses: int) -> Rescued:
     return Rescued(ready=take({}, Status.READY), failed=failed, shifts=names)
 
 
-def _declare_lost(to: Connection) -> tuple[str, ...]:
+def declare_lost(to: Connection) -> tuple[str, ...]:
     """The names of the waiters that this call, and no other sweep, found lost."""
     expired = {"is_open": True, "lease_until": {"$gt": 0}, "$expr": {"$lt": ["$lease_until", to.now]}}
     marks = [{"$set": {"lost_at": to.now, "is_open": updates.GONE}}]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from waiter.kitchen import mongo_updates as updates
 from waiter.kitchen.mongo_connection import Connection
 from waiter.kitchen.mongo_documents import Document, text
-from waiter.kitchen.mongo_outcomes import dead_tokens
+from waiter.kitchen.mongo_outcomes import dead_tokens, declare_lost
 from waiter.kitchen.mongo_seeing import selected
 from waiter.orders import Selector
 
@@ -26,6 +26,7 @@ def reset(to: Connection, selector: Selector, from_living: bool) -> int:
     running: Document = {"status": "RUNNING"}
     # Running first: an order that ends in between is then still reset.
     if not from_living:
+        declare_lost(to)
         running["shift"] = {"$in": dead_tokens(to, {})}
     changed = sum(
         to.orders.update_many({"$and": [chosen, those]}, updates.reset(to.now)).modified_count

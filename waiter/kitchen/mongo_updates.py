@@ -82,10 +82,16 @@ def finished(shift: Shift, outcomes: Sequence[Outcome], now: Expression, call: i
     }
     facts = {field: f"$mine.{field}" for field in _OF_AN_EVENT}
     event = _event("finish", now, "$status", shift=literal(shift.token), call=call, **facts)
+    # An order that is to be tried again is in nobody's hands.
+    let_go = {
+        field: {"$cond": [{"$eq": ["$status", "READY"]}, GONE, {"$ifNull": [f"${field}", GONE]}]}
+        for field in ("waiter", "host", "start", "stop")
+    }
     return [
         {"$set": {"mine": mine}},
         {"$set": {"status": {"$cond": [is_refused, "CANCELLED", "$mine.status"]}}},
         {"$set": {**changes, "history": _with(event)}},
+        {"$set": let_go},
         {"$unset": ["mine", *_FREE]},
     ]
 
@@ -148,10 +154,12 @@ def lost(status: Status, now: Expression) -> list[Document]:
         "due": {"$add": [now, {"$multiply": [{"$rand": {}}, span]}]} if status is Status.READY else AT_ONCE,
         "losses": {"$add": ["$losses", 1]},
         "stop": now,
-        "reason": Reason.LOST.value,
+        "reason": (Reason.CANCELLED if status is Status.CANCELLED else Reason.LOST).value,
         "error": LOST_WORDS,
         "error_group": error_group(LOST_WORDS, Reason.LOST, None, None),
     }
+    if status is Status.READY:
+        changes |= {"waiter": GONE, "host": GONE, "start": GONE, "stop": GONE}
     facts = {"start": "$start", "stop": now, "reason": Reason.LOST.value, "error": LOST_WORDS}
     event = _event("lost", now, status.value, shift="$shift", **facts)
     return [{"$set": {**changes, **_FREE, "history": _with(event)}}]

@@ -68,7 +68,7 @@ _LOST_WORDS = "its waiter died while it ran"
 _LOST_FOR_S = 86_400.0
 
 _FINISH = """
-UPDATE orders SET status = :status, due = :due, failures = failures + :failed, losses = losses + :lost, shift = NULL,
+UPDATE orders SET status = iif(:status = 'READY' AND is_cancel_asked, 'CANCELLED', :status), due = :due, failures = failures + :failed, losses = losses + :lost, shift = NULL,
     waiter = iif(:status = 'READY', NULL, waiter), host = iif(:status = 'READY', NULL, host),
     start = iif(:status = 'READY', NULL, :start), stop = iif(:status = 'READY', NULL, :stop), is_cancel_asked = 0,
     exit_code = :exit_code, signal = :signal, reason = :reason, error = :error, error_group = :error_group,
