@@ -25,10 +25,8 @@ from waiter.intake import Format, Input, Row, RunningDigest, Seen, opened, read
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Batch, Selector
 
-CHUNK = 5000
-"""Rows that go to the kitchen at once."""
-
 LISTED_BAD_ROWS = 20
+REMOVED_AT_ONCE = 1000
 
 OnProgress = Callable[[str, int, int | None], None]
 """Told what is going on ("checking", "loading"), rows so far, and of how many."""
@@ -138,7 +136,7 @@ class _Checked:
 
     seen: Seen
     digest: str
-    checkpoints: tuple[bytes, ...]  # the digest after each CHUNK rows
+    checkpoints: bytes  # the digests after each list of rows, one after the other
     bad: int
     bad_rows: tuple[BadRow, ...]
     beginnings: tuple[tuple[Batch, int], ...]  # the batches that this input begins with, and their last row
@@ -201,18 +199,24 @@ def _has_all(kitchen: Kitchen, place: _Place) -> bool:
 
 def _check(input: Input, options: LoadOptions, batches: Sequence[Batch], tell: OnProgress) -> _Checked:
     bad, seen, digest = _BadRows(options.skip_bad), Seen(), RunningDigest()
-    lengths = {batch.orders for batch in batches}
-    checkpoints: list[bytes] = []
+    lengths = sorted({batch.orders for batch in batches if batch.orders})
+    checkpoints = bytearray()
     beginnings: list[tuple[Batch, int]] = []
-    for done, (number, arguments, names) in enumerate(read(input, on_bad=bad, seen=seen), 1):
-        digest.add(number, arguments, names)
-        if done in lengths:
-            now = digest.hexdigest()
-            beginnings += [(batch, number) for batch in batches if batch.orders == done and batch.digest == now]
-        if done % CHUNK == 0:
-            checkpoints.append(digest.digest())
-            tell("checking", done, None)
-    return _Checked(seen, digest.hexdigest(), tuple(checkpoints), bad.count, tuple(bad.first), tuple(beginnings))
+    for rows in read(input, on_bad=bad, seen=seen):
+        start, done = seen.orders - len(rows), 0  # rows before this list, and of this list
+        while lengths and lengths[0] <= seen.orders:
+            end = lengths.pop(0) - start
+            digest.add(rows[done:end])
+            now, done = digest.hexdigest(), end
+            beginnings += [(batch, rows[end - 1][0]) for batch in batches if _is(batch, now, start + end)]
+        digest.add(rows[done:] if done else rows)
+        checkpoints += digest.digest()
+        tell("checking", seen.orders, None)
+    return _Checked(seen, digest.hexdigest(), bytes(checkpoints), bad.count, tuple(bad.first), tuple(beginnings))
+
+
+def _is(batch: Batch, digest: str, orders: int) -> bool:
+    return batch.digest == digest and batch.orders == orders
 
 
 def _place(checked: _Checked, batches: Sequence[Batch], source: str, options: LoadOptions) -> _Place:
@@ -294,24 +298,20 @@ def _add_all(
 
 
 def _verified(input: Input, checked: _Checked) -> Iterator[list[Row]]:
-    """The rows that the first pass saw, by CHUNK. Raises InputUnreadable before the first that it did not see."""
-    digest, rows, checkpoints = RunningDigest(), [], iter(checked.checkpoints)
+    """The rows that the first pass saw. Raises InputUnreadable before the first that it did not see."""
+    digest, position = RunningDigest(), 0
     changed = InputUnreadable(f"{input.name}: changed while it was loaded. Load it when nobody writes to it any more.")
     try:
-        for row in read(input, on_bad=lambda _: None, seen=Seen()):
-            digest.add(*row)
-            rows.append(row)
-            if len(rows) == CHUNK:
-                if digest.digest() != next(checkpoints, None):
-                    raise changed
-                yield rows
-                rows = []
+        for rows in read(input, on_bad=lambda _: None, seen=Seen()):
+            digest.add(rows)
+            if not checked.checkpoints.startswith(digest.digest(), position):
+                raise changed
+            position += len(digest.digest())
+            yield rows
     except BadRow:  # its header
         raise changed from None
-    if digest.hexdigest() != checked.digest:
+    if position < len(checked.checkpoints):
         raise changed
-    if rows:
-        yield rows
 
 
 def _undo(kitchen: Kitchen, place: _Place) -> None:
@@ -321,7 +321,7 @@ def _undo(kitchen: Kitchen, place: _Place) -> None:
         kitchen.remove_batch(batch.id)
     elif place.kind is _Kind.GROWN:
         last = Selector(batch=batch.id)
-        while more := [o.id for o in kitchen.find(last, sort="-age", limit=CHUNK) if o.row > place.last_row]:
+        while more := [o.id for o in kitchen.find(last, sort="-age", limit=REMOVED_AT_ONCE) if o.row > place.last_row]:
             kitchen.clean(Selector(ids=tuple(more)))
         kitchen.open_batch(batch)
 

@@ -13,6 +13,7 @@ import pytest
 
 from waiter import loading
 from waiter.errors import BadRow, InputUnreadable, UsageError
+from waiter.intake import rows as rows_
 from waiter.loading import LoadOptions, load, load_rows
 from waiter.orders import Order, Selector, Status
 
@@ -21,8 +22,9 @@ UNIQUE = LoadOptions(unique=True)
 
 
 @pytest.fixture(autouse=True)
-def small_chunks(monkeypatch):
-    monkeypatch.setattr(loading, "CHUNK", 10)
+def small_pieces(monkeypatch):
+    """Ten of the rows that `write` makes are loaded at once."""
+    monkeypatch.setattr(rows_, "PIECE", 65)
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def orders_csv(tmp_path) -> Path:
 
 
 def write(path: Path, first: int, last: int) -> None:
-    path.write_text("".join(f"row {n}\n" for n in range(first, last + 1)))
+    path.write_text("".join(f"row {n:02}\n" for n in range(first, last + 1)))
 
 
 def wide(first: int, last: int) -> str:
@@ -55,7 +57,7 @@ def arguments(kitchen) -> list[str]:
 
 
 def numbered(first: int, last: int) -> list[str]:
-    return [f"row {n}" for n in range(first, last + 1)]
+    return [f"row {n:02}" for n in range(first, last + 1)]
 
 
 def interrupt(kitchen, path: Path, options: LoadOptions | None = None, after: int = 10) -> None:
@@ -112,7 +114,7 @@ def test_the_same_file_again_adds_nothing(kitchen, orders_csv):
 def test_the_same_rows_under_another_name_and_in_another_format_add_nothing(kitchen, orders_csv, tmp_path):
     load(kitchen, str(orders_csv))
     other = tmp_path / "other.jsonl"
-    other.write_text("".join(f'["row {n}"]\n' for n in range(1, 26)))
+    other.write_text("".join(f'["row {n:02}"]\n' for n in range(1, 26)))
 
     assert load(kitchen, str(other)).is_unchanged
 
@@ -149,8 +151,9 @@ def test_a_load_that_was_killed_is_completed_by_the_same_load(kitchen, orders_cs
     script = f"""if True:
         import os, signal, sys
         from waiter import loading
+        from waiter.intake import rows
         from waiter.kitchen import open_kitchen
-        loading.CHUNK = 10
+        rows.PIECE = 65
         def die(what, done, total):
             if what == "loading":
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -187,7 +190,7 @@ def test_a_file_that_has_grown_adds_the_new_rows(kitchen, orders_csv):
 
 def test_a_load_of_a_grown_file_can_be_interrupted_too(kitchen, orders_csv):
     load(kitchen, str(orders_csv))
-    append(orders_csv, "".join(f"row {n}\n" for n in range(26, 61)))
+    append(orders_csv, "".join(f"row {n:02}\n" for n in range(26, 61)))
     interrupt(kitchen, orders_csv, after=40)
 
     loaded = load(kitchen, str(orders_csv))
@@ -426,6 +429,7 @@ def test_progress_is_told_in_both_passes(kitchen, orders_csv):
     assert told == [
         ("checking", 10, None),
         ("checking", 20, None),
+        ("checking", 25, None),
         ("loading", 10, 25),
         ("loading", 20, 25),
         ("loading", 25, 25),

@@ -8,12 +8,14 @@ import os
 import sys
 import threading
 import tracemalloc
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
 from waiter.errors import BadRow, InputUnreadable, UsageError
-from waiter.intake import Format, Seen, format_of, opened, read
+from waiter.intake import Format, Input, OnBad, Row, Seen, format_of, opened, read
 from waiter.intake import rows as rows_
 from waiter.orders import ARGUMENTS_BYTES
 
@@ -22,16 +24,20 @@ def raise_it(row: BadRow) -> None:
     raise row
 
 
+def every(input: Input, on_bad: OnBad, seen: Seen) -> Iterator[Row]:
+    return chain.from_iterable(read(input, on_bad=on_bad, seen=seen))
+
+
 def rows_of(path: Path | str, **how) -> list[tuple[int, list[str], tuple[str, ...] | None]]:
     with opened(str(path), **how) as input:
-        return [(number, list(cells), names) for number, cells, names in read(input, on_bad=raise_it, seen=Seen())]
+        return [(number, list(cells), names) for number, cells, names in every(input, raise_it, Seen())]
 
 
 def skipping(path: Path, **how) -> tuple[list[list[str]], list[BadRow], Seen]:
     bad: list[BadRow] = []
     seen = Seen()
     with opened(str(path), **how) as input:
-        return [list(cells) for _, cells, _ in read(input, on_bad=bad.append, seen=seen)], bad, seen
+        return [list(cells) for _, cells, _ in every(input, bad.append, seen)], bad, seen
 
 
 @pytest.fixture
@@ -144,8 +150,8 @@ def test_a_pipe_can_be_read_twice(tmp_path):
     writer.start()
 
     with opened(str(pipe)) as input:
-        first = list(read(input, on_bad=raise_it, seen=Seen()))
-        second = list(read(input, on_bad=raise_it, seen=Seen()))
+        first = list(every(input, raise_it, Seen()))
+        second = list(every(input, raise_it, Seen()))
 
     writer.join()
     assert first == second == [(1, ["a", "b"], None)]

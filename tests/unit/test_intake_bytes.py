@@ -8,6 +8,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
+from itertools import chain
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,7 +29,8 @@ def arrived(content: bytes, format: Format) -> list[list[bytes]]:
     with tempfile.TemporaryFile() as file:
         file.write(content)
         input = Input("x", file, format)
-        return [list(map(os.fsencode, cells)) for _, cells, _ in read(input, on_bad=raise_it, seen=Seen())]
+        rows = chain.from_iterable(read(input, on_bad=raise_it, seen=Seen()))
+        return [list(map(os.fsencode, cells)) for _, cells, _ in rows]
 
 
 @given(rows_of_bytes)
@@ -56,8 +58,7 @@ def test_every_byte_of_json_arrives(rows, is_escaped):
 
 def digest(rows: Sequence[Sequence[str]], names: Sequence[str] | None = None) -> str:
     running = RunningDigest()
-    for number, row in enumerate(rows, 1):
-        running.add(number, row, names)
+    running.add([(number, row, names) for number, row in enumerate(rows, 1)])
     return running.hexdigest()
 
 
@@ -80,18 +81,17 @@ def test_an_argument_that_looks_like_the_next_row_has_its_own_digest():
 def test_rows_left_out_are_part_of_the_digest():
     gap, whole = RunningDigest(), RunningDigest()
     for running, numbers in ((gap, (1, 3)), (whole, (1, 2))):
-        for number in numbers:
-            running.add(number, ["a"], None)
+        running.add([(number, ["a"], None) for number in numbers])
 
     assert gap.hexdigest() != whole.hexdigest()
 
 
 @given(rows_of_text, rows_of_text)
 def test_what_has_grown_begins_with_the_digest_it_had(before, more):
+    rows = [(number, row, None) for number, row in enumerate(before + more, 1)]
     running = RunningDigest()
-    for number, row in enumerate(before + more, 1):
-        if number == len(before) + 1:
-            assert running.hexdigest() == digest(before)
-        running.add(number, row, None)
 
+    running.add(rows[: len(before)])
+    assert running.hexdigest() == digest(before)
+    running.add(rows[len(before) :])
     assert running.hexdigest() == digest(before + more)

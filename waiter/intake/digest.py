@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+from waiter.intake.rows import Row
+
 
 class RunningDigest:
     """A digest over rows that can be read off after any of them.
@@ -19,21 +21,25 @@ class RunningDigest:
         self._number = 0
         self._names: Sequence[str] | None = None
 
-    def add(self, number: int, arguments: Sequence[str], names: Sequence[str] | None) -> None:
+    def add(self, rows: Sequence[Row]) -> None:
+        """Go on with these rows."""
         # Each row says how many arguments follow, and as none holds a NUL byte, \0 ends each: there is one reading.
-        text = f"{len(arguments)}\0" + "\0".join(arguments) + "\0"
-        self._number += 1
-        if number != self._number or names is not self._names:
-            text = self._turn(number, names) + text
-        self._hash.update(text.encode("utf-8", "surrogateescape"))
+        parts: list[str] = []
+        for number, arguments, names in rows:
+            self._number += 1
+            if number != self._number or names is not self._names:
+                parts += self._turn(number, names)
+            parts.append(str(len(arguments)))
+            parts += arguments
+        self._hash.update("\0".join([*parts, ""]).encode("utf-8", "surrogateescape"))
 
-    def _turn(self, number: int, names: Sequence[str] | None) -> str:
+    def _turn(self, number: int, names: Sequence[str] | None) -> list[str]:
         """What says that rows were left out, or that the names are others from here on."""
-        text = "" if number == self._number else f"@{number}\0"
+        parts = [] if number == self._number else [f"@{number}"]
         if names != self._names:
-            text += "#-\0" if names is None else f"#{len(names)}\0" + "\0".join(names) + "\0"
+            parts += ["#-"] if names is None else [f"#{len(names)}", *names]
         self._number, self._names = number, names
-        return text
+        return parts
 
     def digest(self) -> bytes:
         return self._hash.digest()

@@ -1,6 +1,8 @@
 """From lines to rows: CSV and plain lines here, JSON Lines in `json_lines`; and what makes a row a bad one.
 
-Memory stays flat whatever the input holds: no line is kept beyond ARGUMENTS_BYTES, no quoted cell beyond QUOTED_LINES.
+Rows go from hand to hand by the thousand: what Python does to each alone costs more than reading it. So a piece of the
+input is looked at as a whole, and row by row only if something in it is odd. Memory stays flat whatever the input
+holds: no line is kept beyond ARGUMENTS_BYTES, no quoted cell beyond QUOTED_LINES.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, repeat
 from typing import IO, cast
 
 from waiter.errors import BadRow, InputUnreadable
@@ -25,6 +28,12 @@ Row = tuple[int, Sequence[str], Sequence[str] | None]
 
 OnBad = Callable[[BadRow], None]
 """What to do with a bad row: raise it, or note it and go on."""
+
+Reject = Callable[[int, str], None]
+"""Told the number of a bad row, and why it is one."""
+
+PIECE = 128 * 1024
+"""About how many characters of lines are read, and become rows, at once."""
 
 QUOTED_LINES = 50_000
 """A quote that is not closed within so many lines never is."""
@@ -44,6 +53,7 @@ class _ShortLines(io.BufferedIOBase):
 
     def __init__(self, name: str, stream: IO[bytes]) -> None:
         self.name = name
+        self.is_odd = False  # a NUL byte or a line of more than a piece was met
         self._stream = stream
         self._length = 0  # of the line at hand
 
@@ -53,6 +63,7 @@ class _ShortLines(io.BufferedIOBase):
     def read1(self, size: int = -1, /) -> bytes:
         while piece := self._stream.read(max(size, 1 << 16)):
             if short := self._shortened(piece):
+                self.is_odd = self.is_odd or self._length > PIECE or b"\0" in short
                 return short
         return b""
 
@@ -67,25 +78,22 @@ class _ShortLines(io.BufferedIOBase):
         return piece
 
 
-def read(input: Input, *, on_bad: OnBad, seen: Seen) -> Iterator[Row]:
-    """The rows of an input, from its beginning; `seen` counts them.
+def read(input: Input, *, on_bad: OnBad, seen: Seen) -> Iterator[list[Row]]:
+    """The rows of an input, from its beginning, by the thousand; `seen` counts them.
 
-    Raises InputUnreadable, BadRow for a header that names nothing, and what `on_bad` raises for bad rows.
+    Where one list ends and the next begins follows from what the input holds alone. Raises InputUnreadable, BadRow for
+    a header that names nothing, and what `on_bad` raises for bad rows, which it is told in their order.
     """
     csv.field_size_limit(max(csv.field_size_limit(), ARGUMENTS_BYTES))
-    input.file.seek(0)
-    stream = cast(IO[bytes], gzip.GzipFile(fileobj=input.file)) if input.is_gzip else input.file
-    is_csv = input.format in (Format.CSV, Format.TSV)
-    lines = io.TextIOWrapper(
-        _ShortLines(input.name, stream), encoding="utf-8-sig", errors="surrogateescape", newline="" if is_csv else "\n"
-    )
+    rejected: list[BadRow] = []
     try:
-        for number, arguments, names in _rows(input, lines, on_bad, seen):
-            if (why := unfit(arguments)) is None:
-                seen.orders += 1
-                yield number, arguments, names
-            else:
-                on_bad(BadRow(input.name, number, why))
+        for rows in _rows(input, lambda number, why: rejected.append(BadRow(input.name, number, why)), seen):
+            for bad in sorted(rejected, key=lambda bad: bad.row):
+                on_bad(bad)
+            rejected.clear()
+            seen.orders += len(rows)
+            if rows:
+                yield rows
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputUnreadable(f"{input.name}: not a whole gzip file ({error}). Make it anew, or unzip it.") from None
     except OSError as error:
@@ -93,56 +101,93 @@ def read(input: Input, *, on_bad: OnBad, seen: Seen) -> Iterator[Row]:
         raise InputUnreadable(f"{input.name}: cannot be read after row {seen.rows}: {why}.") from None
 
 
-def _rows(input: Input, lines: Iterator[str], on_bad: OnBad, seen: Seen) -> Iterator[Row]:
-    if input.format is Format.LINES:
-        return _line_rows(lines, seen)
-    if input.format is Format.JSONL:
-        return _json_rows(input.name, lines, on_bad, seen)
-    rows = _csv_rows(input.name, lines, "\t" if input.format is Format.TSV else ",", on_bad, seen)
-    return _with_header(input.name, rows, on_bad) if input.header else rows
+def _rows(input: Input, reject: Reject, seen: Seen) -> Iterator[list[Row]]:
+    input.file.seek(0)
+    stream = cast(IO[bytes], gzip.GzipFile(fileobj=input.file)) if input.is_gzip else input.file
+    short = _ShortLines(input.name, stream)
+    is_csv = input.format in (Format.CSV, Format.TSV)
+    lines = io.TextIOWrapper(short, encoding="utf-8-sig", errors="surrogateescape", newline="" if is_csv else "\n")
+    if is_csv:
+        delimiter = "\t" if input.format is Format.TSV else ","
+        names = _header(input.name, lines, delimiter, seen) if input.header else None
+        pieces = _csv_rows(lines, delimiter, reject, seen)
+    else:
+        names = None
+        pieces = (_json_rows if input.format is Format.JSONL else _line_rows)(lines, reject, seen)
+    for rows in pieces:
+        fit = _fit(rows, reject) if short.is_odd or input.format is Format.JSONL else rows
+        yield fit if names is None else _named(fit, names, reject)
 
 
-def _line_rows(lines: Iterator[str], seen: Seen) -> Iterator[Row]:
-    for number, line in enumerate(lines, 1):
-        seen.rows = number
-        if line.isspace():
-            seen.blank += 1
-        elif line.endswith("\r\n"):
-            yield number, (line[:-2],), None
+def _fit(rows: list[Row], reject: Reject) -> list[Row]:
+    fit = []
+    for row in rows:
+        if why := unfit(row[1]):
+            reject(row[0], why)
         else:
-            yield number, (line.removesuffix("\n"),), None
+            fit.append(row)
+    return fit
 
 
-def _csv_rows(source: str, lines: Iterator[str], delimiter: str, on_bad: OnBad, seen: Seen) -> Iterator[Row]:
+def _line_rows(lines: io.TextIOWrapper, _reject: Reject, seen: Seen) -> Iterator[list[Row]]:
+    while some := lines.readlines(PIECE):
+        rows: list[Row] = [
+            (number, (line[:-2] if line.endswith("\r\n") else line.removesuffix("\n"),), None)
+            for number, line in enumerate(some, seen.rows + 1)
+            if not line.isspace()
+        ]
+        seen.rows += len(some)
+        seen.blank += len(some) - len(rows)
+        yield rows
+
+
+def _csv_rows(lines: io.TextIOWrapper, delimiter: str, reject: Reject, seen: Seen) -> Iterator[list[Row]]:
+    while some := lines.readlines(PIECE):
+        is_plain = not any(map(str.isspace, some))
+        try:
+            cells = list(csv.reader(some, delimiter=delimiter, strict=True)) if is_plain else []
+        except csv.Error:  # in most files: a quoted cell that goes on in the next piece
+            is_plain = False
+        if is_plain:
+            rows: list[Row] = list(zip(count(seen.rows + 1), cells, repeat(None)))
+            seen.rows += len(rows)
+            yield rows
+        else:
+            yield list(_careful_csv_rows(some, lines, delimiter, reject, seen))
+
+
+def _careful_csv_rows(
+    some: list[str], more: Iterator[str], delimiter: str, reject: Reject, seen: Seen
+) -> Iterator[Row]:
+    """The rows that begin in some lines. Of `more` is taken what a cell that is still open there needs."""
     taken: list[str] = []  # by the reader, for the row at hand
-    again: deque[str] = deque()  # lines after one that opened a bad row: they are rows of their own
+    left = deque(some)
 
     def feed() -> Iterator[str]:
-        while again:
-            taken.append(again.popleft())
+        while left:
+            taken.append(left.popleft())
             yield taken[-1]
-        for line in lines:
+        for line in more:
             taken.append(line)
             if len(taken) > QUOTED_LINES:
                 return
             yield line
 
     reader = csv.reader(feed(), delimiter=delimiter, strict=True)
-    while True:
+    while left:
         taken.clear()
+        seen.rows += 1
         try:
             cells = next(reader)
-        except StopIteration:
-            return
         except csv.Error as error:
-            seen.rows += 1
-            on_bad(BadRow(source, seen.rows, _csv_words(str(error))))
-            again.extendleft(reversed(taken[1:]))
+            reject(seen.rows, _csv_words(str(error)))
+            left.extendleft(reversed(taken[1:]))  # the lines after the one that opened it are rows of their own
             reader = csv.reader(feed(), delimiter=delimiter, strict=True)
             continue
-        seen.rows += 1
-        if not cells or (len(cells) == 1 and taken[0].isspace()):
+        if len(cells) < 2 and taken[0].isspace():
             seen.blank += 1
+        elif why := unfit(cells):
+            reject(seen.rows, why)
         else:
             yield seen.rows, cells, None
 
@@ -157,38 +202,50 @@ def _csv_words(error: str) -> str:
     return f"not CSV: {error}. Mend it, or use --format lines."
 
 
-def _with_header(source: str, rows: Iterator[Row], on_bad: OnBad) -> Iterator[Row]:
-    first = next(rows, None)
-    if first is None:
-        return
-    number, cells, _ = first
-    names = tuple(cell.strip() for cell in cells)
-    if (why := unfit(names)) is not None:
+def _header(source: str, lines: io.TextIOWrapper, delimiter: str, seen: Seen) -> tuple[str, ...]:
+    """The names in the first row that is not blank. Raises BadRow: without them no row can be read."""
+
+    def refuse(number: int, why: str) -> None:
         raise BadRow(source, number, why)
-    if "" in names or len(set(names)) < len(names):
-        raise BadRow(source, number, "every column of a header needs its own name. Name them, or leave out --header.")
-    for number, cells, _ in rows:
-        if len(cells) == len(names):
-            yield number, cells, names
-        else:
-            cell_words = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
-            why = f"{cell_words}, but the header names {len(names)}. Mend it, or skip such rows with --skip-bad."
-            on_bad(BadRow(source, number, why))
+
+    while line := lines.readline():
+        for number, cells, _ in _careful_csv_rows([line], lines, delimiter, refuse, seen):
+            names = tuple(cell.strip() for cell in cells)
+            if "" in names or len(set(names)) < len(names):
+                refuse(number, "every column of a header needs its own name. Name them, or leave out --header.")
+            return names
+    return ()
 
 
-def _json_rows(source: str, lines: Iterator[str], on_bad: OnBad, seen: Seen) -> Iterator[Row]:
+def _named(rows: list[Row], names: tuple[str, ...], reject: Reject) -> list[Row]:
+    named: list[Row] = [(number, cells, names) for number, cells, _ in rows if len(cells) == len(names)]
+    if len(named) < len(rows):
+        for number, cells, _ in rows:
+            if len(cells) != len(names):
+                reject(number, _width_words(len(cells), len(names)))
+    return named
+
+
+def _width_words(cells: int, names: int) -> str:
+    words = "1 cell" if cells == 1 else f"{cells} cells"
+    return f"{words}, but the header names {names}. Mend it, or skip such rows with --skip-bad."
+
+
+def _json_rows(lines: io.TextIOWrapper, reject: Reject, seen: Seen) -> Iterator[list[Row]]:
     names: tuple[str, ...] | None = None
-    for number, line in enumerate(lines, 1):
-        seen.rows = number
-        if line.isspace():
-            seen.blank += 1
-            continue
-        try:
-            parsed = json_row(line)
-        except (ValueError, RecursionError) as error:
-            on_bad(BadRow(source, number, str(error) if error.args else "not JSON."))
-            continue
-        arguments, own_names = parsed
-        if own_names != names:  # rows in succession with the same names share one tuple
-            names = own_names
-        yield number, arguments, names
+    while some := lines.readlines(PIECE):
+        rows: list[Row] = []
+        for line in some:
+            seen.rows += 1
+            if line.isspace():
+                seen.blank += 1
+                continue
+            try:
+                arguments, own_names = json_row(line)
+            except ValueError as error:
+                reject(seen.rows, str(error))
+                continue
+            if own_names != names:  # rows in succession with the same names share one tuple
+                names = own_names
+            rows.append((seen.rows, arguments, names))
+        yield rows
