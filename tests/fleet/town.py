@@ -1,4 +1,4 @@
-"""A town of hosts on this machine: network namespaces on a bridge, each with its own sshd, home, /tmp, processes and name.
+"""A town of hosts on this machine: network namespaces on a bridge, each with sshd, home, /tmp, processes and name.
 
 Killing a host's first process is a reboot, taking its link down is a cable cut. Everything has a name of its own, so
 towns can stand beside each other, and `close` takes away exactly what was made.
@@ -16,10 +16,10 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.conftest import eventually
 
 SSHD = "/usr/sbin/sshd"
 
@@ -31,14 +31,6 @@ mount -t tmpfs none /run
 mkdir -m 755 /run/sshd
 exec {sshd}
 """
-
-
-def eventually(is_so: Callable[[], object], within_s: float = 20.0, every_s: float = 0.05) -> None:
-    """Wait until it is so; an AssertionError with the last answer if it is not in time."""
-    deadline = time.monotonic() + within_s
-    while not (answer := is_so()):
-        assert time.monotonic() < deadline, f"not within {within_s} s: {answer!r}"
-        time.sleep(every_s)
 
 
 def must(*words: str, **options: object) -> str:
@@ -108,6 +100,18 @@ class TownHost:
     @property
     def key(self) -> Path:
         return self.folder / "host_key"
+
+    def known_hosts_line(self) -> str:
+        kind, key, *_ = Path(f"{self.key}.pub").read_text().split()
+        return f"{self.address} {kind} {key}\n"
+
+    def refresh(self) -> None:
+        """Reboot with nothing in /root and /tmp, unless it is new."""
+        if any(any((self.folder / name).iterdir()) for name in ("root", "tmp")):
+            self.power_off()
+            for name in ("root", "tmp"):
+                shutil.rmtree(self.folder / name)
+            self.boot()
 
     def _sshd(self) -> list[str]:
         options = {
@@ -223,9 +227,7 @@ class Town:
 
     def known_hosts(self) -> str:
         """The right lines for all hosts."""
-        return "".join(
-            f"{h.address} {Path(f'{h.key}.pub').read_text().rsplit(' ', 1)[0]}\n" for h in self.hosts.values()
-        )
+        return "".join(host.known_hosts_line() for host in self.hosts.values())
 
     def close(self) -> None:
         for host in self.hosts.values():

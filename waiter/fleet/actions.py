@@ -50,19 +50,20 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Drive:
-    """How a verb goes over its hosts: the network, how many at a time, how long each may take, and who hears of reports."""
+    """How a verb goes over its hosts: how many at a time, how long each may take, and who hears of reports."""
 
     network: Network
     parallel: int = 32
     timeout_s: float = 60.0
-    on_report: Callable[[Report], None] = lambda report: None  # noqa: E731
+    on_report: Callable[[Report], None] | None = None
 
     def each(self, hosts: Sequence[Host], act: Callable[[Host], Report]) -> list[Report]:
         """One report for each host, in the hosts' order. An exception on one host is that host's report."""
         reports: dict[str, Report] = {}
         for report in spread(hosts, act, self.parallel):
             reports[report.host.name] = report
-            self.on_report(report)
+            if self.on_report:
+                self.on_report(report)
         return [reports[host.name] for host in hosts]
 
 
@@ -226,7 +227,7 @@ def started(host: Host, reply: Mapping[str, Any]) -> Report:
 
 
 def stop(drive: Drive, hosts: Sequence[Host], shipment: Shipment, *, grace_s: float, is_now: bool) -> list[Report]:
-    """Have each waiter finish its orders and go home, and wait for it; or stop its orders and give them back at once."""
+    """Have each waiter finish its orders and go home, and wait for it; or stop them and give them back at once."""
     words = ["stop", "--grace", str(grace_s), *(["--now"] if is_now else [])]
 
     def act(host: Host) -> Report:

@@ -1,7 +1,7 @@
 """What is said to a host, as text, and the reading of what it answers. Nothing here touches a network.
 
-One command line does a whole verb: it finds a Python that is new enough, checks the folder, says what must be sent first,
-puts in place what has been sent, and hands on to Waiter's own file. Secrets go through stdin, never into the words.
+One command line does a whole verb: it finds a Python that is new enough, checks the folder, says what must be sent
+first, puts in place what has been sent, and hands on to Waiter's own file. Secrets go through stdin, never into words.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ try:
         with open(sent, "rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != digest:
                 os.unlink(sent)
-                reply(trouble="{Trouble.UPLOAD}", error=os.path.basename(name) + " came with another hash than it was sent with")
+                reply(trouble="{Trouble.UPLOAD}", error=sent + " came with another hash than it left with")
         os.replace(sent, name)
 except OSError as error:
     reply(trouble="{Trouble.UPLOAD}", error=str(error))
@@ -115,7 +115,10 @@ def command(
 
 
 def read_reply(stdout: bytes, stderr: bytes, exit_code: int | None) -> dict[str, Any]:
-    """The value of the reply's line, whatever else the host printed. Raises HostError when there is none, or it names a trouble."""
+    """The value of the reply's line, whatever else the host printed.
+
+    Raises HostError when there is none, and when it names a trouble.
+    """
     text = stdout.decode("utf-8", "replace")
     lines = [line for line in text.splitlines() if line.startswith(MARK)]
     if not lines:

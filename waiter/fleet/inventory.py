@@ -6,7 +6,6 @@ Of AWS it needs `ec2:DescribeInstances` and nothing else; credentials, region an
 from __future__ import annotations
 
 import fnmatch
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -205,15 +204,15 @@ def cloud_words(error: Exception, profile: str | None) -> str:
         "PartialCredentialsError": "half of the AWS credentials are missing. Run: aws configure",
         "NoRegionError": "no AWS region. Give --region NAME, or run: aws configure set region NAME",
         "ProfileNotFound": f"no AWS profile {profile!r}. See: aws configure list-profiles",
-        "UnauthorizedOperation": "AWS refuses: the credentials need ec2:DescribeInstances (docs/fleet.md has the policy)",
+        "UnauthorizedOperation": "AWS refuses: the credentials need ec2:DescribeInstances (policy: docs/fleet.md)",
         "AuthFailure": "AWS knows no such credentials. Run: aws configure, or give --profile NAME",
         "InvalidClientTokenId": "AWS knows no such credentials. Run: aws configure, or give --profile NAME",
         "RequestExpired": "the AWS session has expired, or this machine's clock is off. Run: aws sso login",
         "ExpiredToken": "the AWS session has expired. Run: aws sso login",
         "TokenRetrievalError": "the AWS session has expired. Run: aws sso login",
         "UnauthorizedSSOTokenError": "the AWS session has expired. Run: aws sso login",
-        "EndpointConnectionError": "AWS does not answer. Check the network, --region, and AWS_ENDPOINT_URL if it is set",
-        "ConnectTimeoutError": "AWS does not answer. Check the network, --region, and AWS_ENDPOINT_URL if it is set",
+        "EndpointConnectionError": "AWS does not answer. Check the network, --region and AWS_ENDPOINT_URL",
+        "ConnectTimeoutError": "AWS does not answer. Check the network, --region and AWS_ENDPOINT_URL",
     }
     return advice.get(code, f"AWS: {' '.join(str(error).split())}")
 
@@ -278,10 +277,3 @@ def described(hosts: Sequence[Host]) -> list[dict[str, Any]]:
         }
         for host in hosts
     ]
-
-
-def default_user() -> str:
-    """The user that SSH takes when nobody says: this machine's."""
-    import getpass
-
-    return os.environ.get("USER") or getpass.getuser()

@@ -1,8 +1,8 @@
 """What is sent to a host: Waiter itself as one file, and the command's files as another. Both are named by their hash.
 
-Waiter's file is a zipapp with the pure Python part of PyMongo in it: a host needs python3 and nothing else. It also holds
-byte code for this machine's Python, which a host with the same version starts three times as fast from; others read the
-source beside it.
+Waiter's file is a zipapp with the pure Python part of PyMongo in it: a host needs python3 and nothing else. It also
+holds byte code for this machine's Python, which a host with the same version starts three times as fast from; others
+read the source beside it.
 """
 
 from __future__ import annotations
@@ -142,16 +142,16 @@ class Bundle:
 
 
 def _tarred(files: dict[str, Path]) -> tuple[Path, str]:
-    with tempfile.NamedTemporaryFile(prefix="waiter-", suffix=".tgz", delete=False) as out:
-        with (
-            gzip.GzipFile(fileobj=out, mode="wb", mtime=0, compresslevel=3) as packed,
-            tarfile.open(fileobj=packed, mode="w") as archive,
-        ):
-            for name, file in files.items():
-                entry = archive.gettarinfo(str(file.resolve()), arcname=name)
+    with (
+        tempfile.NamedTemporaryFile(prefix="waiter-", suffix=".tgz", delete=False) as out,
+        gzip.GzipFile(fileobj=out, mode="wb", mtime=0, compresslevel=3) as packed,
+        tarfile.open(fileobj=packed, mode="w") as archive,
+    ):
+        for name, file in files.items():
+            with file.open("rb") as content:
+                entry = archive.gettarinfo(arcname=name, fileobj=content)
                 entry.mode, entry.mtime, entry.uid, entry.gid, entry.uname, entry.gname = _mode(file), 0, 0, 0, "", ""
-                with file.open("rb") as content:
-                    archive.addfile(entry, content)
+                archive.addfile(entry, content)
     with open(out.name, "rb") as made:
         return Path(out.name), hashlib.file_digest(made, "sha256").hexdigest()
 

@@ -1,7 +1,7 @@
 """Connections to hosts. The only room that knows Fabric and Paramiko.
 
-Fabric reads ~/.ssh/config and walks through jump hosts; what it leaves open is closed here: host keys are checked, every
-wait has a deadline, a connection that fails in passing is tried again, and each failure has a name (`trouble`).
+Fabric reads ~/.ssh/config and walks through jump hosts; what it leaves open is closed here: host keys are checked,
+every wait has a deadline, a connection that fails in passing is tried again, and each failure has a name (`trouble`).
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ OnChunk = Callable[[int, bytes], None]
 """Is told each piece of output as it comes: stream (1 or 2) and bytes."""
 
 KEEP_ALIVE_S = 15
+
+LINGER_S = 0.4
+"""How long after a command's end its output may still be on the way."""
+
 _CHUNK = 1 << 16
 
 # Paramiko logs tracebacks of what is raised anyway.
@@ -99,7 +103,7 @@ class _FirstMeeting(paramiko.MissingHostKeyPolicy):
     def __init__(self, accept_new: bool, revoked: set[bytes], file: Path, name: str) -> None:
         self._accept_new, self._revoked, self._file, self._name = accept_new, revoked, file, name
 
-    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:  # noqa: ARG002
         shown = known_hosts.fingerprint(key.asbytes())
         if key.asbytes() in self._revoked:
             raise HostKeyRevoked(f"{key.get_name()} {shown} is revoked in {self._file}")
@@ -205,9 +209,8 @@ class Network:
 class _Transport(paramiko.Transport):
     """Curve25519 first: the post-quantum exchange costs a laptop twice the CPU, and 50 hosts share it."""
 
-    _preferred_kex = (
-        "curve25519-sha256@libssh.org",
-        *(kex for kex in paramiko.Transport._preferred_kex if not kex.startswith("curve25519")),
+    _preferred_kex = tuple(
+        sorted(paramiko.Transport._preferred_kex, key=lambda kex: not kex.startswith("curve25519"))  # type: ignore[attr-defined]
     )
 
 
@@ -236,8 +239,8 @@ class Session:
     ) -> Reply:
         """Run a command line in the user's login shell, and wait for it. None waits for ever.
 
-        `is_stdin_open`: its stdin ends with the connection only. It ends when the command's output ends: what the command left in the background must not keep it open. Raises
-        HostError with TIMEOUT or CONNECTION_LOST.
+        `is_stdin_open`: its stdin ends with the connection only. What the command leaves in the background is not
+        waited for, even if it holds on to stdout. Raises HostError with TIMEOUT or CONNECTION_LOST.
         """
         transport = self._client.get_transport()
         if transport is None:
@@ -272,33 +275,46 @@ class Session:
 
 
 def _chunks(channel: paramiko.Channel, deadline: float | None) -> Iterator[tuple[int, bytes]]:
-    """Both streams until they end."""
+    """Both streams until they end, or the command has ended and nothing more comes."""
     with selectors.PollSelector() as selector:
         selector.register(channel.fileno(), selectors.EVENT_READ)
+        quiet_since: float | None = None
         while True:
+            is_over = channel.eof_received or channel.closed
             if channel.recv_ready():
                 yield 1, channel.recv(_CHUNK)
             elif channel.recv_stderr_ready():
                 yield 2, channel.recv_stderr(_CHUNK)
-            elif channel.eof_received or channel.closed:
-                # Data may have come between the two looks above and the end.
-                if not channel.recv_ready() and not channel.recv_stderr_ready():
-                    return
+            elif is_over:
+                return
+            elif not channel.exit_status_ready():
+                _wait(selector, deadline, 5.0)
+                continue
+            elif quiet_since is None:
+                quiet_since = time.monotonic()
+                continue
+            elif time.monotonic() - quiet_since > LINGER_S:
+                return
             else:
-                _wait(selector, deadline)
+                selector.select(LINGER_S / 4)
+                continue
+            quiet_since = None
 
 
-def _wait(selector: selectors.BaseSelector, deadline: float | None) -> None:
-    left = 5.0 if deadline is None else deadline - time.monotonic()
+def _wait(selector: selectors.BaseSelector, deadline: float | None, most_s: float) -> None:
+    left = most_s if deadline is None else deadline - time.monotonic()
     if left <= 0:
-        raise HostError(Trouble.TIMEOUT, "the command did not end in time", "--timeout SECONDS")
-    selector.select(min(left, 5.0))
+        raise HostError(Trouble.TIMEOUT, *_LATE)
+    selector.select(min(left, most_s))
+
+
+_LATE = ("the command did not end in time", "--host-timeout SECONDS")
 
 
 def _exit_code(channel: paramiko.Channel, deadline: float | None) -> int | None:
     left = 30.0 if deadline is None else max(0.5, deadline - time.monotonic())
     if not channel.status_event.wait(left):
-        raise HostError(Trouble.TIMEOUT, "the command did not end in time", "--timeout SECONDS")
+        raise HostError(Trouble.TIMEOUT, *_LATE)
     if channel.exit_status >= 0:
         return channel.exit_status
     if not channel.get_transport().is_active():
@@ -338,8 +354,8 @@ def trouble_of(error: Exception) -> HostError:
             is_late = "timeout" in words.lower()
             return HostError(Trouble.TIMEOUT if is_late else Trouble.KEY_REFUSED, words)
         case NoValidConnectionsError():
-            codes = {_ERRNO.get(each.errno or 0, Trouble.UNEXPECTED) for each in error.errors.values()}
-            return HostError(codes.pop() if len(codes) == 1 else Trouble.NO_ROUTE, words)
+            codes = {_ERRNO.get(getattr(each, "errno", 0), Trouble.UNEXPECTED) for each in error.errors.values()}
+            return HostError(codes.pop() if len(codes) == 1 else Trouble.NO_ROUTE, words.removeprefix("[Errno None] "))
         case paramiko.ChannelException():
             return HostError(Trouble.NO_ROUTE, f"the jump host cannot reach it: {words}")
         case paramiko.SSHException():
@@ -363,7 +379,7 @@ def _ssh_trouble(error: paramiko.SSHException, words: str) -> HostError:
         return HostError(Trouble.KEY_REFUSED, "there is no key to offer")
     if "not a valid" in low and "private key" in low:
         return HostError(Trouble.KEY_REFUSED, words)
-    if "protocol banner" in low or "negotiation" in low and "timeout" in low:
+    if "protocol banner" in low:
         # The greeting ran into its deadline, or the other side hung up during it (sshd's MaxStartups does).
         is_hung_up = isinstance(error.__context__, EOFError) or "eof" in low
         if is_hung_up:
@@ -371,7 +387,9 @@ def _ssh_trouble(error: paramiko.SSHException, words: str) -> HostError:
         return HostError(Trouble.TIMEOUT, "it accepts connections and says nothing")
     if "indecipherable" in low or "banner" in low or "incompatible version" in low:
         return HostError(Trouble.NOT_SSH, words)
-    if "timeout" in low or "timed out" in low or "no existing session" in low:
+    if "no existing session" in low:  # Paramiko's words when its own time for the handshake is up
+        return HostError(Trouble.TIMEOUT, "it accepts connections and says nothing")
+    if "timeout" in low or "timed out" in low:
         return HostError(Trouble.TIMEOUT, words)
     if "eof" in low or "session not active" in low or "not open" in low:
         return HostError(Trouble.CONNECTION_LOST, words)

@@ -86,7 +86,7 @@ def mend(trouble: Trouble, host: Host) -> str:
         Trouble.NOT_RUNNING: f"aws ec2 start-instances{region} --instance-ids {host.instance_id or 'ID'}",
         Trouble.NO_NAME: f"check the spelling of {host.address}, or add it to ~/.ssh/config",
         Trouble.NO_ADDRESS: "--address private, or give the instance a public address",
-        Trouble.NO_ROUTE: f"check VPN, subnet and security group (TCP {port} from here), or a ProxyJump in ~/.ssh/config",
+        Trouble.NO_ROUTE: f"check VPN, subnet, security group (TCP {port} from here); or a ProxyJump in ~/.ssh/config",
         Trouble.REFUSED: f"start sshd on {host.address}, or give its port in ~/.ssh/config: Port N",
         Trouble.TIMEOUT: f"open TCP {port} from here in the security group, or --connect-timeout 30",
         Trouble.NOT_SSH: f"what listens on {host.address} port {port} is no sshd; give its port in ~/.ssh/config",

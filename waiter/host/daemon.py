@@ -1,7 +1,7 @@
-"""The waiter of a host at work: `run`. It holds the host's only `running` lock, tells who it is, delivers, and keeps its log.
+"""The waiter of a host at work. It holds the host's only `running` lock, tells who it is, delivers, keeps its log.
 
-Asked to stop by signals that can be repeated without harm: USR1 drains, USR2 stops the commands. TERM, from systemd or a
-hand, counts up as it does for `waiter deliver`.
+Asked to stop by signals that can be repeated without harm: USR1 drains, USR2 stops the commands. TERM, from systemd or
+a hand, counts up as it does for `waiter deliver`.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ class Log(Listener):
             os.close(self._tell_fd)
             self._tell_fd = None
 
-    def output(self, order: Order, stream: int, chunk: bytes) -> None:
+    def output(self, order: Order, stream: int, chunk: bytes) -> None:  # noqa: ARG002
         write(chunk)
 
     def finished(self, order: Order, outcome: Outcome) -> None:
         what = "done" if outcome.status is Status.DONE else f"{outcome.status}: {outcome.error or outcome.reason}"
         self.noted(f"{' '.join(order.arguments)[:200]} ({order.id}, {outcome.duration_s:.3g} s) {what}")
 
-    def late(self, order: Order, outcome: Outcome) -> None:
+    def late(self, order: Order, outcome: Outcome) -> None:  # noqa: ARG002
         self.noted(f"{order.id} came too late: the kitchen had given it to another waiter")
 
     def noted(self, message: str) -> None:
@@ -146,8 +146,10 @@ def _delivered(home: Home, settings: dict[str, Any], log: Log, *, is_patient: bo
 
 
 def command_of(home: Home, settings: dict[str, Any]) -> tuple[Sequence[str], DeliveryOptions]:
-    """The words to run and how. Without --cwd, commands run in the folder of their files, or else in the user's home."""
+    """The words to run and how. Without --cwd, commands run in their files' folder, or else in the user's home."""
     options = DeliveryOptions.from_json(json.dumps(settings["options"]))
+    if options.name:
+        options = replace(options, name=f"{options.name}/{socket.gethostname()}")  # one name for each waiter
     words = list(settings["words"])
     folder = home.bundle(settings["bundle"]) if settings.get("bundle") else home.path.parent
     if options.cwd is None:

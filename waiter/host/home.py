@@ -1,7 +1,7 @@
 """~/.waiter on a host: who may read it, what lies there, and whose process runs from it.
 
-Everything is the user's own, 0600 in a folder of 0700; symlinks and foreign owners are refused. The kitchen's URL, which
-may hold a password, has a file of its own and is written nowhere else.
+Everything is the user's own, 0600 in a folder of 0700; symlinks and foreign owners are refused. The kitchen's URL,
+which may hold a password, has a file of its own and is written nowhere else.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import stat
 import subprocess
 import tarfile
@@ -20,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from waiter.errors import WaiterError
-
 
 STATE, SETTINGS, KITCHEN = "state.json", "settings.json", "kitchen"
 """Who works here, with what, and the kitchen's URL."""
@@ -125,11 +125,24 @@ class Home:
                 raise WaiterError(f"the command's files ({digest}) are not on this host. Run: waiter fleet push")
             unpacked = self.path / "bundles" / f".{digest}-{secrets.token_hex(4)}"
             unpacked.mkdir(mode=0o700, parents=True)
-            with tarfile.open(archive) as packed:
-                packed.extractall(unpacked, filter="data")
+            _unpack(archive, unpacked)
             unpacked.rename(folder)
         archive.unlink(missing_ok=True)
         return folder
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Only plain files, and only below the folder; Python before 3.11.4 cannot be told so."""
+    with tarfile.open(archive) as packed:
+        for member in packed:
+            content = packed.extractfile(member) if member.isreg() else None
+            target = folder / member.name
+            if content is None or ".." in target.parts or not target.is_relative_to(folder):
+                raise WaiterError(f"{archive.name}: {member.name} is no plain file below its folder")
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with target.open("wb") as out:
+                shutil.copyfileobj(content, out)
+            target.chmod(member.mode & 0o700)
 
 
 def _is_locked(fd: int) -> bool:

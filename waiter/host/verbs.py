@@ -35,9 +35,10 @@ Reply = dict[str, Any]
 
 
 def start(home: Home, sent: Reply) -> Reply:
-    """Start the waiter, unless it runs. `sent` holds settings, the kitchen's URL and whether to come back after a reboot.
+    """Start the waiter, unless it runs.
 
-    Without settings, those of the last time are used.
+    `sent` holds settings (else those of the last time are used), the kitchen's URL, and whether to come back after a
+    reboot.
     """
     with home.lock():
         state = home.json(STATE)
@@ -49,7 +50,7 @@ def start(home: Home, sent: Reply) -> Reply:
 
 
 def restart(home: Home, sent: Reply, grace_s: float) -> Reply:
-    """Let the waiter finish, then start another with new settings. One that does not finish in time is left draining."""
+    """Let the waiter finish, then start another with new settings; if it does not finish in time, it goes on alone."""
     with home.lock():
         settings = sent.get("settings") or home.json(SETTINGS)
         if settings.get("bundle"):
@@ -67,7 +68,7 @@ def restart(home: Home, sent: Reply, grace_s: float) -> Reply:
 
 
 def stop(home: Home, *, grace_s: float, is_now: bool) -> Reply:
-    """Let the waiter finish its orders and go home, or stop them and give them back at once; never to return by itself."""
+    """Let the waiter finish its orders and go home, or stop them and give them back at once, never to return."""
     with home.lock():
         boot.remove()
         return _stop_now(home) if is_now else _stop(home, grace_s=grace_s)
@@ -112,7 +113,7 @@ def _kitchen(url: str, db: str) -> Reply:
 
     try:
         with open_kitchen(url, db) as kitchen:
-            return {"error": None, "now": kitchen.now(), "url": kitchen.url}
+            return {"error": None, "now": kitchen.now(), "host_now": time.time(), "url": kitchen.url}
     except WaiterError as error:
         return {"error": str(error)}
 

@@ -1,0 +1,79 @@
+"""The way that somebody goes every day: start, look, read logs, stop."""
+
+from __future__ import annotations
+
+from tests.conftest import eventually
+from tests.fleet.conftest import Laptop, Shop
+from waiter.orders import Selector, Status
+
+QUICK = 'echo "crunched $*"; hostname > "$WAITER_RESULT"'
+
+
+def test_every_host_works_and_goes_home_when_all_is_done(laptop: Laptop, shop: Shop) -> None:
+    shop.load(200)
+    laptop.script("sleep 0.02; " + QUICK)
+
+    done = laptop.fleet("start", *shop.flags, "--cmd", "./crunch.sh --size 3")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(" started ") == 4
+    eventually(lambda: shop.count(Status.DONE) == 200)
+    orders = list(shop.kitchen.find(Selector(), is_whole=True))
+    assert {(order.result or "").strip() for order in orders} == set(laptop.town.hosts)
+    eventually(lambda: set(laptop.outcomes("status", *shop.flags).values()) == {"not running"})
+
+
+def test_status_shows_what_each_waiter_does_and_logs_what_they_said(laptop: Laptop, shop: Shop) -> None:
+    shop.load(12)
+    laptop.script(QUICK)
+    laptop.fleet("start", *shop.flags, "--cmd", "./crunch.sh", "--until", "stopped", "--jobs", "3")
+    eventually(lambda: shop.count(Status.DONE) == 12)
+
+    status = laptop.json("status", *shop.flags)
+    logs = laptop.fleet("logs", "-n", "100")
+
+    assert status["code"] == 0, status
+    assert [each["state"] for each in status["waiters"]] == ["running"] * 4
+    assert {(each["slots"], each["command"]) for each in status["waiters"]} == {(3, "./crunch.sh")}
+    crunched = {line.partition(" | ")[2] for line in logs.stdout.splitlines() if "crunched" in line}
+    assert crunched == {f"crunched {row}" for row in range(1, 13)}
+    assert all(line.split(" | ")[0].strip() in laptop.addresses for line in logs.stdout.splitlines() if line)
+
+
+def test_a_second_start_starts_none(laptop: Laptop, shop: Shop) -> None:
+    laptop.script(QUICK)
+    start = ("start", *shop.flags, "--cmd", "./crunch.sh", "--until", "stopped")
+    first = laptop.json(*start)["by_name"]
+
+    second = laptop.json(*start)
+
+    assert second["code"] == 0
+    assert {each["outcome"] for each in second["by_name"].values()} == {"already running"}
+    assert {n: e["pid"] for n, e in second["by_name"].items()} == {n: e["pid"] for n, e in first.items()}
+
+
+def test_stop_lets_running_orders_end_and_a_second_stop_is_fine(laptop: Laptop, shop: Shop) -> None:
+    shop.load(40)
+    laptop.script("sleep 1")
+    laptop.fleet("start", *shop.flags, "--cmd", "./crunch.sh", "--jobs", "2")
+    eventually(lambda: shop.count(Status.RUNNING) >= 8)
+
+    assert set(laptop.outcomes("stop").values()) == {"stopped"}
+
+    assert shop.count(Status.RUNNING) == 0
+    assert shop.count(Status.DONE) >= 8
+    assert shop.count(Status.DONE) + shop.count(Status.READY) == 40
+    assert set(laptop.outcomes("stop").values()) == {"not running"}
+
+
+def test_stop_now_kills_and_the_orders_go_back_at_once(laptop: Laptop, shop: Shop) -> None:
+    shop.load(8)
+    laptop.script("sleep 600")
+    laptop.fleet("start", *shop.flags, "--cmd", "./crunch.sh", "--jobs", "2")
+    eventually(lambda: shop.count(Status.RUNNING) == 8)
+
+    assert set(laptop.outcomes("stop", "--now").values()) == {"stopped"}
+
+    assert shop.count(Status.READY) == 8
+    assert not [line for host in laptop.town.hosts.values() for line in host.commands() if "sleep" in line]
+    assert {order.attempt for order in shop.kitchen.find(Selector())} == {0}

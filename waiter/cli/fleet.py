@@ -1,0 +1,337 @@
+"""`waiter fleet …`: the same verbs on every host of a fleet. `fab fleet.…` is made from these very commands."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from waiter.cli.asking import chosen, kitchen_options, say
+from waiter.cli.delivery_flags import delivery_options
+from waiter.cli.fleet_options import (
+    FleetCommand,
+    KitchenNames,
+    conclude,
+    driven,
+    driving,
+    grace_option,
+    hosts_of,
+    kitchen_names,
+    reachable,
+    selecting,
+    show_plan,
+    working,
+)
+from waiter.cli.project import init
+from waiter.cli.tables import show_json, show_table
+from waiter.errors import KitchenError, UsageError
+from waiter.fleet.inventory import ALIVE, Host, described
+from waiter.kitchen import open_kitchen
+from waiter.orders import Shift
+
+if TYPE_CHECKING:
+    from waiter.fleet.actions import OnLine, Report, Shipment, Work
+    from waiter.fleet.daemon import Settings
+    from waiter.fleet.parcel import Bundle, Packed
+
+__all__ = ["fleet", "init"]
+
+
+@click.group()
+def fleet() -> None:
+    """Drive waiters on many hosts: EC2 instances by tag, or a list.
+
+    \b
+    waiter fleet hosts --tag crunch
+    waiter fleet start --tag crunch --kitchen mongodb://db.example/ --cmd "./crunch.sh --some-param x"
+    waiter fleet status --tag crunch
+    waiter fleet stop --tag crunch
+    """
+
+
+@fleet.command(cls=FleetCommand)
+@selecting
+@click.option("--json", "is_json", is_flag=True, help="One JSON value instead of a table.")
+def hosts(**said: Any) -> None:
+    """Who is selected. Connects to no host."""
+    from waiter.fleet import tables
+
+    found = hosts_of(said)
+    if said["is_json"]:
+        show_json(described(found))
+        return
+    show_table(*tables.host_rows(found))
+    say("1 host" if len(found) == 1 else f"{len(found):,} hosts")
+
+
+@fleet.command(cls=FleetCommand)
+@driving
+@working
+def doctor(**said: Any) -> None:
+    """What would keep each host from working, and the line that mends it."""
+    from waiter.fleet.doctor import doctor as examined
+
+    found, began = hosts_of(said, states=ALIVE), time.monotonic()
+    if said["dry_run"]:
+        return show_plan(said, "examine", found)
+    names = kitchen_names(said)
+    settings = settings_of(said, names, packed_command(said)) if said["cmd"] else None
+    kitchen = None if names.there is None else reachable(names)
+    with driven(said, found, "examining") as drive:
+        reports = examined(
+            drive,
+            found,
+            shipment(None),
+            kitchen=kitchen,
+            db=names.db,
+            settings=settings.digest if settings else None,
+        )
+    return conclude(said, "doctor", reports, began)
+
+
+@fleet.command(cls=FleetCommand)
+@driving
+@working
+def push(**said: Any) -> None:
+    """Put Waiter and the command's files on each host, where they are not there yet."""
+    from waiter.fleet import actions
+
+    found, began = hosts_of(said), time.monotonic()
+    packed = packed_command(said) if said["cmd"] or said["files"] or said["folders"] else None
+    bundle = packed.bundle if packed else None
+    if said["dry_run"]:
+        return show_plan(said, "push", found, *files_in(bundle))
+    with driven(said, found, "pushing") as drive:
+        reports = actions.push(drive, found, shipment(bundle))
+    return conclude(said, "push", reports, began)
+
+
+@fleet.command(cls=FleetCommand)
+@driving
+@working
+def start(**said: Any) -> None:
+    """Start one waiter on each host, detached, with a slot for each CPU. Those that run are left alone."""
+    from waiter.fleet import actions
+
+    found, began = hosts_of(said), time.monotonic()
+    names = kitchen_names(said)
+    packed = packed_command(said)
+    work = work_of(said, names, packed)
+    if said["dry_run"]:
+        return show_plan(said, "start", found, *plan_of(work, packed))
+    with driven(said, found, "starting") as drive:
+        reports = actions.start(drive, found, shipment(packed.bundle), work)
+    return conclude(said, "start", reports, began)
+
+
+@fleet.command(cls=FleetCommand)
+@driving
+@working
+@grace_option
+@click.option(
+    "--batch", metavar="N", default="25%", show_default=True, help="Hosts at a time: a number or a percentage."
+)
+def restart(**said: Any) -> None:
+    """Rolling: so many hosts at a time finish their orders and start anew, with a new script or as before.
+
+    Without --cmd each host runs again what it ran. A host where nothing runs is started.
+    """
+    from waiter.fleet import actions
+
+    found, began = hosts_of(said), time.monotonic()
+    packed = packed_command(said) if said["cmd"] else None
+    work = work_of(said, kitchen_names(said), packed)
+    size = batch_size(said["batch"], len(found))
+    if said["dry_run"]:
+        return show_plan(said, "restart", found, f"{size} at a time", *plan_of(work, packed))
+    with driven(said, found, "restarting") as drive:
+        reports = actions.restart(
+            drive, found, shipment(packed.bundle if packed else None), work, batch=size, grace_s=said["grace"]
+        )
+    return conclude(said, "restart", reports, began)
+
+
+@fleet.command(cls=FleetCommand)
+@driving
+@grace_option
+@click.option("--now", is_flag=True, help="Stop the running orders too, and give them back at once.")
+def stop(**said: Any) -> None:
+    """Let every waiter finish its orders and go home, and wait for it; it does not come back after a reboot."""
+    from waiter.fleet import actions
+
+    found, began = hosts_of(said), time.monotonic()
+    if said["dry_run"]:
+        return show_plan(said, "stop now" if said["now"] else "stop", found)
+    with driven(said, found, "stopping") as drive:
+        reports = actions.stop(drive, found, shipment(None, is_any=True), grace_s=said["grace"], is_now=said["now"])
+    return conclude(said, "stop", reports, began)
+
+
+@fleet.command(cls=FleetCommand)
+@driving
+@kitchen_options
+def status(**said: Any) -> None:
+    """What each host's waiter does, as SSH and the kitchen see it, and where the two disagree."""
+    from waiter.fleet import actions
+
+    found, began = hosts_of(said), time.monotonic()
+    if said["dry_run"]:
+        return show_plan(said, "ask", found)
+    with driven(said, found, "asking") as drive:
+        reports = actions.look(drive, found, shipment(None, is_any=True))
+    return show_roster(said, reports, began)
+
+
+@fleet.command(cls=FleetCommand)
+@driving
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is added, until Ctrl-C.")
+@click.option("-n", "--lines", type=click.IntRange(0), default=20, show_default=True, help="So many of the last lines.")
+def logs(**said: Any) -> None:
+    """The end of each waiter's log, every line with its host."""
+    from waiter.fleet import actions
+
+    found, began = hosts_of(said), time.monotonic()
+    if said["dry_run"]:
+        return show_plan(said, "read logs", found)
+    with driven(said, found, "reading") as drive:
+        reports = actions.logs(
+            drive, found, said["lines"], is_following=said["follow"], on_line=line_printer(said, found)
+        )
+    return conclude(said, "logs", reports, began, is_quiet=True)
+
+
+@fleet.command(cls=FleetCommand, context_settings={"allow_interspersed_args": False})
+@driving
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD…")
+def run(**said: Any) -> None:
+    """Run a command on each host. One word is a line for the host's shell, several are taken as they are.
+
+    \b
+    waiter fleet run --tag crunch -- df -h
+    waiter fleet run --tag crunch -- 'df -h | tail -n 1'
+    """
+    from waiter.fleet import actions
+
+    found, began = hosts_of(said), time.monotonic()
+    if said["dry_run"]:
+        return show_plan(said, f"run {' '.join(said['command'])}", found)
+    with driven(said, found, "running") as drive:
+        reports = actions.run(drive, found, said["command"], line_printer(said, found))
+    return conclude(said, "run", reports, began, is_quiet=True)
+
+
+@fleet.command(cls=FleetCommand)
+@driving
+@click.argument("remote")
+@click.argument("local", type=click.Path(path_type=Path, file_okay=False))
+def fetch(**said: Any) -> None:
+    """Bring REMOTE of every host into LOCAL/HOST/: a file, a folder, or a glob. Relative to the user's home there."""
+    from waiter.fleet.fetch import fetch as fetched
+
+    found, began = hosts_of(said), time.monotonic()
+    if said["dry_run"]:
+        return show_plan(said, f"fetch {said['remote']} into {said['local']}", found)
+    with driven(said, found, "fetching") as drive:
+        reports = fetched(drive, found, said["remote"], said["local"])
+    return conclude(said, "fetch", reports, began)
+
+
+# Between the options and the actions.
+
+
+def packed_command(said: dict[str, Any]) -> Packed:
+    from waiter.fleet.parcel import packed
+
+    return packed(said["cmd"] or "", shell=bool(said["shell"]), files=said["files"], folders=said["folders"])
+
+
+def shipment(bundle: Bundle | None, *, is_any: bool = False) -> Shipment:
+    from waiter.fleet.actions import Shipment
+    from waiter.fleet.parcel import parcel
+
+    return Shipment(parcel(), bundle, is_any)
+
+
+def work_of(said: dict[str, Any], names: KitchenNames, packed: Packed | None) -> Work:
+    """What hosts are to do; without a packed command, what they did the last time."""
+    from waiter.fleet.actions import Work
+
+    settings = settings_of(said, names, packed) if packed else None
+    kitchen = None if packed is None and names.there is None else reachable(names)
+    return Work(settings, kitchen, said["boot"])
+
+
+def settings_of(said: dict[str, Any], names: KitchenNames, packed: Packed) -> Settings:
+    """How hosts are to deliver: the flags, [fleet], [deliver], and as many slots as a host has CPUs."""
+    from waiter.fleet.daemon import Settings
+
+    options = delivery_options({**said, "jobs": said["jobs"] or "auto"}, chosen(None, None).deliver, said["name"])
+    bundle = packed.bundle.digest if packed.bundle else None
+    return Settings(packed.words, json.loads(options.to_json()), names.db, bundle)
+
+
+def files_in(bundle: Bundle | None) -> list[str]:
+    return [f"with {name}" for name in bundle.files] if bundle else []
+
+
+def plan_of(work: Work, packed: Packed | None) -> list[str]:
+    """What `start` and `restart` would have hosts do."""
+    if work.settings is None or packed is None:
+        return ["what each host ran the last time"]
+    return [f"{' '.join(work.settings.words)} (jobs: {work.settings.options['jobs']})", *files_in(packed.bundle)]
+
+
+def batch_size(word: str, hosts: int) -> int:
+    """How many hosts `3` or `25%` are; at least one."""
+    number = word.removesuffix("%")
+    if not number.isascii() or not number.isdigit() or int(number) == 0:
+        raise UsageError(f"--batch {word}: not a number of hosts. Give 3, or 25%")
+    return max(1, int(number) * hosts // 100) if word.endswith("%") else int(number)
+
+
+def line_printer(said: dict[str, Any], found: list[Host]) -> OnLine:
+    """Prints the hosts' lines as they come, each behind its host's name."""
+    width = max(len(host.name) for host in found)
+    printing = threading.Lock()
+
+    def show(host: Host, stream: int, line: str) -> None:
+        if not said["is_json"]:
+            with printing:
+                click.echo(f"{host.name:<{width}} | {line}", err=stream == 2)
+
+    return show
+
+
+def show_roster(said: dict[str, Any], reports: list[Report], began: float) -> None:
+    """SSH's reports and the kitchen's shifts as one table."""
+    from waiter.fleet import tables
+    from waiter.fleet.roster import roster
+
+    shifts, now, problem = kitchen_view(kitchen_names(said))
+    rows = roster(reports, shifts, now)
+    is_ok = problem is None and all(row.is_ok for row in rows)
+    if said["is_json"]:
+        waiters = [row.to_json() for row in rows]
+        show_json({**tables.to_json("status", reports), "ok": is_ok, "waiters": waiters, "kitchen_error": problem})
+    else:
+        show_table(*tables.roster_rows(rows, now))
+        for line in (*tables.roster_notes(rows), *tables.mends(reports), *([problem] if problem else ())):
+            say(line)
+        say(tables.summary(reports, time.monotonic() - began))
+    if not is_ok:
+        click.get_current_context().exit(1)
+
+
+def kitchen_view(names: KitchenNames) -> tuple[list[Shift] | None, float, str | None]:
+    """The kitchen's shifts, its clock, and why they are not known."""
+    if names.here is None:
+        return None, time.time(), None
+    try:
+        with open_kitchen(names.here, names.db) as kitchen:
+            return kitchen.shifts(), kitchen.now(), None
+    except KitchenError as error:
+        return None, time.time(), str(error)

@@ -1,0 +1,239 @@
+"""What the fleet's verbs share: which hosts, how to go there, what to deliver, and how to show what came of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from waiter.cli.asking import Duration, chosen, kitchen_options, say
+from waiter.cli.bars import rows_bar
+from waiter.cli.delivery_flags import delivery_flags
+from waiter.cli.tables import show_json, show_table
+from waiter.errors import UsageError
+from waiter.fleet.inventory import STATES, Address, Host, Selection, selected
+from waiter.kitchen import is_file
+from waiter.settings import settings
+
+if TYPE_CHECKING:
+    from waiter.fleet.actions import Drive, Report
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Option = Callable[[Any], Any]
+
+_SELECTING: Sequence[Option] = (
+    click.option(
+        "-t",
+        "--tag",
+        "tags",
+        multiple=True,
+        metavar="K=V",
+        help="EC2 instances with this tag; one word: that key or Name.",
+    ),
+    click.option("--region", "regions", multiple=True, metavar="NAME", help="AWS region. Repeatable."),
+    click.option("--profile", metavar="NAME", help="AWS profile."),
+    click.option(
+        "--state", "states", multiple=True, type=click.Choice(STATES), help="Instances in it. Default: running."
+    ),
+    click.option(
+        "--address", type=click.Choice([a.value for a in Address]), default="auto", help="What to connect to."
+    ),
+    click.option("--hosts", multiple=True, metavar="A,B", help="These hosts, no cloud: [user@]host[:port]."),
+    click.option("--hosts-file", type=click.Path(path_type=Path, dir_okay=False), help="A file with one a line."),
+    click.option("--limit", multiple=True, metavar="GLOB", help="Only those whose name, address or id fits."),
+)
+
+_DRIVING: Sequence[Option] = (
+    click.option("-u", "--user", metavar="NAME", help="Log in as. Default: what ~/.ssh/config says."),
+    click.option("--accept-new", is_flag=True, help="Trust and remember keys of hosts never met before."),
+    click.option("--parallel", type=click.IntRange(1), default=32, show_default=True, help="Hosts at a time."),
+    click.option("--host-timeout", type=Duration(), default=60.0, show_default=True, help="Seconds a host may take."),
+    click.option("--connect-timeout", type=Duration(), default=10.0, show_default=True, help="… and to let us in."),
+    click.option("--dry-run", is_flag=True, help="Say what would be done where, and connect to no host."),
+    click.option("--json", "is_json", is_flag=True, help="One JSON value instead of a table."),
+)
+
+_WORKING: Sequence[Option] = (
+    click.option("--cmd", metavar="LINE", help='What to run for each order: "./crunch.sh --some-param x".'),
+    click.option("--file", "files", multiple=True, type=click.Path(path_type=Path), help="Send this file along."),
+    click.option("--dir", "folders", multiple=True, type=click.Path(path_type=Path), help="Send this folder along."),
+    click.option("--kitchen-from-hosts", metavar="URL", help="The kitchen, as the hosts reach it."),
+    click.option("--boot", is_flag=True, help="Come back after a reboot (systemd or cron), until `stop`."),
+)
+
+grace_option = click.option(
+    "--grace", type=Duration(), default=600.0, show_default=True, help="Seconds that running orders may take to end."
+)
+
+
+def applied(function: Function, *options: Option) -> Function:
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def selecting(function: Function) -> Function:
+    """The options that say which hosts."""
+    return applied(function, *_SELECTING)
+
+
+def driving(function: Function) -> Function:
+    """The options that say how a verb goes over its hosts; with those of `selecting`."""
+    return applied(function, *_SELECTING, *_DRIVING)
+
+
+def working(function: Function) -> Function:
+    """The options that say what hosts are to deliver: all of `deliver`'s, some under another name."""
+    own = kitchen_options(applied(function, *_WORKING))
+    own.__click_params__ = [*delivery_parameters(), *own.__click_params__]  # type: ignore[attr-defined]
+    return own
+
+
+_RENAMED = {"tag": ["--tag-output"], "grace_s": ["--kill-grace"], "name": ["--name"]}
+"""Names that mean something else on a fleet; a short one too many."""
+
+
+def delivery_parameters() -> list[click.Parameter]:
+    """`deliver`'s own options."""
+
+    def bare() -> None: ...
+
+    parameters: list[click.Parameter] = delivery_flags(bare).__click_params__  # type: ignore[attr-defined]
+    for parameter in parameters:
+        parameter.opts = _RENAMED.get(str(parameter.name), parameter.opts)
+    return parameters
+
+
+class FleetCommand(click.Command):
+    """A verb whose options have their defaults in waiter.toml, under [fleet]."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        extra["default_map"] = {**defaults_for(self, settings().fleet), **(extra.get("default_map") or {})}
+        return super().make_context(info_name, args, parent, **extra)
+
+
+def defaults_for(command: click.Command, table: Mapping[str, Any]) -> dict[str, Any]:
+    """The table's values by the command's parameters. The kitchen goes another way: a variable comes before it."""
+    values: dict[str, Any] = {}
+    for parameter in command.params:
+        names = {name.lstrip("-").replace("-", "_") for name in parameter.opts}
+        for key, value in table.items():
+            if key.replace("-", "_") in names and key not in ("kitchen", "db"):
+                is_many = getattr(parameter, "multiple", False) and not isinstance(value, list)
+                values[str(parameter.name)] = [value] if is_many else value
+    return values
+
+
+def hosts_of(said: Mapping[str, Any], *, states: tuple[str, ...] = ("running",)) -> list[Host]:
+    """The hosts that the options of a verb select. Raises FleetError, UsageError."""
+    return selected(
+        Selection(
+            tags=tuple(said["tags"]) if not said["hosts"] and not said["hosts_file"] else (),
+            regions=tuple(said["regions"]),
+            profile=said["profile"],
+            states=tuple(said["states"]) or states,
+            address=Address(said["address"]),
+            hosts=tuple(said["hosts"]),
+            hosts_file=said["hosts_file"],
+            limit=tuple(glob for given in said["limit"] for glob in given.split(",")),
+            user=said.get("user"),
+        )
+    )
+
+
+# What is delivered.
+
+
+@dataclass(frozen=True, slots=True)
+class KitchenNames:
+    """One kitchen, as it is called here and there. None: nobody named one."""
+
+    here: str | None
+    there: str | None
+    db: str
+
+
+def kitchen_names(said: Mapping[str, Any]) -> KitchenNames:
+    """Flag > WAITER_KITCHEN > [fleet] > the rest of waiter.toml."""
+    named = chosen(said["kitchen"], said["db"])
+    table = named.fleet
+    is_said = said["kitchen"] or settings(environ={}).kitchen != named.kitchen
+    here = named.kitchen if is_said else table.get("kitchen") or named.kitchen
+    db = named.db if said["db"] or not table.get("db") else table["db"]
+    return KitchenNames(here, said.get("kitchen_from_hosts") or here, db)
+
+
+def reachable(names: KitchenNames) -> str:
+    """The kitchen's URL for hosts. Raises UsageError for one that exists on this machine only."""
+    if names.there is None:
+        raise UsageError("which kitchen? Hosts need one they can all reach: --kitchen mongodb://HOST/")
+    if names.there == names.here:
+        if is_file(names.there):
+            raise UsageError(f"hosts cannot reach the file {names.there}. Give --kitchen mongodb://HOST/")
+        server = names.there.partition("://")[2].rpartition("@")[2] or names.there
+        if server.startswith(("localhost", "127.", "[::1]")):
+            raise UsageError("hosts cannot reach this machine's localhost. Give --kitchen-from-hosts mongodb://NAME/")
+    return names.there
+
+
+# How it is shown.
+
+
+@contextmanager
+def driven(said: Mapping[str, Any], hosts: Sequence[Host], what: str) -> Iterator[Drive]:
+    """The drive that the options say, with a bar where somebody sees it."""
+    from waiter.fleet.actions import Drive
+    from waiter.fleet.ssh import Network, SshOptions
+
+    network = Network(SshOptions(said["accept_new"], said["connect_timeout"]))
+    done = 0
+    with rows_bar() as tell:
+
+        def seen(_report: Report) -> None:
+            nonlocal done
+            done += 1
+            tell(what, done, len(hosts))
+
+        yield Drive(network, parallel=said["parallel"], timeout_s=said["host_timeout"], on_report=seen)
+
+
+def conclude(
+    said: Mapping[str, Any], verb: str, reports: Sequence[Report], began: float, *, is_quiet: bool = False
+) -> None:
+    """Show one row for each host, and what mends those that failed; exit code 1 if any did.
+
+    `is_quiet`: stdout holds the hosts' own output, so the table goes to stderr.
+    """
+    from waiter.fleet import tables
+
+    if said["is_json"]:
+        show_json(tables.to_json(verb, reports))
+    else:
+        with redirect_stdout(sys.stderr if is_quiet else sys.stdout):
+            show_table(*tables.report_rows(reports))
+        for line in tables.mends(reports):
+            say(line)
+        say(tables.summary(reports, time.monotonic() - began))
+    if not all(report.is_ok for report in reports):
+        click.get_current_context().exit(1)
+
+
+def show_plan(said: Mapping[str, Any], verb: str, hosts: Sequence[Host], *facts: str) -> None:
+    """What a verb would do."""
+    from waiter.fleet import tables
+
+    if said["is_json"]:
+        show_json({"verb": verb, "dry_run": True, "facts": facts, "hosts": [host.name for host in hosts]})
+        return
+    show_table(*tables.host_rows(hosts))
+    for fact in facts:
+        say(fact)
+    say(f"{len(hosts)} hosts: would {verb}; nothing was done (--dry-run)")

@@ -1,0 +1,63 @@
+"""`waiter init`: what a folder needs so that `waiter`, `fab` and `invoke` find their defaults and tasks in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from waiter.cli.asking import say
+
+FABFILE = '''\
+"""`fab --list` shows the fleet's verbs; `fab fleet.start --help` what one of them takes."""
+
+from invoke import Collection
+
+from waiter.fleet.tasks import fleet
+
+namespace = Collection(fleet=fleet)
+'''
+
+TASKS = '''\
+"""`invoke --list` shows the kitchen's verbs; `invoke status` is `waiter status`."""
+
+from waiter.tasks import namespace
+
+__all__ = ["namespace"]
+'''
+
+TOML = """\
+# Defaults for every command in this folder; flags win. Keep passwords out of it: WAITER_KITCHEN is the place for those.
+# kitchen = "mongodb://db.example/"
+# db = "simplewaiter"
+
+[deliver]
+# retries = 2
+# timeout = "5m"
+
+[fleet]
+# tag = "crunch"
+# region = "eu-west-1"
+# user = "ec2-user"
+# cmd = "./crunch.sh --some-param some-value"
+"""
+
+FILES = {"fabfile.py": FABFILE, "tasks.py": TASKS, "waiter.toml": TOML}
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path())
+def init(folder: Path) -> None:
+    """Write fabfile.py, tasks.py and waiter.toml into FOLDER (default: this one), so that fab and invoke work there.
+
+    Files that are there already stay as they are.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in FILES.items():
+        file = folder / name
+        if file.exists():
+            say(f"{file} is there already; left as it is")
+            continue
+        file.write_text(text, encoding="utf-8")
+        say(f"wrote {file}")
+    say("Next: edit waiter.toml, then try: waiter fleet hosts; fab --list; invoke --list")

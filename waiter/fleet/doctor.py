@@ -1,0 +1,70 @@
+"""What would keep each host from working, and the line that mends it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from waiter.fleet import actions
+from waiter.fleet.actions import Drive, Report, Shipment
+from waiter.fleet.inventory import Host
+from waiter.fleet.trouble import Finding, Trouble, mend
+
+LOW_DISK_BYTES = 500 * 1024 * 1024
+CLOCK_OFF_S = 5.0
+
+
+def doctor(
+    drive: Drive, hosts: Sequence[Host], shipment: Shipment, *, kitchen: str | None, db: str, settings: str | None
+) -> list[Report]:
+    """Look at each host from here and from there. Waiter's own file is sent to hosts that lack it.
+
+    `settings` is the digest of what `start` would send now, None if no command is known.
+    """
+
+    def act(host: Host) -> Report:
+        if host.state not in (None, "running"):
+            finding = Finding(Trouble.NOT_RUNNING, f"the instance is {host.state}", mend(Trouble.NOT_RUNNING, host))
+            return actions.failed(host, finding)
+        with drive.network.session(host) as session:
+            actions.ask(session, shipment, ["push"], timeout_s=drive.timeout_s)  # what follows is timed
+            asked_at = time.time()
+            reply = actions.ask(
+                session, shipment, ["check"], sent={"kitchen": kitchen, "db": db}, timeout_s=drive.timeout_s
+            )
+        findings = findings_of(host, reply, asked_at, time.time(), parcel=shipment.parcel.name, settings=settings)
+        return actions.failed(host, *findings, facts=reply) if findings else Report(host, "fit", reply)
+
+    return drive.each(hosts, act)
+
+
+def findings_of(
+    host: Host, facts: Mapping[str, Any], asked_at: float, told_at: float, *, parcel: str, settings: str | None
+) -> tuple[Finding, ...]:
+    """What the facts of a host mean. `asked_at` and `told_at` are this machine's clock around the question."""
+    found: list[tuple[Trouble, str]] = []
+    kitchen = facts.get("kitchen")
+    if kitchen and kitchen["error"]:
+        found.append((Trouble.KITCHEN, str(kitchen["error"])))
+    if (off_s := clock_off_s(facts, asked_at, told_at)) is not None:
+        found.append((Trouble.CLOCK, f"{abs(off_s):.0f} s {'ahead' if off_s > 0 else 'behind'}"))
+    if facts["disk_free"] < LOW_DISK_BYTES:
+        found.append((Trouble.DISK, f"{facts['disk_free'] // 1_000_000} MB free"))
+    if facts["outcome"] == "running":
+        if facts.get("parcel") != parcel:
+            found.append((Trouble.OLD_WAITER, f"it runs {facts.get('version')} ({facts.get('parcel')})"))
+        if settings and facts.get("settings") != settings:
+            found.append((Trouble.OLD_SCRIPT, f"it runs with other settings: {' '.join(facts.get('words') or ())}"))
+    return tuple(Finding(trouble, detail, mend(trouble, host)) for trouble, detail in found)
+
+
+def clock_off_s(facts: Mapping[str, Any], asked_at: float, told_at: float) -> float | None:
+    """How far the host's clock is off, if it is too far: against the kitchen's where both are known, else ours."""
+    kitchen_now = (facts.get("kitchen") or {}).get("now")
+    if kitchen_now is not None:
+        off_s = float(facts["kitchen"]["host_now"]) - float(kitchen_now)
+    else:
+        # The host read its clock somewhere between question and answer.
+        off_s = float(facts["now"]) - min(max(float(facts["now"]), asked_at), told_at)
+    return off_s if abs(off_s) > CLOCK_OFF_S else None

@@ -1,0 +1,156 @@
+"""Who waits where: what SSH sees on the hosts and what the kitchen knows, side by side, and where they disagree.
+
+Pure: the caller has asked both.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from waiter.fleet.actions import Report
+from waiter.orders import Shift
+
+LATE_S = 45.0
+"""A heartbeat older than this is worth a word: three have been missed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One waiter, or one host without one. Fields are None where nobody knows."""
+
+    host: str
+    state: str
+    pid: int | None = None
+    since: float | None = None
+    slots: int | None = None
+    busy: int | None = None
+    delivered: int | None = None
+    failed: int | None = None
+    heartbeat_s: float | None = None  # age of the last one
+    command: str | None = None
+    waiter: str | None = None
+    notes: tuple[str, ...] = ()  # where SSH and the kitchen disagree, or what else is odd
+    is_ok: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+def roster(reports: Sequence[Report], shifts: Sequence[Shift] | None, now: float) -> list[Row]:
+    """One row for each host, then one for each waiter that the kitchen knows elsewhere.
+
+    `shifts` is None when the kitchen could not be asked. `now` is the kitchen's clock.
+    """
+    present = [shift for shift in shifts or () if shift.left_at is None]
+    by_token = {shift.token: shift for shift in present}
+    rows, seen = [], set()
+    for report in reports:
+        shift = by_token.get(str(report.facts.get("shift")))
+        rows.append(row_of(report, shift, shifts is not None, now))
+        seen.add(shift.token if shift else None)
+        for ghost in ghosts_on(report, present, seen):
+            rows.append(ghost_row(report, ghost, now))
+            seen.add(ghost.token)
+    elsewhere = [shift for shift in present if shift.token not in seen and shift.lost_at is None]
+    return rows + [elsewhere_row(shift, now) for shift in elsewhere]
+
+
+def row_of(report: Report, shift: Shift | None, is_kitchen_asked: bool, now: float) -> Row:
+    facts = report.facts
+    if not report.is_ok:
+        notes = tuple(str(finding) for finding in report.findings)
+        return Row(report.host.name, report.outcome, notes=notes, is_ok=False)
+    if report.outcome != "running":
+        return Row(report.host.name, report.outcome, notes=parting_words(facts))
+    notes = disagreements(shift, now) if is_kitchen_asked else ()
+    vitals = shift.vitals if shift else None
+    return Row(
+        host=report.host.name,
+        state=state_of(shift) if shift else "running",
+        pid=facts.get("pid"),
+        since=facts.get("since"),
+        slots=vitals.slots if vitals else None,
+        busy=vitals.busy if vitals else None,
+        delivered=vitals.delivered if vitals else None,
+        failed=vitals.failed if vitals else None,
+        heartbeat_s=max(0.0, now - shift.heartbeat_at) if shift else None,
+        command=" ".join(facts.get("words") or ()),
+        waiter=facts.get("waiter"),
+        notes=notes,
+        is_ok=not notes,
+    )
+
+
+def state_of(shift: Shift) -> str:
+    """The kitchen's word for a waiter that runs."""
+    if shift.lost_at is not None:
+        return "lost"
+    if shift.is_draining:
+        return "draining"
+    return "paused" if shift.is_paused else "running"
+
+
+def disagreements(shift: Shift | None, now: float) -> tuple[str, ...]:
+    """What is odd about a process that SSH sees, given the shift that the kitchen has for it."""
+    if shift is None:
+        return ("SSH sees it run, but this kitchen does not know it: another kitchen or --db, or it is just starting",)
+    if shift.lost_at is not None:
+        return ("SSH sees it run, but the kitchen gave it up: its orders went to others. Can it reach the kitchen?",)
+    if now - shift.heartbeat_at > LATE_S:
+        return (f"SSH sees it run, but its last heartbeat came {now - shift.heartbeat_at:.0f} s ago",)
+    return ()
+
+
+def parting_words(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """Why the last waiter of a host ended, if it was not in peace."""
+    left = facts.get("left") or {}
+    if left.get("error"):
+        return (f"the last one ended: {left['error']}",)
+    if facts.get("pid") and not left:
+        return ("the last one was killed, or the host was rebooted",)
+    return ()
+
+
+def ghosts_on(report: Report, present: Sequence[Shift], seen: set[Any]) -> list[Shift]:
+    """Shifts that the kitchen takes for alive on a host where SSH sees no such process."""
+    if not report.is_ok or not report.facts.get("host"):
+        return []
+    return [
+        shift
+        for shift in present
+        if shift.host == report.facts["host"]
+        and shift.lost_at is None
+        and shift.token not in seen
+        # Somebody's own `waiter deliver` on that host is no daemon, and beats.
+        and shift.waiter == report.facts.get("waiter")
+    ]
+
+
+def ghost_row(report: Report, shift: Shift, now: float) -> Row:
+    note = f"the kitchen waits for it for {max(0.0, shift.lease_until - now):.0f} s more, but SSH sees no such process"
+    return _of_shift(report.host.name, "gone", shift, now, (note,))
+
+
+def elsewhere_row(shift: Shift, now: float) -> Row:
+    return _of_shift(shift.host, "elsewhere", shift, now, ())
+
+
+def _of_shift(host: str, state: str, shift: Shift, now: float, notes: tuple[str, ...]) -> Row:
+    return Row(
+        host=host,
+        state=state,
+        pid=shift.pid,
+        since=shift.since,
+        slots=shift.vitals.slots,
+        busy=shift.vitals.busy,
+        delivered=shift.vitals.delivered,
+        failed=shift.vitals.failed,
+        heartbeat_s=max(0.0, now - shift.heartbeat_at),
+        command=shift.vitals.command,
+        waiter=shift.waiter,
+        notes=notes,
+        is_ok=not notes,
+    )
