@@ -28,6 +28,8 @@ from waiter.settings import Settings
 KEPT_DAYS = 30
 """How long the kitchen of a `run` is kept after it was last used."""
 
+INTERRUPTED = 130
+
 COMMAND = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
@@ -93,6 +95,9 @@ def run(kitchen: str | None, db: str | None, source: str, command: tuple[str, ..
     with printer.bar():
         summary = deliver_orders(lambda: open_kitchen(where, place.db), command, options, listener=printer)
     printer.summary(summary, f"waiter errors -k {shlex.quote(where or '')}" if where else "waiter errors")
+    if summary.exit_code == 0 and summary.delivered + done < total:
+        say(f"{plural(total - summary.delivered - done, 'order')} left: start it again to go on.")
+        return INTERRUPTED
     return summary.exit_code
 
 

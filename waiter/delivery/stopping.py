@@ -58,6 +58,6 @@ class Stopping:
     def _heard(self, number: int, _frame: FrameType | None) -> None:
         if self.level >= Stop.NOW:
             os._exit(128 + number)
-        self.ask(Stop(self.level + 1), "interrupted")
+        self.ask(Stop(self.level + 1))
         if self.level == Stop.NOW:
             self.why = "interrupted"

@@ -447,11 +447,13 @@ class Delivery:
         if options.max_time_s is not None and boottime() - self._began_at >= options.max_time_s:
             self._stopping.ask(Stop.DRAIN, "max time")
         if self._stopping.take(Stop.DRAIN):
+            self._listener.noted(f"Going home ({self._stopping.why}): what runs may end, the rest is given back.")
             self._runner.give_back()
             if self._alone and not self._held.get(self._alone.id, Held(self._alone, self._shift, "x")).argv:
                 self._give_back([self._alone.id])
                 self._alone = None
         if self._stopping.take(Stop.NOW):
+            self._listener.noted("Stopping what runs; its orders are given back.")
             self._runner.stop(list(self._held))
 
     def _look_at_halt(self) -> None:

@@ -1,0 +1,101 @@
+"""The verbs for Invoke: `invoke status` does what `waiter status` does, through the same functions and settings.
+
+A task is made from each Click command: its options, its help, in this process. The top-level tasks.py hands them on, and
+fleet/tasks.py makes Fabric's the same way.
+"""
+
+from __future__ import annotations
+
+import inspect
+import shlex
+from collections.abc import Iterable
+from typing import Any
+
+import click
+import invoke
+from invoke.collection import Collection
+from invoke.tasks import Task
+
+from waiter.cli import VERBS, cli
+from waiter.errors import WaiterError
+
+
+def as_task(command: click.Command, name: str | None = None) -> Task[Any]:
+    """An Invoke task that runs a Click command in this process.
+
+    Options that may be repeated may be repeated here too. A command line to run is one quoted text:
+    `invoke deliver "./crunch.sh --some-param some-value"`.
+    """
+    # Two flags may set one parameter (--grouping line, --line-buffer): the first one speaks for it.
+    parameters = list({p.name: p for p in reversed(command.params) if p.name not in (None, "help")}.values())[::-1]
+
+    def body(_context: invoke.Context, **said: Any) -> None:
+        _run(command, [word for parameter in parameters for word in _words(parameter, said.get(_name(parameter)))])
+
+    body.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD), *map(_parameter, parameters)]
+    )
+    body.__doc__ = inspect.cleandoc((command.help or "").replace("\b\n", ""))
+    task: Task[Any] = Task(
+        body,
+        name=name or command.name,
+        positional=[_name(p) for p in parameters if _is_needed(p)],
+        iterable=[_name(p) for p in parameters if isinstance(p, click.Option) and p.multiple],
+        auto_shortflags=False,
+        help={_name(p).replace("_", "-"): p.help or "" for p in parameters if isinstance(p, click.Option)},
+    )
+    return task
+
+
+def _name(parameter: click.Parameter) -> str:
+    """What Invoke makes a flag of: the long flag's own words, whatever the function calls them."""
+    if isinstance(parameter, click.Argument):
+        return str(parameter.name)
+    return max(parameter.opts, key=len).removeprefix("--").replace("-", "_")
+
+
+def _is_needed(parameter: click.Parameter) -> bool:
+    """An argument without which the command makes no sense: Invoke knows no other kind of positional one."""
+    return isinstance(parameter, click.Argument) and (parameter.required or parameter.name == "command")
+
+
+def _parameter(parameter: click.Parameter) -> inspect.Parameter:
+    default: Any = inspect.Parameter.empty if _is_needed(parameter) else None
+    if isinstance(parameter, click.Option):
+        default = [] if parameter.multiple else False if parameter.is_flag else None
+    return inspect.Parameter(_name(parameter), inspect.Parameter.KEYWORD_ONLY, default=default)
+
+
+def _words(parameter: click.Parameter, value: Any) -> Iterable[str]:
+    """What was said for one parameter, as it stands on a command line."""
+    if value in (None, "", False, []):
+        return []
+    if isinstance(parameter, click.Argument):
+        return shlex.split(value) if parameter.nargs == -1 else [str(value)]
+    flag = max(parameter.opts, key=len)
+    if isinstance(parameter, click.Option) and parameter.is_flag:
+        return [flag]
+    return [word for one in (value if isinstance(value, list) else [value]) for word in (flag, str(one))]
+
+
+def _run(command: click.Command, arguments: list[str]) -> None:
+    try:
+        code = command.main(arguments, prog_name=command.name, standalone_mode=False)
+    except WaiterError as error:
+        raise invoke.Exit(f"waiter: {error}", error.exit_code) from None
+    except click.ClickException as error:
+        raise invoke.Exit(f"waiter: {error.format_message()}", error.exit_code) from None
+    except click.Abort:
+        raise invoke.Exit("", 130) from None
+    if code:
+        raise invoke.Exit("", code)
+
+
+def kitchen_tasks() -> Collection:
+    """The kitchen's verbs: everything that `waiter` has, but the fleet, which is Fabric's."""
+    context = click.Context(cli)
+    collection = Collection()
+    for verb, (room, _) in VERBS.items():
+        if room not in ("fleet", "project") and (command := cli.get_command(context, verb)) is not None:
+            collection.add_task(as_task(command, verb))
+    return collection
