@@ -48,7 +48,6 @@ class TownHost:
     name: str
     address: str
     number: int
-    extra: tuple[str, ...] = ()  # more of sshd's options
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -78,15 +77,15 @@ class TownHost:
         self.inside("ip", "link", "set", inner, "up")
         self.inside("ip", "link", "set", "lo", "up")
 
-    def boot(self) -> None:
-        """Start sshd as the first process, and wait until it listens."""
+    def boot(self, *extra: str) -> None:
+        """Start sshd, with more of its options, as the first process, and wait until it listens."""
         for name in ("root", "tmp"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         (self.folder / "root").chmod(0o700)
         (self.folder / "tmp").chmod(0o1777)
         if not self.key.exists():
             must("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key))
-        script = _FIRST_PROCESS.format(name=self.name, folder=self.folder, sshd=shlex.join(self._sshd()))
+        script = _FIRST_PROCESS.format(name=self.name, folder=self.folder, sshd=shlex.join([*self._sshd(), *extra]))
         with (self.folder / "console").open("ab") as console:
             self.process = subprocess.Popen(
                 ["ip", "netns", "exec", self.namespace, *_UNSHARE, "sh", "-ec", script],
@@ -126,7 +125,7 @@ class TownHost:
             "PasswordAuthentication": "no",
         }
         words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
-        return [SSHD, "-D", "-e", "-f", "/dev/null", *words, *self.extra]
+        return [SSHD, "-D", "-e", "-f", "/dev/null", *words]
 
     def greets(self) -> bool:
         try:
@@ -216,10 +215,10 @@ class Town:
         shutil.copy(f"{town.key}.pub", folder / "authorized_keys")
         return town
 
-    def add(self, name: str, *extra: str) -> TownHost:
+    def add(self, name: str) -> TownHost:
         """Another host, up and listening."""
         number = len(self.hosts) + 2
-        host = TownHost(self, name, f"{self.net}.{number}", number, extra)
+        host = TownHost(self, name, f"{self.net}.{number}", number)
         self.hosts[name] = host
         host.plug_in()
         host.boot()

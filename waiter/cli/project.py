@@ -9,21 +9,21 @@ import click
 from waiter.cli.asking import say
 
 FABFILE = '''\
-"""`fab --list` shows the fleet's verbs; `fab fleet.start --help` what one of them takes."""
+"""`fab --list` shows the fleet's verbs; `fab --help fleet.start` what one of them takes."""
 
-from invoke import Collection
+from invoke.collection import Collection
 
-from waiter.fleet.tasks import fleet
+from waiter.fleet.tasks import fleet_tasks
 
-namespace = Collection(fleet=fleet)
+ns = Collection(fleet_tasks())
 '''
 
 TASKS = '''\
 """`invoke --list` shows the kitchen's verbs; `invoke status` is `waiter status`."""
 
-from waiter.tasks import namespace
+from waiter.tasks import kitchen_tasks
 
-__all__ = ["namespace"]
+ns = kitchen_tasks()
 '''
 
 TOML = """\

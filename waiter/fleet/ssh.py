@@ -288,7 +288,7 @@ def _chunks(channel: paramiko.Channel, deadline: float | None) -> Iterator[tuple
             elif is_over:
                 return
             elif not channel.exit_status_ready():
-                _wait(selector, deadline, 5.0)
+                _wait(selector, deadline, 0.2)
                 continue
             elif quiet_since is None:
                 quiet_since = time.monotonic()

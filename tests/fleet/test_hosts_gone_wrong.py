@@ -1,0 +1,198 @@
+"""A host that cannot do what is asked says why, with the line that mends it, and the others do not wait for it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.fleet.conftest import Laptop, Pantry, Shop
+from tests.fleet.town import Town, TownHost, must
+
+QUICK = ("--connect-timeout", "2")
+
+
+def trouble(laptop: Laptop, name: str, *words: str, verb: str = "doctor") -> tuple[str, str]:
+    """What is wrong with one host, and what mends it; the others must be well."""
+    said = laptop.json(verb, *QUICK, *words)
+    assert said["code"] == 1
+    others = {
+        each: report["outcome"] for each, report in said["by_name"].items() if each != name and report["troubles"]
+    }
+    assert not others
+    (found,) = said["by_name"][name]["troubles"]
+    return found["trouble"], found["mend"]
+
+
+def test_an_unknown_host_key_is_refused_with_the_line_to_run(laptop: Laptop) -> None:
+    ben = laptop.town.hosts["ben"]
+    laptop.known_hosts.write_text(laptop.known_hosts.read_text().replace(ben.known_hosts_line(), ""))
+
+    what, mend = trouble(laptop, "ben")
+
+    assert what == "host key unknown"
+    assert f"ssh {ben.address} true" in mend
+    assert "--accept-new" in mend
+
+
+def test_accept_new_remembers_every_key_once_and_a_changed_one_is_refused_all_the_same(laptop: Laptop) -> None:
+    laptop.known_hosts.unlink()
+
+    assert laptop.fleet("run", "--accept-new", "--", "true").returncode == 0
+    assert laptop.fleet("run", "--accept-new", "--", "true").returncode == 0
+
+    assert sorted(laptop.known_hosts.read_text().splitlines()) == sorted(laptop.town.known_hosts().splitlines())
+    cleo = laptop.town.hosts["cleo"]
+    cleo.power_off()
+    cleo.key.unlink()
+    cleo.boot()
+    what, mend = trouble(laptop, "cleo", "--accept-new")
+    assert what == "host key changed"
+    assert mend.endswith(f"ssh-keygen -R {cleo.address}")
+
+
+def test_a_hashed_known_hosts_is_understood(laptop: Laptop) -> None:
+    must("ssh-keygen", "-q", "-H", "-f", str(laptop.known_hosts))
+
+    assert laptop.fleet("run", "--", "true").returncode == 0
+
+
+def test_a_refused_key_says_so(laptop: Laptop) -> None:
+    dora = laptop.town.hosts["dora"]
+    other = laptop.home / "other"
+    must("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(other))
+    laptop.configure(
+        f"Host {dora.address}\n  IdentityFile {other}\n"
+        f"Host * !{dora.address}\n  IdentityFile {laptop.town.key}\n"
+        "Host *\n  User root\n"
+    )
+
+    what, mend = trouble(laptop, "dora")
+
+    assert what == "key refused"
+    assert "IdentityFile" in mend
+
+
+def test_a_host_that_is_off_and_one_whose_cable_is_cut_hold_nobody_up(laptop: Laptop) -> None:
+    laptop.town.hosts["anna"].power_off()
+    laptop.town.hosts["ben"].cut()
+    began = time.monotonic()
+
+    done = laptop.json("run", *QUICK, "--", "hostname")
+
+    assert time.monotonic() - began < 8
+    assert done["by_name"]["anna"]["outcome"] == "connection refused"
+    assert done["by_name"]["ben"]["outcome"] in ("timeout", "no route")
+    assert [done["by_name"][name]["stdout"] for name in ("cleo", "dora")] == ["cleo\n", "dora\n"]
+    laptop.town.hosts["anna"].boot()
+
+
+@contextmanager
+def silent(town: Town) -> Iterator[str]:
+    """A host that accepts connections and says nothing."""
+    with socket.create_server((town.address, 0)) as server:
+        kept = []
+
+        def accept() -> None:
+            try:
+                while True:
+                    kept.append(server.accept())
+            except OSError:
+                return
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"{town.address}:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_host_that_accepts_and_says_nothing_times_out(laptop: Laptop) -> None:
+    began = time.monotonic()
+    with silent(laptop.town) as host:
+        done = laptop.json("run", *QUICK, "--hosts", f"{laptop.addresses},{host}", "--", "true")
+
+    assert time.monotonic() - began < 8
+    assert [each["outcome"] for each in done["hosts"]].count("exit code 0") == 4
+    (report,) = [each for each in done["hosts"] if not each["ok"]]
+    assert (report["outcome"], report["troubles"][0]["detail"]) == (
+        "timeout",
+        "it accepts connections and says nothing",
+    )
+
+
+def test_a_host_without_python_says_so(laptop: Laptop) -> None:
+    # What the host's PATH leads to: a shell, and a python3 that is too old.
+    bare = laptop.town.hosts["anna"].root / "bare"
+    bare.mkdir()
+    for program in ("sh", "head"):
+        (bare / program).symlink_to(f"/bin/{program}")
+    with booted_otherwise(laptop.town.hosts["anna"], "SetEnv=PATH=/root/bare"):
+        assert trouble(laptop, "anna", verb="push")[0] == "no Python 3.11"
+
+        (bare / "python3").write_text('#!/bin/sh\n[ "$1" = -V ] && echo Python 3.9.16\nexit 1\n')
+        (bare / "python3").chmod(0o755)
+        done = laptop.fleet("doctor")
+    assert "found: Python 3.9.16" in done.stderr
+    assert "python3.11" in done.stderr
+
+
+@contextmanager
+def booted_otherwise(host: TownHost, option: str) -> Iterator[None]:
+    """The host with another option of sshd."""
+    host.power_off()
+    host.boot("-o", option)
+    try:
+        yield
+    finally:
+        host.reboot()
+
+
+def test_ec2s_word_about_the_right_user_is_passed_on(laptop: Laptop) -> None:
+    words = 'echo "Please login as the user \\"ec2-user\\" rather than the user \\"root\\"."; exit 142'
+    with booted_otherwise(laptop.town.hosts["cleo"], f"ForceCommand={words}"):
+        assert trouble(laptop, "cleo") == ("wrong user", "--user ec2-user")
+
+
+def test_a_kitchen_that_hosts_cannot_reach_is_found_from_there(laptop: Laptop, pantry: Pantry) -> None:
+    ok = laptop.json("doctor", "--kitchen", pantry.url())
+    wrong = laptop.json("doctor", "--kitchen", f"mongodb://{pantry.address}:1/?serverSelectionTimeoutMS=500", *QUICK)
+
+    assert set(each["outcome"] for each in ok["hosts"]) == {"fit"}
+    assert [each["troubles"][0]["trouble"] for each in wrong["hosts"]] == ["kitchen unreachable"] * 4
+
+
+def test_a_clock_that_is_off_is_found(laptop: Laptop, shop: Shop) -> None:
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    with booted_otherwise(laptop.town.hosts["ben"], f"SetEnv=LD_PRELOAD={library} FAKETIME=+120s"):
+        assert trouble(laptop, "ben", *shop.flags)[0] == "clock off"
+
+
+def test_a_waiter_home_that_is_a_symlink_is_refused(laptop: Laptop, shop: Shop) -> None:
+    dora = laptop.town.hosts["dora"]
+    (dora.root / "elsewhere").mkdir()
+    dora.waiter_home.symlink_to("/root/elsewhere")
+    laptop.script("true")
+
+    what, _ = trouble(laptop, "dora", *shop.flags, "--cmd", "./crunch.sh", "--until", "stopped", verb="start")
+
+    assert what == "unsafe folder"
+    assert not list((dora.root / "elsewhere").iterdir())
+
+
+def test_a_command_that_cannot_be_found_on_the_hosts_is_named(laptop: Laptop, shop: Shop) -> None:
+    done = laptop.fleet("start", *shop.flags, "--cmd", "no-such-program")
+
+    assert done.returncode == 1
+    assert "no-such-program" in done.stderr
+    assert set(laptop.outcomes("status").values()) == {"not running"}
+
+
+def test_what_a_command_leaves_in_the_background_holds_nobody_up(laptop: Laptop) -> None:
+    began = time.monotonic()
+
+    done = laptop.json("run", "--", "sleep 30 & echo started")
+
+    assert time.monotonic() - began < 6
+    assert {each["stdout"] for each in done["hosts"]} == {"started\n"}

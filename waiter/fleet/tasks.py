@@ -1,0 +1,16 @@
+"""The fleet's verbs for Fabric and Invoke, made from the commands of `waiter fleet`: one definition for all three."""
+
+from __future__ import annotations
+
+from invoke.collection import Collection
+
+from waiter.cli.fleet import fleet
+from waiter.tasks import as_task
+
+
+def fleet_tasks() -> Collection:
+    """`fleet.start`, `fleet.status` and all the others."""
+    collection = Collection("fleet")
+    for command in fleet.commands.values():
+        collection.add_task(as_task(command))
+    return collection
