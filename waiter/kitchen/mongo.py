@@ -22,12 +22,12 @@ from waiter.kitchen.contract import LEASE_S, MAX_LOSSES, FailureGroup, Outlook, 
 from waiter.kitchen.mongo_claims import Claims
 from waiter.kitchen.mongo_connection import DUPLICATE_KEY, Connection
 from waiter.kitchen.mongo_documents import (
-    ROWS,
     Document,
     batch_document,
     batch_from,
     new_order,
     order_from,
+    rows_of,
     shift_from,
     text,
     vitals_document,
@@ -102,17 +102,12 @@ class MongoKitchen:
         return 1 if before is None else int(before["n"]) + 1
 
     def add(self, batch_id: str, rows: Iterable[Row], priority: int = 0) -> int:
-        with self._to.asking():
-            batch = self._to.batches.find_one({"_id": batch_id}, {"number": 1})
-        if batch is None:
-            raise UsageError(seeing.unknown_batch(batch_id))
-        number, added = batch["number"], 0
+        number, added = self._batch_number(batch_id), 0
         rows = iter(rows)
         while chunk := [new_order(batch_id, number, row, priority) for row in islice(rows, _CHUNK)]:
             with self._to.asking():
                 added += self._insert(chunk)
-        with self._to.asking():
-            steering.spread_news(self._to)
+        steering.spread_news(self._to)
         return added
 
     def _insert(self, chunk: list[Document]) -> int:
@@ -126,14 +121,19 @@ class MongoKitchen:
             return int(partly.details["nInserted"])
 
     def remove_batch(self, batch_id: str) -> int:
-        with self._to.asking_patiently():
-            batch = self._to.batches.find_one({"_id": batch_id}, {"number": 1})
-            if batch is None:
-                raise UsageError(seeing.unknown_batch(batch_id))
-            span = {"$gte": batch["number"] * ROWS, "$lt": (batch["number"] + 1) * ROWS}
-            removed = self._to.orders.delete_many({"seq": span}).deleted_count
-            self._to.batches.delete_one({"_id": batch_id})
-            return removed
+        number = self._batch_number(batch_id)
+        removed = steering.remove(self._to, {"seq": rows_of(number)})
+        with self._to.asking():
+            self._to.batches.delete_one({"_id": text(batch_id)})
+        steering.spread_news(self._to)
+        return removed
+
+    def _batch_number(self, batch_id: str) -> int:
+        with self._to.asking():
+            batch = self._to.batches.find_one({"_id": text(batch_id)}, {"number": 1})
+        if batch is None:
+            raise UsageError(seeing.unknown_batch(batch_id))
+        return int(batch["number"])
 
     # Shifts
 
@@ -211,7 +211,7 @@ class MongoKitchen:
         with self._to.asking():
             orders = self._to.orders.with_options(read_concern=ReadConcern("majority"))
             held = orders.find({"shift": shift.token, "status": "RUNNING"}, dict.fromkeys(("history", "late"), 0))
-            return sorted(map(order_from, held), key=lambda order: (order.batch, order.row))
+            return [order_from(order) for order in sorted(held, key=lambda order: order["seq"])]
 
     def finish(self, shift: Shift, outcomes: Sequence[Outcome]) -> list[Verdict]:
         with self._to.asking():
@@ -232,8 +232,7 @@ class MongoKitchen:
     # Seeing
 
     def counts(self, selector: Selector | None = None) -> Counts:
-        with self._to.asking_patiently():
-            return seeing.counts(self._to, selector)
+        return seeing.counts(self._to, selector)
 
     def find(
         self, selector: Selector, *, sort: str = "age", limit: int | None = None, is_whole: bool = False
@@ -255,29 +254,22 @@ class MongoKitchen:
     # Steering
 
     def reset(self, selector: Selector, *, from_living: bool = False) -> int:
-        with self._to.asking_patiently():
-            return steering.reset(self._to, selector, from_living)
+        return steering.reset(self._to, selector, from_living)
 
     def cancel(self, selector: Selector) -> int:
-        with self._to.asking_patiently():
-            return steering.cancel(self._to, selector)
+        return steering.cancel(self._to, selector)
 
     def set_priority(self, selector: Selector, priority: int) -> int:
-        with self._to.asking_patiently():
-            return steering.set_priority(self._to, selector, priority)
+        return steering.set_priority(self._to, selector, priority)
 
     def pause(self, waiter: str | None = None, reason: str | None = None) -> int:
-        with self._to.asking():
-            return steering.pause(self._to, waiter, reason)
+        return steering.pause(self._to, waiter, reason)
 
     def resume(self, waiter: str | None = None) -> int:
-        with self._to.asking():
-            return steering.resume(self._to, waiter)
+        return steering.resume(self._to, waiter)
 
     def drain(self, waiter: str) -> int:
-        with self._to.asking():
-            return steering.drain(self._to, waiter)
+        return steering.drain(self._to, waiter)
 
     def clean(self, selector: Selector | None = None) -> int:
-        with self._to.asking_patiently():
-            return steering.clean(self._to, selector)
+        return steering.clean(self._to, selector)

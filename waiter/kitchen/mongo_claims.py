@@ -12,6 +12,7 @@ from random import Random
 from time import monotonic
 
 from waiter.errors import ShiftLost
+from waiter.kitchen.contract import CLAIM_LIMIT
 from waiter.kitchen.mongo_connection import Connection
 from waiter.kitchen.mongo_documents import AT_ONCE, BULKY, Document, ids_of, order_from
 from waiter.kitchen.mongo_updates import OF_AN_ATTEMPT, claimed, in_hand, lookup
@@ -43,6 +44,7 @@ class Claims:
 
     def claim(self, shift: Shift, limit: int, exclude: Sequence[str]) -> list[Order]:
         """See `Kitchen.claim`. Empty too if others were faster `TRIES` times."""
+        limit = min(limit, CLAIM_LIMIT)
         skip = self._skip(limit)
         for _ in range(TRIES):
             look = self._look(shift, limit, skip, exclude)
@@ -71,7 +73,7 @@ class Claims:
         order = {"priority": -1, "seq": 1}
         stages = [
             {"$match": {"_id": shift.token}},
-            {"$project": {"is_open": 1, "is_paused": 1, "is_draining": 1, "now": self._to.now}},
+            {"$project": {"is_open": 1, "is_paused": 1, "is_draining": 1, "lease_until": 1, "now": self._to.now}},
             lookup("orders", "overdue", [{"$match": overdue}, {"$limit": 1}, {"$project": {"_id": 1}}]),
             lookup(
                 "orders",
@@ -126,8 +128,8 @@ def _in_hand(seen: Document, shift: Shift, now: float) -> Order:
 
 def _may_claim(look: Document, shift: Shift) -> bool:
     if not look.get("is_open"):
-        raise ShiftLost(f"the kitchen declared {shift.waiter} lost: its orders belong to others now.")
-    return not (look.get("is_paused") or look.get("is_draining"))
+        raise ShiftLost(f"The kitchen gave waiter {shift.waiter} up: its orders belong to others now.")
+    return not (look.get("is_paused") or look.get("is_draining")) and look["lease_until"] > look["now"]
 
 
 def _together(first: list[Document]) -> list[Document]:

@@ -31,8 +31,8 @@ from waiter.kitchen.mongo_updates import Expression, now
 
 SCHEMA = 1
 
-PATIENCE_S = 3600.0
-"""For verbs that go over every order. A server that went away is noticed earlier, by the driver's own monitor."""
+PATIENCE_S = 60.0
+"""For one step over many orders."""
 
 SAFE = WriteConcern("majority", j=True)
 """On a standalone too: with less, a server that is killed forgets writes that it had acknowledged."""
@@ -66,15 +66,9 @@ class Connection:
         self._ahead = ahead
         self._timeout_s = timeout_s
         address = url if "://" in url else f"mongodb://{url}"
-        self.url, self._user, self._secret = shown(address)
+        self.url, self._user = shown(address)
         with self.asking():
-            self._client: MongoClient[Document] = MongoClient(
-                address,
-                timeoutMS=round(timeout_s * 1000),
-                serverSelectionTimeoutMS=round(timeout_s * 1000),
-                connectTimeoutMS=round(min(timeout_s, 5.0) * 1000),
-                appname="waiter",
-            )
+            self._client = _client(address, timeout_s)
             self.db = self._client.get_default_database(db, write_concern=SAFE, read_preference=ReadPreference.PRIMARY)
             self.url = f"{self.url}/{self.db.name}"
             self.orders: Collection[Document] = self.db["orders"]
@@ -118,13 +112,11 @@ class Connection:
     @contextmanager
     def asking_patiently(self) -> Iterator[None]:
         """As `asking`, for what takes longer the more orders there are."""
-        with self.asking(), pymongo.timeout(PATIENCE_S):
+        with self.asking(), pymongo.timeout(max(PATIENCE_S, self._timeout_s)):
             yield
 
     def _in_words(self, problem: Exception) -> KitchenError:
-        said = _first_line(str(problem))
-        if self._secret:
-            said = said.replace(self._secret, "***")
+        said = _in_short(str(problem))
         if isinstance(problem, ConfigurationError):
             return self._misconfigured(problem, said)
         code = _code(problem)
@@ -156,25 +148,38 @@ class Connection:
     def _misconfigured(self, problem: ConfigurationError, said: str) -> KitchenError:
         if "dnspython" in said:
             return KitchenError(f"{self.url}: mongodb+srv:// needs dnspython here: pip install 'waiter[srv]'")
-        if isinstance(problem, InvalidURI) or "://" in said:
+        if isinstance(problem, InvalidURI):
             return KitchenError(
-                f"{self.url} is no MongoDB address: {said} Write it as mongodb://[USER:PASSWORD@]HOST[:PORT][/DB],"
+                f"{self.url} is no MongoDB address: {said}. Write it as mongodb://[USER:PASSWORD@]HOST[:PORT][/DB],"
                 " special characters of the password as %XX."
             )
         return KitchenError(f"{self.url}: {said}")
 
 
-def shown(address: str) -> tuple[str, str | None, str | None]:
-    """The address without user, password, database and options; then the user and the password."""
+def _client(address: str, timeout_s: float) -> MongoClient[Document]:
+    try:
+        return MongoClient(
+            address,
+            timeoutMS=round(timeout_s * 1000),
+            serverSelectionTimeoutMS=round(timeout_s * 1000),
+            connectTimeoutMS=round(min(timeout_s, 5.0) * 1000),
+            appname="waiter",
+        )
+    except ValueError as problem:  # how the driver refuses a port
+        raise InvalidURI(str(problem)) from problem
+
+
+def shown(address: str) -> tuple[str, str | None]:
+    """The address without user, password, database and options; then the user."""
     scheme, _, rest = address.partition("://")
     # The last @: a password with a bare @ or / is wrong, but must not be shown either.
     credentials, at, hosts = rest.rpartition("@")
-    user, _, password = credentials.partition(":")
-    return f"{scheme}://{re.split('[/?]', hosts)[0]}", user if at else None, password or None
+    return f"{scheme}://{re.split('[/?]', hosts)[0]}", credentials.partition(":")[0] if at else None
 
 
-def _first_line(said: str) -> str:
-    return said.partition(", full error:")[0].partition(", Timeout:")[0].partition("\n")[0]
+def _in_short(said: str) -> str:
+    """A driver's message without its settings, its whole command and its views of every server."""
+    return re.split(r", full error:|, Timeout:| \(configured timeouts:| \{|\n", said)[0].rstrip(".")
 
 
 def _code(problem: Exception) -> int | None:

@@ -172,8 +172,9 @@ def batch_from(stored: Mapping[str, Any]) -> Batch:
     return Batch(id=stored["_id"], **facts)
 
 
-def without_none(facts: Mapping[str, Any]) -> Document:
-    return {field: value for field, value in facts.items() if value is not None}
+def rows_of(number: int) -> Document:
+    """What `seq` is for the orders of the batch with that number."""
+    return {"$gte": number * ROWS, "$lt": (number + 1) * ROWS}
 
 
 def ids_of(documents: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -89,7 +89,7 @@ def release_all(to: Connection, shift: Shift) -> int:
 
 def rescue(to: Connection, max_losses: int) -> Rescued:
     names = declare_lost(to)
-    dead = dead_tokens(to, {})
+    dead = dead_tokens(to, {"is_open": True})
     if not dead:
         return Rescued(shifts=names)
     theirs = {"status": "RUNNING", "shift": {"$in": dead}}
@@ -112,14 +112,14 @@ def declare_lost(to: Connection) -> tuple[str, ...]:
     return tuple(shift["waiter"] for shift in found if shift is not None)
 
 
-def dead_tokens(to: Connection, among: Document) -> list[str]:
-    """Tokens on RUNNING orders whose shift is not alive.
+def dead_tokens(to: Connection, alive: Document) -> list[str]:
+    """Tokens on RUNNING orders that no shift has for which `alive` holds.
 
     The orders are read first: a shift that checks in and claims in between is then not among them, and one that
     is among them had checked in before the shifts are read.
     """
-    tokens = to.orders.distinct("shift", {**among, "shift": {"$gt": ""}})
+    tokens = to.orders.distinct("shift", {"shift": {"$gt": ""}})
     if not tokens:
         return []
-    living = to.shifts.find({"_id": {"$in": tokens}, "is_open": True}, {"_id": 1})
+    living = to.shifts.find({"_id": {"$in": tokens}, **alive}, {"_id": 1})
     return sorted(set(tokens) - {shift["_id"] for shift in living})

@@ -65,10 +65,12 @@ def next_due(to: Connection) -> Document:
 def counts(to: Connection, selector: Selector | None) -> Counts:
     if selector is None or selector == Selector():
         # One count over an index for each is faster than one group over all.
-        by_status = {status: to.orders.count_documents({"status": status.value}) for status in Status}
+        with to.asking():
+            by_status = {status: to.orders.count_documents({"status": status.value}) for status in Status}
     else:
-        stages = [{"$match": selected(to, selector)}, {"$group": {"_id": "$status", "n": {"$sum": 1}}}]
-        by_status = {Status(row["_id"]): row["n"] for row in to.orders.aggregate(stages)}
+        with to.asking_patiently():
+            stages = [{"$match": selected(to, selector)}, {"$group": {"_id": "$status", "n": {"$sum": 1}}}]
+            by_status = {Status(row["_id"]): row["n"] for row in to.orders.aggregate(stages)}
     return Counts({status: n for status, n in by_status.items() if n})
 
 
@@ -108,7 +110,11 @@ def failure_groups(to: Connection, selector: Selector | None) -> list[FailureGro
     # The greatest of these documents is that of the latest stop: fields compare in their order.
     fields = ("stop", "_id", "error", "exit_code", "signal", "reason")
     stages: list[Document] = [
-        {"$match": {"$and": [{"status": "ERROR"}, selected(to, selector or Selector())]}},
+        {
+            "$match": {
+                "$and": [{"status": "ERROR", "error_group": {"$exists": True}}, selected(to, selector or Selector())]
+            }
+        },
         {
             "$group": {
                 "_id": "$error_group",
@@ -128,7 +134,7 @@ def _failure_group(row: Document) -> FailureGroup:
     example = row["example"]
     reason = example.get("reason")
     return FailureGroup(
-        group=row["_id"] or "",
+        group=row["_id"],
         count=row["count"],
         message=example.get("error") or "",
         exit_code=example.get("exit_code"),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from waiter.errors import UsageError
-from waiter.kitchen.mongo_documents import ROWS, Document, raw, text
+from waiter.kitchen.mongo_documents import Document, raw, rows_of, text
 from waiter.kitchen.mongo_updates import Expression
 from waiter.orders import Selector
 
@@ -21,7 +21,7 @@ def filter_of(selector: Selector, batches: Iterable[int], now: Expression) -> Do
     if selector.statuses:
         parts.append({"status": {"$in": [status.value for status in selector.statuses]}})
     if selector.batch is not None:
-        spans: list[Document] = [{"seq": {"$gte": n * ROWS, "$lt": (n + 1) * ROWS}} for n in batches]
+        spans: list[Document] = [{"seq": rows_of(n)} for n in batches]
         parts.append({"$or": spans} if spans else _NOTHING)
     if selector.since is not None:
         parts.append({"$or": [{"stop": {"$gte": selector.since}}, {"start": {"$gte": selector.since}}]})

@@ -5,9 +5,13 @@ Every verb ends with `spread_news`, so that idle waiters look again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import islice
+
 from waiter.kitchen import mongo_updates as updates
+from waiter.kitchen.mongo_claims import BY_ID
 from waiter.kitchen.mongo_connection import Connection
-from waiter.kitchen.mongo_documents import Document, text
+from waiter.kitchen.mongo_documents import Document, ids_of, rows_of, text
 from waiter.kitchen.mongo_outcomes import dead_tokens, declare_lost
 from waiter.kitchen.mongo_seeing import selected
 from waiter.orders import Selector
@@ -15,63 +19,102 @@ from waiter.orders import Selector
 EVERYBODY = "pause"
 """Id of the document that pauses waiters to come; `is_paused` and `turn`, which rises with each change."""
 
+_STEP = 5000
+"""How many orders one update goes over."""
+
 
 def spread_news(to: Connection) -> None:
-    to.state.update_one({"_id": "news"}, {"$inc": {"n": 1}}, upsert=True)
+    """Let everybody's `Kitchen.news` change."""
+    with to.asking():
+        to.state.update_one({"_id": "news"}, {"$inc": {"n": 1}}, upsert=True)
+
+
+def _in_steps(to: Connection, chosen: Document, change: Callable[[Document], int]) -> int:
+    """Change all orders that match, some thousands at a time: each step has a deadline, the whole has none."""
+    changed = 0
+    with to.asking_patiently():
+        cursor = to.orders.find(chosen, {"_id": 1}, batch_size=_STEP)
+    try:
+        while True:
+            with to.asking_patiently():
+                ids = ids_of(list(islice(cursor, _STEP)))
+                if not ids:
+                    return changed
+                changed += change({"$and": [{"_id": {"$in": ids}}, chosen]})
+    finally:
+        cursor.close()
 
 
 def reset(to: Connection, selector: Selector, from_living: bool) -> int:
-    chosen = selected(to, selector)
+    with to.asking_patiently():
+        chosen = selected(to, selector)
+        # Alive is here who may still start something: a lease that ran out is enough, if no sweep came by yet.
+        alive = {"is_open": True, "$expr": {"$gt": ["$lease_until", to.now]}}
+        dead = [] if from_living else dead_tokens(to, alive)
     ended = {"status": {"$in": ["DONE", "ERROR", "CANCELLED"]}}
     running: Document = {"status": "RUNNING"}
     # Running first: an order that ends in between is then still reset.
     if not from_living:
         declare_lost(to)
-        running["shift"] = {"$in": dead_tokens(to, {})}
-    changed = sum(
-        to.orders.update_many({"$and": [chosen, those]}, updates.reset(to.now)).modified_count
-        for those in (running, ended)
-    )
+        running["shift"] = {"$in": dead}
+
+    def change(those: Document) -> int:
+        return to.orders.update_many(those, updates.reset(to.now), hint=BY_ID).modified_count
+
+    changed = sum(_in_steps(to, {"$and": [chosen, those]}, change) for those in (running, ended))
     spread_news(to)
     return changed
 
 
 def cancel(to: Connection, selector: Selector) -> int:
+    with to.asking_patiently():
+        chosen = selected(to, selector)
     open_ = {"status": {"$in": ["READY", "RUNNING"]}, "is_cancel_asked": {"$ne": True}}
-    chosen = {"$and": [selected(to, selector), open_]}
-    changed = to.orders.update_many(chosen, updates.cancelled(to.now)).modified_count
-    # The mark tells a shift's heartbeat that it is worth looking for such orders; most shifts never have one.
-    asked = to.orders.distinct("shift", {"shift": {"$gt": ""}, "is_cancel_asked": True})
-    if asked:
-        to.shifts.update_many({"_id": {"$in": asked}}, {"$set": {"has_cancelled": True}})
+
+    def change(those: Document) -> int:
+        return to.orders.update_many(those, updates.cancelled(to.now), hint=BY_ID).modified_count
+
+    changed = _in_steps(to, {"$and": [chosen, open_]}, change)
+    with to.asking_patiently():
+        # The mark tells a shift's heartbeat that it is worth looking for such orders; most shifts never have one.
+        asked = to.orders.distinct("shift", {"shift": {"$gt": ""}, "is_cancel_asked": True})
+        if asked:
+            to.shifts.update_many({"_id": {"$in": asked}}, {"$set": {"has_cancelled": True}})
     spread_news(to)
     return changed
 
 
 def set_priority(to: Connection, selector: Selector, priority: int) -> int:
-    chosen = {"$and": [selected(to, selector), {"status": "READY"}]}
-    changed = to.orders.update_many(chosen, {"$set": {"priority": priority}}).modified_count
+    with to.asking_patiently():
+        chosen = {"$and": [selected(to, selector), {"status": "READY", "priority": {"$ne": priority}}]}
+
+    def change(those: Document) -> int:
+        return to.orders.update_many(those, {"$set": {"priority": priority}}, hint=BY_ID).modified_count
+
+    changed = _in_steps(to, chosen, change)
     spread_news(to)
     return changed
 
 
 def pause(to: Connection, waiter: str | None, reason: str | None) -> int:
     if waiter is None:
-        to.state.update_one(
-            {"_id": EVERYBODY}, {"$set": {"is_paused": True, "reason": text(reason)}, "$inc": {"turn": 1}}, upsert=True
-        )
-    marks = {"is_paused": True, "pause_reason": text(reason)}
-    return _mark_shifts(to, waiter, {"is_paused": {"$ne": True}}, {"$set": marks})
+        _pause_new_ones(to, {"is_paused": True, "reason": text(reason)})
+    return _mark_shifts(to, waiter, {}, {"$set": {"is_paused": True, "pause_reason": text(reason)}})
 
 
 def resume(to: Connection, waiter: str | None) -> int:
     if waiter is None:
-        to.state.update_one({"_id": EVERYBODY}, {"$set": {"is_paused": False}, "$inc": {"turn": 1}}, upsert=True)
+        _pause_new_ones(to, {"is_paused": False})
     return _mark_shifts(to, waiter, {"is_paused": True}, {"$unset": {"is_paused": 1, "pause_reason": 1}})
 
 
-def follow_pause(to: Connection, token: str) -> bool:
-    """Give a new shift the pause that holds for everybody; whether it does.
+def _pause_new_ones(to: Connection, facts: Document) -> None:
+    with to.asking():
+        to.state.update_one({"_id": EVERYBODY}, {"$set": facts, "$inc": {"turn": 1}}, upsert=True)
+
+
+def follow_pause(to: Connection, token: str) -> None:
+    """Give a new shift the pause that holds for everybody, if one does.
 
     Read again until nothing changed: a `resume` beside us must not leave the shift paused for good.
     """
@@ -83,25 +126,42 @@ def follow_pause(to: Connection, token: str) -> bool:
             to.shifts.update_one({"_id": token}, {"$set": marks})
         elif stands:
             to.shifts.update_one({"_id": token}, {"$unset": {"is_paused": 1, "pause_reason": 1}})
-    return bool(seen and seen["is_paused"])
 
 
 def drain(to: Connection, waiter: str) -> int:
-    return _mark_shifts(to, waiter, {"is_draining": {"$ne": True}}, {"$set": {"is_draining": True}})
+    return _mark_shifts(to, waiter, {}, {"$set": {"is_draining": True}})
 
 
 def _mark_shifts(to: Connection, waiter: str | None, those: Document, marks: Document) -> int:
     named = {"waiter": text(waiter)} if waiter is not None else {}
-    changed = to.shifts.update_many({"is_open": True, **named, **those}, marks).modified_count
+    with to.asking():
+        changed = to.shifts.update_many({"is_open": True, **named, **those}, marks).matched_count
     spread_news(to)
     return changed
 
 
 def clean(to: Connection, selector: Selector | None) -> int:
+    with to.asking_patiently():
+        chosen = {} if selector is None else selected(to, selector)
     # Not `drop`: the indexes would be gone for a moment under those who work.
-    deleted = to.orders.delete_many({} if selector is None else selected(to, selector)).deleted_count
-    if selector is None:
-        to.batches.delete_many({})
-        to.shifts.delete_many({"is_open": {"$ne": True}})
+    deleted = remove(to, chosen)
+    with to.asking_patiently():
+        if selector is None:
+            to.batches.delete_many({})
+            to.shifts.delete_many({"is_open": {"$ne": True}})
+        else:
+            _remove_empty_batches(to)
     spread_news(to)
     return deleted
+
+
+def remove(to: Connection, chosen: Document) -> int:
+    """Delete the orders that match; how many."""
+    return _in_steps(to, chosen, lambda those: to.orders.delete_many(those, hint=BY_ID).deleted_count)
+
+
+def _remove_empty_batches(to: Connection) -> None:
+    """Forget batches whose orders are gone, so that loading the same input again starts anew."""
+    for batch in to.batches.find({"is_complete": True}, {"number": 1}):
+        if to.orders.find_one({"seq": rows_of(batch["number"])}, {"_id": 1}) is None:
+            to.batches.delete_one({"_id": batch["_id"]})

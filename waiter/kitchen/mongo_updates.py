@@ -18,7 +18,7 @@ Expression = Any
 
 GONE = "$$REMOVE"
 
-LOST_WORDS = "the waiter died, or lost its kitchen, while it delivered this order"
+LOST_WORDS = "its waiter died while it ran"
 
 OF_AN_ATTEMPT = (
     "stop",
@@ -73,25 +73,25 @@ def finished(shift: Shift, outcomes: Sequence[Outcome], now: Expression, call: i
     mine = {"$arrayElemAt": [{"$literal": [_facts(outcome) for outcome in outcomes]}, place]}
     # Somebody who asked for an end must not get another try.
     is_refused = {"$and": [{"$eq": ["$mine.status", "READY"]}, {"$eq": ["$is_cancel_asked", True]}]}
-    is_delayed = {"$and": [{"$eq": ["$status", "READY"]}, {"$gt": ["$mine.delay_s", 0]}]}
+    is_ready = {"$eq": ["$status", "READY"]}
+    is_delayed = {"$and": [is_ready, {"$gt": ["$mine.delay_s", 0]}]}
     changes = {
         "due": {"$cond": [is_delayed, {"$add": [now, "$mine.delay_s"]}, AT_ONCE]},
         "failures": {"$add": ["$failures", "$mine.failures"]},
         "losses": {"$add": ["$losses", "$mine.losses"]},
-        **{field: f"$mine.{field}" for field in ("start", *OF_AN_ATTEMPT)},
+        **{field: f"$mine.{field}" for field in OF_AN_ATTEMPT},
+        # An order that is to be tried again is in nobody's hands.
+        "waiter": {"$cond": [is_ready, GONE, "$waiter"]},
+        "host": {"$cond": [is_ready, GONE, "$host"]},
+        "start": {"$cond": [is_ready, GONE, "$mine.start"]},
+        "stop": {"$cond": [is_ready, GONE, "$mine.stop"]},
     }
     facts = {field: f"$mine.{field}" for field in _OF_AN_EVENT}
     event = _event("finish", now, "$status", shift=literal(shift.token), call=call, **facts)
-    # An order that is to be tried again is in nobody's hands.
-    let_go = {
-        field: {"$cond": [{"$eq": ["$status", "READY"]}, GONE, {"$ifNull": [f"${field}", GONE]}]}
-        for field in ("waiter", "host", "start", "stop")
-    }
     return [
         {"$set": {"mine": mine}},
         {"$set": {"status": {"$cond": [is_refused, "CANCELLED", "$mine.status"]}}},
         {"$set": {**changes, "history": _with(event)}},
-        {"$set": let_go},
         {"$unset": ["mine", *_FREE]},
     ]
 
@@ -139,6 +139,8 @@ def released(now: Expression) -> list[Document]:
         "waiter": GONE,
         "host": GONE,
         "start": GONE,
+        "stop": {"$cond": [is_cancelled, now, GONE]},
+        "reason": {"$cond": [is_cancelled, Reason.CANCELLED.value, GONE]},
         "history": {
             "$cond": [is_cancelled, _with(_event("cancel", now, "CANCELLED")), {"$ifNull": ["$history", GONE]}]
         },
@@ -179,6 +181,8 @@ def cancelled(now: Expression) -> list[Document]:
     changes = {
         "status": {"$cond": [is_running, "RUNNING", "CANCELLED"]},
         "due": AT_ONCE,
+        "stop": {"$cond": [is_running, GONE, now]},
+        "reason": {"$cond": [is_running, GONE, Reason.CANCELLED.value]},
         "is_cancel_asked": {"$cond": [is_running, True, GONE]},
         "history": {"$cond": [is_running, {"$ifNull": ["$history", GONE]}, _with(event)]},
     }
