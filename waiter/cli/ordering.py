@@ -121,8 +121,7 @@ def status(kitchen: str | None, db: str | None, batch: str | None, is_json: bool
     if is_watching:
         from waiter.cli.watching import watch
 
-        watch.main(["-k", kitchen] if kitchen else [], standalone_mode=False)
-        return 0
+        return int(click.get_current_context().invoke(watch, kitchen=kitchen, db=db, is_json=is_json))
     with opened(chosen(kitchen, db)) as place:
         facts = status_facts(place, Selector(batch=batch) if batch else None)
     if is_json:
@@ -276,7 +275,7 @@ def reset(kitchen: str | None, db: str | None, ids: tuple[str, ...], running: bo
         if not which.statuses and not ids and which.except_command is None:
             statuses = (Status.ERROR, Status.RUNNING) if running else (Status.ERROR,)
             which = Selector(**{**_fields(which), "statuses": statuses})
-        _known_ids(place, ids)
+        known_ids(place, ids)
         counts = place.counts(which)
         if not counts.total:
             say("Nothing to reset.")
@@ -290,7 +289,7 @@ def _fields(which: Selector) -> dict[str, Any]:
     return {name: getattr(which, name) for name in Selector.__slots__}
 
 
-def _known_ids(place: Kitchen, ids: tuple[str, ...]) -> None:
+def known_ids(place: Kitchen, ids: tuple[str, ...]) -> None:
     """Raise UsageError for an order that does not exist."""
     if ids and (missing := set(ids) - {order.id for order in place.find(Selector(ids=ids))}):
         raise UsageError(f"no such order: {', '.join(sorted(missing))}. See: waiter orders")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -43,7 +44,7 @@ class CommandWare:
         self._env = {**inherited, **options.env, "WAITER_NAME": name}
         self._command = command(words, shell=options.shell, cwd=options.cwd, path=self._env.get("PATH"))
         self._version = Version(self._command.words, self._command.program, options.cwd)
-        self.title = " ".join(words)
+        self.title = shlex.join(words)
         if options.output:
             Path(options.output).mkdir(parents=True, exist_ok=True)
 

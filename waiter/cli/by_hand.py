@@ -1,0 +1,41 @@
+"""The exact command line that an order was delivered with, rebuilt from what its waiter said of itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Sequence
+
+from waiter.delivery.command import Command, NoSuchArgument, command, named
+from waiter.orders import Order, Shift
+from waiter.report.wording import plain
+
+CUT_AT = 200
+"""Waiters tell no more of their command line than so many characters: a longer one is not known exactly."""
+
+
+def line_by_hand(order: Order, shifts: Sequence[Shift]) -> str | None:
+    """What to type to run the order's command once, quoted for a shell; None when nobody knows.
+
+    `shifts` are all that the kitchen remembers: the order's own version of the command is preferred. For an order
+    that nobody has delivered, the command that all shifts share.
+    """
+    told = [shift for shift in shifts if shift.vitals.command and len(shift.vitals.command) < CUT_AT]
+    same = [shift for shift in told if order.command and shift.vitals.command_hash == order.command]
+    if not same and order.command is None and len({shift.vitals.command for shift in told}) == 1:
+        same = told
+    if not same:
+        return None
+    try:
+        words = shlex.split(max(same, key=lambda shift: shift.since).vitals.command or "")
+        argv = named(_template(words), order.names).argv(order)
+    except (ValueError, NoSuchArgument):
+        return None
+    return shlex.join(argv) if all(word.isprintable() for word in argv) else plain(shlex.join(argv))
+
+
+def _template(words: Sequence[str]) -> Command:
+    if len(words) == 1 and any(character in words[0] for character in " |;&$<>"):
+        return command(words, shell=True)
+    # The program need not exist here: only the words matter.
+    return dataclasses.replace(command(["sh", *words[1:]]), words=tuple(words))

@@ -1,0 +1,56 @@
+"""Waiters: how one is doing, seen from the kitchen."""
+
+from __future__ import annotations
+
+from waiter.orders import Shift
+from waiter.report.extraction import timestamp
+
+LATE_S = 35.0
+"""Without a heartbeat for so long, more than two of them are missing."""
+
+
+def state(shift: Shift, now: float) -> str:
+    """left, lost, late, draining, paused or alive. `now` is the kitchen's clock."""
+    if shift.left_at is not None:
+        return "left"
+    if shift.lost_at is not None or shift.lease_until <= now:
+        return "lost"
+    if now - shift.heartbeat_at > LATE_S:
+        return "late"
+    if shift.is_draining:
+        return "draining"
+    return "paused" if shift.is_paused else "alive"
+
+
+def average_rate(shift: Shift, now: float) -> float:
+    """Orders per second since the shift began, up to its last heartbeat."""
+    seconds = (shift.left_at or shift.heartbeat_at) - shift.since
+    if seconds < 1:
+        seconds = max(1.0, (shift.left_at or now) - shift.since)
+    return (shift.vitals.delivered + shift.vitals.failed) / seconds
+
+
+def waiter_facts(shift: Shift, now: float) -> dict[str, object]:
+    """What `waiters --json` says of one."""
+    vitals = shift.vitals
+    return {
+        "waiter": shift.waiter,
+        "host": shift.host,
+        "pid": shift.pid,
+        "state": state(shift, now),
+        "pause_reason": shift.pause_reason,
+        "since": timestamp(shift.since),
+        "heartbeat": timestamp(shift.heartbeat_at),
+        "heartbeat_age_s": round(max(0.0, now - shift.heartbeat_at), 1),
+        "slots": vitals.slots,
+        "busy": vitals.busy,
+        "rate": round(average_rate(shift, now), 4),
+        "delivered": vitals.delivered,
+        "failed": vitals.failed,
+        "memory": vitals.memory,
+        "load": vitals.load,
+        "running": list(vitals.running),
+        "command": vitals.command,
+        "command_hash": vitals.command_hash,
+        "version": vitals.version,
+    }
