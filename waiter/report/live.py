@@ -1,0 +1,192 @@
+"""The live view as lines of styled text: a pure function of what was seen, for any size of terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from waiter.durations import words
+from waiter.orders import Counts, FailureGroup, Order, Shift, Status, Throughput
+from waiter.report.failures import how, only_host
+from waiter.report.outlook import eta, percent, rate, shown_percent
+from waiter.report.staff import state
+from waiter.report.wording import clock_time, per_second, plain
+
+Line = list[tuple[str, str]]
+"""Pieces of text, each with a style as Rich names it; empty: none."""
+
+COLOURS = {
+    Status.READY: "cyan",
+    Status.RUNNING: "yellow",
+    Status.DONE: "green",
+    Status.ERROR: "red",
+    Status.CANCELLED: "magenta",
+}
+NAME_WIDTH = 22
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the kitchen said, and when."""
+
+    kitchen: str
+    now: float  # kitchen's clock
+    counts: Counts
+    recent: Throughput  # the rate now
+    longer: Throughput  # the rate that the end is reckoned from
+    shifts: Sequence[Shift]
+    running: Sequence[Order]  # those that run longest
+    failures: Sequence[FailureGroup]
+    delivering: Collection[str]  # hosts that take part
+    every_s: float = 1.0  # how often the counts are asked for
+    trouble: str | None = None  # why this may be old
+
+    @property
+    def at_work(self) -> list[Shift]:
+        return [shift for shift in self.shifts if state(shift, self.now) not in ("lost", "left")]
+
+    @property
+    def busy_s(self) -> float | None:
+        """How long somebody has been at work; None when nobody is."""
+        return max(1.0, self.now - min(shift.since for shift in self.at_work)) if self.at_work else None
+
+    @property
+    def is_done(self) -> bool:
+        return self.counts.finished == self.counts.total
+
+
+def frame(seen: Seen, width: int, height: int, *, is_unicode: bool = True) -> list[Line]:
+    """The view: at most `height` lines of at most `width` characters."""
+    head = _head(seen, width, is_unicode)
+    foot = [_foot(seen)]
+    room = max(0, height - len(head) - len(foot))
+    staff, failures = _staff(seen), _failures(seen, width)
+    for_failures = min(len(failures), max(room // 3, room - len(staff)))
+    for_staff = room - for_failures
+    body = [*_cut(staff, for_staff, "waiters"), *_cut(failures, for_failures, "kinds of failures")]
+    return [_fitted(line, width) for line in [*head, *body, *foot]][:height]
+
+
+def summary(seen: Seen) -> str:
+    """The view in one line."""
+    counts = ", ".join(f"{seen.counts[status]:,} {status.value}" for status in Status if seen.counts[status])
+    return f"{percent_of(seen.counts)} of {seen.counts.total:,}: {counts or 'no orders'}; {pace(seen)}"
+
+
+def percent_of(counts: Counts) -> str:
+    """How much has found its end, never 100 % too early."""
+    return shown_percent(counts.finished, counts.total) or "0 %"
+
+
+def pace(seen: Seen) -> str:
+    """The rate now and over a longer time, and when all is done, in one line."""
+    if seen.is_done:
+        return "all orders have found their end" if seen.counts.total else "nothing was ordered"
+    end = eta(seen.counts, seen.longer, seen.busy_s)
+    window_s = min(seen.longer.window_s, seen.busy_s or seen.longer.window_s)
+    longer = (seen.longer.done + seen.longer.failed) / window_s
+    rates = f"{per_second(rate(seen.recent))} now, {per_second(longer)} over {words(window_s)}"
+    return f"{rates}; {f'done {end}' if end and seen.at_work else 'no end in sight yet'}"
+
+
+def _head(seen: Seen, width: int, is_unicode: bool) -> list[Line]:
+    clock = clock_time(seen.now, seen.now)
+    where = plain(seen.kitchen)[: max(10, width - len(clock) - 2)]
+    share = f" {percent_of(seen.counts)}  {seen.counts.finished:,} of {seen.counts.total:,}"
+    counts: Line = []
+    for status in Status:
+        style = COLOURS[status] if seen.counts[status] else "dim"
+        counts += [(f"{status.value} ", style), (f"{seen.counts[status]:,}", f"bold {style}"), ("  ", "")]
+    bar = _bar(seen.counts, max(10, width - len(share)), is_unicode)
+    return [[(where.ljust(width - len(clock)), "bold"), (clock, "")], [*bar, (share, "")], counts, [(pace(seen), "")]]
+
+
+def _bar(counts: Counts, width: int, is_unicode: bool) -> Line:
+    """Green is DONE, red what failed, the rest is to come; what is there at all gets a cell."""
+    full, empty = ("━", "─") if is_unicode else ("#", "-")
+    total = max(1, counts.total)
+    bad = counts[Status.ERROR] + counts[Status.CANCELLED]
+    red = min(width, -(-bad * width // total))
+    green = min(width - red, counts[Status.DONE] * width // total)
+    if percent(counts) < 100 and red + green == width:
+        green, red = (green - 1, red) if green else (green, red - 1)
+    bad_mark = full if is_unicode else "!"
+    return [(full * green, "green"), (bad_mark * red, "red"), (empty * (width - green - red), "dim")]
+
+
+def _staff(seen: Seen) -> list[Line]:
+    if not seen.shifts:
+        return [[], [("No waiter is at work.", "yellow")]]
+    lines: list[Line] = [
+        [],
+        [(f"{'WAITER':<{NAME_WIDTH}} {'STATE':<8} {'BUSY':>7} {'DONE':>9} {'FAILED':>7}  RUNS", "dim")],
+    ]
+    by_shift: dict[str, list[Order]] = {}
+    for order in seen.running:
+        by_shift.setdefault(order.shift or "", []).append(order)
+    # Who needs a look comes first.
+    rank = {"lost": 0, "late": 1, "paused": 2, "draining": 3}
+    ranked = sorted(seen.shifts, key=lambda shift: (rank.get(state(shift, seen.now), 4), shift.waiter))
+    return lines + [_waiter(shift, by_shift.get(shift.token, []), seen.now) for shift in ranked]
+
+
+def _waiter(shift: Shift, running: Sequence[Order], now: float) -> Line:
+    its_state, vitals = state(shift, now), shift.vitals
+    busy = f"{min(len(running), vitals.slots) or vitals.busy}/{vitals.slots}"
+    name = plain(shift.waiter)
+    name = name if len(name) <= NAME_WIDTH else "…" + name[1 - NAME_WIDTH :]
+    runs = ", ".join(f"{_short(order)} {words(max(0.0, now - (order.start or now)))}" for order in running[:4])
+    if its_state == "paused" and shift.pause_reason:
+        runs = plain(shift.pause_reason)
+    style = {"alive": "green", "lost": "red", "late": "red"}.get(its_state, "yellow")
+    return [
+        (f"{name:<{NAME_WIDTH}} ", ""),
+        (f"{its_state:<8} ", style),
+        (f"{busy:>7} {vitals.delivered:>9,} {vitals.failed:>7,}  {runs}", ""),
+    ]
+
+
+def _short(order: Order) -> str:
+    text = " ".join(plain(" ".join(order.arguments)).split())
+    return text if len(text) <= 16 else text[:15] + "…"
+
+
+def _failures(seen: Seen, width: int) -> list[Line]:
+    if not seen.failures:
+        return []
+    total = sum(group.count for group in seen.failures)
+    lines: list[Line] = [[], [(f"{total:,} FAILED, the latest kinds first", "dim")]]
+    for group in sorted(seen.failures, key=lambda group: -group.last):
+        ended = how(group.reason, group.exit_code, group.signal)
+        host = only_host(group, seen.delivering)
+        place = f" [all on {host}]" if host else ""
+        message = " ".join(plain(group.message).split())
+        start = f"{clock_time(group.last, seen.now)} {group.count:>7,} "
+        message = message[: max(10, width - len(start) - len(place))]
+        lines.append([(start, ""), (message if ended in message else f"{ended}: {message}", "red"), (place, "bold")])
+    return lines
+
+
+def _cut(lines: list[Line], room: int, what: str) -> list[Line]:
+    """As many lines as there is room for; the last one says how many are missing."""
+    if len(lines) <= room:
+        return lines
+    if room < 3:
+        return lines[:room]
+    return [*lines[: room - 1], [(f"and {len(lines) - room + 1} more {what}", "dim")]]
+
+
+def _foot(seen: Seen) -> Line:
+    if seen.trouble:
+        return [(plain(seen.trouble), "bold red")]
+    return [(f"q quits; asked every {words(seen.every_s)}", "dim")]
+
+
+def _fitted(line: Line, width: int) -> Line:
+    fitted: Line = []
+    for text, style in line:
+        if width <= 0:
+            break
+        fitted.append((text[:width], style))
+        width -= len(text)
+    return fitted
