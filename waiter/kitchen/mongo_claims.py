@@ -96,7 +96,8 @@ class Claims:
     def _take(self, shift: Shift, seen: list[Document], now: float) -> list[Order]:
         if not seen:
             return []
-        taken = self._to.orders.update_many(_as_seen(seen), claimed(shift, now), hint=BY_ID).matched_count
+        change = claimed(shift, now, is_first=not any(order["attempt"] for order in seen))
+        taken = self._to.orders.update_many(_as_seen(seen), change, hint=BY_ID).matched_count
         if taken == len(seen):
             return [_in_hand(order, shift, now) for order in seen]
         self._competes_until = monotonic() + COMPETING_S

@@ -30,10 +30,10 @@ def finish(to: Connection, shift: Shift, outcomes: Sequence[Outcome]) -> list[Ve
 
 def _finish(to: Connection, shift: Shift, outcomes: Sequence[Outcome]) -> list[Verdict]:
     call = getrandbits(31)
-    by_attempt: dict[int, list[Outcome]] = {}
+    by_kind: dict[object, list[Outcome]] = {}
     for outcome in outcomes:
-        by_attempt.setdefault(outcome.attempt, []).append(outcome)
-    writes = [_update(to, shift, attempt, same, call) for attempt, same in by_attempt.items()]
+        by_kind.setdefault(updates.kind(outcome), []).append(outcome)
+    writes = [_update(to, shift, alike, call) for alike in by_kind.values()]
     if to.orders.bulk_write(writes, ordered=False).matched_count == len(outcomes):
         return [Verdict.ACCEPTED] * len(outcomes)
     verdicts = _verdicts(to, shift, outcomes, call)
@@ -43,9 +43,9 @@ def _finish(to: Connection, shift: Shift, outcomes: Sequence[Outcome]) -> list[V
     return verdicts
 
 
-def _update(to: Connection, shift: Shift, attempt: int, outcomes: list[Outcome], call: int) -> UpdateMany:
+def _update(to: Connection, shift: Shift, outcomes: list[Outcome], call: int) -> UpdateMany:
     ids = [outcome.order_id for outcome in outcomes]
-    fence = {"_id": {"$in": ids}, "shift": shift.token, "status": "RUNNING", "attempt": attempt}
+    fence = {"_id": {"$in": ids}, "shift": shift.token, "status": "RUNNING", "attempt": outcomes[0].attempt}
     return UpdateMany(fence, updates.finished(shift, outcomes, to.now, call), hint=BY_ID)
 
 

@@ -48,9 +48,13 @@ def literal(value: object) -> Expression:
     return GONE if value is None else {"$literal": value}
 
 
-def claimed(shift: Shift, at: float) -> Document:
-    """READY → RUNNING, in the hands of the shift, started `at`. No pipeline: `Claims` has the clock from its look."""
-    return {"$set": in_hand(shift, at), "$inc": {"attempt": 1}, "$unset": dict.fromkeys(OF_AN_ATTEMPT, 1)}
+def claimed(shift: Shift, at: float, *, is_first: bool) -> Document:
+    """READY → RUNNING, in the hands of the shift, started `at`. No pipeline: `Claims` has the clock from its look.
+
+    `is_first`: no order was claimed before, so there is nothing of an earlier attempt to forget.
+    """
+    changes: Document = {"$set": in_hand(shift, at), "$inc": {"attempt": 1}}
+    return changes if is_first else changes | {"$unset": dict.fromkeys(OF_AN_ATTEMPT, 1)}
 
 
 def in_hand(shift: Shift, at: float) -> Document:
@@ -63,48 +67,54 @@ def in_hand(shift: Shift, at: float) -> Document:
     }
 
 
-def finished(shift: Shift, outcomes: Sequence[Outcome], now: Expression, call: int) -> list[Document]:
-    """RUNNING → what each order's outcome says, for many orders in one update.
+def kind(outcome: Outcome) -> tuple[int, Status, int, int]:
+    """What outcomes share that one `finished` writes: attempt, status, what they add to failures and to losses."""
+    is_loss = outcome.reason is Reason.LOST
+    is_innocent = outcome.status in (Status.DONE, Status.CANCELLED) or outcome.reason is Reason.INTERRUPTED
+    return outcome.attempt, outcome.status, int(not (is_loss or is_innocent)), int(is_loss)
 
-    The outcomes travel in the pipeline and each order picks its own: four times as fast as an update for each.
-    `call` marks the history entry: a caller can tell its own from older ones.
+
+def finished(shift: Shift, outcomes: Sequence[Outcome], now: Expression, call: int) -> list[Document]:
+    """RUNNING → what each order's outcome says, for many orders in one update; all outcomes are of one `kind`.
+
+    The outcomes travel in the pipeline and each order picks its own: four times as fast as an update for each. The
+    claim left nothing of earlier attempts, so only fields that some outcome has are written. `call` marks the history
+    entry: a caller can tell its own from older ones.
     """
+    _, status, failures, losses = kind(outcomes[0])
+    facts = [_facts(outcome) for outcome in outcomes]
     place = {"$indexOfArray": [{"$literal": [outcome.order_id for outcome in outcomes]}, "$_id"]}
-    mine = {"$arrayElemAt": [{"$literal": [_facts(outcome) for outcome in outcomes]}, place]}
-    # Somebody who asked for an end must not get another try.
-    is_refused = {"$and": [{"$eq": ["$mine.status", "READY"]}, {"$eq": ["$is_cancel_asked", True]}]}
-    is_ready = {"$eq": ["$status", "READY"]}
-    is_delayed = {"$and": [is_ready, {"$gt": ["$mine.delay_s", 0]}]}
-    changes = {
-        "due": {"$cond": [is_delayed, {"$add": [now, "$mine.delay_s"]}, AT_ONCE]},
-        "failures": {"$add": ["$failures", "$mine.failures"]},
-        "losses": {"$add": ["$losses", "$mine.losses"]},
-        **{field: f"$mine.{field}" for field in OF_AN_ATTEMPT},
-        # An order that is to be tried again is in nobody's hands.
-        "waiter": {"$cond": [is_ready, GONE, "$waiter"]},
-        "host": {"$cond": [is_ready, GONE, "$host"]},
-        "start": {"$cond": [is_ready, GONE, "$mine.start"]},
-        "stop": {"$cond": [is_ready, GONE, "$mine.stop"]},
-    }
-    facts = {field: f"$mine.{field}" for field in _OF_AN_EVENT}
-    event = _event("finish", now, "$status", shift=literal(shift.token), call=call, **facts)
+    told = {field: f"$mine.{field}" for field in set().union(*facts)}
+    ending = {"status": status.value, "due": AT_ONCE, **told}
+    if status is Status.READY:
+        ending |= _another_try([outcome.delay_s for outcome in outcomes], place, now)
+    if failures or losses:
+        ending |= {"failures": {"$add": ["$failures", failures]}, "losses": {"$add": ["$losses", losses]}}
+    kept = {field: told[field] for field in _OF_AN_EVENT if field in told}
+    event = _event("finish", now, ending["status"], shift=literal(shift.token), call=call, **kept)
     return [
-        {"$set": {"mine": mine}},
-        {"$set": {"status": {"$cond": [is_refused, "CANCELLED", "$mine.status"]}}},
-        {"$set": {**changes, "history": _with(event)}},
+        {"$set": {"mine": {"$arrayElemAt": [{"$literal": facts}, place]}}},
+        {"$set": {**ending, "history": _with(event)}},
         {"$unset": ["mine", *_FREE]},
     ]
 
 
+def _another_try(delays_s: list[float], place: Expression, now: Expression) -> Document:
+    """READY again and in nobody's hands; but who asked for an end must not get another try."""
+    is_cancelled = {"$eq": ["$is_cancel_asked", True]}
+    delay_s = {"$arrayElemAt": [{"$literal": delays_s}, place]}
+    is_at_once = {"$or": [is_cancelled, {"$lte": [delay_s, 0]}]}
+    held = {"waiter": "$waiter", "host": "$host", "start": "$mine.start", "stop": "$mine.stop"}
+    return {
+        "status": {"$cond": [is_cancelled, "CANCELLED", "READY"]},
+        "due": {"$cond": [is_at_once, AT_ONCE, {"$add": [now, delay_s]}]},
+        **{field: {"$cond": [is_cancelled, value, GONE]} for field, value in held.items()},
+    }
+
+
 def _facts(outcome: Outcome) -> Document:
-    """The outcome as fields of an order, and what it adds to the order's counts."""
-    is_loss = outcome.reason is Reason.LOST
-    is_innocent = outcome.status in (Status.DONE, Status.CANCELLED) or outcome.reason is Reason.INTERRUPTED
+    """The outcome as fields of an order."""
     facts = {
-        "status": outcome.status.value,
-        "delay_s": outcome.delay_s,
-        "failures": 0 if is_loss or is_innocent else 1,
-        "losses": 1 if is_loss else 0,
         "start": outcome.start,
         "stop": outcome.stop,
         "exit_code": outcome.exit_code,
