@@ -8,7 +8,7 @@ from waiter.tasks import kitchen_tasks
 
 
 @task
-def test(context: Context, expression: str = "") -> None:
+def test(context: Context, expression: str = "") -> None:  # noqa: PT028
     """Run the tests; EXPRESSION picks some, as pytest's -k does."""
     chosen = f" -k '{expression}'" if expression else ""
     context.run(f"{sys.executable} -m pytest -n 2{chosen}", pty=sys.stdout.isatty())

@@ -1,4 +1,4 @@
-"""The verbs for Invoke: `invoke status` does what `waiter status` does, through the same functions and settings.
+"""The verbs for Invoke: `invoke status` does what `waiter status` does, by the same functions and settings.
 
 A task is made from each Click command: its options, its help, in this process. The top-level tasks.py hands them on, and
 fleet/tasks.py makes Fabric's the same way.
@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import click
-import invoke
 from invoke.collection import Collection
+from invoke.context import Context
+from invoke.exceptions import Exit
 from invoke.tasks import Task
 
 from waiter.cli import VERBS, cli
@@ -29,7 +30,7 @@ def as_task(command: click.Command, name: str | None = None) -> Task[Any]:
     # Two flags may set one parameter (--grouping line, --line-buffer): the first one speaks for it.
     parameters = list({p.name: p for p in reversed(command.params) if p.name not in (None, "help")}.values())[::-1]
 
-    def body(_context: invoke.Context, **said: Any) -> None:
+    def body(_context: Context, **said: Any) -> None:
         _run(command, [word for parameter in parameters for word in _words(parameter, said.get(_name(parameter)))])
 
     body.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -82,13 +83,13 @@ def _run(command: click.Command, arguments: list[str]) -> None:
     try:
         code = command.main(arguments, prog_name=command.name, standalone_mode=False)
     except WaiterError as error:
-        raise invoke.Exit(f"waiter: {error}", error.exit_code) from None
+        raise Exit(f"waiter: {error}", error.exit_code) from None
     except click.ClickException as error:
-        raise invoke.Exit(f"waiter: {error.format_message()}", error.exit_code) from None
+        raise Exit(f"waiter: {error.format_message()}", error.exit_code) from None
     except click.Abort:
-        raise invoke.Exit("", 130) from None
+        raise Exit("", 130) from None
     if code:
-        raise invoke.Exit("", code)
+        raise Exit("", code)
 
 
 def kitchen_tasks() -> Collection:

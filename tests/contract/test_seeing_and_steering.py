@@ -232,7 +232,10 @@ def test_a_paused_waiter_gets_nothing_until_it_is_resumed(kitchen):
     assert kitchen.heartbeat(a, Vitals()).is_paused
     assert kitchen.claim(a, limit=1) == []
     assert len(kitchen.claim(b, limit=1)) == 1
-    assert {s.waiter: (s.is_paused, s.pause_reason) for s in kitchen.shifts()} == {"a": (True, "too hot"), "b": (False, None)}
+    assert {s.waiter: (s.is_paused, s.pause_reason) for s in kitchen.shifts()} == {
+        "a": (True, "too hot"),
+        "b": (False, None),
+    }
     assert kitchen.resume("a") == 1
     assert len(kitchen.claim(a, limit=1)) == 1
 

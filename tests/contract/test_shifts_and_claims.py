@@ -39,7 +39,9 @@ def test_an_order_carries_a_shift_exactly_while_it_runs(kitchen, clock):
     ids = fill(kitchen, [[str(n)] for n in range(6)])
     shift = check_in(kitchen)
     done, failed, again, given_back, lost = kitchen.claim(shift, limit=5)
-    kitchen.finish(shift, [outcome(done), outcome(failed, Status.ERROR, reason=Reason.EXIT), outcome(again, Status.READY)])
+    kitchen.finish(
+        shift, [outcome(done), outcome(failed, Status.ERROR, reason=Reason.EXIT), outcome(again, Status.READY)]
+    )
     kitchen.release(shift, [given_back.id])
     clock.advance(LEASE_S + 1)
     running_shift = check_in(kitchen, "b")

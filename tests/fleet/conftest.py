@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import secrets
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -250,12 +250,4 @@ def ec2(cloud: str) -> Iterator[Ec2]:
         "ec2", endpoint_url=cloud, region_name=region, aws_access_key_id="test", aws_secret_access_key="test"
     )
     yield Ec2(cloud, region, client)
-    ids = [
-        instance["InstanceId"]
-        for page in client.get_paginator("describe_instances").paginate()
-        for reservation in page["Reservations"]
-        for instance in reservation["Instances"]
-    ]
-    with contextlib.suppress(client.exceptions.ClientError):
-        if ids:
-            client.terminate_instances(InstanceIds=ids)
+    urllib.request.urlopen(urllib.request.Request(f"{cloud}/moto-api/reset", method="POST"), timeout=30).close()

@@ -35,6 +35,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "drain": ("steering", "Ask a waiter to finish its orders and go home."),
     "wait": ("steering", "Wait until every order has found its end."),
     "watch": ("watching", "The live view: how far, how fast, what fails."),
+    "pilot": ("trying", "Deliver a few random orders here, and reckon with them."),
+    "try": ("trying", "Run one order here; the kitchen never hears of it."),
     "clean": ("ordering", "Delete orders."),
     "fleet": ("fleet", "Drive waiters on many hosts."),
     "init": ("fleet", "Write fabfile.py, tasks.py and waiter.toml into this folder."),
@@ -85,7 +87,11 @@ def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     args = sys.argv[1:] if args is None else args
     try:
-        code = cli.main(args, prog_name="waiter", standalone_mode=False)
+        # Not `cli.main`: it makes an error of a reader that has had enough.
+        with cli.make_context("waiter", list(args)) as context:
+            code = cli.invoke(context)
+    except click.exceptions.Exit as end:
+        code = end.exit_code
     except WaiterError as error:
         code = _complain(str(error), args, error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:

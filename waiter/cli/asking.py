@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
-import time
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 
 from waiter.durations import seconds
-from waiter.errors import KitchenUnreachable, UsageError
+from waiter.errors import UsageError
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.contract import STATUS_WORDS, Kitchen
 from waiter.orders import Selector, Status
@@ -18,8 +19,8 @@ from waiter.settings import Settings, settings
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-WAIT_S = 10.0
-"""How long a verb waits for a kitchen that does not answer."""
+PATIENCE_S = 1.0
+"""How long a kitchen may take to answer before the user is told what is waited for. It gives up after some 10 s."""
 
 
 def say(message: str) -> None:
@@ -43,19 +44,15 @@ def chosen(kitchen: str | None, db: str | None, name: str | None = None) -> Sett
 
 
 def opened(from_: Settings) -> Kitchen:
-    """The kitchen, after a bounded wait that says what it is waiting for."""
-    ends = time.monotonic() + WAIT_S
-    is_told = False
-    while True:
-        try:
-            return open_kitchen(from_.kitchen, from_.db)
-        except KitchenUnreachable as error:
-            if time.monotonic() >= ends:
-                raise
-            if not is_told:
-                say(f"{error} Waiting up to {WAIT_S:.0f} s for it.")
-                is_told = True
-            time.sleep(0.5)
+    """The kitchen; a wait for it is bounded, and says what it is for."""
+    where = re.sub(r"//[^/@]*@", "//", from_.kitchen or "the kitchen")
+    notice = threading.Timer(PATIENCE_S, say, (f"Waiting for {where} to answer…",))
+    notice.daemon = True
+    notice.start()
+    try:
+        return open_kitchen(from_.kitchen, from_.db)
+    finally:
+        notice.cancel()
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg] # generic only since Click 8.5

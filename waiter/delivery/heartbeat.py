@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from waiter.errors import KitchenError
-from waiter.kitchen.contract import HEARTBEAT_S, LEASE_S, Kitchen
+from waiter.kitchen.contract import BEATS_PER_LEASE, Kitchen
 from waiter.orders import Notice, Shift, Vitals
 
 NEWS_S = 2.0
@@ -35,16 +35,14 @@ class Heartbeat:
         shift: Shift,
         asked_at: float,
         vitals: Callable[[], Vitals],
-        *,
-        lease_s: float = LEASE_S,
-        heartbeat_s: float = HEARTBEAT_S,
+        lease_s: float,
     ) -> None:
         """`asked_at` is `boottime()` from before the shift was checked in: its lease counts from there [6]."""
         self._open_kitchen = open_kitchen
         self._shift = shift
         self._vitals = vitals
         self._lease_s = lease_s
-        self._heartbeat_s = heartbeat_s
+        self._heartbeat_s = lease_s / BEATS_PER_LEASE
         self._lease_ends = asked_at + lease_s
         self._beaten_at = asked_at
         self._notice = Notice()

@@ -25,7 +25,7 @@ from waiter.delivery.spool import Spool
 from waiter.delivery.stopping import Stop, Stopping
 from waiter.delivery.vitals import free_memory, host_load, resident_bytes
 from waiter.errors import CommandUnstartable, KitchenUnreachable, ShiftLost
-from waiter.kitchen.contract import HEARTBEAT_S, Kitchen, loss_delay_s
+from waiter.kitchen.contract import BEATS_PER_LEASE, Kitchen, loss_delay_s
 from waiter.orders import Order, Outcome, Reason, Shift, Status, Verdict, Vitals
 
 PATIENCE_S = 0.2
@@ -120,6 +120,7 @@ class Delivery:
         self._ask_at = 0.0
         self._news_seen = -1
         self._kitchen = open_kitchen()
+        self._sweep_s = self._kitchen.lease_s / BEATS_PER_LEASE
         self._handover = Handover(self._kitchen, spool(self._kitchen.url), listener.noted)
         self._spool = spool(self._kitchen.url)
         self._joblog = Joblog(options.joblog, socket.gethostname()) if options.joblog else None
@@ -148,7 +149,7 @@ class Delivery:
         name = self._options.name or f"{socket.gethostname()}/{os.getpid()}"
         self._shift = self._kitchen.check_in(name, socket.gethostname(), os.getpid(), self._vitals())
         self._clock_offset_s = self._shift.heartbeat_at - (asked_at + boottime()) / 2
-        self._heartbeat = Heartbeat(self._open_kitchen, self._shift, asked_at, self._vitals)
+        self._heartbeat = Heartbeat(self._open_kitchen, self._shift, asked_at, self._vitals, self._kitchen.lease_s)
         self._heartbeat.start()
         self._runner.set_deadline(self._heartbeat.lease_ends)
         self._listener.checked_in(self._shift)
@@ -319,7 +320,7 @@ class Delivery:
             self._handover.went_away(error)
 
     def _sweep(self) -> None:
-        if boottime() - self._swept_at < HEARTBEAT_S or not self._handover.may_ask:
+        if boottime() - self._swept_at < self._sweep_s or not self._handover.may_ask:
             return
         self._swept_at = boottime()
         try:
@@ -407,7 +408,7 @@ class Delivery:
         self._ask_at = boottime() + wait_s
         if outlook.running and not self._held:
             self._swept_at = min(
-                self._swept_at, boottime() - HEARTBEAT_S
+                self._swept_at, boottime() - self._sweep_s
             )  # do not wait longer than needed for the dead
         is_over = {Until.DONE: outlook.is_done, Until.EMPTY: outlook.is_empty, Until.STOPPED: False}
         if not self._held and self._handover.is_clear and is_over[self._options.until]:

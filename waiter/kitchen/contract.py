@@ -32,8 +32,8 @@ from waiter.orders import Throughput as Throughput
 LEASE_S = 60.0
 """How long a shift lives without a heartbeat."""
 
-HEARTBEAT_S = 15.0
-"""How often a waiter renews its lease: three may fail before the lease is in danger."""
+BEATS_PER_LEASE = 4
+"""How often a waiter renews its lease in its time (every 15 s): three beats may fail before the lease is in danger."""
 
 MAX_LOSSES = 5
 """How many waiters an order may take down before it ends in ERROR."""
@@ -86,6 +86,9 @@ class Rescued:
 
 class Kitchen(Protocol):
     """A store of orders."""
+
+    lease_s: float
+    """How long a shift lives without a heartbeat: LEASE_S, but in tests."""
 
     @property
     def url(self) -> str:

@@ -1,0 +1,223 @@
+"""`waiter run` and `waiter deliver`: what a user sees, types and gets back."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import eventually
+from waiter.kitchen import open_kitchen
+from waiter.orders import Reason, Selector, Status
+
+
+def orders(url):
+    with open_kitchen(url) as kitchen:
+        return {order.arguments[0]: order for order in kitchen.find(Selector(), is_whole=True)}
+
+
+def load(waiter_cli, url, text):
+    done = waiter_cli("load", "-k", url, "-", input=text)
+    assert done.returncode == 0, done.stderr
+
+
+def test_run_delivers_a_piped_list_and_says_how_it_went(waiter_cli):
+    done = waiter_cli("run", "-j4", "echo", "got", input="a\nb\n\nc\n")
+
+    assert done.returncode == 0
+    assert sorted(done.stdout.split("\n")[:-1]) == ["got a", "got b", "got c"]
+    assert "1 blank row skipped" in done.stderr
+    assert "3 orders delivered" in done.stderr
+
+
+def test_run_fails_when_an_order_fails_and_names_it(waiter_cli):
+    done = waiter_cli("run", "sh", "-c", "echo no such tile >&2; exit $1", "sh", input="0\n3\n")
+
+    assert done.returncode == 1
+    assert "1 order delivered, 1 failed" in done.stderr
+    assert "exit code 3: no such tile" in done.stderr
+
+
+def test_run_goes_on_where_it_was_interrupted(waiter_cli, tmp_path, home):
+    inputs = tmp_path / "inputs.txt"
+    inputs.write_text("".join(f"{n}\n" for n in range(6)))
+    line = [
+        "run",
+        "--input",
+        "inputs.txt",
+        "sh",
+        "-c",
+        "echo $1 >> seen; [ $1 -lt 3 -o -e gate ] || sleep 60",
+        "sh",
+    ]
+    talk = tmp_path / "talk"
+    with talk.open("wb") as stderr:
+        first = subprocess.Popen([sys.executable, "-m", "waiter", *line], cwd=tmp_path, env=home, stderr=stderr)
+    eventually(lambda: (tmp_path / "seen").exists() and "3" in (tmp_path / "seen").read_text())
+    first.send_signal(signal.SIGINT)
+    eventually(lambda: "Going home" in talk.read_text())
+    first.send_signal(signal.SIGINT)
+    assert first.wait(30) == 130
+    (tmp_path / "gate").touch()
+
+    second = waiter_cli(*line)
+
+    assert second.returncode == 0, second.stderr
+    assert "3 of 6 orders were delivered before" in second.stderr
+    assert (tmp_path / "seen").read_text().split() == ["0", "1", "2", "3", "3", "4", "5"]
+
+
+def test_run_delivers_anew_what_was_delivered_completely(waiter_cli):
+    assert [waiter_cli("run", "echo", input="x\n").stdout for _ in range(2)] == ["x\n", "x\n"]
+
+
+def test_placeholders_put_arguments_where_they_stand(waiter_cli, tmp_path):
+    (tmp_path / "sizes.csv").write_text("file,size\na b.png,10\n")
+
+    done = waiter_cli(
+        "run", "--header", "--input", "sizes.csv", "printf", "%s|", "{size}x", "{1}", "small/{file}", "{}"
+    )
+
+    assert done.stdout == "10x|a b.png|small/a b.png|a b.png|10|"
+
+
+def test_a_shell_line_gets_arguments_as_parameters(waiter_cli):
+    done = waiter_cli("run", "--shell", "echo {} | tr a-z A-Z", input="$(id) x\n")
+
+    assert done.stdout == "$(ID) X\n"
+
+
+def test_bytes_that_are_no_utf8_reach_the_command(tmp_path, home):
+    done = subprocess.run(
+        [sys.executable, "-m", "waiter", "run", "printf", "%s"],
+        input=b"\xff\xfe\n",
+        capture_output=True,
+        cwd=tmp_path,
+        env=home,
+        timeout=60,
+    )
+    assert done.stdout == b"\xff\xfe"
+
+
+def test_the_command_learns_who_and_what_it_is(waiter_cli, kitchen_url):
+    load(waiter_cli, kitchen_url, "x\n")
+    show = "echo $WAITER_ORDER $WAITER_ATTEMPT $WAITER_SLOT $WAITER_NAME; env | grep -c ^WAITER_KITCHEN"
+
+    done = waiter_cli("deliver", "-n", "me", "sh", "-c", show, WAITER_KITCHEN=kitchen_url)
+
+    (order,) = orders(kitchen_url).values()
+    assert done.stdout == f"{order.id} 1 1 me\n0\n"
+
+
+def test_results_and_words_of_the_command_are_on_the_order(waiter_cli, kitchen_url):
+    load(waiter_cli, kitchen_url, "good\nbad\n")
+    line = 'echo "{\\"area\\": 7}" > $WAITER_RESULT; [ $1 = good ] || { echo cloudy > $WAITER_ERROR; exit 9; }'
+
+    assert waiter_cli("deliver", "-k", kitchen_url, "sh", "-c", line, "sh").returncode == 1
+
+    done = orders(kitchen_url)
+    assert json.loads(done["good"].result) == {"area": 7}
+    assert (done["bad"].status, done["bad"].error, done["bad"].exit_code) == (Status.ERROR, "cloudy", 9)
+    extract = waiter_cli("extract", "-k", kitchen_url, "--columns", "arguments,result.area", "--status", "done")
+    assert extract.stdout == 'arguments,result.area\n"[""good""]",7\n'
+
+
+def test_retries_are_counted_and_end(waiter_cli, kitchen_url):
+    load(waiter_cli, kitchen_url, "x\n")
+
+    done = waiter_cli("deliver", "-k", kitchen_url, "--retries", "2", "--backoff", "0.1s", "false")
+
+    (order,) = orders(kitchen_url).values()
+    assert (done.returncode, order.status, order.attempt, order.failures) == (1, Status.ERROR, 3, 3)
+    assert [event.status for event in order.history] == [Status.READY, Status.READY, Status.ERROR]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [("exit 3", Reason.EXIT), ("kill -SEGV $$", Reason.SIGNAL), ("sleep 60", Reason.TIMEOUT)],
+)
+def test_the_reason_of_a_failure_stands_beside_it(waiter_cli, kitchen_url, line, reason):
+    load(waiter_cli, kitchen_url, "x\n")
+
+    waiter_cli("deliver", "-k", kitchen_url, "--timeout", "1s", "--grace", "1", "sh", "-c", line)
+
+    (order,) = orders(kitchen_url).values()
+    assert (order.status, order.reason) == (Status.ERROR, reason)
+
+
+def test_chosen_exit_codes_are_failures(waiter_cli, kitchen_url):
+    load(waiter_cli, kitchen_url, "1\n2\n")
+
+    waiter_cli("deliver", "-k", kitchen_url, "--fail-on", "2", "sh", "-c", "exit $1", "sh")
+
+    assert {a: o.status for a, o in orders(kitchen_url).items()} == {"1": Status.DONE, "2": Status.ERROR}
+
+
+def test_halting_stops_taking_orders(waiter_cli, kitchen_url):
+    load(waiter_cli, kitchen_url, "".join(f"{n}\n" for n in range(300)))
+
+    waiter_cli("deliver", "-k", kitchen_url, "--halt", "soon,fail=3", "false")
+
+    statuses = [order.status for order in orders(kitchen_url).values()]
+    assert 3 <= statuses.count(Status.ERROR) < 300
+    assert statuses.count(Status.RUNNING) == 0
+
+
+def test_the_joblog_reads_like_gnu_parallels(waiter_cli, tmp_path):
+    waiter_cli("run", "--joblog", "log", "sh", "-c", "exit $1", "sh", input="0\n4\n")
+
+    header, *lines = (tmp_path / "log").read_text().splitlines()
+    assert header.split("\t") == [
+        "Seq",
+        "Host",
+        "Starttime",
+        "JobRuntime",
+        "Send",
+        "Receive",
+        "Exitval",
+        "Signal",
+        "Command",
+    ]
+    assert [(line.split("\t")[0], line.split("\t")[6]) for line in lines] == [("1", "0"), ("2", "4")]
+
+
+def test_output_goes_to_files_of_their_own(waiter_cli, tmp_path):
+    waiter_cli(
+        "run", "--output", "out", "--output-format", "{row}-{1}", "sh", "-c", "echo o; echo e >&2", input="../a\nb\n"
+    )
+
+    assert sorted(os.listdir(tmp_path / "out")) == ["1-.._a.err", "1-.._a.out", "2-b.err", "2-b.out"]
+    assert (tmp_path / "out" / "2-b.out").read_text() == "o\n"
+
+
+def test_tags_tell_whose_line_it_is(waiter_cli):
+    done = waiter_cli("run", "-j2", "--tag", "sh", "-c", 'echo "1 $1"; echo "2 $1"', "sh", input="a\nb\n")
+
+    assert sorted(done.stdout.splitlines()) == ["a\t1 a", "a\t2 a", "b\t1 b", "b\t2 b"]
+
+
+def test_a_waiter_goes_home_after_so_many_orders(waiter_cli, kitchen_url):
+    load(waiter_cli, kitchen_url, "".join(f"{n}\n" for n in range(9)))
+
+    done = waiter_cli("deliver", "-k", kitchen_url, "--max-orders", "4", "true")
+
+    assert done.returncode == 0
+    assert [order.status for order in orders(kitchen_url).values()].count(Status.DONE) == 4
+
+
+def test_a_missing_command_costs_no_order_anything(waiter_cli, kitchen_url, tmp_path):
+    load(waiter_cli, kitchen_url, "x\n")
+    (tmp_path / "plain.sh").write_text("#!/bin/sh\n")
+
+    missing = waiter_cli("deliver", "-k", kitchen_url, "./no-such.sh")
+    plain = waiter_cli("deliver", "-k", kitchen_url, "./plain.sh")
+
+    assert (missing.returncode, plain.returncode) == (4, 4)
+    assert missing.stderr.startswith("waiter: ./no-such.sh: no such file")
+    assert "chmod +x ./plain.sh" in plain.stderr
+    (order,) = orders(kitchen_url).values()
+    assert (order.status, order.attempt) == (Status.READY, 0)

@@ -1,0 +1,42 @@
+"""A waiter whose lease is short, so that a test can see it run out: `URL LEASE_S OPTIONS_JSON CMD…`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from waiter.delivery.listener import Listener
+from waiter.delivery.options import DeliveryOptions
+from waiter.delivery.ware import deliver
+from waiter.errors import WaiterError
+from waiter.kitchen.contract import Kitchen
+
+
+class Talk(Listener):
+    def noted(self, message: str) -> None:
+        print(message, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    url, lease_s, options, *command = sys.argv[1:]
+
+    def open_kitchen() -> Kitchen:
+        if url.startswith("mongodb://"):
+            from waiter.kitchen.mongo import MongoKitchen
+
+            return MongoKitchen(url, lease_s=float(lease_s), timeout_s=2.0)
+        from waiter.kitchen.sqlite import SqliteKitchen
+
+        return SqliteKitchen(Path(url), lease_s=float(lease_s))
+
+    try:
+        summary = deliver(open_kitchen, command, DeliveryOptions.from_json(options), listener=Talk())
+    except WaiterError as error:
+        print(f"waiter: {error}", file=sys.stderr)
+        return error.exit_code
+    print(summary, file=sys.stderr)
+    return summary.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

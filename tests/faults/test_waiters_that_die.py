@@ -1,0 +1,347 @@
+"""Waiters, runners and commands are killed, frozen and stopped for real while they deliver; then the promises are checked.
+
+The oracle is outside the kitchen: the command itself writes down which order it delivered, which attempt, and when.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import eventually, fill
+from waiter.kitchen.contract import Kitchen
+from waiter.orders import Reason, Selector, Status
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+# What the command does: it writes "begin order attempt pid", works, and writes "end order attempt pid".
+ORACLE = 'echo "begin $WAITER_ORDER $WAITER_ATTEMPT $$" >> oracle; {work}; echo "end $WAITER_ORDER $WAITER_ATTEMPT $$" >> oracle'
+
+
+class Floor:
+    """Where waiters work: starts them as processes, knows their oracle, ends them by pid."""
+
+    def __init__(self, url: str, folder: Path, env: dict[str, str]) -> None:
+        self.url = url
+        self.folder = folder
+        self.env = env
+        self.waiters: list[subprocess.Popen[bytes]] = []
+
+    def start(self, work: str = "sleep 0.05", *, lease_s: float = 3, name: str | None = None, **options: object):
+        settings = json.dumps({"name": name or f"w{len(self.waiters)}", **options})
+        command = ["sh", "-c", ORACLE.format(work=work), "sh"]
+        program = [sys.executable, "-m", "tests.faults.quick_waiter", self.url, str(lease_s), settings, *command]
+        with (self.folder / f"talk-{len(self.waiters)}").open("wb") as talk:
+            waiter = subprocess.Popen(program, cwd=self.folder, env=self.env, stdout=talk, stderr=talk)
+        self.waiters.append(waiter)
+        return waiter
+
+    def talk(self, waiter) -> str:
+        return (self.folder / f"talk-{self.waiters.index(waiter)}").read_text()
+
+    def oracle(self, word: str) -> list[tuple[str, int, int]]:
+        file = self.folder / "oracle"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [(o, int(a), int(p)) for w, o, a, p in (line.split() for line in lines) if w == word]
+
+    def close(self) -> None:
+        for waiter in self.waiters:
+            if waiter.poll() is None:
+                waiter.send_signal(signal.SIGCONT)
+                waiter.kill()
+            waiter.wait()
+
+
+@pytest.fixture
+def floor(kitchen_url, tmp_path, home) -> Iterator[Floor]:
+    floor = Floor(kitchen_url, tmp_path, home)
+    yield floor
+    floor.close()
+
+
+def child(pid: int) -> int:
+    """The runner of a waiter: its only child process."""
+
+    def children() -> list[str]:
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+    return int(eventually(children)[0])
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def all_orders(kitchen: Kitchen):
+    return list(kitchen.find(Selector(), is_whole=True))
+
+
+def check_promises(kitchen: Kitchen, floor: Floor) -> None:
+    """The invariants of docs/promises.md that can be read off at the end."""
+    for order in all_orders(kitchen):
+        assert (order.status is Status.RUNNING) == (order.shift is not None), order
+        accepted = Counter(event.attempt for event in order.history if event.what == "finish")
+        assert set(accepted.values()) <= {1}, order
+        if order.status is Status.DONE:
+            assert any(ended == order.id for ended, _, _ in floor.oracle("end")), f"{order.id} is DONE and never ended"
+
+
+@pytest.mark.parametrize("victim", ["waiter", "runner", "both", "command"])
+def test_a_sigkill_loses_no_order(kitchen, floor, victim):
+    ids = fill(kitchen, [[str(n)] for n in range(30)])
+    first = floor.start(retries=1, backoff_s=0.1)
+    eventually(lambda: len(floor.oracle("end")) >= 3)
+    runner = child(first.pid)
+    order, _, command = eventually(lambda: [b for b in floor.oracle("begin") if b not in floor.oracle("end")])[-1]
+    victims = {"waiter": [first.pid], "runner": [runner], "both": [runner, first.pid], "command": [command]}[victim]
+    for pid in victims:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            assert victim == "command"  # it had just ended
+
+    eventually(lambda: not is_alive(command), within_s=2)
+    if victim in ("waiter", "both"):
+        first.wait(10)
+        floor.start()
+
+    def are_all_done() -> bool:
+        # A loss is followed by a backoff of some seconds; nobody needs to wait for it here.
+        kitchen.rescue()
+        return kitchen.counts()[Status.DONE] == len(ids)
+
+    eventually(are_all_done, within_s=40)
+    check_promises(kitchen, floor)
+
+
+def test_a_frozen_waiters_order_is_delivered_by_another_and_its_outcome_is_late(kitchen, floor):
+    (order_id,) = fill(kitchen, [["x"]])
+    frozen = floor.start(work="[ $WAITER_ATTEMPT -gt 1 ] || sleep 3", lease_s=1.5, until="stopped")
+    eventually(lambda: floor.oracle("begin"))
+    frozen.send_signal(signal.SIGSTOP)
+    second = floor.start(work="true", lease_s=1.5)
+
+    assert second.wait(40) == 0
+    frozen.send_signal(signal.SIGCONT)
+
+    def order():
+        return next(kitchen.find(Selector(ids=(order_id,)), is_whole=True))
+
+    late = eventually(lambda: order().late)
+    assert (order().status, order().attempt) == (Status.DONE, 2)
+    assert [event.attempt for event in late] == [1]
+    check_promises(kitchen, floor)
+
+
+@pytest.mark.parametrize("ask", ["signal", "kitchen"])
+def test_a_drain_finishes_what_runs_and_gives_the_rest_back(kitchen, floor, ask):
+    fill(kitchen, [[str(n)] for n in range(50)])
+    waiter = floor.start(work="sleep 0.4", jobs="2", until="stopped", name="drained")
+    eventually(lambda: len(floor.oracle("begin")) >= 3)
+
+    if ask == "signal":
+        waiter.send_signal(signal.SIGTERM)
+    else:
+        kitchen.drain("drained")
+
+    assert waiter.wait(20) == 0, floor.talk(waiter)
+    begun, ended = floor.oracle("begin"), floor.oracle("end")
+    assert sorted(begun) == sorted(ended)
+    counts = kitchen.counts()
+    assert (counts[Status.RUNNING], counts[Status.DONE], counts.total) == (0, len(ended), 50)
+    assert all(order.attempt == (order.status is Status.DONE) for order in all_orders(kitchen))
+
+
+def test_a_second_signal_stops_the_commands_and_charges_no_attempt(kitchen, floor):
+    fill(kitchen, [["x"]])
+    waiter = floor.start(work="sleep 60", grace_s=1)
+    ((_, _, command),) = eventually(lambda: floor.oracle("begin"))
+    waiter.send_signal(signal.SIGINT)
+    eventually(lambda: "Going home" in floor.talk(waiter))
+
+    waiter.send_signal(signal.SIGINT)
+
+    assert waiter.wait(15) == 130, floor.talk(waiter)
+    (order,) = all_orders(kitchen)
+    assert (order.status, order.attempt, order.history) == (Status.READY, 0, ())
+    assert not is_alive(command)
+
+
+def test_a_third_signal_leaves_at_once_and_nothing_lives_on(kitchen, floor):
+    fill(kitchen, [["x"]])
+    waiter = floor.start(work="trap '' TERM; sleep 60 & wait; wait", grace_s=60)
+    ((_, _, command),) = eventually(lambda: floor.oracle("begin"))
+    for word in ("Going home", "Stopping"):
+        waiter.send_signal(signal.SIGINT)
+        eventually(lambda word=word: word in floor.talk(waiter))
+
+    waiter.send_signal(signal.SIGINT)
+
+    assert waiter.wait(5) == 130
+    eventually(lambda: not is_alive(command), within_s=2)
+
+
+def test_an_order_that_kills_its_runner_ends_in_error_and_the_others_are_delivered(kitchen, floor):
+    fill(kitchen, [["poison"], *([str(n)] for n in range(5))])
+    # Two losses are the end here: the third would only add a longer backoff.
+    waiter = floor.start(work="[ $1 != poison ] || kill -9 $PPID", max_losses=2)
+
+    waiter.wait(60)
+
+    by_argument = {order.arguments[0]: order for order in all_orders(kitchen)}
+    poison = by_argument.pop("poison")
+    assert (poison.status, poison.reason, poison.losses) == (Status.ERROR, Reason.LOST, 2)
+    assert {order.status for order in by_argument.values()} == {Status.DONE}
+
+
+def test_a_running_order_that_is_cancelled_gets_term(kitchen, floor):
+    (order_id, _) = fill(kitchen, [["long"], ["short"]])
+    waiter = floor.start(work="[ $1 = short ] || sleep 60")
+    ((_, _, command),) = eventually(lambda: floor.oracle("begin"))
+
+    kitchen.cancel(Selector(ids=(order_id,)))
+
+    assert waiter.wait(20) == 1
+    assert not is_alive(command)
+    assert [o.status for o in all_orders(kitchen)] == [Status.CANCELLED, Status.DONE]
+
+
+def test_a_script_that_vanishes_costs_no_order_anything(kitchen, floor, tmp_path):
+    fill(kitchen, [[str(n)] for n in range(20)])
+    script = tmp_path / "crunch.sh"
+    script.write_text("#!/bin/sh\necho $1 >> delivered\n[ $1 != 5 ] || rm crunch.sh\n")
+    script.chmod(0o755)
+    program = [sys.executable, "-m", "tests.faults.quick_waiter", floor.url, "3", "{}", "./crunch.sh"]
+    waiter = subprocess.run(program, cwd=tmp_path, env=floor.env, capture_output=True, text=True, timeout=30)
+
+    assert waiter.returncode == 4, waiter.stderr
+    assert "crunch.sh" in waiter.stderr
+    counts = kitchen.counts()
+    delivered = len((tmp_path / "delivered").read_text().split())
+    assert (counts[Status.DONE], counts[Status.READY], counts[Status.ERROR]) == (delivered, 20 - delivered, 0)
+
+
+def test_four_waiters_share_eight_long_orders(kitchen, floor):
+    fill(kitchen, [[str(n)] for n in range(8)])
+    waiters = [floor.start(work="sleep 1.5") for _ in range(4)]
+
+    assert [waiter.wait(40) for waiter in waiters] == [0] * 4
+
+    assert Counter(order.waiter for order in all_orders(kitchen)).keys() == {"w0", "w1", "w2", "w3"}
+
+
+def test_two_waiters_with_one_name_do_not_disturb_each_other(kitchen, floor):
+    fill(kitchen, [[str(n)] for n in range(40)])
+    waiters = [floor.start(work="true", name="twin") for _ in range(2)]
+
+    assert [waiter.wait(30) for waiter in waiters] == [0, 0]
+
+    assert Counter(Counter(order for order, _, _ in floor.oracle("begin")).values()) == {1: 40}
+
+
+def test_an_argument_too_long_for_the_kernel_is_its_orders_fault(kitchen, floor):
+    fill(kitchen, [["x" * 131_072], ["fits"]])
+
+    assert floor.start(work="true").wait(20) == 1
+
+    long, fits = all_orders(kitchen)
+    assert (long.status, long.reason, fits.status) == (Status.ERROR, Reason.UNSTARTABLE, Status.DONE)
+
+
+def test_two_hundred_open_files_of_the_parent_stay_its_own(kitchen, floor):
+    fill(kitchen, [["x"]])
+    held = [os.open("/dev/null", os.O_RDONLY) for _ in range(200)]
+    for descriptor in held:
+        os.set_inheritable(descriptor, True)
+    settings = json.dumps({"keep_output": "all"})
+    program = [sys.executable, "-m", "tests.faults.quick_waiter", floor.url, "3", settings, "sh", "-c", "ls /proc/self/fd | wc -l"]
+    try:
+        subprocess.run(program, env=floor.env, close_fds=False, timeout=30, check=True, cwd=floor.folder)
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+
+    (order,) = all_orders(kitchen)
+    assert int(order.tail) == 4  # 0, 1, 2, and the folder that ls reads
+
+
+@pytest.mark.parametrize("hours", [5, -5])
+def test_a_host_whose_clock_is_hours_off_changes_no_outcome(kitchen, floor, hours):
+    faketime = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
+    if not Path(faketime).exists():
+        from tests.conftest import unavailable
+
+        unavailable("libfaketime is not installed")
+    fill(kitchen, [[str(n)] for n in range(6)])
+    floor.env |= {"LD_PRELOAD": faketime, "FAKETIME": f"{hours:+}h", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    wrong = floor.start(work="sleep 0.5")
+    for variable in ("LD_PRELOAD", "FAKETIME"):
+        del floor.env[variable]
+    right = floor.start(work="sleep 0.5")
+
+    assert [wrong.wait(40), right.wait(40)] == [0, 0]
+
+    assert Counter(Counter(order for order, _, _ in floor.oracle("begin")).values()) == {1: 6}
+    assert {(order.status, order.losses, order.late) for order in all_orders(kitchen)} == {(Status.DONE, 0, ())}
+
+
+def test_sqlite_locked_by_somebody_else_is_waited_for(tmp_path, home):
+    import sqlite3
+
+    from waiter.kitchen.sqlite import SqliteKitchen
+
+    url = str(tmp_path / "kitchen.sqlite")
+    with SqliteKitchen(Path(url)) as kitchen:
+        fill(kitchen, [[str(n)] for n in range(10)])
+        floor = Floor(url, tmp_path, home)
+        waiter = floor.start(work="sleep 0.2", lease_s=5)
+        eventually(lambda: floor.oracle("end"))
+        with sqlite3.connect(url, isolation_level=None, timeout=20) as somebody:
+            somebody.execute("BEGIN IMMEDIATE")
+            before = len(floor.oracle("begin"))
+            time.sleep(2)  # the lock is held for a while, which is what happens here
+            somebody.execute("COMMIT")
+        try:
+            assert waiter.wait(40) == 0
+        finally:
+            floor.close()
+        assert kitchen.counts()[Status.DONE] == 10
+        assert before <= 10
+
+
+def test_a_paused_waiter_runs_nothing_until_it_is_resumed(kitchen, floor):
+    fill(kitchen, [["x"]])
+    kitchen.pause(reason="maintenance")
+    waiter = floor.start(work="true", until="stopped")
+    eventually(lambda: kitchen.shifts())
+    kitchen.resume()
+
+    eventually(lambda: floor.oracle("end"))
+    kitchen.drain("w0")
+    assert waiter.wait(20) == 0
+
+
+def test_a_waiter_whose_orders_all_fail_while_others_do_well_pauses_itself(kitchen, floor):
+    fill(kitchen, [[str(n)] for n in range(400)])
+    good = floor.start(work="sleep 0.05", name="good")
+    eventually(lambda: any(shift.vitals.delivered > 2 for shift in kitchen.shifts()), within_s=20)
+    bad = floor.start(work="exit 1", name="bad", pause_after=5)
+
+    paused = eventually(lambda: [shift for shift in kitchen.shifts() if shift.is_paused], within_s=20)
+
+    assert [shift.waiter for shift in paused] == ["bad"]
+    assert "5 orders in a row failed" in paused[0].pause_reason
+    for waiter in (good, bad):
+        waiter.kill()

@@ -1,0 +1,162 @@
+"""Who is in the fleet, asked of EC2 as moto_server speaks it. Its made-up public addresses are never connected to."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import boto3
+import pytest
+
+from tests.conftest import eventually
+from tests.fleet.conftest import Ec2, Laptop, Shop
+from waiter.errors import FleetError
+from waiter.fleet import inventory
+from waiter.fleet.inventory import Address, Selection, selected
+from waiter.orders import Status
+
+
+@pytest.fixture
+def at_ec2(ec2: Ec2, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ec2:
+    """This process as a client of the cloud."""
+    for key, value in {**ec2.env, "AWS_CONFIG_FILE": str(tmp_path / "c"), "HOME": str(tmp_path)}.items():
+        monkeypatch.setenv(key, value)
+    return ec2
+
+
+def names(*tags: str, **facts: object) -> list[str]:
+    return [host.name for host in selected(Selection(tags=tags, address=Address.PRIVATE, **facts))]  # type: ignore[arg-type]
+
+
+def test_tags_select_by_value_by_wildcard_by_key_and_by_name_and_all_must_hold(at_ec2: Ec2) -> None:
+    at_ec2.launch(Name="web-1", role="crunch", env="prod")
+    at_ec2.launch(Name="web-2", role="crunch", env="test")
+    at_ec2.launch(Name="crunch", other="x")
+    at_ec2.launch(Name="lazy", crunch="")
+
+    assert names("role=crunch") == ["web-1", "web-2"]
+    assert names("role=cr*") == ["web-1", "web-2"]
+    assert names("crunch") == ["crunch", "lazy"]
+    assert names("role=crunch", "env=test") == ["web-2"]
+    assert names("role=crunch", limit=("web-[1]",)) == ["web-1"]
+
+
+def test_a_thousand_instances_in_several_pages_are_all_found(at_ec2: Ec2) -> None:
+    for _ in range(4):
+        at_ec2.launch(260, Name="many", role="many")
+
+    found = selected(Selection(tags=("role=many",), address=Address.PRIVATE))
+
+    assert len(found) == len({host.name for host in found}) == len({host.address for host in found}) == 1040
+
+
+def test_only_running_instances_unless_another_state_is_asked_for(at_ec2: Ec2) -> None:
+    (stopped, _) = at_ec2.launch(2, role="half")
+    at_ec2.client.stop_instances(InstanceIds=[stopped])
+
+    assert stopped not in names("role=half")
+    assert names("role=half", states=("stopped",)) == [stopped]
+
+
+def test_several_regions_are_asked(at_ec2: Ec2) -> None:
+    at_ec2.launch(Name="irish", role="spread")
+    other = boto3.client("ec2", region_name="us-east-2")
+    made = other.run_instances(
+        ImageId="ami-12345678",
+        MinCount=1,
+        MaxCount=1,
+        TagSpecifications=[
+            {"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": "ohio"}, {"Key": "role", "Value": "spread"}]}
+        ],
+    )
+
+    try:
+        assert names("role=spread", regions=("eu-west-1", "us-east-2")) == ["irish", "ohio"]
+    finally:
+        other.terminate_instances(InstanceIds=[made["Instances"][0]["InstanceId"]])
+
+
+def test_a_wrong_tag_says_so_and_what_there_is_in_another_state(at_ec2: Ec2) -> None:
+    (stopped,) = at_ec2.launch(role="asleep")
+    at_ec2.client.stop_instances(InstanceIds=[stopped])
+
+    with pytest.raises(FleetError, match="no running instance, but 1 stopped"):
+        names("role=asleep")
+    with pytest.raises(FleetError, match=r"no instance has it\. Check the spelling"):
+        names("role=crnch")
+
+
+def test_without_credentials_region_or_profile_the_line_that_mends_it_is_named(
+    at_ec2: Ec2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(FleetError, match="no AWS profile 'nobody'"):
+        names("x", profile="nobody")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    with pytest.raises(FleetError, match=r"no AWS credentials\. Run: aws configure"):
+        names("x")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    with pytest.raises(FleetError, match=r"no AWS region\. Give --region"):
+        names("x")
+
+
+def test_a_cloud_that_does_not_answer_is_named(at_ec2: Ec2, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+
+    with pytest.raises(FleetError, match="AWS does not answer"):
+        names("x")
+
+
+def test_address_auto_is_the_public_one_where_there_is_one() -> None:
+    both = {"PublicIpAddress": "192.0.2.1", "PrivateIpAddress": "10.0.0.1", "PublicDnsName": "", "PrivateDnsName": "ip"}
+    inner = {"PrivateIpAddress": "10.0.0.1"}
+
+    assert [inventory.address_of(both, address) for address in Address] == ["192.0.2.1", "10.0.0.1", "192.0.2.1", "ip"]
+    assert [inventory.address_of(inner, address) for address in Address] == ["10.0.0.1", "10.0.0.1", "", ""]
+
+
+def test_fab_drives_tagged_instances_from_start_to_stop(laptop: Laptop, shop: Shop, ec2: Ec2) -> None:
+    for host in laptop.town.hosts.values():
+        ec2.launch(address=host.address, Name=host.name, role="crunch")
+    laptop.env |= ec2.env
+    laptop.script('echo "crunched $*"')
+    assert laptop.fleet("hosts", "--tag", "role=crunch", "--address", "private").stdout.count("running") == 4
+    assert laptop.type(sys.executable, "-m", "waiter", "init").returncode == 0
+    (laptop.folder / "waiter.toml").write_text(
+        f'[fleet]\ntag = "role=crunch"\naddress = "private"\nkitchen = "{shop.url}"\ndb = "{shop.db}"\n'
+        'cmd = "./crunch.sh --size 3"\nuntil = "stopped"\n'
+    )
+    shop.load(40)
+
+    started = laptop.fab("fleet.start")
+    assert started.returncode == 0, started.stderr
+    assert [line.split()[:2] for line in started.stdout.splitlines()[1:]] == [
+        [name, "started"] for name in sorted(laptop.town.hosts)
+    ]
+    eventually(lambda: shop.count(Status.DONE) == 40)
+    status = json.loads(laptop.fab("fleet.status", "--json").stdout)
+    assert sorted(each["host"] for each in status["waiters"]) == sorted(laptop.town.hosts)
+    assert sum(each["delivered"] or 0 for each in status["waiters"]) <= 40
+    logs = laptop.fab("fleet.logs", "--lines=100")
+    assert logs.stdout.count("crunched --size 3") == 40
+    stopped = laptop.fab("fleet.stop", "--tag=role=crunch", "--limit=b*", "--limit=a*")
+    assert stopped.stdout.count(" stopped ") == 2
+    assert laptop.fab("fleet.stop").returncode == 0
+    wrong = laptop.fab("fleet.start", "--tag=crnch")
+    assert (wrong.returncode, wrong.stderr.count("Check the spelling")) == (1, 1)
+
+
+def test_doctor_tells_which_instances_do_not_run(laptop: Laptop, ec2: Ec2) -> None:
+    anna = laptop.town.hosts["anna"]
+    ec2.launch(address=anna.address, Name="anna", role="sick")
+    (stopped,) = ec2.launch(Name="asleep", role="sick")
+    ec2.client.stop_instances(InstanceIds=[stopped])
+    laptop.env |= ec2.env
+
+    said = laptop.json("doctor", "--tag", "role=sick", "--address", "private")["by_name"]
+
+    assert said["anna"]["outcome"] == "fit"
+    assert (
+        said["asleep"]["troubles"][0]["mend"] == f"aws ec2 start-instances --region eu-west-1 --instance-ids {stopped}"
+    )

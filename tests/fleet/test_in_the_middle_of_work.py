@@ -1,0 +1,199 @@
+"""What happens to a fleet at work: a new script, a cut cable, a reboot, a closed laptop. No order is lost by any of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.conftest import eventually
+from tests.fleet.conftest import PASSWORD, Laptop, Shop
+from tests.fleet.test_hosts_gone_wrong import booted_otherwise
+from tests.fleet.town import TownHost
+from waiter.kitchen.mongo import MongoKitchen
+from waiter.orders import Selector, Status
+
+STAY = ("--cmd", "./crunch.sh", "--until", "stopped")
+
+
+def results(shop: Shop) -> list[str]:
+    return [(order.result or "").strip() for order in shop.kitchen.find(Selector(), is_whole=True)]
+
+
+def test_a_rolling_restart_brings_the_new_script_and_loses_no_order(laptop: Laptop, shop: Shop) -> None:
+    shop.load(300)
+    laptop.script('sleep 0.1; echo old > "$WAITER_RESULT"')
+    laptop.fleet("start", *shop.flags, *STAY, "--jobs", "2")
+    eventually(lambda: shop.count(Status.DONE) >= 20)
+
+    laptop.script('echo new > "$WAITER_RESULT"')
+    done = laptop.fleet("restart", *shop.flags, *STAY, "--jobs", "2", "--batch", "2")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(" restarted ") == 4
+    eventually(lambda: shop.count(Status.DONE) == 300)
+    assert {"old", "new"} == set(results(shop))
+    orders = list(shop.kitchen.find(Selector(), is_whole=True))
+    assert {(order.attempt, order.failures, order.losses) for order in orders} == {(1, 0, 0)}
+    # Once everybody has the new script, nobody runs the old one any more.
+    shop.kitchen.reset(Selector())
+    eventually(lambda: shop.count(Status.DONE) == 300)
+    assert set(results(shop)) == {"new"}
+
+
+def test_a_restart_without_a_command_goes_on_as_before(laptop: Laptop, shop: Shop) -> None:
+    laptop.script("true")
+    first = laptop.json("start", *shop.flags, *STAY, "--limit", "*.2,*.3")["hosts"]
+
+    second = laptop.json("restart", "--limit", "*.2,*.3")["hosts"]
+
+    assert [each["outcome"] for each in second] == ["restarted"] * 2
+    assert [each["words"] for each in second] == [each["words"] for each in first] == [["./crunch.sh"]] * 2
+    assert {each["pid"] for each in first}.isdisjoint({each["pid"] for each in second})
+
+
+def test_a_broken_script_stops_a_rolling_restart_at_its_first_batch(laptop: Laptop, shop: Shop) -> None:
+    laptop.script("true")
+    laptop.fleet("start", *shop.flags, *STAY)
+    shop.load(4)
+    eventually(lambda: shop.count(Status.DONE) == 4)
+
+    done = laptop.json("restart", *shop.flags, "--cmd", "no-such-program", "--batch", "1")
+
+    assert [each["outcome"] for each in done["hosts"]] == ["failed", "left alone", "left alone", "left alone"]
+    assert sorted(laptop.outcomes("status").values()) == ["not running", "running", "running", "running"]
+
+
+def test_start_with_another_script_says_that_the_old_one_runs(laptop: Laptop, shop: Shop) -> None:
+    laptop.script("true")
+    laptop.fleet("start", *shop.flags, *STAY, "--limit", "*.2")
+    laptop.script("false")
+
+    done = laptop.fleet("start", *shop.flags, *STAY, "--limit", "*.2")
+    doctor = laptop.json("doctor", *shop.flags, *STAY, "--limit", "*.2")["hosts"][0]
+
+    assert (done.returncode, "waiter fleet restart" in done.stderr) == (1, True)
+    assert [each["trouble"] for each in doctor["troubles"]] == ["older script"]
+
+
+def test_others_deliver_a_cut_off_hosts_orders_and_its_return_changes_nothing(laptop: Laptop, shop: Shop) -> None:
+    shop.load(6)
+    ben, cleo = laptop.town.hosts["ben"], laptop.town.hosts["cleo"]
+    laptop.script('[ "$(hostname)" = ben ] && sleep 4; hostname > "$WAITER_RESULT"')
+    laptop.fleet("start", *shop.flags, *STAY, "--jobs", "1", "--limit", ben.address)
+    eventually(lambda: shop.count(Status.RUNNING) == 1)
+    ben.cut()
+    with MongoKitchen(shop.url, shop.db, ahead=lambda: 61.0) as a_minute_later:
+        assert a_minute_later.rescue().ready == 1
+
+    laptop.fleet("start", *shop.flags, *STAY, "--jobs", "1", "--limit", cleo.address)
+    eventually(lambda: shop.count(Status.DONE) == 6, 40)
+    assert set(results(shop)) == {"cleo"}
+    status = laptop.json("status", *shop.flags, "--connect-timeout", "2")
+    assert status["by_name"]["ben"]["outcome"] in ("timeout", "no route")
+
+    ben.mend()
+    eventually(lambda: any(order.late for order in shop.kitchen.find(Selector(), is_whole=True)), 60)
+    assert set(results(shop)) == {"cleo"}
+    assert shop.count(Status.DONE) == 6
+
+
+def test_a_rebooted_host_is_told_from_one_that_works(laptop: Laptop, shop: Shop) -> None:
+    shop.load(4)
+    laptop.script("sleep 600")
+    laptop.fleet("start", *shop.flags, *STAY, "--jobs", "1")
+    eventually(lambda: shop.count(Status.RUNNING) == 4)
+    laptop.town.hosts["dora"].reboot()
+
+    status = laptop.json("status", *shop.flags)
+
+    assert status["code"] == 1
+    (gone,) = [each for each in status["waiters"] if each["state"] == "gone"]
+    assert "SSH sees no such process" in gone["notes"][0]
+    (dora,) = [each for each in status["waiters"] if each["state"] == "not running"]
+    assert "rebooted" in dora["notes"][0]
+    assert laptop.json("start", *shop.flags, *STAY, "--limit", "*.5")["hosts"][0]["outcome"] == "started"
+    assert set(laptop.outcomes("stop", "--now").values()) == {"stopped"}
+
+
+def test_the_daemon_outlives_the_session_and_a_laptop_that_is_closed(laptop: Laptop, shop: Shop) -> None:
+    laptop.script("true")
+    words = ["fleet", "start", "--hosts", laptop.addresses, *shop.flags, *STAY]
+    typed = subprocess.Popen([sys.executable, "-m", "waiter", *words], cwd=laptop.folder, env=laptop.env)
+    eventually(lambda: len(shop.kitchen.shifts()) == 4)
+    typed.send_signal(signal.SIGKILL)
+    typed.wait(10)
+
+    shop.load(20)
+
+    eventually(lambda: shop.count(Status.DONE) == 20)
+    assert set(laptop.outcomes("status", *shop.flags).values()) == {"running"}
+
+
+def test_the_password_is_nowhere_but_in_its_own_file(laptop: Laptop, shop: Shop) -> None:
+    shop.load(20)
+    laptop.script("env; sleep 0.2")
+    laptop.fleet("start", *shop.flags, *STAY, "--jobs", "2", "--keep-output", "all")
+    seen: list[str] = []
+    for _ in range(10):
+        seen += [text for host in laptop.town.hosts.values() for text in told_by_processes(host)]
+        time.sleep(0.05)
+    eventually(lambda: shop.count(Status.DONE) == 20)
+    laptop.fleet("stop")
+
+    assert [text for text in seen if "run" in text and "waiter-" in text]
+    assert not [text for text in seen if PASSWORD in text]
+    for host in laptop.town.hosts.values():
+        holders = [file for folder in (host.root, host.folder / "tmp") for file in holding(folder, PASSWORD)]
+        assert holders == [host.waiter_home / "kitchen"]
+        assert oct((host.waiter_home / "kitchen").stat().st_mode) == oct(0o100600)
+        assert oct(host.waiter_home.stat().st_mode) == oct(0o40700)
+    assert not [order for order in shop.kitchen.find(Selector(), is_whole=True) if PASSWORD in str(order)]
+
+
+def told_by_processes(host: TownHost) -> list[str]:
+    """Every argv and environment on the host."""
+    texts = []
+    for pid in host.pids():
+        for name in ("cmdline", "environ"):
+            try:
+                texts.append(Path(f"/proc/{pid}/{name}").read_bytes().decode("utf-8", "replace"))
+            except OSError:
+                continue
+    return texts
+
+
+def holding(folder: Path, text: str) -> list[Path]:
+    return [
+        Path(path) / name
+        for path, _, names in os.walk(folder)
+        for name in names
+        if (Path(path) / name).is_file() and text.encode() in (Path(path) / name).read_bytes()
+    ]
+
+
+def test_boot_comes_back_by_cron_until_stop_takes_it_away(laptop: Laptop, shop: Shop) -> None:
+    anna = laptop.town.hosts["anna"]
+    # A crontab that does what cron's does: keep the lines. The test is the cron that runs them after the reboot.
+    crontab = anna.root / "bin/crontab"
+    crontab.parent.mkdir()
+    crontab.write_text('#!/bin/sh\ncase "$1" in -l) cat /root/cron.tab;; -) cat > /root/cron.tab;; esac\n')
+    crontab.chmod(0o755)
+    (anna.root / "cron.tab").write_text("@daily somebody else's\n")
+    with booted_otherwise(anna, "SetEnv=PATH=/root/bin:/usr/bin:/bin"):
+        laptop.script("true")
+        only = ("--limit", anna.address)
+        started = laptop.json("start", *shop.flags, *STAY, *only, "--boot")["hosts"][0]
+        assert (started["outcome"], started["boot"]) == ("started", "cron")
+        anna.power_off()
+        anna.boot("-o", "SetEnv=PATH=/root/bin:/usr/bin:/bin")
+        (line,) = [line for line in (anna.root / "cron.tab").read_text().splitlines() if line.startswith("@reboot ")]
+
+        laptop.fleet("run", *only, "--", f"setsid sh -c {line.removeprefix('@reboot ')!r} >/dev/null 2>&1 &")
+
+        eventually(lambda: laptop.outcomes("status", *shop.flags, *only) == {"anna": "running"})
+        laptop.fleet("stop", *only)
+        assert (anna.root / "cron.tab").read_text() == "@daily somebody else's\n"
