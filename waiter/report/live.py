@@ -85,7 +85,7 @@ def pace(seen: Seen) -> str:
     end = eta(seen.counts, seen.longer, seen.busy_s)
     window_s = min(seen.longer.window_s, seen.busy_s or seen.longer.window_s)
     longer = (seen.longer.done + seen.longer.failed) / window_s
-    rates = f"{per_second(rate(seen.recent))} now, {per_second(longer)} over {words(window_s)}"
+    rates = f"{per_second(rate(seen.recent))} now, {per_second(longer)} over {words(window_s).removesuffix(' 00 s')}"
     return f"{rates}; {f'done {end}' if end and seen.at_work else 'no end in sight yet'}"
 
 
