@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shlex
 import time
 from collections.abc import Sequence
@@ -53,8 +54,13 @@ def deliver(kitchen: str | None, db: str | None, command: tuple[str, ...], **sai
         pass  # a kitchen that does not answer is waited for here, and named
     printer = Printer(is_telling_each=_is_one_at_a_time(options), tag=options.tag)
     summary = deliver_orders(lambda: open_kitchen(place.kitchen, place.db), command, options, listener=printer)
-    printer.summary(summary, "waiter errors")
+    printer.summary(summary, f"waiter errors{_named(place.kitchen)}")
     return summary.exit_code
+
+
+def _named(kitchen: str | None) -> str:
+    """The option that names this kitchen again, without a password."""
+    return f" -k {shlex.quote(re.sub('//[^/@]*@', '//', kitchen))}" if kitchen else ""
 
 
 def _is_one_at_a_time(options: DeliveryOptions) -> bool:
@@ -94,7 +100,7 @@ def run(kitchen: str | None, db: str | None, source: str, command: tuple[str, ..
     printer = Printer(is_telling_each=False, tag=options.tag, total=total, done=done)
     with printer.bar():
         summary = deliver_orders(lambda: open_kitchen(where, place.db), command, options, listener=printer)
-    printer.summary(summary, f"waiter errors -k {shlex.quote(where or '')}" if where else "waiter errors")
+    printer.summary(summary, f"waiter errors{_named(where)}")
     if summary.exit_code == 0 and summary.delivered + done < total:
         say(f"{plural(total - summary.delivered - done, 'order')} left: start it again to go on.")
         return INTERRUPTED

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+ECHO_S = 0.2
+"""A signal so soon after another is the same wish: timeout(1) signals its child and then its group."""
 
 
 class Stop(IntEnum):
@@ -29,6 +33,7 @@ class Stopping:
         self.level = Stop.NO
         self.why = ""
         self._taken = Stop.NO
+        self._heard_at = 0.0
 
     def ask(self, level: Stop, why: str = "drained") -> None:
         if level > self.level:
@@ -56,6 +61,9 @@ class Stopping:
                 signal.signal(number, handler)
 
     def _heard(self, number: int, _frame: FrameType | None) -> None:
+        if time.monotonic() - self._heard_at < ECHO_S:
+            return
+        self._heard_at = time.monotonic()
         if self.level >= Stop.NOW:
             os._exit(128 + number)
         self.ask(Stop(self.level + 1))

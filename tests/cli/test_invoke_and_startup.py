@@ -1,0 +1,70 @@
+"""`invoke` has the same verbs, and the command starts light."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def invoke(home, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "invoke", *arguments],
+        cwd=ROOT,
+        env=home,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_invoke_does_what_waiter_does(home, tmp_path, kitchen_url):
+    (tmp_path / "orders.csv").write_text("a b\nc\n")
+    where = f"--kitchen={kitchen_url}"
+
+    assert "Loaded 2 orders" in invoke(home, "load", str(tmp_path / "orders.csv"), where).stderr
+    delivered = invoke(home, "deliver", "printf '<%s>'", where, "--jobs=2")
+    status = invoke(home, "status", "--json", where)
+    extract = invoke(home, "extract", where, "--columns=status,arguments", "--format=jsonl")
+
+    assert sorted(delivered.stdout.split(">")) == ["", "<a b", "<c"]
+    assert json.loads(status.stdout)["counts"]["DONE"] == 2
+    assert [json.loads(line)["arguments"] for line in extract.stdout.splitlines()] == [["a b"], ["c"]]
+    assert invoke(home, "reset", "--yes", "--status=done", where).returncode == 0
+    assert "Deleted 2 orders" in invoke(home, "clean", "--yes", where).stderr
+
+
+def test_invoke_complains_in_one_line(home):
+    done = invoke(home, "load", "nothing.csv")
+
+    assert done.returncode == 1
+    assert "nothing.csv" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unwanted"),
+    [
+        (["--help"], {"pymongo", "fabric", "boto3", "rich", "sqlite3"}),
+        (["status"], {"pymongo", "fabric", "boto3", "rich"}),
+    ],
+)
+def test_a_command_imports_only_what_it_needs(tmp_path, home, arguments, unwanted):
+    program = (
+        "import sys, contextlib\n"
+        "from waiter.cli import main\n"
+        "with contextlib.suppress(SystemExit):\n"
+        f"    main({arguments!r})\n"
+        "print(' '.join(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=home, cwd=tmp_path, timeout=60
+    )
+
+    assert not unwanted & set(done.stderr.splitlines()[-1].split())

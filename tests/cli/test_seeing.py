@@ -1,0 +1,185 @@
+"""What a user is told about orders, failures and waiters, on both kitchens."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from tests.conftest import check_in, fill, outcome
+from waiter.orders import Reason, Status, Vitals
+
+
+@pytest.fixture
+def ask(waiter_cli, kitchen_url):
+    """Runs a verb against the test's kitchen; `ask.json` reads what it says."""
+
+    def run(*arguments, code=0, **more):
+        ended = waiter_cli("-k", kitchen_url, *arguments, **more)
+        assert ended.returncode == code, ended.stderr
+        return ended
+
+    run.json = lambda *arguments, **more: json.loads(run(*arguments, "--json", **more).stdout)
+    return run
+
+
+def failed(order, message, group, **facts):
+    return outcome(order, Status.ERROR, reason=Reason.EXIT, exit_code=3, error=message, error_group=group, **facts)
+
+
+@pytest.fixture
+def busy(kitchen):
+    """Two hosts: on b three orders failed alike, on a one of another kind; one is DONE, one RUNNING, two wait."""
+    fill(kitchen, [[str(n)] for n in range(1, 9)])
+    told = Vitals(slots=2, busy=1, delivered=1, failed=1, command="sh -c 'exit 3' x", command_hash="c1")
+    a = kitchen.check_in("a", "host-of-a", 1, told)
+    b = check_in(kitchen, "b")
+    own, done, running = kitchen.claim(a, limit=3)
+    theirs = kitchen.claim(b, limit=3)
+    kitchen.finish(a, [failed(own, "odd", "0000aaaa", command="c1"), outcome(done, result='{"k": 7}', command="c1")])
+    tail = "one\ntwo\n\x1b[31mthree\nfour\n"
+    kitchen.finish(b, [failed(order, f"no tile {order.row}", "1111bbbb", tail=tail) for order in theirs])
+    return kitchen
+
+
+def test_failures_come_in_groups_the_largest_first(ask, busy):
+    told = ask.json("errors")
+
+    assert told["errors"] == 4
+    assert [(g["group"], g["count"], g["exit_code"], g["hosts"]) for g in told["groups"]] == [
+        ("1111bbbb", 3, 3, ["host-of-b"]),
+        ("0000aaaa", 1, 3, ["host-of-a"]),
+    ]
+    example = told["groups"][0]["example"]
+    assert ask.json("show", example)["error"] == told["groups"][0]["message"]
+
+
+def test_failures_of_one_host_only_are_flagged(ask, busy):
+    assert "all 3 on host-of-b" in ask("errors").stdout
+    assert [group["only_host"] for group in ask.json("errors")["groups"]] == ["host-of-b", None]
+
+
+def test_a_host_that_works_alone_is_not_blamed(ask, kitchen):
+    fill(kitchen, [["1"], ["2"]])
+    shift = check_in(kitchen)
+    kitchen.finish(shift, [failed(order, "odd", "0000aaaa") for order in kitchen.claim(shift, limit=2)])
+
+    assert ask.json("errors")["groups"][0]["only_host"] is None
+
+
+def test_an_example_shows_its_last_lines_and_no_control_characters(ask, busy):
+    (group, _) = ask.json("errors", "--lines", "2")["groups"]
+    assert group["last_lines"] == ["\\x1b[31mthree", "four"]
+    assert "\x1b" not in ask("errors").stdout
+
+
+def test_failures_can_be_selected(ask, busy):
+    assert [group["group"] for group in ask.json("errors", "--host", "host-of-a")["groups"]] == ["0000aaaa"]
+    assert ask.json("errors", "--host", "nowhere") == {"errors": 0, "groups": []}
+
+
+def test_orders_are_listed_as_they_are_selected_and_sorted(ask, busy):
+    def rows(*arguments):
+        return [order["row"] for order in ask.json("orders", *arguments)["orders"]]
+
+    assert rows() == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert rows("--sort=-age", "--limit", "2") == [8, 7]
+    assert rows("--status", "error", "--host", "host-of-b") == [4, 5, 6]
+    assert rows("--like", "0000aaaa") == [1]
+    assert rows("b-2", "b-8") == [2, 8]
+
+
+def test_a_list_that_was_cut_says_so_and_fits_80_columns(ask, busy):
+    told = ask("orders", "--limit", "3")
+    assert "The first 3" in told.stderr
+    lines = told.stdout.splitlines()
+    assert len(lines) == 4
+    assert max(map(len, lines)) <= 80
+
+
+def test_show_tells_all_about_an_order(ask, busy):
+    order = ask.json("show", "b-2")
+    assert (order["_id"], order["status"], order["arguments"]) == ("b-2", "DONE", ["2"])
+    assert order["result"] == {"k": 7}
+    assert [(event["what"], event["status"], event["waiter"]) for event in order["history"]] == [
+        ("finish", "DONE", "a")
+    ]
+    assert "four" in ask("show", "b-4").stdout
+
+
+def test_show_gives_the_command_line_that_does_it_by_hand(ask, busy):
+    line = ask.json("show", "b-1")["command_line"]
+    assert line == "sh -c 'exit 3' x 1"
+    assert subprocess.run(line, shell=True).returncode == 3
+
+
+def test_an_unknown_order_is_named(ask, busy):
+    assert "nope-1" in ask("show", "nope-1", code=2).stderr
+    assert "nope-1" in ask("orders", "nope-1", code=2).stderr
+
+
+def test_waiters_are_told_with_what_they_do(ask, busy):
+    a, b = ask.json("waiters")["waiters"]
+    assert (a["waiter"], a["state"], a["busy"], a["slots"], a["failed"], a["command_hash"]) == (
+        "a",
+        "alive",
+        1,
+        2,
+        1,
+        "c1",
+    )
+    assert (b["waiter"], b["state"]) == ("b", "alive")
+
+
+def test_waiters_that_went_home_are_shown_on_demand(ask, kitchen):
+    kitchen.check_out(check_in(kitchen))
+    assert ask.json("waiters")["waiters"] == []
+    assert [waiter["state"] for waiter in ask.json("waiters", "--all")["waiters"]] == ["left"]
+
+
+def test_odd_arguments_break_no_table(ask, kitchen):
+    fill(kitchen, [["\x1b[2J", "a b", b"\xff".decode("utf-8", "surrogateescape"), "é"]])
+    shown = ask("orders").stdout
+    assert "\x1b" not in shown
+    assert '"a b"' in shown
+    assert "\\xff" in shown
+    assert "\\xff" in ask("show", "b-1").stdout
+
+
+def test_trying_an_order_leaves_the_kitchen_as_it_was(ask, busy):
+    before = ask.json("show", "b-7")
+
+    tried = ask("try", "--json", "b-7", "sh", "-c", 'echo "got $1"; echo 42 > "$WAITER_RESULT"; exit 5', "x", code=5)
+
+    told = json.loads(tried.stdout)
+    assert (told["exit_code"], told["result"].strip(), told["argv"][-1]) == (5, "42", "7")
+    assert "got 7" in tried.stderr
+    assert ask.json("show", "b-7") == before
+
+
+def test_a_pilot_delivers_random_orders_and_reckons_with_them(ask, kitchen):
+    fill(kitchen, [[str(n)] for n in range(1, 201)], priority=4)
+
+    flags = ("-n", "8", "-j2", "--hosts", "4", "--slots", "5", "--price", "2", "--json")
+    told = json.loads(ask("pilot", *flags, "true").stdout)
+
+    assert (told["orders"], told["failed"], told["left"]) == (8, 0, 192)
+    here, fleet = told["projected"]
+    assert (here["hosts"], here["slots"], fleet["hosts"], fleet["slots"]) == (1, 2, 4, 5)
+    assert fleet["cost"][1] == pytest.approx(fleet["eta"][1] / 3600 * 4 * 2)
+    left = ask.json("orders", "--limit", "200")["orders"]
+    done = [order["row"] for order in left if order["status"] == "DONE"]
+    assert len(done) == 8
+    assert done != list(range(1, 9))  # one in 10**14 by chance
+    assert {order["priority"] for order in left if order["status"] == "READY"} == {4}
+
+
+def test_a_pilot_counts_what_failed(ask, kitchen):
+    fill(kitchen, [[str(n)] for n in range(1, 5)])
+    told = json.loads(ask("pilot", "-n", "20", "--json", "false", code=1).stdout)
+    assert (told["orders"], told["failure_rate"], told["left"], told["projected"]) == (4, 1.0, 0, [])
+
+
+def test_a_pilot_with_nothing_to_deliver_says_so(ask, kitchen):
+    assert "no order is READY" in ask("pilot", "true", code=2).stderr
