@@ -10,7 +10,7 @@ import boto3
 import pytest
 
 from tests.conftest import eventually
-from tests.fleet.conftest import Ec2, Laptop, Shop
+from tests.fleet.world import Ec2, Laptop, Shop
 from waiter.errors import FleetError
 from waiter.fleet import inventory
 from waiter.fleet.inventory import Address, Selection, selected

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.conftest import eventually
-from tests.fleet.conftest import Laptop, Shop
+from tests.fleet.world import Laptop, Shop
 from waiter.orders import Selector, Status
 
 QUICK = 'echo "crunched $*"; hostname > "$WAITER_RESULT"'

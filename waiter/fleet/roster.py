@@ -48,7 +48,7 @@ def roster(reports: Sequence[Report], shifts: Sequence[Shift] | None, now: float
     by_token = {shift.token: shift for shift in present}
     rows, seen = [], set()
     for report in reports:
-        shift = by_token.get(str(report.facts.get("shift")))
+        shift = by_token.get(str(report.facts.get("shift"))) if report.outcome == "running" else None
         rows.append(row_of(report, shift, shifts is not None, now))
         seen.add(shift.token if shift else None)
         for ghost in ghosts_on(report, present, seen):
