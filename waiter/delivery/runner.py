@@ -222,12 +222,12 @@ class ProcessRunner:
         return [self._event(json.loads(line)) for line in lines]
 
     def close(self) -> None:
-        self._socket.close()
-        try:
-            self._process.wait(CLOSE_S)
-        except subprocess.TimeoutExpired:
+        self._socket.close()  # it kills everything and leaves when our end is closed
+        if self._process.returncode is not None:
+            return
+        if not _has_ended_within(self._process, CLOSE_S):
             self._process.kill()
-            self._process.wait()
+        self._process.wait()
 
     def _send(self, **message: Any) -> None:
         if self._is_dead:
@@ -259,6 +259,20 @@ class ProcessRunner:
                 for job in facts[0]:
                     self._in_flight.pop(job, None)
                 return Returned(tuple(facts[0]))
+
+
+def _has_ended_within(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
+    if hasattr(os, "pidfd_open"):
+        descriptor = os.pidfd_open(process.pid)
+        try:
+            return bool(select.select([descriptor], [], [], timeout_s)[0])
+        finally:
+            os.close(descriptor)
+    try:
+        process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from waiter.delivery.runner_process import main; main()"
