@@ -22,7 +22,9 @@ COLOURS = {
     Status.ERROR: "red",
     Status.CANCELLED: "magenta",
 }
-NAME_WIDTH = 22
+NAME_WIDTH = 20
+
+_SAYS_HOW = ("exit code ", "killed by ", "timeout ", "lost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ def _staff(seen: Seen) -> list[Line]:
         return [[], [("No waiter is at work.", "yellow")]]
     lines: list[Line] = [
         [],
-        [(f"{'WAITER':<{NAME_WIDTH}} {'STATE':<8} {'BUSY':>7} {'DONE':>9} {'FAILED':>7}  RUNS", "dim")],
+        [(f"{'WAITER':<{NAME_WIDTH}} {'STATE':<8} {'BUSY':>5} {'DONE':>7} {'FAILED':>6}  RUNS", "dim")],
     ]
     by_shift: dict[str, list[Order]] = {}
     for order in seen.running:
@@ -142,7 +144,7 @@ def _waiter(shift: Shift, running: Sequence[Order], now: float) -> Line:
     return [
         (f"{name:<{NAME_WIDTH}} ", ""),
         (f"{its_state:<8} ", style),
-        (f"{busy:>7} {vitals.delivered:>9,} {vitals.failed:>7,}  {runs}", ""),
+        (f"{busy:>5} {vitals.delivered:>7,} {vitals.failed:>6,}  {runs}", ""),
     ]
 
 
@@ -163,7 +165,9 @@ def _failures(seen: Seen, width: int) -> list[Line]:
         message = " ".join(plain(group.message).split())
         start = f"{clock_time(group.last, seen.now)} {group.count:>7,} "
         message = message[: max(10, width - len(start) - len(place))]
-        lines.append([(start, ""), (message if ended in message else f"{ended}: {message}", "red"), (place, "bold")])
+        lines.append(
+            [(start, ""), (message if message.startswith(_SAYS_HOW) else f"{ended}: {message}", "red"), (place, "bold")]
+        )
     return lines
 
 
