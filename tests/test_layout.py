@@ -1,0 +1,216 @@
+"""Holds the house to its plan: who may import whom, what a command loads when it starts, and how long things are."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HOUSE = ROOT / "waiter"
+
+LONGEST_ROOM = 400
+LONGEST_FUNCTION = 40
+REASON = "Long because"
+"""How the docstring of what is longer begins the sentence that says why."""
+
+# room → what else of ours it may import. A room is a module or a package of `waiter`; a name with a dot is that one
+# module of a room and no other. What is missing here (cli, tasks, api, the package itself) may import everything.
+MAY_IMPORT = {
+    "errors": set(),
+    "orders": {"errors"},
+    "durations": {"errors"},
+    "settings": {"errors", "durations"},
+    "intake": {"errors", "orders"},
+    "kitchen": {"errors", "orders"},
+    "loading": {"errors", "orders", "intake", "kitchen.contract"},
+    "delivery": {"errors", "orders", "durations", "kitchen.contract", "kitchen.open_kitchen"},
+    "report": {"errors", "orders", "durations"},
+    "fleet": {"errors", "orders", "durations"},
+    "host": {"errors", "orders", "durations", "delivery", "kitchen"},
+}
+MAY_IMPORT_ALL = {"waiter", "__main__", "api", "cli", "tasks"}
+
+# Modules that may import more than their room.
+EXCEPTIONS = {"fleet.tasks": {"cli", "tasks"}}
+
+MAY_IMPORT_CLI = {"__main__", "tasks", "fleet.tasks"}
+
+# A library → the only modules that may know it (a module, or a room with everything in it).
+HOMES = {
+    "pymongo": ("kitchen.mongo",),
+    "bson": ("kitchen.mongo",),
+    "fabric": ("fleet.ssh",),
+    "paramiko": ("fleet.ssh",),
+    "boto3": ("fleet.inventory",),
+    "botocore": ("fleet.inventory",),
+    "rich": ("cli.",),
+    "click": ("cli.", "tasks"),
+    "invoke": ("tasks", "fleet.tasks", "cli.project"),
+    "pyarrow": ("cli.parquet",),
+}
+
+# What a remote host runs: it has Python and PyMongo and nothing else.
+REMOTE = ("errors", "orders", "kitchen", "delivery", "host")
+
+
+def modules() -> list[tuple[str, ast.Module]]:
+    """Every module of ours by its name without `waiter.`, as `kitchen.mongo`; a package by its own name."""
+    return [(_name(path), ast.parse(path.read_text(), str(path))) for path in sorted(HOUSE.rglob("*.py"))]
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(HOUSE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "waiter"
+
+
+def imports(tree: ast.Module) -> Iterator[str]:
+    """Everything that the module imports, wherever it does, by its full name; `from a import b` is `a.b`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names)
+
+
+def of_ours(tree: ast.Module) -> Iterator[str]:
+    """What the module imports of ours, without `waiter.`."""
+    return (name.removeprefix("waiter.") for name in imports(tree) if name.startswith("waiter."))
+
+
+def room(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def is_allowed(imported: str, importer: str) -> bool:
+    allowed = MAY_IMPORT[room(importer)] | EXCEPTIONS.get(importer, set()) | {room(importer), "__version__"}
+    return any(imported == name or imported.startswith(f"{name}.") for name in allowed)
+
+
+def test_every_room_has_its_place_in_the_plan():
+    rooms = {room(name) for name, _ in modules()}
+
+    assert rooms <= set(MAY_IMPORT) | MAY_IMPORT_ALL, "say in MAY_IMPORT what the new room may import"
+
+
+def test_nobody_imports_relatively():
+    assert [name for name, tree in modules() if any(i.startswith(".") for i in imports(tree))] == []
+
+
+def test_a_room_imports_only_what_the_plan_lets_it():
+    broken = [
+        f"{name} imports {imported}"
+        for name, tree in modules()
+        if room(name) in MAY_IMPORT
+        for imported in of_ours(tree)
+        if not is_allowed(imported, name)
+    ]
+
+    assert broken == []
+
+
+def test_only_the_entrances_import_the_command_line():
+    importers = {name for name, tree in modules() if any(room(imported) == "cli" for imported in of_ours(tree))}
+
+    assert {name for name in importers if room(name) != "cli"} <= MAY_IMPORT_CLI
+
+
+def test_what_runs_commands_knows_no_kitchen():
+    runners = [(name, tree) for name, tree in modules() if name.startswith(("delivery.runner", "delivery.containment"))]
+    runners += [(name, tree) for name, tree in modules() if name in ("delivery.slot", "delivery.outlet")]
+
+    assert len(runners) >= 4
+    assert [(name, i) for name, tree in runners for i in of_ours(tree) if room(i) != "delivery"] == []
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_a_library_is_known_in_its_home_only(library):
+    knowers = [name for name, tree in modules() if any(room(imported) == library for imported in imports(tree))]
+
+    assert [name for name in knowers if not f"{name}.".startswith(HOMES[library])] == []
+    assert knowers, f"nobody imports {library} any more: take it out of HOMES and of pyproject.toml"
+
+
+def test_what_a_remote_host_runs_needs_python_and_pymongo_only():
+    known = {*sys.stdlib_module_names, "waiter", "pymongo", "bson"}
+    strange = [
+        f"{name} imports {imported}"
+        for name, tree in modules()
+        if room(name) in REMOTE
+        for imported in imports(tree)
+        if room(imported) not in known
+    ]
+
+    assert strange == []
+
+
+def loaded_by(cwd: Path, env: dict[str, str], *arguments: str) -> set[str]:
+    """The top-level modules that a `waiter` command has imported when it ends, well or not."""
+    ended = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "waiter", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=env,
+        timeout=60,
+    )
+    lines = [line for line in ended.stderr.splitlines() if line.startswith("import time:")]
+    said = "\n".join(line for line in ended.stderr.splitlines() if line not in lines)
+    assert ended.returncode == 0, f"waiter {' '.join(arguments)} ended with {ended.returncode}: {said}"
+    return {room(line.rpartition("|")[2].strip()) for line in lines}
+
+
+HEAVY = {"pymongo", "bson", "fabric", "invoke", "paramiko", "boto3", "botocore", "pyarrow"}
+
+
+def test_help_loads_no_heavy_library(tmp_path, home):
+    loaded = loaded_by(tmp_path, home, "--help")
+
+    assert "click" in loaded  # it did start
+    assert loaded & (HEAVY | {"rich", "sqlite3"}) == set()
+
+
+def test_status_of_a_file_loads_no_heavy_library(tmp_path, home):
+    loaded = loaded_by(tmp_path, home, "--kitchen", "orders.sqlite", "status")
+
+    assert "sqlite3" in loaded
+    assert loaded & HEAVY == set()
+
+
+def test_status_for_programs_draws_nothing(tmp_path, home):
+    assert "rich" not in loaded_by(tmp_path, home, "--kitchen", "orders.sqlite", "status", "--json")
+
+
+def test_no_room_is_long_without_a_reason():
+    long = [
+        f"{path.relative_to(ROOT)}: {lines} lines"
+        for path in sorted(HOUSE.rglob("*.py"))
+        if (lines := len(path.read_text().splitlines())) > LONGEST_ROOM
+        and REASON not in (ast.get_docstring(ast.parse(path.read_text())) or "")
+    ]
+
+    assert long == []
+
+
+def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
+
+
+def test_no_function_is_long_without_a_reason():
+    long = [
+        f"{name}.{function.name}: {lines} lines"
+        for name, tree in modules()
+        for function in functions(tree)
+        if (lines := (function.end_lineno or 0) - function.lineno + 1) > LONGEST_FUNCTION
+        and REASON not in (ast.get_docstring(function) or "")
+    ]
+
+    assert long == []
+
+
+def test_every_room_says_what_lives_there():
+    assert [name for name, tree in modules() if not ast.get_docstring(tree)] == []
