@@ -163,11 +163,10 @@ def _failures(seen: Seen, width: int) -> list[Line]:
         host = only_host(group, seen.delivering)
         place = f" [all on {host}]" if host else ""
         message = " ".join(plain(group.message).split())
+        message = message if message.startswith(_SAYS_HOW) else f"{ended}: {message}"
         start = f"{clock_time(group.last, seen.now)} {group.count:>7,} "
         message = message[: max(10, width - len(start) - len(place))]
-        lines.append(
-            [(start, ""), (message if message.startswith(_SAYS_HOW) else f"{ended}: {message}", "red"), (place, "bold")]
-        )
+        lines.append([(start, ""), (message, "red"), (place, "bold")])
     return lines
 
 

@@ -1,0 +1,196 @@
+"""The live view: on a real terminal of 80 by 24, in a pipe, and how much it asks."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+import pytest
+
+from tests.conftest import check_in, eventually, fill, outcome
+from waiter.cli.watching import SHARES, Question
+from waiter.orders import Counts, FailureGroup, Order, Reason, Shift, Status, Throughput, Vitals
+from waiter.report.live import Seen, frame, summary
+
+
+class Screen:
+    """`waiter watch` on a terminal of 80 by 24."""
+
+    def __init__(self, arguments, env) -> None:
+        self.controller, terminal = pty.openpty()
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        self.before = termios.tcgetattr(terminal)
+        self.terminal = terminal
+        env = {key: value for key, value in env.items() if key not in ("COLUMNS", "LINES")}
+        command = [sys.executable, "-m", "waiter", *arguments]
+        self.process = subprocess.Popen(
+            command,
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            env=env,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - so that Ctrl-C arrives
+        )
+        self._written = b""
+
+    def written(self) -> str:
+        """All that was written until now."""
+        while select.select([self.controller], [], [], 0)[0]:
+            self._written += os.read(self.controller, 65536)
+        return self._written.decode()
+
+    def press(self, key: bytes) -> None:
+        os.write(self.controller, key)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.controller)
+        os.close(self.terminal)
+
+
+@pytest.fixture
+def watch(kitchen_url, home):
+    screens: list[Screen] = []
+
+    def start(*arguments, **env):
+        screens.append(Screen(["-k", kitchen_url, *arguments], {**home, "TERM": "xterm", **env}))
+        return screens[-1]
+
+    yield start
+    for screen in screens:
+        screen.close()
+
+
+def scene(kitchen):
+    fill(kitchen, [[f"tile-{n}"] for n in range(1, 11)])
+    shift = check_in(kitchen, "ada")
+    bad, *good = kitchen.claim(shift, limit=4)
+    failure = {"reason": Reason.EXIT, "exit_code": 3, "error": "no such tile", "error_group": "0123abcd"}
+    kitchen.finish(shift, [outcome(bad, Status.ERROR, **failure), *map(outcome, good)])
+    kitchen.claim(shift, limit=1)
+    return shift
+
+
+@pytest.mark.parametrize("verb", [("watch",), ("status", "--watch")])
+def test_the_view_shows_counts_waiters_what_they_run_and_what_failed(kitchen, watch, verb):
+    scene(kitchen)
+    screen = watch(*verb)
+    for words in ("40.0 %", "4 of 10", "ada", "tile-5", "no such tile"):
+        eventually(lambda words=words: words in screen.written())
+    screen.press(b"q")
+    assert screen.process.wait(15) == 0
+
+
+@pytest.mark.parametrize("key", [b"q", b"\x03"])
+def test_q_and_ctrl_c_quit_and_leave_the_terminal_as_it_was(kitchen, watch, key):
+    fill(kitchen, [["1"]])
+    screen = watch("watch")
+    eventually(lambda: "READY" in screen.written())
+
+    screen.press(key)
+
+    assert screen.process.wait(15) == 0
+    written = screen.written()
+    assert written.rindex("\x1b[?1049l") > written.rindex("\x1b[?1049h")
+    assert termios.tcgetattr(screen.terminal) == screen.before
+
+
+def test_without_colour_none_is_written(kitchen, watch):
+    scene(kitchen)
+    screen = watch("watch", NO_COLOR="1", TERM="vt100")
+    eventually(lambda: "no such tile" in screen.written())
+    assert not re.search(r"\x1b\[[\d;]*3[0-7][\d;]*m", screen.written())
+
+
+def test_a_terminated_view_leaves_the_other_screen(kitchen, watch):
+    fill(kitchen, [["1"]])
+    screen = watch("watch")
+    eventually(lambda: "READY" in screen.written())
+    screen.process.send_signal(signal.SIGTERM)
+    screen.process.wait(15)
+    eventually(lambda: "\x1b[?1049l" in screen.written())
+
+
+def test_in_a_pipe_it_writes_lines_until_all_is_done(kitchen, kitchen_url, home):
+    shift = scene(kitchen)
+    command = [sys.executable, "-m", "waiter", "-k", kitchen_url, "watch", "--every", "0.2", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=home) as process:
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+        assert (first["counts"]["DONE"], first["waiters"], first["failures"][0]["count"]) == (3, 1, 1)
+        kitchen.finish(shift, [outcome(order) for order in [*kitchen.held(shift), *kitchen.claim(shift, limit=9)]])
+        last = [json.loads(line) for line in process.stdout][-1]
+    assert last["counts"]["DONE"] == 9
+    assert process.returncode == 0
+
+
+def test_a_slow_kitchen_is_asked_less_often():
+    asked = []
+
+    def slowly():
+        asked.append(time.monotonic())
+        time.sleep(0.02)
+
+    question = Question(slowly, share=0.05, every_s=0.01)
+    ends = time.monotonic() + 1
+    while time.monotonic() < ends:
+        question.answer()
+        time.sleep(0.001)
+    assert 1 < len(asked) <= 3
+    assert sum(SHARES.values()) <= 0.05 + 1e-9
+
+
+def a_seen(waiters=40, kinds=30, total=100_000, done=99_999):
+    shifts = [
+        Shift(
+            f"t{n}", f"ip-10-0-{n}-7.eu-central-1.compute.internal/{n}", f"h{n}", n, 0, 1e9, 990, vitals=Vitals(slots=8)
+        )
+        for n in range(waiters)
+    ]
+    running = [
+        Order(f"b-{n}", "b", n, ("x" * 50, "\x1b[2J"), status=Status.RUNNING, shift="t1", start=10.0) for n in range(8)
+    ]
+    groups = [
+        FailureGroup(f"{n:08x}", 5, "boom\nand more " * 9, 3, None, Reason.EXIT, ("h1",), 1, 900 + n, "b-1")
+        for n in range(kinds)
+    ]
+    counts = Counts({Status.DONE: done, Status.ERROR: total - done - 1 if total > done + 1 else 0, Status.READY: 1})
+    rate = Throughput(300, 9000, 5, 1.0)
+    return Seen("kitchen", 1000.0, counts, Throughput(15, 450, 1, 1.0), rate, shifts, running, groups, {"h1", "h2"})
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 10), (200, 60), (20, 3)])
+@pytest.mark.parametrize("is_unicode", [True, False])
+def test_the_view_fits_any_terminal(width, height, is_unicode):
+    lines = ["".join(text for text, _ in line) for line in frame(a_seen(), width, height, is_unicode=is_unicode)]
+    assert len(lines) <= height
+    assert max(map(len, lines)) <= width
+    assert all(line.isprintable() for line in lines)
+
+
+def test_at_80_by_24_many_waiters_leave_room_for_failures():
+    text = "\n".join("".join(text for text, _ in line) for line in frame(a_seen(), 80, 24))
+    assert "more waiters" in text
+    assert "[all on h1]" in text
+    assert "q quits" in text
+
+
+def test_the_view_never_says_100_percent_too_early():
+    assert "> 99.9 %" in summary(a_seen())
+
+
+def test_a_view_without_unicode_writes_ascii():
+    lines = frame(a_seen(waiters=0, kinds=0), 80, 24, is_unicode=False)
+    assert "".join(text for text, _ in lines[1]).isascii()
