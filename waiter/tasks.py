@@ -1,7 +1,7 @@
 """The verbs for Invoke: `invoke status` does what `waiter status` does, by the same functions and settings.
 
-A task is made from each Click command: its options, its help, in this process. The top-level tasks.py hands them on, and
-fleet/tasks.py makes Fabric's the same way.
+A task is made from each Click command: its options, its help, in this process. The top-level tasks.py hands them on,
+and fleet/tasks.py makes Fabric's the same way.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -161,7 +162,7 @@ def test_nothing_of_a_command_lives_two_seconds_after_a_sigkill_of(killed, pids)
 
     victims = {"waiter": [waiter_pid], "runner": [runner_pid], "both": [runner_pid, waiter_pid]}[killed]
     if killed == "runner":
-        # A daemon with a washed environment is found by its parent while the runner lives; after its death only by luck.
+        # A daemon with a washed environment is found by its parent while the runner lives; then only by luck.
         pids.write_text("\n".join(str(pid) for pid in living(pids) if b"WAITER_RUN" in environment(pid)))
     for pid in victims:
         os.kill(pid, signal.SIGKILL)
@@ -331,7 +332,7 @@ def test_grouped_output_arrives_whole_and_in_one_piece_though_it_is_large(start)
             order.append(event.id)
 
     assert {id: len(piece) for id, piece in pieces.items()} == {"0": 3_000_000, "1": 3_000_000}
-    assert len([1 for a, b in zip(order, order[1:], strict=False) if a != b]) == 1  # one after the other, not mixed
+    assert len([1 for a, b in pairwise(order) if a != b]) == 1  # one after the other, not mixed
 
 
 def test_lines_stay_whole_when_they_are_mixed(start):

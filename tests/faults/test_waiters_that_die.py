@@ -1,4 +1,4 @@
-"""Waiters, runners and commands are killed, frozen and stopped for real while they deliver; then the promises are checked.
+"""Waiters, runners and commands are killed, frozen and stopped for real while they deliver.
 
 The oracle is outside the kitchen: the command itself writes down which order it delivered, which attempt, and when.
 """
@@ -24,7 +24,8 @@ from waiter.orders import Reason, Selector, Status
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 # What the command does: it writes "begin order attempt pid", works, and writes "end order attempt pid".
-ORACLE = 'echo "begin $WAITER_ORDER $WAITER_ATTEMPT $$" >> oracle; {work}; echo "end $WAITER_ORDER $WAITER_ATTEMPT $$" >> oracle'
+FACTS = "$WAITER_ORDER $WAITER_ATTEMPT $$"
+ORACLE = f'echo "begin {FACTS}" >> oracle; {{work}}; echo "end {FACTS}" >> oracle'
 
 
 class Floor:
@@ -266,7 +267,17 @@ def test_two_hundred_open_files_of_the_parent_stay_its_own(kitchen, floor):
     for descriptor in held:
         os.set_inheritable(descriptor, True)
     settings = json.dumps({"keep_output": "all"})
-    program = [sys.executable, "-m", "tests.faults.quick_waiter", floor.url, "3", settings, "sh", "-c", "ls /proc/self/fd | wc -l"]
+    program = [
+        sys.executable,
+        "-m",
+        "tests.faults.quick_waiter",
+        floor.url,
+        "3",
+        settings,
+        "sh",
+        "-c",
+        "ls /proc/self/fd | wc -l",
+    ]
     try:
         subprocess.run(program, env=floor.env, close_fds=False, timeout=30, check=True, cwd=floor.folder)
     finally:
@@ -325,7 +336,7 @@ def test_a_paused_waiter_runs_nothing_until_it_is_resumed(kitchen, floor):
     fill(kitchen, [["x"]])
     kitchen.pause(reason="maintenance")
     waiter = floor.start(work="true", until="stopped")
-    eventually(lambda: kitchen.shifts())
+    eventually(kitchen.shifts)
     kitchen.resume()
 
     eventually(lambda: floor.oracle("end"))

@@ -137,7 +137,7 @@ def ask(
     asked = daemon.command(shipment.parcel.name, words, needs=needs, is_any=shipment.is_any)
     reply = _reply(session, asked, stdin, timeout_s)
     if "missing" in reply and not shipment.is_any:
-        placed = send(session, shipment, reply["missing"])
+        placed = send(session, shipment, reply)
         reply = _reply(session, daemon.command(shipment.parcel.name, words, placed=placed), stdin, timeout_s)
     return reply
 
@@ -147,8 +147,9 @@ def _reply(session: Session, command: str, stdin: bytes, timeout_s: float) -> di
     return daemon.read_reply(reply.stdout, reply.stderr, reply.exit_code)
 
 
-def send(session: Session, shipment: Shipment, missing: Sequence[str]) -> list[Placed]:
-    """Upload what is missing under temporary names; the host checks the hashes and renames. Raises HostError."""
+def send(session: Session, shipment: Shipment, reply: Mapping[str, Any]) -> list[Placed]:
+    """Upload what a host said is missing, under temporary names; it checks the hashes and renames. Raises HostError."""
+    missing = reply["missing"]
     files: list[tuple[Path, str, str]] = []
     if shipment.parcel.name in missing:
         files.append((shipment.parcel.path, shipment.parcel.name, shipment.parcel.sha256))
@@ -160,7 +161,7 @@ def send(session: Session, shipment: Shipment, missing: Sequence[str]) -> list[P
         for local, name, sha256 in files:
             temporary = f".{name}-{secrets.token_hex(6)}"
             try:
-                with sftp.open(f".waiter/{temporary}", "wx") as remote, local.open("rb") as content:
+                with sftp.open(f"{reply['home']}/{temporary}", "wx") as remote, local.open("rb") as content:
                     remote.chmod(0o600)
                     remote.set_pipelined(True)
                     while chunk := content.read(1 << 18):
@@ -186,7 +187,7 @@ def push(drive: Drive, hosts: Sequence[Host], shipment: Shipment) -> list[Report
             reply = _reply(session, asked, json.dumps(sent).encode(), drive.timeout_s)
             if "missing" not in reply:
                 return Report(host, "already there", reply)
-            placed = send(session, shipment, reply["missing"])
+            placed = send(session, shipment, reply)
             again = daemon.command(shipment.parcel.name, ["push"], placed=placed)
             reply = _reply(session, again, json.dumps(sent).encode(), drive.timeout_s)
             return Report(host, "pushed", {**reply, "files": [each.name for each in placed]})

@@ -62,9 +62,9 @@ missing = [name for name in task["needs"] if not os.path.lexists(os.path.join(ho
 if missing and task["any"]:
     here = [name for name in os.listdir(home) if name.startswith("waiter-") and name.endswith(".pyz")]
     here.sort(key=lambda name: os.path.getmtime(os.path.join(home, name)))
-    task["run"][:1] = here[-1:] or reply(missing=missing)
+    task["run"][:1] = here[-1:] or reply(missing=missing, home=home)
 elif missing:
-    reply(missing=missing)
+    reply(missing=missing, home=home)
 sys.argv[:] = [os.path.join(home, task["run"][0])] + task["run"][1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

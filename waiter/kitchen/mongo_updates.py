@@ -85,7 +85,7 @@ def finished(shift: Shift, outcomes: Sequence[Outcome], now: Expression, call: i
     facts = [_facts(outcome) for outcome in outcomes]
     place = {"$indexOfArray": [{"$literal": [outcome.order_id for outcome in outcomes]}, "$_id"]}
     told = {field: f"$mine.{field}" for field in set().union(*facts)}
-    ending = {"status": status.value, "due": AT_ONCE, **told}
+    ending: Document = {"status": status.value, "due": AT_ONCE, **told}
     if status is Status.READY:
         ending |= _another_try([outcome.delay_s for outcome in outcomes], place, now)
     if failures or losses:

@@ -14,12 +14,14 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from random import Random
 from typing import Any, Self
 
 from waiter.errors import ShiftLost, UsageError
-from waiter.kitchen import liveness, sqlite_steering
+from waiter.kitchen import liveness, sqlite_outcomes, sqlite_seeing, sqlite_steering
 from waiter.kitchen.contract import (
     CLAIM_LIMIT,
     LEASE_S,
@@ -32,17 +34,15 @@ from waiter.kitchen.contract import (
     loss_delay_s,
 )
 from waiter.kitchen.sqlite_file import connect, speaking_of
+from waiter.kitchen.sqlite_outcomes import RELEASE
 from waiter.kitchen.sqlite_rows import (
     FROM,
     LIGHT,
     ROW_BITS,
     SORTS,
     WHOLE,
-    appended,
     condition,
-    finish_event,
     order_from,
-    reason_from,
     seq_of,
     shift_from,
     some_argument_has,
@@ -51,36 +51,22 @@ from waiter.kitchen.sqlite_rows import (
 from waiter.orders import (
     Batch,
     Counts,
-    Event,
     Notice,
     Order,
     Outcome,
-    Reason,
     Selector,
     Shift,
     Status,
     Verdict,
     Vitals,
-    error_group,
 )
 
-_LOST_WORDS = "its waiter died while it ran"
 _LOST_FOR_S = 86_400.0
+_ROWS_AT_ONCE = 5000
 
-_FINISH = """
-UPDATE orders SET status = iif(:status = 'READY' AND is_cancel_asked, 'CANCELLED', :status), due = :due, failures = failures + :failed, losses = losses + :lost, shift = NULL,
-    waiter = iif(:status = 'READY', NULL, waiter), host = iif(:status = 'READY', NULL, host),
-    start = iif(:status = 'READY', NULL, :start), stop = iif(:status = 'READY', NULL, :stop), is_cancel_asked = 0,
-    exit_code = :exit_code, signal = :signal, reason = :reason, error = :error, error_group = :error_group,
-    tail = :tail, result = :result, command = :command, peak_memory = :peak_memory,
-    history = iif(history IS NULL, '[', substr(history, 1, length(history) - 1) || ',') || :event || ']'
-WHERE seq = :seq AND shift = :shift AND attempt = :attempt AND status = 'RUNNING'
-"""
-
-_RELEASE = """
-UPDATE orders SET status = iif(is_cancel_asked, 'CANCELLED', 'READY'), stop = iif(is_cancel_asked, :now, NULL),
-    attempt = attempt - 1, due = NULL, shift = NULL, waiter = NULL, host = NULL, start = NULL, is_cancel_asked = 0
-WHERE shift = :shift AND status = 'RUNNING'
+_INSERT = """
+INSERT INTO orders (seq, arguments, names, priority) SELECT ? + key, value, ?, ? FROM json_each(?) WHERE true
+ON CONFLICT (seq) DO NOTHING
 """
 
 
@@ -166,13 +152,13 @@ class SqliteKitchen:
         with self._writing(is_news=True) as db:
             base = self._batch_number(db, batch_id) << ROW_BITS
             before = db.total_changes
-            db.executemany(
-                "INSERT INTO orders (seq, arguments, names, priority) VALUES (?, ?, ?, ?) ON CONFLICT (seq) DO NOTHING",
-                (
-                    (base + number, json.dumps(arguments), None if names is None else json.dumps(names), priority)
-                    for number, arguments, names in rows
-                ),
-            )
+            rows = iter(rows)
+            while some := list(islice(rows, _ROWS_AT_ONCE)):
+                for names, alike in groupby(some, key=itemgetter(2)):
+                    # One statement for thousands of rows: binding each row's values costs more than inserting it.
+                    arguments = json.dumps({number: arguments for number, arguments, _ in alike})
+                    named = None if names is None else json.dumps(names)
+                    db.execute(_INSERT, (base, named, priority, arguments))
             return db.total_changes - before
 
     def _batch_number(self, db: sqlite3.Connection, batch_id: str) -> int:
@@ -243,7 +229,7 @@ class SqliteKitchen:
 
     def check_out(self, shift: Shift) -> None:
         with self._writing() as db:
-            db.execute(_RELEASE, {"shift": shift.token, "now": self.now()})
+            db.execute(RELEASE, {"shift": shift.token, "now": self.now()})
             db.execute(
                 "UPDATE shifts SET left_at = ? WHERE token = ? AND left_at IS NULL AND lost_at IS NULL",
                 (self.now(), shift.token),
@@ -268,7 +254,7 @@ class SqliteKitchen:
                 return []
             now = self.now()
             db.execute("UPDATE orders SET due = NULL WHERE status = 'READY' AND due IS NOT NULL AND due <= ?", (now,))
-            seqs = self._candidates(db, min(limit, CLAIM_LIMIT), set(self._seqs(db, exclude)))
+            seqs = sqlite_outcomes.candidates(db, min(limit, CLAIM_LIMIT), set(self._seqs(db, exclude)))
             if not seqs:
                 return []
             chosen = json.dumps(seqs)
@@ -286,17 +272,6 @@ class SqliteKitchen:
         if stored is None or stored["lost_at"] is not None or stored["left_at"] is not None:
             raise ShiftLost(f"The kitchen gave waiter {shift.waiter} up: its orders belong to others now.")
         return not stored["is_paused"] and not stored["is_draining"] and stored["lease_ends"] > self._steady()
-
-    def _candidates(self, db: sqlite3.Connection, limit: int, excluded: set[int]) -> list[int]:
-        rows = db.execute(
-            "SELECT seq, losses FROM orders WHERE status = 'READY' AND due IS NULL ORDER BY priority DESC, seq LIMIT ?",
-            (limit + len(excluded),),
-        ).fetchall()
-        rows = [row for row in rows if row["seq"] not in excluded][:limit]
-        if rows and rows[0]["losses"]:
-            return [rows[0]["seq"]]
-        lost_at = next((index for index, row in enumerate(rows) if row["losses"]), len(rows))
-        return [row["seq"] for row in rows[:lost_at]]
 
     def _seqs(self, db: sqlite3.Connection, order_ids: Sequence[str]) -> list[int]:
         if not order_ids:
@@ -318,53 +293,16 @@ class SqliteKitchen:
             for batch in {outcome.order_id.rpartition("-")[0] for outcome in outcomes}:
                 if (row := db.execute("SELECT number FROM batches WHERE id = ?", (batch,)).fetchone()) is not None:
                     numbers[batch] = int(row["number"])
-            return [self._finish(db, shift, outcome, seq_of(outcome.order_id, numbers)) for outcome in outcomes]
-
-    def _finish(self, db: sqlite3.Connection, shift: Shift, outcome: Outcome, seq: int | None) -> Verdict:
-        now = self.now()
-        event = finish_event(outcome, shift, now)
-        is_bad = outcome.status in (Status.READY, Status.ERROR)
-        facts = {
-            "seq": seq,
-            "shift": shift.token,
-            "attempt": outcome.attempt,
-            "status": outcome.status.value,
-            "due": now + outcome.delay_s if outcome.status is Status.READY and outcome.delay_s > 0 else None,
-            "failed": int(is_bad and outcome.reason not in (Reason.LOST, Reason.INTERRUPTED)),
-            "lost": int(outcome.reason is Reason.LOST),
-            "start": outcome.start,
-            "stop": outcome.stop,
-            "exit_code": outcome.exit_code,
-            "signal": outcome.signal,
-            "reason": outcome.reason and outcome.reason.value,
-            "error": text(outcome.error),
-            "error_group": outcome.error_group,
-            "tail": text(outcome.tail),
-            "result": text(outcome.result),
-            "command": outcome.command,
-            "peak_memory": outcome.peak_memory,
-            "event": appended(None, event)[1:-1],
-        }
-        if db.execute(_FINISH, facts).rowcount == 1:
-            return Verdict.ACCEPTED
-        return self._known_or_late(db, seq, event)
-
-    def _known_or_late(self, db: sqlite3.Connection, seq: int | None, event: Event) -> Verdict:
-        stored = db.execute("SELECT history, late FROM orders WHERE seq = ?", (seq,)).fetchone()
-        if stored is None:
-            return Verdict.LATE
-        mine = {"what": "finish", "attempt": event.attempt, "shift": event.shift}
-        for column, verdict in (("history", Verdict.KNOWN), ("late", Verdict.LATE)):
-            if any(mine.items() <= known.items() for known in json.loads(stored[column] or "[]")):
-                return verdict
-        db.execute("UPDATE orders SET late = ? WHERE seq = ?", (appended(stored["late"], event), seq))
-        return Verdict.LATE
+            return [
+                sqlite_outcomes.finish(db, shift, outcome, seq_of(outcome.order_id, numbers), self.now())
+                for outcome in outcomes
+            ]
 
     def release(self, shift: Shift, order_ids: Sequence[str]) -> int:
         with self._writing() as db:
             chosen = json.dumps(self._seqs(db, order_ids))
             facts = {"shift": shift.token, "now": self.now(), "chosen": chosen}
-            return db.execute(_RELEASE + " AND seq IN (SELECT value FROM json_each(:chosen))", facts).rowcount
+            return db.execute(RELEASE + " AND seq IN (SELECT value FROM json_each(:chosen))", facts).rowcount
 
     def rescue(self, max_losses: int = MAX_LOSSES) -> Rescued:
         living, dead = self._living_and_dead()
@@ -381,7 +319,10 @@ class SqliteKitchen:
                 "SELECT * FROM orders WHERE status = 'RUNNING' AND shift NOT IN (SELECT value FROM json_each(?))",
                 (json.dumps(living),),
             ).fetchall()
-            ends = [self._lose(db, order, max_losses, now) for order in orders]
+            ends = [
+                sqlite_outcomes.lose(db, order, max_losses, now, loss_delay_s(order["losses"] + 1, self._rng))
+                for order in orders
+            ]
         names = tuple(row["waiter"] for row in dead)
         return Rescued(ready=ends.count(Status.READY), failed=ends.count(Status.ERROR), shifts=names)
 
@@ -395,59 +336,8 @@ class SqliteKitchen:
             return True
         return liveness.is_dead(shift["pid"], shift["pid_started"], shift["namespace"])
 
-    def _lose(self, db: sqlite3.Connection, order: sqlite3.Row, max_losses: int, now: float) -> Status:
-        """Take one order back from a shift that is gone."""
-        losses = order["losses"] + 1
-        status, due = Status.READY, now + loss_delay_s(losses, self._rng)
-        if order["is_cancel_asked"]:
-            status = Status.CANCELLED
-        elif losses >= max_losses:
-            status = Status.ERROR
-        is_over = status is not Status.READY
-        event = Event(
-            what="lost",
-            at=now,
-            status=status,
-            attempt=order["attempt"],
-            shift=order["shift"],
-            waiter=order["waiter"],
-            start=order["start"],
-            stop=now,
-            reason=Reason.LOST,
-            error=_LOST_WORDS,
-        )
-        db.execute(
-            "UPDATE orders SET status = ?, losses = ?, due = ?, shift = NULL, is_cancel_asked = 0, waiter = ?, "
-            "host = ?, start = ?, stop = ?, exit_code = NULL, signal = NULL, reason = ?, error = ?, error_group = ?, history = ? "
-            "WHERE seq = ?",
-            (
-                status.value,
-                losses,
-                None if is_over else due,
-                order["waiter"] if is_over else None,
-                order["host"] if is_over else None,
-                order["start"] if is_over else None,
-                now if is_over else None,
-                Reason.CANCELLED.value if status is Status.CANCELLED else Reason.LOST.value,
-                _LOST_WORDS,
-                error_group(_LOST_WORDS, Reason.LOST, None, None),
-                appended(order["history"], event),
-                order["seq"],
-            ),
-        )
-        return status
-
     def outlook(self) -> Outlook:
-        now = self.now()
-        few = f"SELECT count(*) AS n FROM (SELECT 1 FROM orders WHERE %s LIMIT {CLAIM_LIMIT})"
-        ready = self._read(few % "status = 'READY' AND due IS NULL")[0]["n"]
-        running = self._read(few % "status = 'RUNNING'")[0]["n"]
-        overdue = self._read(few % "status = 'READY' AND due IS NOT NULL AND due <= ?", (now,))[0]["n"]
-        waits = self._read(
-            "SELECT min(due) AS due FROM orders WHERE status = 'READY' AND due IS NOT NULL AND due > ?", (now,)
-        )
-        due = waits[0]["due"]
-        return Outlook(min(CLAIM_LIMIT, ready + overdue), None if due is None else due - now, running)
+        return sqlite_seeing.outlook(self._read, self.now())
 
     # Seeing
 
@@ -482,52 +372,13 @@ class SqliteKitchen:
                 db.close()
 
     def throughput(self, window_s: float) -> Throughput:
-        rows = self._read(
-            "SELECT status, count(*) AS n, total(stop - start) AS seconds FROM orders INDEXED BY by_stop "
-            "WHERE stop IS NOT NULL AND stop >= ? AND status IN ('DONE', 'ERROR') GROUP BY status",
-            (self.now() - window_s,),
-        )
-        counts = {row["status"]: row["n"] for row in rows}
-        total = sum(counts.values())
-        mean_s = sum(row["seconds"] for row in rows) / total if total else None
-        return Throughput(window_s, counts.get("DONE", 0), counts.get("ERROR", 0), mean_s)
+        return sqlite_seeing.throughput(self._read, self.now(), window_s)
 
     def failure_groups(self, selector: Selector | None = None) -> list[FailureGroup]:
-        where, values = self._condition(selector)
-        where = f"{where} AND status = 'ERROR' AND error_group IS NOT NULL"
-        hosts: dict[str, list[str]] = {}
-        for row in self._read(f"SELECT DISTINCT error_group, host FROM orders WHERE {where} ORDER BY host", values):
-            if row["host"] is not None:
-                hosts.setdefault(row["error_group"], []).append(row["host"])
-        # max() makes SQLite take the other columns from the latest row of each group.
-        groups = self._read(
-            f"SELECT error_group, count(*) AS n, min(stop) AS first, max(stop) AS last, seq, error, exit_code, signal, "
-            f"reason FROM orders WHERE {where} GROUP BY error_group ORDER BY n DESC, error_group",
-            values,
-        )
-        return [self._failure_group(row, tuple(hosts.get(row["error_group"], ()))) for row in groups]
-
-    def _failure_group(self, row: sqlite3.Row, hosts: tuple[str, ...]) -> FailureGroup:
-        batch = self._read("SELECT id FROM batches WHERE number = ?", (row["seq"] >> ROW_BITS,))[0]["id"]
-        return FailureGroup(
-            group=row["error_group"],
-            count=row["n"],
-            message=row["error"] or "",
-            exit_code=row["exit_code"],
-            signal=row["signal"],
-            reason=reason_from(row["reason"]),
-            hosts=hosts,
-            first=row["first"],
-            last=row["last"],
-            example=f"{batch}-{row['seq'] & ((1 << ROW_BITS) - 1)}",
-        )
+        return sqlite_seeing.failure_groups(self._read, *self._condition(selector))
 
     def commands(self) -> dict[str, int]:
-        rows = self._read(
-            "SELECT command, count(*) AS n FROM orders WHERE status IN ('DONE', 'ERROR') AND command IS NOT NULL "
-            "GROUP BY command"
-        )
-        return {row["command"]: row["n"] for row in rows}
+        return sqlite_seeing.commands(self._read)
 
     # Steering
 

@@ -17,8 +17,8 @@ history = iif(history IS NULL, '[', substr(history, 1, length(history) - 1) || '
 
 _FRESH = """
 status = 'READY', failures = 0, losses = 0, due = NULL, waiter = NULL, host = NULL, shift = NULL,
-is_cancel_asked = 0, start = NULL, stop = NULL, exit_code = NULL, signal = NULL, reason = NULL, error = NULL, error_group = NULL, tail = NULL,
-result = NULL, command = NULL, peak_memory = NULL
+is_cancel_asked = 0, start = NULL, stop = NULL, exit_code = NULL, signal = NULL, reason = NULL, error = NULL,
+error_group = NULL, tail = NULL, result = NULL, command = NULL, peak_memory = NULL
 """
 
 

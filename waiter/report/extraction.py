@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from waiter.errors import UsageError
@@ -125,8 +126,6 @@ def record(order: Order, names: Sequence[str]) -> dict[str, object]:
     if "arguments" in values:
         values["arguments"] = list(order.arguments)
     if values.get("result") is not None:
-        try:
+        with suppress(ValueError):
             values["result"] = json.loads(str(values["result"]))
-        except ValueError:
-            pass
     return values

@@ -1,0 +1,129 @@
+"""Claims, outcomes and losses in an SQLite kitchen: which orders a shift takes, and what becomes of them.
+
+Each function runs inside its caller's transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+from waiter.kitchen.sqlite_rows import appended, finish_event, text
+from waiter.orders import Event, Outcome, Reason, Shift, Status, Verdict, error_group
+
+LOST_WORDS = "its waiter died while it ran"
+
+_FINISH = """
+UPDATE orders SET status = iif(:status = 'READY' AND is_cancel_asked, 'CANCELLED', :status), due = :due,
+    failures = failures + :failed, losses = losses + :lost, shift = NULL,
+    waiter = iif(:status = 'READY', NULL, waiter), host = iif(:status = 'READY', NULL, host),
+    start = iif(:status = 'READY', NULL, :start), stop = iif(:status = 'READY', NULL, :stop), is_cancel_asked = 0,
+    exit_code = :exit_code, signal = :signal, reason = :reason, error = :error, error_group = :error_group,
+    tail = :tail, result = :result, command = :command, peak_memory = :peak_memory,
+    history = iif(history IS NULL, '[', substr(history, 1, length(history) - 1) || ',') || :event || ']'
+WHERE seq = :seq AND shift = :shift AND attempt = :attempt AND status = 'RUNNING'
+"""
+
+RELEASE = """
+UPDATE orders SET status = iif(is_cancel_asked, 'CANCELLED', 'READY'), stop = iif(is_cancel_asked, :now, NULL),
+    attempt = attempt - 1, due = NULL, shift = NULL, waiter = NULL, host = NULL, start = NULL, is_cancel_asked = 0
+WHERE shift = :shift AND status = 'RUNNING'
+"""
+
+
+def candidates(db: sqlite3.Connection, limit: int, excluded: set[int]) -> list[int]:
+    """The READY orders that a claim takes: one that was lost before goes alone, all others in order."""
+    rows = db.execute(
+        "SELECT seq, losses FROM orders WHERE status = 'READY' AND due IS NULL ORDER BY priority DESC, seq LIMIT ?",
+        (limit + len(excluded),),
+    ).fetchall()
+    rows = [row for row in rows if row["seq"] not in excluded][:limit]
+    if rows and rows[0]["losses"]:
+        return [rows[0]["seq"]]
+    lost_at = next((index for index, row in enumerate(rows) if row["losses"]), len(rows))
+    return [row["seq"] for row in rows[:lost_at]]
+
+
+def finish(db: sqlite3.Connection, shift: Shift, outcome: Outcome, seq: int | None, now: float) -> Verdict:
+    """Record one outcome, if the order is still the shift's; `seq` is None for an order that never was."""
+    event = finish_event(outcome, shift, now)
+    is_bad = outcome.status in (Status.READY, Status.ERROR)
+    facts = {
+        "seq": seq,
+        "shift": shift.token,
+        "attempt": outcome.attempt,
+        "status": outcome.status.value,
+        "due": now + outcome.delay_s if outcome.status is Status.READY and outcome.delay_s > 0 else None,
+        "failed": int(is_bad and outcome.reason not in (Reason.LOST, Reason.INTERRUPTED)),
+        "lost": int(outcome.reason is Reason.LOST),
+        "start": outcome.start,
+        "stop": outcome.stop,
+        "exit_code": outcome.exit_code,
+        "signal": outcome.signal,
+        "reason": outcome.reason and outcome.reason.value,
+        "error": text(outcome.error),
+        "error_group": outcome.error_group,
+        "tail": text(outcome.tail),
+        "result": text(outcome.result),
+        "command": outcome.command,
+        "peak_memory": outcome.peak_memory,
+        "event": appended(None, event)[1:-1],
+    }
+    if db.execute(_FINISH, facts).rowcount == 1:
+        return Verdict.ACCEPTED
+    return _known_or_late(db, seq, event)
+
+
+def _known_or_late(db: sqlite3.Connection, seq: int | None, event: Event) -> Verdict:
+    stored = db.execute("SELECT history, late FROM orders WHERE seq = ?", (seq,)).fetchone()
+    if stored is None:
+        return Verdict.LATE
+    mine = {"what": "finish", "attempt": event.attempt, "shift": event.shift}
+    for column, verdict in (("history", Verdict.KNOWN), ("late", Verdict.LATE)):
+        if any(mine.items() <= known.items() for known in json.loads(stored[column] or "[]")):
+            return verdict
+    db.execute("UPDATE orders SET late = ? WHERE seq = ?", (appended(stored["late"], event), seq))
+    return Verdict.LATE
+
+
+def lose(db: sqlite3.Connection, order: sqlite3.Row, max_losses: int, now: float, delay_s: float) -> Status:
+    """Take one order back from a shift that is gone."""
+    losses = order["losses"] + 1
+    status = Status.READY
+    if order["is_cancel_asked"]:
+        status = Status.CANCELLED
+    elif losses >= max_losses:
+        status = Status.ERROR
+    is_over = status is not Status.READY
+    event = Event(
+        what="lost",
+        at=now,
+        status=status,
+        attempt=order["attempt"],
+        shift=order["shift"],
+        waiter=order["waiter"],
+        start=order["start"],
+        stop=now,
+        reason=Reason.LOST,
+        error=LOST_WORDS,
+    )
+    db.execute(
+        "UPDATE orders SET status = ?, losses = ?, due = ?, shift = NULL, is_cancel_asked = 0, waiter = ?, "
+        "host = ?, start = ?, stop = ?, exit_code = NULL, signal = NULL, reason = ?, error = ?, error_group = ?, "
+        "history = ? WHERE seq = ?",
+        (
+            status.value,
+            losses,
+            None if is_over else now + delay_s,
+            order["waiter"] if is_over else None,
+            order["host"] if is_over else None,
+            order["start"] if is_over else None,
+            now if is_over else None,
+            Reason.CANCELLED.value if status is Status.CANCELLED else Reason.LOST.value,
+            LOST_WORDS,
+            error_group(LOST_WORDS, Reason.LOST, None, None),
+            appended(order["history"], event),
+            order["seq"],
+        ),
+    )
+    return status
