@@ -6,6 +6,8 @@ all its descendants and goes. Should the runner itself be killed, a guard (a she
 sweeps up.
 
 One thread, one poll. Only light modules are imported: this process should weigh no more than Python itself.
+
+Long because it is one loop over one poll: every source of events touches the same slots and the same socket.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 One thread: what the runner says comes in, what it means goes to the kitchen, and new orders go out. The heartbeat beats
 beside it, `Handover` holds what the kitchen must still hear, `Pace` says how much to claim.
+
+Long because it is one loop over one state, the orders that are held: whoever parts it has to share them.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 Every method is one transaction; WAL and synchronous=FULL make it durable when it returns. Leases are kept on a
 clock that nobody sets, and a waiter whose process is dead is seen at once. The statements live here; `sqlite_rows`
 turns rows into values, `sqlite_file` opens the file.
+
+Long because it is the whole contract, method by method; what a method does beyond a statement is in sqlite_*.
 """
 
 from __future__ import annotations

@@ -89,11 +89,9 @@ def _known_or_late(db: sqlite3.Connection, seq: int | None, event: Event) -> Ver
 def lose(db: sqlite3.Connection, order: sqlite3.Row, max_losses: int, now: float, delay_s: float) -> Status:
     """Take one order back from a shift that is gone."""
     losses = order["losses"] + 1
-    status = Status.READY
+    status = Status.ERROR if losses >= max_losses else Status.READY
     if order["is_cancel_asked"]:
         status = Status.CANCELLED
-    elif losses >= max_losses:
-        status = Status.ERROR
     is_over = status is not Status.READY
     event = Event(
         what="lost",
