@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sqlite3
 from collections.abc import Sequence
@@ -67,7 +66,7 @@ def events_from(value: str | None) -> tuple[Event, ...]:
 
 def appended(events: str | None, event: Event) -> str:
     """The JSON list with one more event; fields that say nothing are left out."""
-    facts = {name: value for name, value in dataclasses.asdict(event).items() if value is not None}
+    facts = {name: value for name in Event.__slots__ if (value := getattr(event, name)) is not None}
     added = json.dumps(facts)
     return f"[{added}]" if events is None else f"{events[:-1]},{added}]"
 
