@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -20,7 +20,7 @@ from waiter.orders import Batch, Order, Outcome, Shift, Status
 KITCHENS = ("sqlite", "mongodb")
 
 
-def unavailable(reason: str) -> None:
+def unavailable(reason: str) -> NoReturn:
     """Skip with a plain reason; on CI everything must be there."""
     if os.environ.get("CI"):
         pytest.fail(f"on CI this cannot be missing: {reason}")
@@ -33,14 +33,25 @@ def mongod_url() -> Iterator[str]:
     if url := os.environ.get("WAITER_TEST_MONGODB"):
         yield url
         return
-    binary = mongod_binary()
-    if binary is None:
-        unavailable("no mongod: install the test dependencies, or set WAITER_TEST_MONGODB")
-        return
-    server = Mongod(binary)
+    server = Mongod(needed_binary())
     server.start()
     yield server.url
     server.remove()
+
+
+def needed_binary() -> str:
+    """Where `mongod` is; a test that needs one of its own, to hurt it, is skipped where there is none."""
+    binary = mongod_binary()
+    if binary is None:
+        unavailable("no mongod: install the test dependencies, or set WAITER_TEST_MONGODB")
+    return binary
+
+
+def with_database(server: str, name: str) -> str:
+    """The server's address with a database in it: mongodb://host/NAME?options."""
+    address, question, options = server.partition("?")
+    scheme, _, hosts = address.partition("://")
+    return f"{scheme}://{hosts.partition('/')[0]}/{name}{question}{options}"
 
 
 class Clock:
@@ -69,7 +80,7 @@ def kitchen_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]
         return
     server = request.getfixturevalue("mongod_url")
     name = f"waiter_test_{secrets.token_hex(6)}"
-    yield f"{server}/{name}"
+    yield with_database(server, name)
     import pymongo
 
     with pymongo.MongoClient(server) as client:

@@ -1,4 +1,6 @@
-"""A real mongod for the tests: found on this machine or in a package, started on loopback, killed by its pid."""
+"""Real MongoDB servers for the tests, one or a replica set: found on this machine or in a package, started on loopback,
+killed by their pids.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,14 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 STARTS_WITHIN_S = 30.0
+
+ELECTION_MS = 2000
+"""How soon the nodes of a replica set miss their primary."""
 
 
 def mongod_binary() -> str | None:
@@ -64,6 +71,10 @@ class Mongod:
                 time.sleep(0.05)
         raise RuntimeError(f"mongod did not start: {Path(self._folder, 'mongod.log').read_text()[-2000:]}")
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
+
     def signal(self, number: int) -> None:
         assert self._process is not None
         os.kill(self._process.pid, number)
@@ -84,3 +95,49 @@ class Mongod:
     def remove(self) -> None:
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class ReplicaSet:
+    """Three servers that elect a primary, and another one within seconds when it is gone."""
+
+    def __init__(self, binary: str) -> None:
+        self.nodes = [Mongod(binary, "--replSet", "rs") for _ in range(3)]
+
+    @property
+    def url(self) -> str:
+        return f"mongodb://{','.join(f'127.0.0.1:{node.port}' for node in self.nodes)}/?replicaSet=rs"
+
+    def start(self) -> None:
+        for node in self.nodes:
+            node.start()
+        members = [{"_id": number, "host": f"127.0.0.1:{node.port}"} for number, node in enumerate(self.nodes)]
+        settings = {"electionTimeoutMillis": ELECTION_MS}
+        _ask(self.nodes[0], {"replSetInitiate": {"_id": "rs", "members": members, "settings": settings}})
+        self.primary()
+
+    def primary(self, among: Sequence[Mongod] | None = None) -> Mongod:
+        """The node that takes writes now; waits for an election."""
+        ends = time.monotonic() + STARTS_WITHIN_S
+        while time.monotonic() < ends:
+            for node in among or self.nodes:
+                if node.is_running and _ask(node, {"hello": 1}).get("isWritablePrimary"):
+                    return node
+            time.sleep(0.1)
+        raise RuntimeError("the replica set has no primary")
+
+    def step_down(self) -> Mongod:
+        """Make the primary an ordinary node, as an operator would; returns the one that steps down."""
+        node = self.primary()
+        _ask(node, {"replSetStepDown": 10, "secondaryCatchUpPeriodSecs": 5})
+        return node
+
+    def remove(self) -> None:
+        for node in self.nodes:
+            node.remove()
+
+
+def _ask(node: Mongod, command: dict[str, Any]) -> dict[str, Any]:
+    from pymongo import MongoClient
+
+    with MongoClient[dict[str, Any]]("127.0.0.1", node.port, directConnection=True, timeoutMS=15_000) as client:
+        return client.admin.command(command)
