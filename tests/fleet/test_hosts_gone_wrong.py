@@ -129,7 +129,7 @@ def test_a_host_without_python_says_so(laptop: Laptop) -> None:
     with booted_otherwise(laptop.town.hosts["anna"], "SetEnv=PATH=/root/bare"):
         assert trouble(laptop, "anna", verb="push")[0] == "no Python 3.11"
 
-        (bare / "python3").write_text('#!/bin/sh\n[ "$1" = -V ] && echo Python 3.9.16\nexit 1\n')
+        (bare / "python3").write_text('#!/bin/sh\n[ "$1" = -V ] && echo Python 3.9.16\nexit 93\n')
         (bare / "python3").chmod(0o755)
         done = laptop.fleet("doctor")
     assert "found: Python 3.9.16" in done.stderr

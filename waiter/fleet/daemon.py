@@ -22,18 +22,27 @@ MARK = "waiter-reply "
 
 PYTHONS = ("python3", "python3.14", "python3.13", "python3.12", "python3.11")
 
-# Plain sh: nothing is known of the host yet. "$1" is GATE, the rest are its arguments.
+TOO_OLD = 93
+"""The exit code of a Python that is too old, whatever else it may be told."""
+
+# Plain sh: nothing is known of the host yet. "$@" is GATE and its argument.
 FIND_PYTHON = f"""\
 for python in {" ".join(PYTHONS)}; do
   command -v "$python" >/dev/null 2>&1 || continue
-  if "$python" -ISc "import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null; then exec "$python" -I -c "$@"; fi
+  "$python" -ISc "$@"
+  code=$?
+  [ "$code" = {TOO_OLD} ] || exit "$code"
   found="$found $("$python" -V 2>&1 | head -n 1)"
 done
 echo "{MARK}{{\\"trouble\\": \\"{Trouble.NO_PYTHON}\\", \\"error\\": \\"found:${{found:- none}}\\"}}"
 """
 
+# Read by any Python, even one that is too old to run the rest.
 GATE = f"""\
-import hashlib, json, os, runpy, stat, sys
+import sys
+if sys.version_info < (3, 11):
+    sys.exit({TOO_OLD})
+import hashlib, json, os, runpy, stat
 task = json.loads(sys.argv[1])
 def reply(**words):
     print("{MARK}" + json.dumps(words))

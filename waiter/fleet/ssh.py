@@ -25,6 +25,7 @@ from paramiko.ssh_exception import NoValidConnectionsError
 from waiter.errors import FleetError
 from waiter.fleet import known_hosts
 from waiter.fleet.inventory import Host
+from waiter.fleet.ssh_config import ssh_config
 from waiter.fleet.trouble import HostError, Trouble
 
 OnChunk = Callable[[int, bytes], None]
@@ -82,7 +83,8 @@ class HostKeys:
             known = self._read[files] = known_hosts.read([Path(file) for file in files])
         name = _bracketed(connection.ssh_config.get("hostkeyalias") or connection.host, connection.port)
         keys = known_hosts.keys_of(name, known)
-        keys += known_hosts.keys_of(connection.host, known) if connection.port != 22 and not keys else []
+        # As OpenSSH does: the key of the same host on port 22 will do, but another one is no change.
+        of_host = {key.key for key in known_hosts.keys_of(connection.host, known) if not key.is_revoked}
         revoked = {key.key for key in known if key.is_revoked}
         mine = connection.client.get_host_keys()
         for key in keys:
@@ -93,20 +95,23 @@ class HostKeys:
             except (paramiko.SSHException, ValueError):
                 continue  # a type that Paramiko does not know
             mine.add(_bracketed(connection.host, connection.port), key.key_type, loaded)
-        policy = _FirstMeeting(self.accept_new, revoked, Path(files[0]), name)
+        policy = _FirstMeeting(self.accept_new, of_host, revoked, Path(files[0]), name)
         connection.client.set_missing_host_key_policy(policy)
 
 
 class _FirstMeeting(paramiko.MissingHostKeyPolicy):
     """What happens when known_hosts has no key for a host."""
 
-    def __init__(self, accept_new: bool, revoked: set[bytes], file: Path, name: str) -> None:
-        self._accept_new, self._revoked, self._file, self._name = accept_new, revoked, file, name
+    def __init__(self, accept_new: bool, of_host: set[bytes], revoked: set[bytes], file: Path, name: str) -> None:
+        self._accept_new, self._of_host, self._revoked = accept_new, of_host, revoked
+        self._file, self._name = file, name
 
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:  # noqa: ARG002
         shown = known_hosts.fingerprint(key.asbytes())
         if key.asbytes() in self._revoked:
             raise HostKeyRevoked(f"{key.get_name()} {shown} is revoked in {self._file}")
+        if key.asbytes() in self._of_host:
+            return
         if not self._accept_new:
             raise HostKeyUnknown(f"it shows {key.get_name()} {shown}")
         try:
@@ -133,7 +138,7 @@ class Network:
         self._options = options
         self._keys = HostKeys(options.accept_new)
         try:
-            self._config = fabric.Config()
+            self._config = fabric.Config(ssh_config=paramiko.SSHConfig.from_text(ssh_config()))
         except (paramiko.SSHException, ValueError, OSError) as error:
             raise FleetError(f"~/.ssh/config: {error}") from error
 
@@ -174,7 +179,7 @@ class Network:
             host.address,
             user=host.user,
             port=host.port,
-            config=self._config,
+            config=self._config.clone(),  # a connection writes into its own: threads must not share one
             connect_timeout=max(1, round(timeout)),
             connect_kwargs={
                 "banner_timeout": timeout,

@@ -22,6 +22,7 @@ Description=Waiter delivers orders
 [Service]
 ExecStart={command}
 Restart=on-failure
+SuccessExitStatus=1 2 4 130
 RestartSec=15
 KillMode=mixed
 TimeoutStopSec=90
@@ -66,7 +67,7 @@ def installed() -> str | None:
 
 
 def command(parcel: Path) -> list[str]:
-    return [sys.executable, "-I", str(parcel), "run", "--patient"]
+    return [sys.executable, "-IS", str(parcel), "run", "--patient"]
 
 
 # systemd.

@@ -91,6 +91,8 @@ def run(home: Home, *, tell_fd: int | None = None, is_patient: bool = False) -> 
         return 0  # another one works here already
     _redirect(home)
     settings = home.json(SETTINGS)
+    if settings.get("path"):
+        os.environ["PATH"] = settings["path"]
     state = {**described(settings), "pid": os.getpid(), "birth": birth(os.getpid()), "since": time.time()}
     home.write(STATE, json.dumps(state))
     log = Log(home, state, tell_fd)

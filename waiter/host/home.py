@@ -9,11 +9,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
 import shutil
 import stat
 import subprocess
-import tarfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -66,7 +64,7 @@ class Home:
 
     def write(self, name: str, text: str) -> None:
         """Put a file of 0600 in place at once."""
-        temporary = self.path / f".{name}-{secrets.token_hex(6)}"
+        temporary = self.path / f".{name}-{os.urandom(6).hex()}"
         with open(
             os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600),
             "w",
@@ -123,7 +121,7 @@ class Home:
         if not folder.is_dir():
             if not archive.is_file():
                 raise WaiterError(f"the command's files ({digest}) are not on this host. Run: waiter fleet push")
-            unpacked = self.path / "bundles" / f".{digest}-{secrets.token_hex(4)}"
+            unpacked = self.path / "bundles" / f".{digest}-{os.urandom(4).hex()}"
             unpacked.mkdir(mode=0o700, parents=True)
             _unpack(archive, unpacked)
             unpacked.rename(folder)
@@ -133,6 +131,8 @@ class Home:
 
 def _unpack(archive: Path, folder: Path) -> None:
     """Only plain files, and only below the folder; Python before 3.11.4 cannot be told so."""
+    import tarfile  # only when something has come: a host starts Python for every verb
+
     with tarfile.open(archive) as packed:
         for member in packed:
             content = packed.extractfile(member) if member.isreg() else None

@@ -128,7 +128,8 @@ def _told(state: Reply) -> Reply:
 
 def _put_settings(home: Home, sent: Reply) -> None:
     if sent.get("settings"):
-        home.write(SETTINGS, json.dumps(sent["settings"]))
+        # After a reboot there is no login shell that would set the PATH.
+        home.write(SETTINGS, json.dumps({**sent["settings"], "path": os.environ.get("PATH")}))
     if sent.get("kitchen"):
         home.write(KITCHEN, sent["kitchen"] + "\n")
     settings = home.json(SETTINGS)
@@ -157,7 +158,7 @@ def _spawned(home: Home, parcel: Path) -> tuple[Reply, subprocess.Popen[bytes]]:
     env = {key: value for key, value in os.environ.items() if key not in _OF_THE_SESSION}
     log = home.open_log()
     process = subprocess.Popen(
-        [sys.executable, "-I", str(parcel), "run", "--tell", str(tell)],
+        [sys.executable, "-IS", str(parcel), "run", "--tell", str(tell)],
         pass_fds=[tell],
         cwd=Path.home(),
         env=env,

@@ -1,0 +1,172 @@
+"""Files go to the hosts and come back whole; logs come as they are written; jump hosts and aliases are known."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from tests.conftest import eventually
+from tests.fleet.town import must
+from tests.fleet.world import Laptop, Shop
+from waiter.orders import Selector, Status
+
+STAY = ("--cmd", "./crunch.sh", "--until", "stopped")
+
+
+def test_push_sends_what_is_missing_verified_and_nothing_twice(laptop: Laptop) -> None:
+    laptop.script("cat lib/table.txt")
+    (laptop.folder / "lib").mkdir()
+    (laptop.folder / "lib/table.txt").write_text("one\n")
+    what = ("--cmd", "./crunch.sh", "--dir", "lib")
+
+    first = laptop.json("push", *what)["hosts"]
+    second = laptop.json("push", *what)["hosts"]
+
+    assert [each["outcome"] for each in first] == ["pushed"] * 4
+    assert [len(each["files"]) for each in first] == [2] * 4
+    assert [each["outcome"] for each in second] == ["already there"] * 4
+    for host in laptop.town.hosts.values():
+        (parcel,) = host.waiter_home.glob("waiter-*.pyz")
+        assert hashlib.sha256(parcel.read_bytes()).hexdigest().startswith(parcel.stem.removeprefix("waiter-"))
+        assert parcel.stat().st_size <= 4_000_000
+        assert {file.name for file in host.waiter_home.glob("bundles/*/*")} == {"crunch.sh", "lib"}
+        assert not [file.name for file in host.waiter_home.iterdir() if file.name.startswith(".")]
+
+
+def test_a_command_finds_the_files_that_were_sent_along_as_it_does_here(laptop: Laptop, shop: Shop) -> None:
+    (laptop.folder / "bin").mkdir()
+    laptop.script('cat lib/table.txt > "$WAITER_RESULT"', "bin/crunch.sh")
+    (laptop.folder / "lib").mkdir()
+    (laptop.folder / "lib/table.txt").write_text("one table\n")
+    shop.load(4)
+
+    done = laptop.fleet("start", *shop.flags, "--cmd", "bin/crunch.sh", "--file", "lib/table.txt")
+
+    assert done.returncode == 0, done.stderr
+    eventually(lambda: shop.count(Status.DONE) == 4)
+    assert {order.result for order in shop.kitchen.find(Selector(), is_whole=True)} == {"one table\n"}
+
+
+def test_what_is_cut_short_on_the_way_is_never_put_in_place(laptop: Laptop) -> None:
+    anna = laptop.town.hosts["anna"]
+    must("mkdir", "-p", str(anna.waiter_home))
+    from waiter.fleet import daemon
+    from waiter.fleet.daemon import Placed
+
+    (anna.waiter_home / ".half").write_text("half of it")
+    command = daemon.command("waiter-x.pyz", ["look"], placed=[Placed(".half", "waiter-x.pyz", "0" * 64)])
+
+    done = laptop.json("run", "--limit", anna.address, "--", command)["hosts"][0]
+
+    reply = json.loads(done["stdout"].removeprefix(daemon.MARK))
+    assert reply["trouble"] == "upload failed"
+    assert list(anna.waiter_home.iterdir()) == []
+
+
+def test_fetch_brings_files_folders_and_globs_back_for_each_host(laptop: Laptop) -> None:
+    laptop.fleet("run", "--", "mkdir -p out/deep; hostname > out/name.txt; hostname > out/deep/er; ln -s / out/root")
+
+    whole = laptop.fleet("fetch", "out", "results")
+    globbed = laptop.fleet("fetch", "out/*.txt", "texts")
+    missing = laptop.json("fetch", "nowhere", "x")
+
+    assert whole.returncode == globbed.returncode == 0, whole.stderr
+    for host in laptop.town.hosts.values():
+        found = laptop.folder / "results" / host.address / "out"
+        assert {str(file.relative_to(found)) for file in found.rglob("*") if file.is_file()} == {"name.txt", "deep/er"}
+        assert (laptop.folder / "texts" / host.address / "name.txt").read_text() == f"{host.name}\n"
+    assert {each["troubles"][0]["detail"] for each in missing["hosts"]} == {"nowhere: no such file on the host"}
+
+
+def test_logs_are_followed_until_ctrl_c_and_nothing_of_it_stays_on_the_hosts(laptop: Laptop, shop: Shop) -> None:
+    laptop.script('echo "crunched $1"')
+    laptop.fleet("start", *shop.flags, *STAY)
+    words = ["fleet", "logs", "-f", "-n", "0", "--hosts", laptop.addresses]
+    following = subprocess.Popen(
+        [sys.executable, "-m", "waiter", *words], cwd=laptop.folder, env=laptop.env, stdout=subprocess.PIPE, text=True
+    )
+    assert following.stdout is not None
+    lines: list[str] = []
+    threading.Thread(target=lambda: lines.extend(following.stdout or ()), daemon=True).start()
+    eventually(lambda: sum("tail" in line for host in laptop.town.hosts.values() for line in host.commands()) >= 4)
+
+    shop.load(10)
+    eventually(lambda: sum("crunched" in line for line in lines) == 10)
+    following.send_signal(signal.SIGINT)
+
+    assert following.wait(10) == 130
+    eventually(lambda: not [line for host in laptop.town.hosts.values() for line in host.commands() if "tail" in line])
+
+
+def test_aliases_includes_and_jump_hosts_of_ssh_config_are_respected(laptop: Laptop) -> None:
+    anna, ben = laptop.town.hosts["anna"], laptop.town.hosts["ben"]
+    (laptop.home / ".ssh/fleet.conf").write_text(f"Host inner\n  HostName {ben.address}\n  ProxyJump {anna.address}\n")
+    laptop.configure(f"Include fleet.conf\nUser root\nIdentityFile {laptop.town.key}\n")
+
+    done = laptop.json("run", "--hosts", "inner", "--", 'hostname; echo "${SSH_CONNECTION%% *}"')
+
+    assert done["hosts"][0]["stdout"] == f"ben\n{anna.address}\n"
+    anna.power_off()
+    failed = laptop.json("run", "--hosts", "inner", "--connect-timeout", "2", "--", "true")["hosts"][0]
+    assert failed["outcome"] == "jump host"
+    anna.boot()
+
+
+def test_a_dry_run_connects_to_no_host_and_a_limit_leaves_hosts_out(laptop: Laptop, shop: Shop) -> None:
+    laptop.script("true")
+    for host in laptop.town.hosts.values():
+        host.power_off()
+
+    for verb in (
+        ["start", *shop.flags, *STAY],
+        ["stop"],
+        ["push", *STAY],
+        ["run", "--", "true"],
+        ["status"],
+        ["doctor"],
+    ):
+        done = laptop.fleet(verb[0], "--dry-run", "--limit", "*.2,*.3", *verb[1:])
+        assert done.returncode == 0, done.stderr
+        assert "2 hosts" in done.stderr
+
+    for host in laptop.town.hosts.values():
+        host.boot()
+
+
+def test_tables_fit_80_columns(laptop: Laptop, shop: Shop) -> None:
+    laptop.script("true", "a-script-with-a-rather-long-name-that-goes-on-and-on.sh")
+    shop.load(4)
+    laptop.fleet(
+        "start", *shop.flags, "--cmd", "./a-script-with-a-rather-long-name-that-goes-on-and-on.sh --x 12345678"
+    )
+
+    for verb in ("status", "doctor", "hosts", "stop"):
+        flags = shop.flags if verb in ("status", "doctor") else []
+        table = laptop.fleet(verb, *flags).stdout
+        assert table
+        assert max(map(len, table.splitlines())) <= 80, table
+
+
+def test_the_log_begins_anew_when_it_is_long_and_a_few_old_ones_stay(tmp_path: Path) -> None:
+    script = f"""
+import os, pathlib
+from waiter.host.daemon import LOGS_KEPT, _redirect, rotate
+from waiter.host.home import Home
+home = Home(pathlib.Path({str(tmp_path / "home")!r}))
+_redirect(home)
+for number in range(LOGS_KEPT + 3):
+    os.write(1, b"%d\\n" % number * 100)
+    rotate(home, limit=200)
+os.write(1, b"the end\\n")
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, env={"PYTHONPATH": str(Path(__file__).parents[2])})
+
+    logs = sorted(file.name for file in (tmp_path / "home").glob("waiter.log*"))
+    assert logs == ["waiter.log", *(f"waiter.log.{number}" for number in range(1, 6))]
+    assert (tmp_path / "home/waiter.log").read_text() == "the end\n"
+    assert (tmp_path / "home/waiter.log.1").read_text().startswith("7\n")
