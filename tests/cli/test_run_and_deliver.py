@@ -200,6 +200,15 @@ def test_tags_tell_whose_line_it_is(waiter_cli):
     assert sorted(done.stdout.splitlines()) == ["a\t1 a", "a\t2 a", "b\t1 b", "b\t2 b"]
 
 
+def test_hooks_hear_of_each_order(waiter_cli, kitchen_url, tmp_path):
+    load(waiter_cli, kitchen_url, "0\n7\n")
+    hook = 'echo "$WAITER_STATUS $WAITER_ARGUMENTS $WAITER_EXIT_CODE" >> heard'
+
+    waiter_cli("deliver", "-k", kitchen_url, "--on-done", hook, "--on-error", hook, "sh", "-c", "exit $1", "sh")
+
+    assert sorted((tmp_path / "heard").read_text().splitlines()) == ['DONE ["0"] 0', 'ERROR ["7"] 7']
+
+
 def test_a_waiter_goes_home_after_so_many_orders(waiter_cli, kitchen_url):
     load(waiter_cli, kitchen_url, "".join(f"{n}\n" for n in range(9)))
 

@@ -11,24 +11,26 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
-from typing import Protocol
 
+from waiter.delivery.counter import Held, Kitchenware, Tally
 from waiter.delivery.handover import Handover, Served
 from waiter.delivery.heartbeat import Heartbeat, boottime
+from waiter.delivery.hooks import Hooks
 from waiter.delivery.joblog import Joblog
 from waiter.delivery.judging import Halt, judge, parse_halt, unstartable
+from waiter.delivery.leaving import is_host_busy, why_leave
 from waiter.delivery.listener import Listener, Summary
 from waiter.delivery.options import DeliveryOptions, Until
 from waiter.delivery.pace import Pace
-from waiter.delivery.runner import End, Ended, Event, Job, Output, Refused, Returned, Runner, RunnerDied
+from waiter.delivery.runner import End, Ended, Event, Job, Output, Refused, Returned, RunnerDied
 from waiter.delivery.spool import Spool
 from waiter.delivery.stopping import Stop, Stopping
-from waiter.delivery.vitals import free_memory, host_load, resident_bytes
+from waiter.delivery.vitals import host_load, resident_bytes
 from waiter.errors import CommandUnstartable, KitchenUnreachable, ShiftLost
 from waiter.kitchen.contract import BEATS_PER_LEASE, Kitchen, loss_delay_s
-from waiter.orders import Order, Outcome, Reason, Shift, Status, Verdict, Vitals
+from waiter.orders import Order, Outcome, Reason, Status, Verdict, Vitals
 
 PATIENCE_S = 0.2
 """The longest that the loop waits for the runner before it looks at everything else again."""
@@ -39,53 +41,11 @@ ASK_AGAIN_S = 2.0
 LOOK_AGAIN_S = 60.0
 """How soon a waiter with nothing to wait for asks again, although the kitchen has announced nothing."""
 
-GIVE_UP_S = 600.0
-"""How long a waiter with nothing to run waits for a kitchen that went away."""
-
 ALONE_FROM_LOSSES = 2
 """From that many losses on, an order runs alone in its waiter: a poison order takes no innocent neighbour with it."""
 
 MAX_RUNNER_DEATHS = 5
 """So many runners may die in a row before the waiter goes home instead of starting another."""
-
-
-class Kitchenware(Protocol):
-    """What turns orders into jobs: a command's argv, or a Python function."""
-
-    def job(self, order: Order, timeout_s: float | None) -> Job:
-        """Raises NoSuchArgument, or ValueError, when this order can never be started."""
-
-    def start_runner(self) -> Runner: ...
-
-    def version(self) -> str:
-        """The hash of what delivers the orders."""
-
-    @property
-    def title(self) -> str:
-        """What is run, in a few words."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """What one waiter has counted."""
-
-    delivered: int = 0
-    failed: int = 0
-    retried: int = 0
-    cancelled: int = 0
-    late: int = 0
-    claimed: int = 0
-    failed_in_a_row: int = 0
-    runner_deaths: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """An order that this waiter has, from the claim until its outcome is on its way."""
-
-    order: Order
-    shift: Shift
-    argv: Sequence[str | bytes]
 
 
 class Delivery:
@@ -125,6 +85,7 @@ class Delivery:
         self._sweep_s = self._kitchen.lease_s / BEATS_PER_LEASE
         self._handover = Handover(self._kitchen, spool(self._kitchen.url), listener.noted)
         self._spool = spool(self._kitchen.url)
+        self._hooks = Hooks(options)
         self._joblog = Joblog(options.joblog, socket.gethostname()) if options.joblog else None
 
     # A stay, from check-in to check-out.
@@ -170,6 +131,7 @@ class Delivery:
             self._listener.noted(f"{error} The orders that this waiter held are offered again when its lease runs out.")
         finally:
             self._heartbeat.stop()
+            self._hooks.close()
             if self._joblog:
                 self._joblog.close()
 
@@ -233,6 +195,7 @@ class Delivery:
             self._joblog.write(outcome, [os.fsdecode(word) for word in held.argv])
         self._handover.finish(Served(held.shift, held.order, outcome))
         self._listener.finished(held.order, outcome)
+        self._hooks.call(held.order, outcome)
         self._look_at_halt()
 
     def _give_back(self, order_ids: Sequence[str]) -> None:
@@ -288,7 +251,8 @@ class Delivery:
             return
         try:
             self._handover.hand_in_spool()
-            if self._is_held_asked:
+            if self._is_held_asked and self._handover.is_clear:
+                # What waits to be handed in is RUNNING there too, and must not be taken for an order never started.
                 self._take([order for order in self._kitchen.held(self._shift) if order.id not in self._held])
                 self._is_held_asked = False
             self._handover.came_back()
@@ -366,9 +330,7 @@ class Delivery:
             return False
         if self._heartbeat.notice.is_paused or boottime() >= self._heartbeat.lease_ends:
             return False
-        if self._options.max_load is not None and host_load() > self._options.max_load:
-            return False
-        if self._options.min_memory is not None and free_memory() < self._options.min_memory:
+        if is_host_busy(self._options):
             return False
         if self._heartbeat.news != self._news_seen:
             self._news_seen = self._heartbeat.news
@@ -423,17 +385,12 @@ class Delivery:
             self._start_alone()
         if self._held or not self._handover.is_clear:
             return False
-        options, now = self._options, boottime()
-        if self._stopping.level:
-            self._why_left = self._why_left or self._stopping.why
-        elif options.max_orders is not None and self._tally.claimed >= options.max_orders:
-            self._why_left = "max orders"
-        elif options.max_time_s is not None and now - self._began_at >= options.max_time_s:
-            self._why_left = "max time"
-        elif options.idle_timeout_s is not None and now - self._idle_since >= options.idle_timeout_s:
-            self._why_left = "idle"
-        elif self._handover.away_since is not None and now - self._handover.away_since >= GIVE_UP_S:
-            self._why_left = "kitchen lost"
+        away_since = self._handover.away_since
+        self._why_left = self._why_left or (
+            self._stopping.why
+            if self._stopping.level
+            else why_leave(self._options, self._tally.claimed, self._began_at, self._idle_since, away_since, boottime())
+        )
         return bool(self._why_left)
 
     def _start_alone(self) -> None:

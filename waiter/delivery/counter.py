@@ -1,0 +1,49 @@
+"""What a waiter has in hand: what it delivers with, the orders that it holds, and what it has counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from waiter.delivery.runner import Job, Runner
+from waiter.orders import Order, Shift
+
+
+class Kitchenware(Protocol):
+    """What turns orders into jobs: a command's argv, or a Python function."""
+
+    def job(self, order: Order, timeout_s: float | None) -> Job:
+        """Raises NoSuchArgument, or ValueError, when this order can never be started."""
+
+    def start_runner(self) -> Runner: ...
+
+    def version(self) -> str:
+        """The hash of what delivers the orders."""
+
+    @property
+    def title(self) -> str:
+        """What is run, in a few words."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one waiter has counted."""
+
+    delivered: int = 0
+    failed: int = 0
+    retried: int = 0
+    cancelled: int = 0
+    late: int = 0
+    claimed: int = 0
+    failed_in_a_row: int = 0
+    runner_deaths: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An order that this waiter has, from the claim until its outcome is on its way."""
+
+    order: Order
+    shift: Shift
+    argv: Sequence[str | bytes]
