@@ -28,7 +28,7 @@ from waiter.durations import words
 from waiter.errors import UsageError
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.contract import Kitchen
-from waiter.orders import Order, Outcome, Reason, Selector, Status
+from waiter.orders import Order, Outcome, Reason, Selector, Shift, Status
 from waiter.report.outlook import Eta
 from waiter.report.projection import Sample, cost, projected
 from waiter.report.wording import plain, size
@@ -44,6 +44,10 @@ class Observer(Listener):
 
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
+
+    def checked_in(self, shift: Shift) -> None:
+        if shift.is_paused:
+            say("All waiters are paused, and so is this one. Let them go on: waiter resume")
 
     def finished(self, order: Order, outcome: Outcome) -> None:
         if outcome.reason not in (Reason.INTERRUPTED, Reason.CANCELLED):

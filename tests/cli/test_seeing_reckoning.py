@@ -1,0 +1,107 @@
+"""What is reckoned from what was seen: ends, costs, shares, and words that upset no terminal."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from waiter.orders import FailureGroup, Reason
+from waiter.report.failures import how, only_host
+from waiter.report.projection import Sample, cost, projected
+from waiter.report.wording import last_lines, per_second, plain, size
+
+
+def a_sample(times, failed=0):
+    return Sample(tuple(sorted(times)), failed, None)
+
+
+def delivered_in(times, slots):
+    """When the last of these orders is done, each slot taking the next one."""
+    ends = [0.0] * slots
+    for seconds in times:
+        slot = ends.index(min(ends))
+        ends[slot] += seconds
+    return max(ends)
+
+
+@pytest.mark.parametrize("draw", [lambda rng: rng.uniform(1, 3), lambda rng: rng.expovariate(1)])
+def test_the_end_is_inside_the_projected_range_nearly_nine_times_out_of_ten(draw):
+    rng, inside = Random(7), 0
+    for _ in range(200):
+        end = projected(a_sample([draw(rng) for _ in range(20)]), 400, 8)
+        inside += end.soonest_s <= delivered_in([draw(rng) for _ in range(400)], 8) <= end.latest_s
+    assert 0.82 <= inside / 200 <= 0.97
+
+
+def test_even_orders_leave_no_doubt():
+    end = projected(a_sample([2.0] * 20), 100, 10)
+    assert (end.soonest_s, end.latest_s) == (20.0, 20.0)
+
+
+def test_nothing_left_has_no_end_to_project():
+    assert projected(a_sample([1.0]), 0, 4) is None
+
+
+def test_more_slots_than_orders_take_as_long_as_one_order():
+    end = projected(a_sample([2.0] * 5), 3, 320)
+    assert (end.soonest_s, end.latest_s) == (2.0, 2.0)
+
+
+def test_cost_is_hosts_by_hours_by_price():
+    end = projected(a_sample([3600.0] * 5), 80, 40)
+    assert cost(end, hosts=10, price=0.5) == pytest.approx((10.0, 10.0))
+
+
+def test_quantiles_are_times_that_were_measured():
+    sample = a_sample(range(1, 21))
+    assert (sample.quantile(0.5), sample.quantile(0.95), sample.quantile(1.0)) == (10, 19, 20)
+
+
+def test_no_failure_in_a_few_is_no_promise_for_all():
+    low, high = a_sample([1.0] * 20).failing()
+    assert low == 0
+    assert 0.05 < high < 0.2
+    assert a_sample([1.0] * 20, failed=20).failing()[1] == 1
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ((Reason.EXIT, 3, None), "exit 3"),
+        ((Reason.SIGNAL, None, 9), "SIGKILL"),
+        ((Reason.TIMEOUT, None, 15), "timeout"),
+        ((Reason.LOST, None, None), "lost"),
+        ((None, None, None), ""),
+    ],
+)
+def test_how_a_failure_ended_is_said_in_a_word(facts, words):
+    assert how(*facts) == words
+
+
+def a_group(count, *hosts):
+    return FailureGroup("g", count, "boom", 1, None, Reason.EXIT, hosts, 1.0, 2.0, "b-1")
+
+
+def test_a_host_is_blamed_only_when_others_deliver_and_more_than_one_order_failed():
+    assert only_host(a_group(37, "a"), {"a", "b"}) == "a"
+    assert only_host(a_group(1, "a"), {"a", "b"}) is None
+    assert only_host(a_group(37, "a"), {"a"}) is None
+    assert only_host(a_group(37, "a", "b"), {"a", "b"}) is None
+    assert only_host(a_group(37), {"a", "b"}) is None
+
+
+def test_nothing_that_a_terminal_obeys_is_shown():
+    assert plain("a\x1b[2J\x07b\x9b") == "a\\x1b[2J\\x07b\\x9b"
+    assert plain(b"\xff".decode("utf-8", "surrogateescape")) == "\\xff"
+    assert plain("two\nlines\té ✓") == "two\nlines\té ✓"
+
+
+def test_last_lines_are_those_that_say_something():
+    assert last_lines("one\ntwo\n\n  \nthree\n\n", 2) == ["two", "three"]
+    assert last_lines("one", 0) == last_lines(None, 3) == []
+
+
+def test_sizes_and_rates_are_short():
+    assert [size(n) for n in (None, 512, 1536, 3 << 30)] == ["", "512 B", "1.5 KiB", "3 GiB"]
+    assert [per_second(r) for r in (0, 0.001, 0.05, 2.5, 1240)] == ["0/s", "3.6/h", "3/min", "2.5/s", "1,240/s"]
