@@ -92,6 +92,7 @@ class Handover:
             self._keep()
             raise
         self.came_back()
+        self.is_spool_full = False  # nothing waits for the disk any more
         return accepted
 
     def hand_in_spool(self) -> int:
