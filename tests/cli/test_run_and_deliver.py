@@ -61,7 +61,7 @@ def test_run_goes_on_where_it_was_interrupted(waiter_cli, tmp_path, home):
     first.send_signal(signal.SIGINT)
     eventually(lambda: "Going home" in talk.read_text())
     first.send_signal(signal.SIGINT)
-    assert first.wait(30) == 130
+    assert first.wait(30) == 130, talk.read_text()
     (tmp_path / "gate").touch()
 
     second = waiter_cli(*line)

@@ -13,7 +13,7 @@ from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-ECHO_S = 0.2
+ECHO_S = 0.005
 """A signal so soon after another is the same wish: timeout(1) signals its child and then its group."""
 
 
