@@ -49,6 +49,8 @@ def roster(reports: Sequence[Report], shifts: Sequence[Shift] | None, now: float
     rows, seen = [], set()
     for report in reports:
         shift = by_token.get(str(report.facts.get("shift"))) if report.outcome == "running" else None
+        if not report.is_ok:
+            shift = next((each for each in present if each.host in (report.host.name, report.host.address)), None)
         rows.append(row_of(report, shift, shifts is not None, now))
         seen.add(shift.token if shift else None)
         for ghost in ghosts_on(report, present, seen):
@@ -61,8 +63,11 @@ def roster(reports: Sequence[Report], shifts: Sequence[Shift] | None, now: float
 def row_of(report: Report, shift: Shift | None, is_kitchen_asked: bool, now: float) -> Row:
     facts = report.facts
     if not report.is_ok:
-        notes = tuple(str(finding) for finding in report.findings)
-        return Row(report.host.name, report.outcome, notes=notes, is_ok=False)
+        why = tuple(str(finding) for finding in report.findings)
+        if shift is None or shift.lost_at is not None:
+            return Row(report.host.name, report.outcome, notes=why, is_ok=False)
+        heard = f"SSH does not reach it, but the kitchen heard from it {now - shift.heartbeat_at:.0f} s ago"
+        return _of_shift(report.host.name, report.outcome, shift, now, (*why, heard))
     if report.outcome != "running":
         return Row(report.host.name, report.outcome, notes=parting_words(facts))
     notes = disagreements(shift, now) if is_kitchen_asked else ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import re
 from pathlib import Path
 
@@ -47,5 +46,5 @@ def split(line: str) -> tuple[str, str]:
 
 
 def included_files(value: str, folder: Path) -> list[Path]:
-    patterns = [Path(quoted or bare).expanduser() for quoted, bare in _WORD.findall(value)]
-    return [Path(path) for pattern in patterns for path in sorted(glob.glob(str(folder / pattern)))]
+    patterns = [folder / Path(quoted or bare).expanduser() for quoted, bare in _WORD.findall(value)]
+    return [path for pattern in patterns for path in sorted(Path("/").glob(str(pattern.relative_to("/"))))]
