@@ -27,7 +27,7 @@ from pathlib import Path, PurePosixPath
 from waiter import __version__
 from waiter.errors import UsageError
 
-ROOMS = ("__init__.py", "errors.py", "orders.py", "kitchen", "delivery", "host")
+ROOMS = ("__init__.py", "errors.py", "orders.py", "durations.py", "kitchen", "delivery", "host")
 """The parts of Waiter that work on a host: standard library and PyMongo only."""
 
 DRIVER = ("pymongo", "bson")
