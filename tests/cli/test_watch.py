@@ -17,7 +17,8 @@ import time
 
 import pytest
 
-from tests.conftest import check_in, eventually, fill, outcome
+from tests.conftest import check_in, eventually, fill, outcome, unavailable
+from tests.mongod import Mongod, mongod_binary
 from waiter.cli.watching import SHARES, Question
 from waiter.orders import Counts, FailureGroup, Order, Reason, Shift, Status, Throughput, Vitals
 from waiter.report.live import Seen, frame, summary
@@ -194,3 +195,24 @@ def test_the_view_never_says_100_percent_too_early():
 def test_a_view_without_unicode_writes_ascii():
     lines = frame(a_seen(waiters=0, kinds=0), 80, 24, is_unicode=False)
     assert "".join(text for text, _ in lines[1]).isascii()
+
+
+def test_a_kitchen_that_goes_away_is_named_and_watched_again_when_it_is_back(home):
+    if (binary := mongod_binary()) is None:
+        unavailable("no mongod: install the test dependencies")
+        return
+    server = Mongod(binary)
+    server.start()
+    screen = Screen(["-k", f"{server.url}/gone", "watch", "--every", "0.3"], {**home, "TERM": "xterm"})
+    try:
+        eventually(lambda: "READY" in screen.written(), within_s=30)
+        server.kill()
+        eventually(lambda: "gave no answer" in screen.written(), within_s=60)
+        server.start()
+        before = len(screen.written())
+        eventually(lambda: "q quits" in screen.written()[before:], within_s=60)
+        screen.press(b"q")
+        assert screen.process.wait(15) == 0
+    finally:
+        screen.close()
+        server.remove()
