@@ -1,0 +1,260 @@
+"""MongoDB is killed, frozen, deposed or cut off while waiters deliver: no order and no outcome is lost by it.
+
+Each test has servers of its own, because it hurts them. The oracle is what the commands write down themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import eventually, fill, needed_binary, unavailable, with_database
+from tests.faults.test_waiters_that_die import Floor, all_orders, check_promises
+from tests.mongod import Mongod, ReplicaSet
+from tests.proxy import Loss, Proxy
+from waiter.kitchen.mongo import MongoKitchen
+from waiter.orders import Order, Status
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+    pytest.mark.timeout(180),
+]
+
+LONG_LEASE_S = 30
+"""A lease that outlasts the trouble: nobody may give the waiter up for it."""
+
+
+def database(server: str) -> str:
+    return with_database(server, f"waiter_test_{secrets.token_hex(4)}")
+
+
+@pytest.fixture
+def server() -> Iterator[Mongod]:
+    server = Mongod(needed_binary())
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def place(tmp_path, home) -> Iterator[Callable[[str], Floor]]:
+    """Makes the floor of a kitchen's waiters; what they keep on disk lies in the test's own folder."""
+    home["XDG_STATE_HOME"] = str(tmp_path / "state")
+    floors: list[Floor] = []
+
+    def make(url: str) -> Floor:
+        floors.append(Floor(url, tmp_path, home))
+        return floors[-1]
+
+    yield make
+    for floor in floors:
+        floor.close()
+
+
+def spooled(folder: Path) -> list[Path]:
+    return list(folder.glob("state/waiter/spool/*/*.json"))
+
+
+def are_done(kitchen: MongoKitchen, number: int) -> bool:
+    return kitchen.counts()[Status.DONE] == number
+
+
+def began(floor: Floor) -> Counter[str]:
+    """How often each order was begun."""
+    return Counter(order for order, _, _ in floor.oracle("begin"))
+
+
+def check_all_done(kitchen: MongoKitchen, floor: Floor, number: int) -> list[Order]:
+    """Every order is DONE in its first attempt, for which nobody gave a waiter up."""
+    check_promises(kitchen, floor)
+    orders = all_orders(kitchen)
+    assert len(orders) == number
+    assert {(order.status, order.attempt, order.losses, order.late) for order in orders} == {(Status.DONE, 1, 0, ())}
+    return orders
+
+
+def test_a_server_that_is_killed_and_comes_back_costs_no_order_anything(server, place):
+    url, number = database(server.url), 60
+    with MongoKitchen(url, timeout_s=10) as kitchen:
+        fill(kitchen, [[str(n)] for n in range(number)])
+        floor = place(url)
+        waiters = [floor.start(work="sleep 0.2", jobs="2", lease_s=LONG_LEASE_S) for _ in range(2)]
+        for begun in (8, 24):
+            eventually(lambda begun=begun: len(floor.oracle("begin")) >= begun)
+            server.kill()
+            time.sleep(1.5)  # the time that it is away is what happens here
+            server.start()
+
+        assert [waiter.wait(60) for waiter in waiters] == [0, 0], floor.talk(waiters[0])
+
+        check_all_done(kitchen, floor, number)
+        assert set(began(floor).values()) == {1}, "an order was begun twice"
+    assert spooled(floor.folder) == []
+
+
+def test_a_frozen_server_is_waited_for_and_commands_go_on(server, place):
+    url, number = database(server.url), 20
+    with MongoKitchen(url, timeout_s=10) as kitchen:
+        fill(kitchen, [[str(n)] for n in range(number)])
+        floor = place(url)
+        waiter = floor.start(work="sleep 0.5", jobs="2", lease_s=LONG_LEASE_S)
+        eventually(lambda: len(floor.oracle("begin")) >= 4)
+        server.freeze()
+        running = len(floor.oracle("begin"))
+        try:
+            eventually(lambda: len(floor.oracle("end")) >= running)
+            eventually(lambda: spooled(floor.folder))
+            assert waiter.poll() is None
+        finally:
+            server.thaw()
+
+        assert waiter.wait(60) == 0, floor.talk(waiter)
+
+        assert "The kitchen is back" in floor.talk(waiter)
+        check_all_done(kitchen, floor, number)
+    assert spooled(floor.folder) == []
+
+
+def test_an_outcome_kept_on_disk_is_handed_in_by_the_next_waiter_of_the_machine(server, place):
+    url = database(server.url)
+    with MongoKitchen(url, timeout_s=10) as kitchen:
+        fill(kitchen, [["x"]])
+        floor = place(url)
+        first = floor.start(work="sleep 1", lease_s=LONG_LEASE_S)
+        eventually(lambda: floor.oracle("begin"))
+        server.kill()
+        eventually(lambda: spooled(floor.folder))
+        first.kill()
+        first.wait()
+        server.start()
+        assert kitchen.counts()[Status.RUNNING] == 1
+
+        second = floor.start(work="true", lease_s=LONG_LEASE_S)
+
+        assert second.wait(40) == 0, floor.talk(second)
+        assert "1 outcome(s) kept on disk were handed in" in floor.talk(second)
+        assert began(floor) == {"b-1": 1}
+        (order,) = check_all_done(kitchen, floor, 1)
+        assert order.waiter == "w0"
+    assert spooled(floor.folder) == []
+
+
+def test_an_outcome_kept_on_disk_until_its_lease_ran_out_is_listed_as_late(server, place):
+    url = database(server.url)
+    with MongoKitchen(url, timeout_s=10) as kitchen:
+        fill(kitchen, [["x"]])
+        floor = place(url)
+        first = floor.start(work="sleep 1", lease_s=2)
+        eventually(lambda: floor.oracle("begin"))
+        server.kill()
+        eventually(lambda: spooled(floor.folder))
+        first.kill()
+        first.wait()
+        server.start()
+        eventually(kitchen.rescue)
+
+        second = floor.start(work="true")
+
+        assert second.wait(60) == 0, floor.talk(second)
+        check_promises(kitchen, floor)
+        (order,) = all_orders(kitchen)
+        assert (order.status, order.attempt, order.losses) == (Status.DONE, 2, 1)
+        assert [(event.attempt, event.status) for event in order.late] == [(1, Status.DONE)]
+    assert spooled(floor.folder) == []
+
+
+@pytest.mark.parametrize("how", Loss)
+@pytest.mark.parametrize("command", ["update", "aggregate", "find"])
+def test_lost_replies_start_no_order_twice(server, place, command, how):
+    """Claims look (aggregate) and take (update), finishes update: any of their replies may vanish under load."""
+    number = 45
+    with closing(Proxy(server.port)) as proxy:
+        url = database(proxy.url)
+        with MongoKitchen(database_beside(server, url), timeout_s=10) as kitchen:
+            fill(kitchen, [[str(n)] for n in range(number)])
+            floor = place(url)
+            waiter = floor.start(work="sleep 0.1", jobs="2", lease_s=LONG_LEASE_S)
+            for begun in (3, 15, 27):
+                eventually(lambda begun=begun: len(floor.oracle("begin")) >= begun)
+                # The driver sends a command again when its connection breaks: to lose it, lose it twice.
+                proxy.lose_reply_to(command, how, times=2 if how is Loss.CUT else 1)
+                eventually(lambda: proxy.has_lost_all)
+
+            assert waiter.wait(90) == 0, floor.talk(waiter)
+
+            check_all_done(kitchen, floor, number)
+            assert set(began(floor).values()) == {1}, "an order was begun twice"
+    assert spooled(floor.folder) == []
+
+
+def database_beside(server: Mongod, url: str) -> str:
+    """The same database without the proxy."""
+    return f"{server.url}/{url.rpartition('/')[2].partition('?')[0]}"
+
+
+def test_a_new_primary_is_found_and_nothing_is_lost(place):
+    replica_set = ReplicaSet(needed_binary())
+    number = 60
+    try:
+        replica_set.start()
+        url = database(replica_set.url)
+        with MongoKitchen(url, timeout_s=20) as kitchen:
+            fill(kitchen, [[str(n)] for n in range(number)])
+            floor = place(url)
+            waiters = [floor.start(work="sleep 0.2", jobs="2", lease_s=LONG_LEASE_S) for _ in range(2)]
+            eventually(lambda: len(floor.oracle("begin")) >= 8)
+            replica_set.step_down()
+            eventually(lambda: len(floor.oracle("begin")) >= 24, within_s=30)
+            replica_set.primary().kill()
+
+            assert [waiter.wait(90) for waiter in waiters] == [0, 0], floor.talk(waiters[0])
+
+            check_all_done(kitchen, floor, number)
+            assert set(began(floor).values()) == {1}, "an order was begun twice"
+    finally:
+        replica_set.remove()
+
+
+def test_with_the_disk_full_and_the_kitchen_away_outcomes_wait_in_memory(server, place, tmp_path):
+    state = tmp_path / "state"
+    state.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(state)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        unavailable("only root may mount a small disk")
+    try:
+        url = database(server.url)
+        with MongoKitchen(url, timeout_s=10) as kitchen:
+            fill(kitchen, [["x"], ["y"]])
+            floor = place(url)
+            waiter = floor.start(work="sleep 1", lease_s=LONG_LEASE_S)
+            eventually(lambda: floor.oracle("begin"))
+            fill_disk(state)
+            server.kill()
+            eventually(lambda: "cannot be kept" in floor.talk(waiter))
+            waiter.send_signal(signal.SIGCONT)  # it is alive, and no signal hurries it
+            assert waiter.poll() is None
+            assert len(floor.oracle("begin")) == 1, "it began an order whose outcome it could not keep"
+            server.start()
+
+            assert waiter.wait(60) == 0, floor.talk(waiter)
+
+            check_all_done(kitchen, floor, 2)
+        assert spooled(floor.folder) == []
+    finally:
+        subprocess.run(["umount", "--lazy", str(state)], check=True)
+
+
+def fill_disk(folder: Path) -> None:
+    with (folder / "full").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
