@@ -174,7 +174,7 @@ def test_an_outcome_kept_on_disk_until_its_lease_ran_out_is_listed_as_late(serve
 
 
 @pytest.mark.parametrize("how", Loss)
-@pytest.mark.parametrize("command", ["update", "aggregate", "find"])
+@pytest.mark.parametrize("command", ["update", "aggregate"])
 def test_lost_replies_start_no_order_twice(server, place, command, how):
     """Claims look (aggregate) and take (update), finishes update: any of their replies may vanish under load."""
     number = 45
