@@ -70,7 +70,7 @@ def floor(kitchen_url, tmp_path, home) -> Iterator[Floor]:
 
 
 def child(pid: int) -> int:
-    """The runner of a waiter: its only child process."""
+    """The only child of a process, once it has one."""
 
     def children() -> list[str]:
         return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -104,7 +104,7 @@ def test_a_sigkill_loses_no_order(kitchen, floor, victim):
     ids = fill(kitchen, [[str(n)] for n in range(30)])
     first = floor.start(retries=1, backoff_s=0.1)
     eventually(lambda: len(floor.oracle("end")) >= 3)
-    runner = child(first.pid)
+    runner = child(child(first.pid))  # between them stands its guard
     order, _, command = eventually(lambda: [b for b in floor.oracle("begin") if b not in floor.oracle("end")])[-1]
     victims = {"waiter": [first.pid], "runner": [runner], "both": [runner, first.pid], "command": [command]}[victim]
     for pid in victims:

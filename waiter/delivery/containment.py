@@ -1,23 +1,26 @@
-"""Finding and killing the processes of an order, whatever they did to get away.
+"""Finding and killing the processes of a job, whatever they did to get away.
 
-Linux: the runner is a subreaper, so what daemonises becomes its child; /proc tells the rest. Elsewhere process
+Linux: the runner is a subreaper, so what daemonises becomes its child; a tattoo tells whose it was. Elsewhere process
 groups have to do. Only light modules of the standard library: the runner process imports this.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import signal
-import struct
 import sys
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
-MARK = "WAITER_RUN"
-"""A variable that tells which run of which runner a process belongs to: `nonce.serial`."""
+KILL_S = 1.0
+"""How long killed processes are waited for: only those in the kernel's or another user's hands take long."""
 
-SWEEP_S = 5.0
 _IS_LINUX = sys.platform == "linux"
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+_RLIMIT_LOCKS = 10  # linux/resource.h; no kernel since 2.4.24 heeds it
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def become_subreaper() -> bool:
@@ -27,6 +30,53 @@ def become_subreaper() -> bool:
     import ctypes  # only here: it weighs 1 MB
 
     return bool(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+
+
+class Tattoo:
+    """A number that a process has from its parent and keeps through fork, exec, setsid and `env -i`.
+
+    It is the soft limit of "file locks", which Linux hands down and otherwise ignores; /proc/PID/limits shows it for
+    processes of any user. Numbers of other runners (a waiter may run within an order of another) are told apart.
+    """
+
+    def __init__(self) -> None:
+        self._base = int.from_bytes(os.urandom(4)) << 30
+        self._hard = resource.getrlimit(_RLIMIT_LOCKS)[1] if _IS_LINUX else 0
+        self._is_possible = self._hard == resource.RLIM_INFINITY
+
+    def wear(self, serial: int) -> None:
+        """Whatever this process spawns from now on bears the number, until the next one."""
+        if self._is_possible:
+            resource.setrlimit(_RLIMIT_LOCKS, (self._base + serial, self._hard))
+
+    def read(self, pid: int) -> int | None:
+        """The serial that a process bears; None when it bears none of ours."""
+        try:
+            with open(f"/proc/{pid}/limits", "rb") as limits:
+                words = limits.read().partition(b"Max file locks")[2].split(maxsplit=1)
+        except OSError:
+            return None
+        number = int(words[0]) - self._base if words and words[0].isdigit() else -1
+        return number if 0 <= number < 1 << 30 else None
+
+
+class Facts(NamedTuple):
+    """What /proc/PID/stat says (proc(5))."""
+
+    state: str
+    group: int
+    session: int
+    started: float  # seconds since boot
+
+
+def stat(pid: int) -> Facts | None:
+    """None when the process is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as line:
+            fields = line.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return Facts(fields[0].decode(), int(fields[2]), int(fields[3]), int(fields[19]) / _TICKS_PER_S)
 
 
 def children(pid: int) -> list[int]:
@@ -41,34 +91,15 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def tree(pid: int) -> list[int]:
-    """A process and all its descendants."""
-    found = [pid]
-    for parent in found:
-        found.extend(child for child in children(parent) if child not in found)
-    return found
-
-
-def mark(pid: int) -> str | None:
-    """The value of MARK in the process's environment; None without one, or when it cannot be read."""
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as environ:
-            variables = environ.read().split(b"\0")
-    except OSError:
-        return None
-    prefix = MARK.encode() + b"="
-    return next((v[len(prefix) :].decode("ascii", "replace") for v in variables if v.startswith(prefix)), None)
-
-
-def stat(pid: int) -> tuple[str, int, int, float] | None:
-    """State letter, parent, session and start time (seconds since boot) of a process (proc(5), /proc/pid/stat)."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as line:
-            fields = line.read().rpartition(b")")[2].split()
-    except OSError:
-        return None
-    ticks_per_s = os.sysconf("SC_CLK_TCK")
-    return fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[19]) / ticks_per_s
+def trees(roots: list[int]) -> list[int]:
+    """These processes and all their descendants."""
+    found = dict.fromkeys(roots)
+    todo = list(roots)
+    while todo:
+        new = [child for child in children(todo.pop()) if child not in found]
+        found.update(dict.fromkeys(new))
+        todo.extend(new)
+    return list(found)
 
 
 def send(pids: list[int], number: int) -> None:
@@ -88,66 +119,48 @@ def send_group(leader: int, number: int) -> None:
         return
 
 
-def sweep(nonce: str, leaders: set[int]) -> None:
-    """Kill what a runner left behind that died itself: by session, by mark, and their descendants.
+def kill_children(find: Callable[[], list[int]], within_s: float = KILL_S) -> list[int]:
+    """Kill children of this process until `find` finds none; returns what could not be killed in that time.
 
-    `leaders` are the first processes of its jobs. A process with another runner's mark is never touched, so a
-    process id that was given out anew is safe.
+    What they leave behind becomes a child of this process in turn, so `find` must look anew each time.
     """
-    if not _IS_LINUX:
-        for leader in leaders:
-            send_group(leader, signal.SIGKILL)
-        return
-    ends = time.monotonic() + SWEEP_S
-    while time.monotonic() < ends:
-        victims = _left_behind(nonce, leaders)
-        if not victims:
-            return
-        send(victims, signal.SIGSTOP)  # a fork bomb stops multiplying before it is killed
-        send(victims, signal.SIGKILL)
-        time.sleep(0.005)
+    ends = time.monotonic() + within_s
+    while victims := find():
+        family = trees(victims)
+        send(family, signal.SIGSTOP)  # a fork bomb stops multiplying before it is killed
+        send(family, signal.SIGKILL)
+        if not sum(map(_is_reaped, victims)):
+            if time.monotonic() >= ends:
+                return victims
+            time.sleep(0.001)
+    return []
 
 
-def _left_behind(nonce: str, leaders: set[int]) -> list[int]:
-    parents: dict[int, int] = {}
-    victims: set[int] = set()
-    for name in os.listdir("/proc"):
-        if not name.isdigit() or (facts := stat(int(name))) is None or facts[0] in "ZX":
-            continue
-        pid, (_, parent, session, _) = int(name), facts
-        parents[pid] = parent
-        marked = mark(pid)
-        if session in leaders if marked is None else marked.partition(".")[0] == nonce:
-            victims.add(pid)
-    is_growing = True
-    while is_growing:
-        more = {pid for pid, parent in parents.items() if parent in victims and pid not in victims}
-        victims |= more
-        is_growing = bool(more)
-    return sorted(victims - {os.getpid()})
+def _is_reaped(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
 
 
-def sweep_main() -> None:
-    """What the guard of a runner runs when the runner died:
+def reap(before: Callable[[int], None]) -> tuple[int, int, int] | None:
+    """Pid, wait status and peak memory (bytes) of one child that has ended; None when there is none.
 
-    `nonce folder`; the folder's file `slots` names the leaders.
+    `before` is called while the pid is still its own: until it is reaped nobody else can have the number. macOS lets
+    Python look only from 3.13 on; there `before` comes a moment late.
     """
-    nonce, folder = sys.argv[2], sys.argv[3]
     try:
-        with open(os.path.join(folder, "slots"), "rb") as file:
-            content = file.read()
-        leaders = {pid for (pid,) in struct.iter_unpack("<i", content) if pid}
-    except OSError:
-        leaders = set()
-    sweep(nonce, leaders)
-    remove(folder)
-
-
-def remove(folder: str) -> None:
-    """Delete a folder of plain files; what is gone already is fine."""
-    try:
-        for name in os.listdir(folder):
-            os.unlink(os.path.join(folder, name))
-        os.rmdir(folder)
-    except OSError:
-        return
+        if hasattr(os, "waitid"):
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is None:
+                return None
+            before(ended.si_pid)
+            pid, status, usage = os.wait4(ended.si_pid, 0)
+        else:
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
+            if not pid:
+                return None
+            before(pid)
+    except ChildProcessError:
+        return None
+    return pid, status, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -8,17 +8,23 @@ a round trip.
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import select
 import socket
+import struct
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from signal import SIGKILL
 from typing import Any, Protocol
+
+from waiter.delivery.guard import BOOT, PYTHON_FLAGS
 
 CLOSE_S = 15.0
 """How long `close` waits for the runner to kill everything and go."""
@@ -40,7 +46,7 @@ class End(StrEnum):
     EXITED = "exited"  # by itself, or by a signal from elsewhere
     TIMEOUT = "timeout"
     STOPPED = "stopped"  # `stop` was asked for
-    UNSTARTABLE = "unstartable"  # the kernel takes no such arguments: this job's own fault
+    UNSTARTABLE = "unstartable"  # the kernel takes no such arguments: this job's own fault; `message` says why
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,10 @@ class RunnerOptions:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A job ended, and nothing of it lives any more. Times on CLOCK_BOOTTIME."""
+    """A job ended, and nothing of it lives any more. Times on CLOCK_BOOTTIME.
+
+    `exit_code` and `signal` are its first process's; `stopped` is when the last one was gone.
+    """
 
     id: str
     slot: int
@@ -83,7 +92,7 @@ class Ended:
     tail: bytes = b""  # the last 4 KiB of its output
     message: str | None = None  # what it wrote to $WAITER_ERROR
     result: str | None = None  # what it wrote to $WAITER_RESULT
-    peak_memory: int | None = None  # bytes
+    peak_memory: int | None = None  # bytes; at least the runner's own 13 MB, where Linux begins to count
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +121,10 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class RunnerDied:
-    """The runner is gone, and so is everything that these jobs had started. Jobs that still waited are not named."""
+    """The runner is gone, and so is everything that these jobs had started.
+
+    They were started and their ends are unknown. Jobs that still waited are not named.
+    """
 
     ids: tuple[str, ...]
 
@@ -134,7 +146,10 @@ class Runner(Protocol):
         """Start nothing after this time on CLOCK_BOOTTIME [6]: what still waits then is returned."""
 
     def stop(self, ids: Sequence[str]) -> None:
-        """TERM to all processes of these jobs, KILL after the grace period; those that wait are returned."""
+        """TERM to all processes of these jobs, KILL to those that are left after the grace period.
+
+        Jobs that wait are returned.
+        """
 
     def give_back(self) -> None:
         """Return every job that has not started."""
@@ -150,20 +165,28 @@ class ProcessRunner:
     """The runner for commands: a child process. Raises OSError when it cannot be started."""
 
     def __init__(self, options: RunnerOptions) -> None:
-        self._slots = options.slots
-        self._in_flight: dict[str, None] = {}  # in the order in which they start
+        self._table_fd = _shared_file(8 * (1 + options.slots))
+        self._table = mmap.mmap(self._table_fd, 0)
+        self._serial = 0
+        self._in_flight: dict[str, int] = {}  # id → serial, in the order in which they start
         ours, theirs = socket.socketpair()
+        self._pid: int | None = None
         with theirs:
+            passed = (theirs.fileno(), self._table_fd)
+            boot = BOOT.format(room="runner_process")
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _BOOT, _package_root(), str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
+                [sys.executable, *PYTHON_FLAGS, boot, _package_root(), *map(str, passed)],
+                pass_fds=passed,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
         self._socket = ours
+        self._poll = select.poll()  # select() takes no descriptor above 1023
+        self._poll.register(ours, select.POLLIN)
         self._received = b""
         self._deadline = 0.0
-        self._is_dead = False
+        self._is_over = False  # nothing more will be received
+        self._is_dead = False  # and RunnerDied has been returned
         self._send(
             slots=options.slots,
             program=options.program,
@@ -176,24 +199,24 @@ class ProcessRunner:
 
     @property
     def pid(self) -> int | None:
-        return self._process.pid
+        """Waits for the runner to be up when it has just been started."""
+        while self._pid is None and not self._is_over:
+            self._receive(CLOSE_S)
+            hello, newline, rest = self._received.partition(b"\n")
+            if newline:
+                self._received = rest
+                self._event(json.loads(hello))
+        return self._pid
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        self._in_flight.update((job.id, None) for job in jobs)
-        self._send(
-            jobs=[
-                (
-                    job.id,
-                    job.argv,
-                    dict(job.env),
-                    job.timeout_s,
-                    None if job.stdin is None else job.stdin.decode("latin-1"),
-                    job.stdout_path,
-                    job.stderr_path,
-                )
-                for job in jobs
-            ]
-        )
+        self._send(jobs=[self._numbered(job) for job in jobs])
+
+    def _numbered(self, job: Job) -> tuple[object, ...]:
+        self._serial += 1
+        self._in_flight[job.id] = self._serial
+        stdin = None if job.stdin is None else job.stdin.decode("latin-1")
+        paths = job.stdout_path, job.stderr_path
+        return job.id, self._serial, job.argv, dict(job.env), job.timeout_s, stdin, *paths
 
     def set_deadline(self, at: float) -> None:
         if at != self._deadline:
@@ -209,25 +232,30 @@ class ProcessRunner:
     def events(self, timeout_s: float) -> list[Event]:
         if self._is_dead:
             return []
-        readable, _, _ = select.select([self._socket], [], [], timeout_s)
-        if not readable:
-            return []
+        if b"\n" not in self._received and not self._is_over:
+            self._receive(timeout_s)
+        *lines, self._received = self._received.split(b"\n")
+        events = [event for line in lines if (event := self._event(json.loads(line))) is not None]
+        return [*events, self._died()] if self._is_over else events
+
+    def close(self) -> None:
+        self._socket.close()  # it kills everything and leaves when our end is closed
+        if self._process.returncode is None and not _has_ended_within(self._process, CLOSE_S):
+            os.kill(self._pid or self._process.pid, SIGKILL)
+        self._process.wait()
+        if not self._table.closed:
+            self._table.close()
+            os.close(self._table_fd)
+
+    def _receive(self, timeout_s: float) -> None:
+        if not self._poll.poll(timeout_s * 1000):
+            return
         try:
             received = self._socket.recv(1 << 20)
         except ConnectionResetError:
             received = b""
-        if not received:
-            return [self._died()]
-        *lines, self._received = (self._received + received).split(b"\n")
-        return [self._event(json.loads(line)) for line in lines]
-
-    def close(self) -> None:
-        self._socket.close()  # it kills everything and leaves when our end is closed
-        if self._process.returncode is not None:
-            return
-        if not _has_ended_within(self._process, CLOSE_S):
-            self._process.kill()
-        self._process.wait()
+        self._received += received
+        self._is_over = not received
 
     def _send(self, **message: Any) -> None:
         if self._is_dead:
@@ -239,11 +267,15 @@ class ProcessRunner:
     def _died(self) -> RunnerDied:
         self._is_dead = True
         self._process.wait()
-        return RunnerDied(tuple(self._in_flight)[: self._slots])
+        (last,) = struct.unpack_from("<q", self._table)  # what was started, although it could not tell us any more
+        return RunnerDied(tuple(job for job, serial in self._in_flight.items() if serial <= last))
 
-    def _event(self, message: list[Any]) -> Event:
+    def _event(self, message: list[Any]) -> Event | None:
         kind, *facts = message
         match kind:
+            case "hello":
+                self._pid = facts[0]
+                return None
             case "ended":
                 job, slot, started, stopped, code, signal, end, tail, words, result, peak = facts
                 self._in_flight.pop(job, None)
@@ -265,7 +297,9 @@ def _has_ended_within(process: subprocess.Popen[bytes], timeout_s: float) -> boo
     if hasattr(os, "pidfd_open"):
         descriptor = os.pidfd_open(process.pid)
         try:
-            return bool(select.select([descriptor], [], [], timeout_s)[0])
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            return bool(poll.poll(timeout_s * 1000))
         finally:
             os.close(descriptor)
     try:
@@ -275,7 +309,15 @@ def _has_ended_within(process: subprocess.Popen[bytes], timeout_s: float) -> boo
     return True
 
 
-_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from waiter.delivery.runner_process import main; main()"
+def _shared_file(size: int) -> int:
+    """A descriptor of a file without a name, which outlives the runner that writes to it."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("waiter-runner")
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    os.ftruncate(descriptor, size)
+    return descriptor
 
 
 def _package_root() -> str:

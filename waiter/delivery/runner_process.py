@@ -2,12 +2,10 @@
 
 It is the parent of every command and, on Linux, the subreaper of what they daemonise. The waiter talks to it over a
 socket (JSON, a line a message, see `runner`); when the waiter's end closes, for whatever reason, the runner kills
-all its descendants and goes. Should the runner itself be killed, a guard (a shell that waits for the end of a pipe)
-sweeps up.
+all its descendants and goes. Should the runner itself be killed, its parent sweeps up (`guard`).
 
 One thread, one poll. Only light modules are imported: this process should weigh no more than Python itself.
-
-Long because it is one loop over one poll: every source of events touches the same slots and the same socket.
+Long because it is one loop over one state, the slots and the queue: whoever parts it has to share them.
 """
 
 from __future__ import annotations
@@ -25,28 +23,23 @@ import time
 from collections import deque
 from typing import Any
 
-from waiter.delivery import containment
+from waiter.delivery import containment, guard, scratch
 from waiter.delivery.outlet import Outlet
-from waiter.delivery.slot import Running, Slot
+from waiter.delivery.slot import Running, Slot, encoded
 
 FLUSH_S = 0.016
 """How long events may wait for company while there is more to do: fewer, larger messages."""
 
 TRY_SPAWN_AGAIN_S = 0.1
-MAX_UNSENT = 4 << 20
+MAX_UNSENT = 1 << 20
 """Bytes that may wait for a slow waiter before the commands' output is left in their pipes."""
 
-KILL_S = 2.0
+KILL_AGAIN_S = 2.0
+LEAVE_S = 5.0
 _PASSING = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY}
-_DEFAULTED = [
-    signal.SIGPIPE,
-    signal.SIGXFSZ,
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGHUP,
-    signal.SIGQUIT,
-    signal.SIGCHLD,
-]
+_THE_JOBS_OWN = {errno.E2BIG, errno.ENAMETOOLONG}
+_IGNORED = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
+_DEFAULTED = [signal.SIGPIPE, signal.SIGXFSZ, *_IGNORED]
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -55,83 +48,65 @@ def now() -> float:
 
 
 class RunnerProcess:
-    """All that the process knows. `loop` returns when the waiter is gone and everything is dead."""
+    """All that the process knows. `loop` returns when the waiter is gone; then everything has to be killed."""
 
-    def __init__(self, control: socket.socket, options: dict[str, Any]) -> None:
+    def __init__(self, control: socket.socket, table: mmap.mmap, folder: str, leash: int, options: dict[str, Any]):
         self.control = control
+        self.table = table
+        self.leash = leash
         self.program: str = options["program"]
-        self.env: dict[str, str] = options["env"]
         self.grace_s: float = options["grace_s"]
-        self.nonce = os.urandom(8).hex()
-        self.folder = _private_folder(self.nonce)
         self.deadline = 0.0
         self.queue: deque[list[Any]] = deque()
-        self.serial = 0
-        self.is_refusing = False
+        self.refusal: str | None = None  # why nothing can be started
         self.spawn_again_at = 0.0
         self.received = b""
         self.unsent = b""
         self.flushed_at = 0.0
         self.outlet = Outlet(options["capture"])
-        self.slots = [Slot(number, self.folder, options["capture"]) for number in range(1, options["slots"] + 1)]
+        numbers = range(1, options["slots"] + 1)
+        self.slots = [Slot(number, folder, options["capture"], options["env"]) for number in numbers]
         self.free = self.slots[::-1]
         self.by_pid: dict[int, Slot] = {}
+        self.lingering: list[Slot] = []  # told to end; the first process has, others of the job still may
+        self.unkillable: set[int] = set()
+        self.unpolled: set[int] = set()
         self.by_fd = {fd: (slot, stream) for slot in self.slots for stream, fd in slot.pipes()}
-        self.leaders = _shared_leaders(self.folder, len(self.slots))
-        self.poll = select.poll()
-        self._start(options)
-
-    def _start(self, options: dict[str, Any]) -> None:
-        os.chdir(options["cwd"] or ".")
-        if options["nice"]:
-            os.nice(options["nice"])
+        self.tattoo = containment.Tattoo()
         self.is_reaper = containment.become_subreaper()
-        thread = f"/proc/self/task/{os.getpid()}/children"
-        self.children = os.open(thread, os.O_RDONLY) if os.path.exists(thread) else None
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        self.children = _own_children()
+        self._settle(options)
+
+    def _settle(self, options: dict[str, Any]) -> None:
+        try:
+            os.nice(options["nice"])
+            os.chdir(options["cwd"] or ".")
+        except OSError as error:
+            self.refusal = f"{error.filename or 'nice'}: {error.strerror}"
+        for number in _IGNORED:
             signal.signal(number, signal.SIG_IGN)  # the waiter decides what these mean
         self.wake, wake_end = os.pipe()
         os.set_blocking(self.wake, False)
         os.set_blocking(wake_end, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
-        self.guard_reads, self.lifeline = os.pipe()
-        self.guard = self._spawn_guard()
         self.control.setblocking(False)
-        self.poll.register(self.control, select.POLLIN)
-        self.poll.register(self.wake, select.POLLIN)
-        for fd in self.by_fd:
+        self.poll = select.poll()
+        for fd in (self.control.fileno(), self.wake, self.leash, *self.by_fd):
             self.poll.register(fd, select.POLLIN)
-
-    def _spawn_guard(self) -> int:
-        # It holds our end of the control socket: the waiter sees the end of the stream only after the guard has swept.
-        boot = "import sys; sys.path.insert(0, sys.argv[1]); "
-        boot += "from waiter.delivery.containment import sweep_main; sweep_main()"
-        sweep = [sys.executable, "-I", "-S", "-c", boot, sys.argv[1], self.nonce, self.folder]
-        line = 'read _ <&3 && exit 0; exec "$@"'
-        return os.posix_spawn(
-            "/bin/sh",
-            ["/bin/sh", "-c", line, "sh", *sweep],
-            {"PATH": "/usr/bin:/bin"},
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, self.guard_reads, 3),
-                (os.POSIX_SPAWN_DUP2, self.control.fileno(), 4),
-            ],
-            setsid=True,
-            setsigdef=[signal.SIGPIPE],
-        )
+        self.outlet.events.append(("hello", os.getpid()))
+        self._flush()
 
     def loop(self) -> None:
         while True:
             for fd, _ in self.poll.poll(self._wait_ms()):
-                if fd == self.wake:
-                    os.read(self.wake, 4096)
-                elif fd == self.control.fileno():
-                    if not self._hear():
-                        return
-                else:
+                if fd in self.by_fd:
                     slot, stream = self.by_fd[fd]
                     slot.read(stream, self.outlet)
+                elif fd == self.wake:
+                    os.read(self.wake, 4096)
+                elif fd == self.leash or not self._hear():  # without its guard it must not go on
+                    return
             self._reap()
             self._stop_overdue()
             self._start_queued()
@@ -140,7 +115,8 @@ class RunnerProcess:
 
     def _wait_ms(self) -> float | None:
         """Until the next thing that happens by itself."""
-        times = [slot.running.stop_at for slot in self.by_pid.values() if slot.running and slot.running.stop_at]
+        slots = (*self.by_pid.values(), *self.lingering)
+        times = [slot.running.stop_at for slot in slots if slot.running and slot.running.stop_at]
         if self.outlet.events and not self.unsent:
             times.append(self.flushed_at + FLUSH_S)
         if self.queue and self.spawn_again_at:
@@ -187,175 +163,185 @@ class RunnerProcess:
             self.outlet.events.append(("returned", waiting))
         for slot in self.by_pid.values():
             if slot.running and slot.running.id in ids and slot.running.end == "exited":
-                self._terminate(slot, "stopped")
+                self._terminate(slot.running, "stopped")
 
     # Starting.
 
     def _start_queued(self) -> None:
         while self.queue and self.free:
-            if self.is_refusing or now() >= self.deadline:
+            if now() >= self.deadline:
                 self._return_queue()
+            elif self.refusal is not None:
+                self.outlet.events.append(("refused", self.queue.popleft()[0], self.refusal))
+                self._return_queue()
+            elif now() < self.spawn_again_at:
                 return
-            if self.spawn_again_at and now() < self.spawn_again_at:
-                return
-            self.spawn_again_at = 0.0
-            job = self.queue.popleft()
-            try:
-                self._spawn(job, self.free[-1])
-            except OSError as error:
-                self._not_spawned(job, error)
+            else:
+                self.spawn_again_at = 0.0
+                self._start(self.queue.popleft(), self.free[-1])
 
-    def _spawn(self, job: list[Any], slot: Slot) -> None:
-        job_id, argv, env, timeout_s, stdin, out_path, err_path = job
-        self.serial += 1
-        marker = f"{self.nonce}.{self.serial}"
-        environment = {**self.env, **env, **slot.env, containment.MARK: marker}
-        actions, opened = slot.file_actions(stdin, out_path, err_path)
+    def _start(self, job: list[Any], slot: Slot) -> None:
+        job_id, serial, argv, env, timeout_s, stdin, out_path, err_path = job
         try:
-            started = now()
+            actions, opened = slot.file_actions(stdin, out_path, err_path)
+        except OSError as error:
+            self._not_started(job, error, f"{error.filename}: {error.strerror}")
+            return
+        self.tattoo.wear(serial)
+        started = now()
+        try:
             pid = os.posix_spawn(
-                self.program, argv, environment, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_DEFAULTED
+                self.program,
+                argv,
+                {**slot.env, **encoded(env)},
+                file_actions=actions,
+                setsid=True,
+                setsigmask=(),
+                setsigdef=_DEFAULTED,
             )
+        except OSError as error:
+            self._not_started(job, error, _why(self.program, error))
+            return
         finally:
             for fd in opened:
                 os.close(fd)
         self.free.pop()
-        stop_at = started + timeout_s if timeout_s is not None else None
-        slot.running = Running(job_id, pid, marker, started, stop_at, out_path, err_path)
         self.by_pid[pid] = slot
-        struct.pack_into("<i", self.leaders, 4 * (slot.number - 1), pid)
+        stop_at = started + timeout_s if timeout_s is not None else None
+        slot.running = Running(job_id, serial, pid, started, stop_at, out_path, err_path)
+        struct.pack_into("<q", self.table, 8 * slot.number, pid)
+        struct.pack_into("<q", self.table, 0, serial)
 
-    def _not_spawned(self, job: list[Any], error: OSError) -> None:
+    def _not_started(self, job: list[Any], error: OSError, why: str) -> None:
         if error.errno in _PASSING:
             self.queue.appendleft(job)
             self.spawn_again_at = now() + TRY_SPAWN_AGAIN_S
-        elif error.errno == errno.E2BIG:
+        elif error.errno in _THE_JOBS_OWN:
             at = now()
-            self.outlet.events.append(("ended", job[0], 0, at, at, None, None, "unstartable", "", None, None, None))
+            self.outlet.events.append(("ended", job[0], 0, at, at, None, None, "unstartable", "", why, None, None))
         else:
-            self.is_refusing = True
-            self.outlet.events.append(("refused", job[0], _why(self.program, error)))
+            self.refusal = why
+            self.queue.appendleft(job)
 
     # Ending.
 
     def _stop_overdue(self) -> None:
-        for slot in list(self.by_pid.values()):
+        for slot in (*self.by_pid.values(), *self.lingering):
             running = slot.running
             if running and running.stop_at is not None and now() >= running.stop_at:
                 if running.end == "exited":
-                    self._terminate(slot, "timeout")
-                else:
-                    self._signal(slot, signal.SIGKILL)
-                    running.stop_at = now() + KILL_S
+                    self._terminate(running, "timeout")
+                elif slot not in self.lingering:
+                    self._signal(running, signal.SIGKILL)
+                    running.stop_at = now() + KILL_AGAIN_S
+        for slot in self.lingering[:]:
+            running = slot.running
+            if running and (now() >= (running.stop_at or 0) or not self._orphans_of(running)):
+                self.lingering.remove(slot)
+                self._ended(slot, running)
 
-    def _terminate(self, slot: Slot, end: str) -> None:
-        if slot.running:
-            slot.running.end = end
-            slot.running.stop_at = now() + self.grace_s
-            self._signal(slot, signal.SIGTERM)
-            self._signal(slot, signal.SIGCONT)  # a stopped process hears nothing before it continues
+    def _terminate(self, running: Running, end: str) -> None:
+        running.end = end
+        running.stop_at = now() + self.grace_s
+        self._signal(running, signal.SIGTERM)
+        self._signal(running, signal.SIGCONT)  # a stopped process hears nothing before it continues
 
-    def _signal(self, slot: Slot, number: int) -> None:
-        if not slot.running:
-            return
-        pids = containment.tree(slot.running.pid)
-        for orphan in self._orphans():
-            if containment.mark(orphan) == slot.running.marker:
-                pids.extend(containment.tree(orphan))
-        containment.send(pids, number)
-        containment.send_group(slot.running.pid, number)
+    def _signal(self, running: Running, number: int) -> None:
+        """To each process of the job once: some take a second TERM for impatience."""
+        family = containment.trees([running.pid, *self._orphans_of(running)])
+        facts = {pid: containment.stat(pid) for pid in family}
+        containment.send([pid for pid, fact in facts.items() if fact and fact.group != running.pid], number)
+        containment.send_group(running.pid, number)
 
     def _reap(self) -> None:
-        while True:
-            try:
-                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                return
-            if ended is None:
-                return
-            pid = ended.si_pid
-            slot = self.by_pid.get(pid)
-            if slot is None:
-                os.waitpid(pid, 0)
-                if pid == self.guard:
-                    self.guard = self._spawn_guard()
-                continue
-            # The group goes before its leader is reaped: until then nobody else can have its number.
-            containment.send_group(pid, signal.SIGKILL)
-            _, status, usage = os.wait4(pid, 0)
-            self._ended(slot, status, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+        while reaped := containment.reap(self._before_reaping):
+            pid, status, peak = reaped
+            self.unkillable.discard(pid)
+            slot = self.by_pid.pop(pid, None)
+            if slot is None or slot.running is None:
+                continue  # an orphan
+            struct.pack_into("<q", self.table, 8 * slot.number, 0)
+            slot.running.status, slot.running.peak = status, peak
+            if self._may_linger(slot.running):
+                self.lingering.append(slot)  # the loop looks at it in a moment
+            else:
+                self._ended(slot, slot.running)
 
-    def _ended(self, slot: Slot, status: int, peak: int) -> None:
-        running = slot.running
-        if running is None:
-            return
-        stopped = now()
-        del self.by_pid[running.pid]
-        struct.pack_into("<i", self.leaders, 4 * (slot.number - 1), 0)
-        if self.is_reaper:
-            self._kill_orphans_of(running)
+    def _before_reaping(self, pid: int) -> None:
+        slot = self.by_pid.get(pid)
+        if slot and slot.running and not self._may_linger(slot.running):
+            containment.send_group(pid, signal.SIGKILL)
+
+    def _may_linger(self, running: Running) -> bool:
+        # A shell dies of TERM at once; what it had started may need its time of grace to save its work.
+        return self.is_reaper and running.end != "exited" and now() < (running.stop_at or 0)
+
+    def _ended(self, slot: Slot, running: Running) -> None:
+        slot.running = None
+        if self.children is not None and self._orphans():
+            self.unkillable.update(containment.kill_children(self._strays))
+        slot.running = running
         tail = slot.finish(self.outlet)
-        code = os.waitstatus_to_exitcode(status)
+        code = os.waitstatus_to_exitcode(running.status)
         exit_code, number = (None, -code) if code < 0 else (code, None)
-        message, result = slot.words()
-        facts = (running.id, slot.number, running.started, stopped, exit_code, number, running.end)
-        self.outlet.events.append(("ended", *facts, tail.decode("latin-1"), message, result, peak))
+        facts = (running.id, slot.number, running.started, now(), exit_code, number, running.end)
+        self.outlet.events.append(("ended", *facts, tail.decode("latin-1"), *slot.words(), running.peak))
         slot.running = None
         self.free.append(slot)
+
+    # Orphans: what jobs have daemonised, and what they leave behind.
 
     def _orphans(self) -> list[int]:
         if self.children is None:
             return []
         listed = os.pread(self.children, 1 << 16, 0).split()
-        if len(listed) <= len(self.by_pid) + 1:  # the guard and the jobs: the usual case, and this runs after every job
+        if len(listed) <= len(self.by_pid):  # only the jobs: the usual case, and this runs after every job
             return []
-        known = {*self.by_pid, self.guard}
-        return [pid for pid in map(int, listed) if pid not in known]
+        return [pid for pid in map(int, listed) if pid not in self.by_pid and pid not in self.unkillable]
 
-    def _kill_orphans_of(self, ended: Running) -> None:
-        """Kill what the ended job daemonised.
+    def _orphans_of(self, running: Running) -> list[int]:
+        return [pid for pid in self._orphans() if self._is_of(pid, running)]
 
-        An orphan that nobody claims goes when its last possible parent has ended.
-        """
-        give_up = now() + KILL_S
-        while now() < give_up:
-            orphans = [pid for pid in self._orphans() if self._belongs_to(pid, ended)]
-            if not orphans:
-                return
-            containment.send(orphans, signal.SIGSTOP)
-            containment.send(orphans, signal.SIGKILL)
-            for pid in orphans:
-                os.waitpid(pid, 0)
-
-    def _belongs_to(self, pid: int, ended: Running) -> bool:
+    def _is_of(self, pid: int, running: Running) -> bool:
         facts = containment.stat(pid)
-        marker = containment.mark(pid)
-        others = [slot.running for slot in self.by_pid.values() if slot.running]
-        if facts is None or facts[0] == "Z" or marker == ended.marker or facts[2] == ended.pid:
-            return True
-        if any(marker == other.marker or facts[2] == other.pid for other in others):
+        if facts is None or facts.state == "Z":
             return False
-        # It has washed its environment and left its session: only jobs that started before it can be its parents.
-        return not any(other.started <= facts[3] + 0.02 for other in others)
+        serial = self.tattoo.read(pid)
+        return facts.session == running.pid if serial is None else serial == running.serial
+
+    def _strays(self) -> list[int]:
+        """Orphans of jobs that have ended. One without a tattoo goes when its last possible parent has ended."""
+        alive = [slot.running for slot in (*self.by_pid.values(), *self.lingering) if slot.running]
+        return [pid for pid in self._orphans() if not self._is_claimed(pid, alive)]
+
+    def _is_claimed(self, pid: int, alive: list[Running]) -> bool:
+        facts = containment.stat(pid)
+        if facts is None or facts.state == "Z":
+            return False
+        serial = self.tattoo.read(pid)
+        if serial is not None:
+            return any(serial == running.serial for running in alive)
+        return any(running.started <= facts.started + 0.02 for running in alive)
 
     # Sending.
 
     def _throttle(self) -> None:
+        is_full = len(self.unsent) + self.outlet.output_bytes >= MAX_UNSENT
+        if not (is_full or self.unpolled or self.outlet.live):
+            return
         for fd, (slot, _) in self.by_fd.items():
-            is_wanted = len(self.unsent) < MAX_UNSENT and not slot.is_held_back(self.outlet)
-            if is_wanted != slot.is_polled.get(fd, True):
-                slot.is_polled[fd] = is_wanted
+            is_wanted = not is_full and not slot.is_held_back(self.outlet)
+            if is_wanted == (fd in self.unpolled):
+                self.unpolled ^= {fd}
                 self.poll.modify(fd, select.POLLIN if is_wanted else 0)
 
     def _flush(self) -> None:
         if not self.outlet.events or self.unsent:
             return
-        if self.queue and now() - self.flushed_at < FLUSH_S and self.by_pid:
+        if self.queue and self.by_pid and now() - self.flushed_at < FLUSH_S:
             return
         self.flushed_at = now()
-        lines = [json.dumps(event) for event in self.outlet.events]
-        self.outlet.events.clear()
-        self.unsent = ("\n".join(lines) + "\n").encode("ascii")
+        self.unsent = "".join([f"{json.dumps(event)}\n" for event in self.outlet.take()]).encode("ascii")
         self._send()
 
     def _send(self) -> None:
@@ -368,24 +354,16 @@ class RunnerProcess:
         self.unsent = self.unsent[sent:]
         self.poll.modify(self.control, select.POLLIN | (select.POLLOUT if self.unsent else 0))
 
-    def leave(self) -> None:
-        """Kill every descendant, tell the guard that all is well, and clean up."""
+    def kill_everything(self) -> None:
         for leader in self.by_pid:
             containment.send_group(leader, signal.SIGKILL)
-        ends = now() + containment.SWEEP_S
-        while self.is_reaper and now() < ends:
-            left = [pid for pid in containment.children(os.getpid()) if pid != self.guard]
-            if not left:
-                break
-            containment.send(left, signal.SIGSTOP)
-            containment.send(left, signal.SIGKILL)
-            for pid in left:
-                os.waitpid(pid, 0)
-        containment.remove(self.folder)
-        os.write(self.lifeline, b"bye\n")
+        if self.is_reaper:
+            containment.kill_children(lambda: containment.children(os.getpid()), LEAVE_S)
 
 
 def _why(program: str, error: OSError) -> str:
+    if error.errno == errno.E2BIG:
+        return "the kernel takes no such arguments: one is longer than 128 KiB, or all of them are too long"
     if error.errno == errno.ENOEXEC:
         return f"{program}: not a program, and no #! line says what runs it. Start it with #!/bin/sh or the like"
     if error.errno == errno.ENOENT and os.path.exists(program):
@@ -393,35 +371,38 @@ def _why(program: str, error: OSError) -> str:
     return f"{program}: cannot be started: {error.strerror}"
 
 
-def _private_folder(nonce: str) -> str:
-    parent = os.environ.get("XDG_RUNTIME_DIR") or os.environ.get("TMPDIR") or "/tmp"
-    folder = os.path.join(parent if os.access(parent, os.W_OK) else "/tmp", f"waiter-{nonce}")
-    os.mkdir(folder, 0o700)
-    return folder
+def _own_children() -> int | None:
+    """The kernel's list of this process's children, to be read again and again; None where there is none."""
+    path = f"/proc/self/task/{os.getpid()}/children"
+    return os.open(path, os.O_RDONLY) if os.path.exists(path) else None
 
 
-def _shared_leaders(folder: str, slots: int) -> mmap.mmap:
-    """The first process of each slot's job, four bytes each, where the guard finds them after our death."""
-    with open(os.path.join(folder, "slots"), "w+b") as file:
-        file.truncate(4 * slots)
-        return mmap.mmap(file.fileno(), 4 * slots)
+def _first_line(control: socket.socket) -> bytes:
+    first = b""
+    while not first.endswith(b"\n") and (received := control.recv(1)):
+        first += received
+    return first
 
 
 def main() -> None:
-    """`ROOT FD`: the folder or zipapp of the waiter package, and the control socket.
+    """`ROOT CONTROL TABLE`: the folder or zipapp of the waiter package, and two descriptors.
 
-    The first message are the options.
+    The first message on the control socket are the options. The table holds the serial of the job that was started
+    last, and for each slot the pid of its job's first process, or 0: eight bytes each. It outlives this process.
     """
     control = socket.socket(fileno=int(sys.argv[2]))
+    table_fd = int(sys.argv[3])
+    folder = scratch.make()
+    lifeline, leash = guard.stand_guard(control.fileno(), table_fd, folder)
     control.set_inheritable(False)
-    first = b""
-    while not first.endswith(b"\n"):
-        received = control.recv(1)
-        if not received:
-            return
-        first += received
-    runner = RunnerProcess(control, json.loads(first))
-    try:
-        runner.loop()
-    finally:
-        runner.leave()
+    os.set_inheritable(table_fd, False)
+    lock = scratch.keep(folder)
+    if options := _first_line(control):
+        runner = RunnerProcess(control, mmap.mmap(table_fd, 0), folder, leash, json.loads(options))
+        try:
+            runner.loop()
+        finally:
+            runner.kill_everything()
+    os.close(lock)
+    scratch.remove(folder)
+    os.write(lifeline, b"bye\n")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,8 @@ TAIL_BYTES = 4096
 RESULT_BYTES = 64 * 1024
 MESSAGE_BYTES = 2048
 _CHUNK = 1 << 16
+_PIPE_BYTES = 1 << 20
+"""The most that a pipe holds, /proc/sys/fs/pipe-max-size: what an ended job can have left in it."""
 
 
 @dataclass(slots=True)
@@ -19,13 +23,15 @@ class Running:
     """The job in a slot."""
 
     id: str
+    serial: int
     pid: int
-    marker: str
     started: float
     stop_at: float | None  # timeout, or the end of the grace period
     out_path: str | None
     err_path: str | None
     end: str = "exited"  # see runner.End; anything else means that TERM was sent
+    status: int = 0  # of its first process, once that has ended
+    peak: int = 0
 
 
 class Slot:
@@ -34,23 +40,25 @@ class Slot:
     Their write ends stay open here, so a job's end is known by its death alone.
     """
 
-    def __init__(self, number: int, folder: str, capture: str) -> None:
+    def __init__(self, number: int, folder: str, capture: str, env: Mapping[str, str]) -> None:
         self.number = number
         self.running: Running | None = None
-        self.is_polled: dict[int, bool] = {}
+        self._folder = folder
         self._result = os.path.join(folder, f"result-{number}")
         self._message = os.path.join(folder, f"error-{number}")
         self._stdin = os.path.join(folder, f"stdin-{number}")
-        self.env = {"WAITER_SLOT": str(number), "WAITER_RESULT": self._result, "WAITER_ERROR": self._message}
+        own = {"WAITER_SLOT": str(number), "WAITER_RESULT": self._result, "WAITER_ERROR": self._message}
+        # As bytes: posix_spawn would encode them anew for every job.
+        self.env = encoded({**env, **own})
         self._null = os.open(os.devnull, os.O_RDWR)
         self._reads: dict[int, int] = {}
         self._writes: dict[int, int] = {}
         for stream in (1, 2) if capture != "files" else ():
             self._reads[stream], self._writes[stream] = os.pipe()
             os.set_blocking(self._reads[stream], False)
+        self._usual_actions = self._actions(self._null, self._writes)
         self._tail = b""
-        self._kept: list[tuple[int, bytes]] = []
-        self._kept_bytes = 0
+        self._kept = {1: bytearray(), 2: bytearray()}
         self._partial = {1: b"", 2: b""}
 
     def pipes(self) -> list[tuple[int, int]]:
@@ -58,39 +66,51 @@ class Slot:
         return list(self._reads.items())
 
     def file_actions(self, stdin: str | None, out: str | None, err: str | None) -> tuple[list[Any], list[int]]:
-        """What posix_spawn does to 0, 1 and 2, and the descriptors to close here afterwards."""
+        """What posix_spawn does to 0, 1 and 2, and the descriptors to close here afterwards. Raises OSError."""
+        if stdin is None and (self._writes or (out is None and err is None)):
+            return self._usual_actions, []
         opened: list[int] = []
-        reads = self._null
-        if stdin is not None:
-            with open(self._stdin, "wb") as file:
-                file.write(stdin.encode("latin-1"))
-            reads = os.open(self._stdin, os.O_RDONLY)
-            opened.append(reads)
-        writes = dict(self._writes)
-        for stream, path in ((1, out), (2, err)):
-            if not self._writes and path is not None:
-                writes[stream] = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
-                opened.append(writes[stream])
-        dup2 = os.POSIX_SPAWN_DUP2
-        actions = [(dup2, reads, 0), (dup2, writes.get(1, self._null), 1), (dup2, writes.get(2, self._null), 2)]
-        return actions, opened
+        reads, writes = self._null, dict(self._writes)
+        try:
+            if stdin is not None:
+                reads = self._given(stdin.encode("latin-1"))
+                opened.append(reads)
+            for stream, path in ((1, out), (2, err)):
+                if not self._writes and path is not None:
+                    writes[stream] = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
+                    opened.append(writes[stream])
+        except OSError:
+            for descriptor in opened:
+                os.close(descriptor)
+            raise
+        return self._actions(reads, writes), opened
 
-    def read(self, stream: int, outlet: Outlet) -> bool:
-        """Take what is in the pipe; False when there was nothing."""
+    def _actions(self, reads: int, writes: Mapping[int, int]) -> list[Any]:
+        dup2 = os.POSIX_SPAWN_DUP2
+        return [(dup2, reads, 0), (dup2, writes.get(1, self._null), 1), (dup2, writes.get(2, self._null), 2)]
+
+    def _given(self, stdin: bytes) -> int:
+        os.makedirs(self._folder, 0o700, exist_ok=True)  # a command may have deleted it
+        with open(self._stdin, "wb") as file:
+            file.write(stdin)
+        return os.open(self._stdin, os.O_RDONLY)
+
+    def read(self, stream: int, outlet: Outlet) -> int:
+        """Take what is in the pipe; how many bytes that was."""
         try:
             chunk = os.read(self._reads[stream], _CHUNK)
         except BlockingIOError:
-            return False
+            return 0
         self._tail = (self._tail + chunk)[-TAIL_BYTES:]
         if self.running is None:
-            return True
+            return len(chunk)
         if outlet.capture == "stream" or outlet.live is self:
             outlet.output(self.running.id, stream, chunk)
         elif outlet.capture == "line":
             self._lines(stream, chunk, outlet)
         elif outlet.capture == "group":
             self._keep(stream, chunk, outlet)
-        return True
+        return len(chunk)
 
     def _lines(self, stream: int, chunk: bytes, outlet: Outlet) -> None:
         whole, newline, rest = (self._partial[stream] + chunk).rpartition(b"\n")
@@ -101,29 +121,30 @@ class Slot:
             outlet.output(self.running.id, stream, whole + newline)
 
     def _keep(self, stream: int, chunk: bytes, outlet: Outlet) -> None:
-        self._kept.append((stream, chunk))
-        self._kept_bytes += len(chunk)
-        if self._kept_bytes > GROUP_BYTES and outlet.live is None:
+        self._kept[stream] += chunk
+        if outlet.live is None and self._keeps_too_much():
             outlet.live = self
             self._let_go(outlet)
 
+    def _keeps_too_much(self) -> bool:
+        return len(self._kept[1]) + len(self._kept[2]) > GROUP_BYTES
+
     def is_held_back(self, outlet: Outlet) -> bool:
         """More than is kept back, and another job is live: its command waits in its pipe."""
-        return self._kept_bytes > GROUP_BYTES and outlet.live not in (None, self) and self.running is not None
+        return outlet.live not in (None, self) and self.running is not None and self._keeps_too_much()
 
     def _let_go(self, outlet: Outlet) -> None:
-        for stream in (1, 2):
-            chunks = [chunk for of, chunk in self._kept if of == stream]
-            if chunks and self.running:
-                outlet.output(self.running.id, stream, b"".join(chunks))
-        self._kept.clear()
-        self._kept_bytes = 0
+        for stream, kept in self._kept.items():
+            if kept and self.running:
+                outlet.output(self.running.id, stream, kept)
+                self._kept[stream] = bytearray()
 
     def finish(self, outlet: Outlet) -> bytes:
         """Read what is left of the ended job's output, pass it on, and return its tail."""
         for stream in self._reads:
-            while self.read(stream, outlet):
-                pass
+            left = _PIPE_BYTES  # somebody else may still write: whoever got away, or was handed the pipe
+            while left > 0 and (taken := self.read(stream, outlet)):
+                left -= taken
         if self.running:
             self._let_go(outlet)
             for stream, rest in self._partial.items():
@@ -141,6 +162,11 @@ class Slot:
         return _taken(self._message, MESSAGE_BYTES), _taken(self._result, RESULT_BYTES)
 
 
+def encoded(env: Mapping[str, str]) -> dict[bytes, bytes]:
+    """An environment as posix_spawn takes it without further work."""
+    return {os.fsencode(key): os.fsencode(value) for key, value in env.items()}
+
+
 def _end(path: str | None) -> bytes:
     if path is None:
         return b""
@@ -153,11 +179,30 @@ def _end(path: str | None) -> bytes:
 
 
 def _taken(path: str, limit: int) -> str | None:
+    if not os.access(path, os.F_OK):
+        return None  # the usual case: it has written nothing
+    content = None
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                content = os.read(descriptor, limit)
+        finally:
+            os.close(descriptor)
     except OSError:
-        return None  # the usual case: it has written nothing
-    with os.fdopen(descriptor, "rb") as file:
-        content = file.read(limit)
-    os.unlink(path)
-    return content.decode("utf-8", "replace")
+        pass  # a link, a directory, or not readable: nothing that a command was asked to leave
+    _clear(path)
+    return None if content is None else content.decode("utf-8", "replace")
+
+
+def _clear(path: str) -> None:
+    """Take the file away, or whatever the command has put in its place: the next job must not find it."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+    except OSError:
+        try:
+            os.rename(path, f"{path}-{os.urandom(4).hex()}")
+        except OSError:
+            return

@@ -1,0 +1,86 @@
+"""The guard of a runner: its parent, and what is left when it is killed.
+
+While all is well the guard is a shell of less than a megabyte that waits for the end of a pipe. It is a subreaper: when
+the runner dies, whatever it had under it becomes the guard's, daemons with washed environments included, and the shell
+turns into a Python that kills it all. Until then the guard keeps the runner's end of the control socket open, so the
+waiter hears of the death only when nothing is left alive.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import sys
+import time
+from typing import NoReturn
+
+from waiter.delivery import containment, scratch
+
+SWEEP_S = 5.0
+"""How long the guard tries."""
+
+PYTHON_FLAGS = ("-I", "-S", "-X", "utf8", "-c")
+"""No site packages, no variables of the user's: fast, light. UTF-8, because arguments are bytes, not the locale's."""
+
+BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from waiter.delivery.{room} import main; main()"
+"""What a fresh Python runs. Its arguments: the folder or zipapp of this package, then what the room wants."""
+
+
+def stand_guard(control: int, table: int, folder: str) -> tuple[int, int]:
+    """Fork: the parent becomes the guard, the child returns the lifeline and the leash.
+
+    Write a line to the lifeline before a clean end; the leash is readable when the guard is dead.
+    """
+    containment.become_subreaper()
+    guard_reads, lifeline = os.pipe()
+    leash, guard_writes = os.pipe()
+    if os.fork():
+        _wait_as_a_shell(guard_reads, table, folder, keeping=(control, table, guard_writes))
+    os.close(guard_reads)
+    os.close(guard_writes)
+    os.setsid()
+    return lifeline, leash
+
+
+def _wait_as_a_shell(guard_reads: int, table: int, folder: str, keeping: tuple[int, ...]) -> NoReturn:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)  # it goes when the runner goes, no sooner
+    os.dup2(guard_reads, 0)
+    for descriptor in keeping:
+        os.set_inheritable(descriptor, True)
+    python = [sys.executable, *PYTHON_FLAGS, BOOT.format(room="guard"), sys.argv[1], str(table), folder]
+    os.execv("/bin/sh", ["/bin/sh", "-c", 'read _ && exit 0; exec "$@"', "sh", *python])
+
+
+def main() -> None:
+    """`ROOT TABLE FOLDER`: the runner died.
+
+    TABLE is the descriptor of the table that names the first process of each job, FOLDER the runner's private folder.
+    """
+    if containment.become_subreaper():
+        _kill_everything(time.monotonic() + SWEEP_S)
+    else:
+        _kill_groups(int(sys.argv[2]))
+    scratch.remove(sys.argv[3])
+
+
+def _kill_groups(table: int) -> None:
+    size = os.fstat(table).st_size
+    for leader in struct.unpack(f"<{size // 8}q", os.pread(table, size, 0))[1:]:
+        if leader:
+            containment.send_group(leader, signal.SIGKILL)
+
+
+def _kill_everything(ends: float) -> None:
+    """Kill and reap until this process has no children; what they leave behind becomes its child in turn."""
+    while time.monotonic() < ends:
+        family = containment.trees(containment.children(os.getpid()))
+        containment.send(family, signal.SIGSTOP)
+        containment.send(family, signal.SIGKILL)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+        time.sleep(0.001)
