@@ -197,6 +197,7 @@ def test_a_view_without_unicode_writes_ascii():
     assert "".join(text for text, _ in lines[1]).isascii()
 
 
+@pytest.mark.timeout(240)
 def test_a_kitchen_that_goes_away_is_named_and_watched_again_when_it_is_back(home):
     if (binary := mongod_binary()) is None:
         unavailable("no mongod: install the test dependencies")
@@ -207,7 +208,7 @@ def test_a_kitchen_that_goes_away_is_named_and_watched_again_when_it_is_back(hom
     try:
         eventually(lambda: "READY" in screen.written(), within_s=30)
         server.kill()
-        eventually(lambda: "gave no answer" in screen.written(), within_s=60)
+        eventually(lambda: "gave no answer" in screen.written(), within_s=90)
         server.start()
         before = len(screen.written())
         eventually(lambda: "q quits" in screen.written()[before:], within_s=60)
