@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -121,6 +122,61 @@ def test_a_daemon_of_a_running_order_survives_the_end_of_another(start, pids, tm
     assert living(pids) == []
 
 
+def test_a_hidden_daemon_dies_with_its_order_though_an_older_order_runs_on(start, pids):
+    runner = start(slots=2)
+    runner.submit([script("long", f"echo $$ >> {pids}; exec sleep 300")])
+    wait_for(lambda: living(pids))
+    runner.submit(
+        [script("short", DAEMON.format(pids=pids) + f" while [ $(wc -l < {pids}) -lt 2 ]; do sleep 0.01; done")]
+    )
+
+    until_ended(runner)
+
+    assert [pid for pid in living(pids) if pid != first_of(pids)] == []
+    assert is_alive(first_of(pids))
+
+
+def first_of(pids: Path) -> int:
+    return int(pids.read_text().split()[0])
+
+
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="needs prlimit")
+def test_a_daemon_without_any_mark_dies_when_no_order_is_left_that_may_have_started_it(start, pids, tmp_path):
+    runner = start(slots=2)
+    gate = tmp_path / "gate"
+    runner.submit([script("older", f"while [ ! -e {gate} ]; do sleep 0.01; done")])
+    unmarked = DAEMON.format(pids=pids).replace("setsid", "prlimit --locks=unlimited setsid")
+    runner.submit([script("short", unmarked + f" while [ ! -s {pids} ]; do sleep 0.01; done")])
+    until_ended(runner)
+    assert living(pids)  # it may be the older one's
+
+    gate.touch()
+    until_ended(runner)
+
+    assert living(pids) == []
+
+
+def test_a_waiter_within_an_order_minds_its_own_processes_only(start, pids):
+    # Both runners count their jobs from 1.
+    runner = start(slots=2)
+    runner.submit([script("other", DAEMON.format(pids=pids) + " exec sleep 300")])
+    wait_for(lambda: living(pids))
+    inner = """
+from waiter.delivery.heartbeat import boottime
+from waiter.delivery.runner import Ended, Job, ProcessRunner, RunnerOptions
+runner = ProcessRunner(RunnerOptions(1, "/bin/sh", {}))
+runner.set_deadline(boottime() + 60)
+runner.submit([Job("1", ("sh", "-c", "setsid sleep 300 & sleep 0.1"))])
+while not any(isinstance(event, Ended) for event in runner.events(1)):
+    pass
+runner.close()
+"""
+    runner.submit([Job("inner", ("sh", "-c", '"$0" -c "$1"', sys.executable, inner))])
+
+    assert end_of(runner).exit_code == 0
+    assert len(living(pids)) == 1
+
+
 def test_a_fork_bomb_of_modest_size_ends_with_its_order(start, pids):
     runner = start()
     bomb = f"""
@@ -149,23 +205,17 @@ while True:
 """
 
 
-@pytest.mark.parametrize("killed", ["waiter", "runner", "both"])
+@pytest.mark.parametrize("killed", ["waiter", "runner", "guard", "runner waiter", "waiter guard"])
 def test_nothing_of_a_command_lives_two_seconds_after_a_sigkill_of(killed, pids):
     text = f"echo $$ >> {pids}; {DAEMON.format(pids=pids)} sleep 300 & wait"
-    if killed == "both":
-        # Nobody is left that had it as a descendant: the mark in its environment or its session must give it away.
-        text = f"echo $$ >> {pids}; setsid sh -c 'echo $$ >> {pids}; exec sleep 300' & sleep 300 & wait"
     waiter = subprocess.Popen([sys.executable, "-c", WAITER, text], stdout=subprocess.PIPE, text=True)
     assert waiter.stdout is not None
     waiter_pid, runner_pid = json.loads(waiter.stdout.readline())
+    guard_pid = int(Path(f"/proc/{runner_pid}/stat").read_text().rpartition(")")[2].split()[1])
     wait_for(lambda: len(living(pids)) == 4)
 
-    victims = {"waiter": [waiter_pid], "runner": [runner_pid], "both": [runner_pid, waiter_pid]}[killed]
-    if killed == "runner":
-        # A daemon with a washed environment is found by its parent while the runner lives; then only by luck.
-        pids.write_text("\n".join(str(pid) for pid in living(pids) if b"WAITER_RUN" in environment(pid)))
-    for pid in victims:
-        os.kill(pid, signal.SIGKILL)
+    for name in killed.split():
+        os.kill({"waiter": waiter_pid, "runner": runner_pid, "guard": guard_pid}[name], signal.SIGKILL)
 
     try:
         wait_for(lambda: not living(pids), within_s=2)
@@ -175,8 +225,30 @@ def test_nothing_of_a_command_lives_two_seconds_after_a_sigkill_of(killed, pids)
         waiter.stdout.close()
 
 
-def environment(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/environ").read_bytes()
+def test_after_a_runners_death_another_takes_up_the_work(start):
+    first = start()
+    os.kill(first.pid, signal.SIGKILL)
+    wait_for(lambda: RunnerDied(()) in first.events(0.1))
+
+    second = start()
+    second.submit([script("a", "true")])
+
+    assert end_of(second).exit_code == 0
+
+
+def test_a_dead_runner_names_what_it_had_started_and_only_that(start):
+    runner = start(slots=2)
+    # Ended jobs may wait some milliseconds for company: their ends are lost with the runner.
+    poison = f"kill -KILL {runner.pid}"
+    jobs = [script("ended", "true"), script("poison", poison), script("runs", "sleep 300"), script("waits", "true")]
+    runner.submit(jobs)
+
+    events: list[Event] = []
+    wait_for(lambda: events.extend(runner.events(0.1)) or any(isinstance(event, RunnerDied) for event in events))
+
+    told = {event.id for event in events if isinstance(event, Ended)}
+    assert {"poison", "runs"} <= set(events[-1].ids) | told
+    assert "waits" not in events[-1].ids
 
 
 def test_the_waiter_hears_of_its_runners_death_only_when_everything_is_dead(start, pids):
@@ -204,6 +276,43 @@ def test_a_timeout_terminates_the_whole_tree_and_kills_what_does_not_listen(star
     assert (ended.end, ended.signal) == (End.TIMEOUT, signal.SIGKILL)
     assert ended.stopped - ended.started >= 0.6
     assert living(pids) == []
+
+
+def test_what_a_shell_had_started_keeps_its_time_of_grace(start, tmp_path):
+    runner = start(grace_s=20)
+    saved, ready = tmp_path / "saved", tmp_path / "ready"
+    saver = f"trap 'sleep 0.3; touch {saved}; exit' TERM; touch {ready}; while :; do sleep 0.01; done"
+    runner.submit([Job("a", ("sh", "-c", '(eval "$0"); true', saver))])  # the outer shell dies of TERM at once
+    wait_for(ready.exists)
+
+    runner.stop(["a"])
+    ended = end_of(runner)
+
+    assert (ended.end, ended.signal) == (End.STOPPED, signal.SIGTERM)
+    assert saved.exists()
+    assert ended.stopped - ended.started < 15
+
+
+def test_every_process_of_an_order_hears_term_once(start, tmp_path):
+    runner = start(grace_s=20)
+    heard, ready = tmp_path / "heard", tmp_path / "ready"
+    text = f"""
+import signal, time
+def hear(*_):
+    open({str(heard)!r}, "a").write("T")
+signal.signal(signal.SIGTERM, hear)
+open({str(ready)!r}, "w").close()
+ends = time.monotonic() + 1
+while time.monotonic() < ends:
+    time.sleep(0.001)
+"""
+    runner.submit([Job("a", ("sh", "-c", '"$0" -c "$1"; true', sys.executable, text))])
+    wait_for(ready.exists)
+
+    runner.stop(["a"])
+    end_of(runner)
+
+    assert heard.read_text() == "T"
 
 
 def test_a_stop_ends_what_runs_and_returns_what_waits(start, pids):
@@ -262,6 +371,29 @@ def test_a_program_that_cannot_be_started_is_refused_and_nothing_is_tried_again(
     assert returned == Returned(("b",))
 
 
+def test_a_folder_that_is_gone_is_refused_in_words(start, tmp_path):
+    runner = start(cwd=str(tmp_path / "gone"))
+    runner.submit([script("a", "true"), script("b", "true")])
+
+    events: list[Event] = []
+    wait_for(lambda: events.extend(runner.events(0.1)) or len(events) == 2)
+
+    assert events == [Refused("a", f"{tmp_path}/gone: No such file or directory"), Returned(("b",))]
+
+
+def test_a_program_that_is_just_being_written_is_waited_for(tmp_path):
+    program = tmp_path / "program"
+    shutil.copy("/bin/true", program)
+    runner = ProcessRunner(RunnerOptions(1, str(program), {}))
+    runner.set_deadline(boottime() + 600)
+    with program.open("ab"):
+        runner.submit([Job("a", ("program",))])
+        assert runner.events(0.3) == []
+
+    assert end_of(runner).exit_code == 0
+    runner.close()
+
+
 def test_an_argument_too_long_for_the_kernel_is_that_jobs_fault_alone(start):
     runner = start()
     runner.submit([Job("long", ("sh", "-c", ":", "x" * 131_072)), Job("fits", ("sh", "-c", ":", "x" * 131_071))])
@@ -303,6 +435,45 @@ def test_a_result_and_words_of_its_own_belong_to_one_order_only(start):
     ends = {e.id: (e.exit_code, e.result, e.message) for e in until_ended(runner, 2) if isinstance(e, Ended)}
 
     assert ends == {"a": (3, "42\n", "no disk\n"), "b": (0, None, None)}
+
+
+def test_what_is_no_file_in_the_place_of_a_result_harms_nobody(start):
+    runner = start()
+    texts = [
+        "mkdir $WAITER_RESULT; touch $WAITER_RESULT/x",
+        "ln -s /etc/passwd $WAITER_RESULT",
+        "mkfifo $WAITER_RESULT",
+    ]
+    runner.submit([script(str(n), text) for n, text in enumerate([*texts, "echo 42 > $WAITER_RESULT"])])
+
+    results = {e.id: e.result for e in until_ended(runner, 4) if isinstance(e, Ended)}
+
+    assert results == {"0": None, "1": None, "2": None, "3": "42\n"}
+
+
+@pytest.mark.parametrize("capture", [Capture.STREAM, Capture.LINE, Capture.GROUP])
+def test_a_waiter_that_hears_nothing_does_not_make_the_runner_grow(start, capture, pids):
+    runner = start(slots=2, capture=capture)
+    runner.submit([script(str(n), f"echo $$ >> {pids}; head -c 30000000 /dev/zero | tr '\\0' y") for n in range(2)])
+    wait_for(lambda: len(living(pids)) == 2)
+
+    memory = max(resident_mb(runner.pid) for _ in range(20) if not time.sleep(0.05))
+
+    assert memory < 40
+    assert living(pids)
+    received = sum(len(e.chunk) for e in until_ended(runner, 2, within_s=60) if isinstance(e, Output))
+    assert received == 60_000_000
+
+
+def test_a_stop_is_heeded_while_the_waiter_hears_nothing(start, pids):
+    runner = start(capture=Capture.STREAM)
+    runner.submit([script("a", f"echo $$ >> {pids}; exec yes")])
+    wait_for(lambda: living(pids))
+    time.sleep(0.3)  # the socket is full by now
+
+    runner.stop(["a"])
+
+    wait_for(lambda: not living(pids), within_s=5)
 
 
 def test_a_flood_of_output_costs_no_memory_and_leaves_its_end(start):

@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIGCONT, SIGKILL
 from typing import Any, Protocol
 
 from waiter.delivery.guard import BOOT, PYTHON_FLAGS
@@ -196,16 +196,10 @@ class ProcessRunner:
             grace_s=options.grace_s,
             capture=options.capture.value,
         )
+        self._await_hello()
 
     @property
     def pid(self) -> int | None:
-        """Waits for the runner to be up when it has just been started."""
-        while self._pid is None and not self._is_over:
-            self._receive(CLOSE_S)
-            hello, newline, rest = self._received.partition(b"\n")
-            if newline:
-                self._received = rest
-                self._event(json.loads(hello))
         return self._pid
 
     def submit(self, jobs: Sequence[Job]) -> None:
@@ -241,11 +235,27 @@ class ProcessRunner:
     def close(self) -> None:
         self._socket.close()  # it kills everything and leaves when our end is closed
         if self._process.returncode is None and not _has_ended_within(self._process, CLOSE_S):
-            os.kill(self._pid or self._process.pid, SIGKILL)
+            self._force()
         self._process.wait()
         if not self._table.closed:
             self._table.close()
             os.close(self._table_fd)
+
+    def _force(self) -> None:
+        """The runner or its guard is frozen, or has to do with what cannot be killed."""
+        with suppress(ProcessLookupError):
+            os.kill(self._pid or self._process.pid, SIGKILL)
+        self._process.send_signal(SIGCONT)
+        if not _has_ended_within(self._process, CLOSE_S):
+            self._process.kill()
+
+    def _await_hello(self) -> None:
+        # Here, not when somebody asks for the pid: the heartbeat's thread does that too.
+        while b"\n" not in self._received and not self._is_over:
+            self._receive(CLOSE_S)
+        hello, newline, self._received = self._received.partition(b"\n")
+        if newline:
+            self._event(json.loads(hello))
 
     def _receive(self, timeout_s: float) -> None:
         if not self._poll.poll(timeout_s * 1000):
