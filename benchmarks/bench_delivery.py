@@ -46,12 +46,12 @@ def with_hyperqueue(orders: int) -> None:
     from hyperqueue import Job, LocalCluster
     from hyperqueue.cluster import WorkerConfig
 
-    with LocalCluster() as cluster:
+    with tempfile.TemporaryDirectory() as folder, LocalCluster() as cluster:
         cluster.start_worker(WorkerConfig(cores=SLOTS))
         client = cluster.client()
         job = Job()
         for number in range(orders):
-            job.program(["/bin/true", str(number)])
+            job.program(["/bin/true", str(number)], cwd=folder)  # where it keeps the output of each
         began = time.perf_counter()
         client.wait_for_jobs([client.submit(job)])
         with_hyperqueue.seconds = time.perf_counter() - began  # type: ignore[attr-defined] # without starting the cluster
