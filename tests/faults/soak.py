@@ -89,8 +89,9 @@ class Soak:
     # What is done to them.
 
     def hurt(self, waiter: Process) -> None:
-        deeds = [self.kill_waiter, self.kill_runner, self.kill_both, self.freeze_waiter, self.freeze_runner]
-        deed = self.rng.choice([*deeds, self.drain, self.nothing, self.nothing])
+        kills = [self.kill_waiter, self.kill_guard, self.kill_runner, self.kill_both]
+        others = [self.freeze_waiter, self.freeze_runner, self.drain, self.nothing, self.nothing]
+        deed = self.rng.choice([*kills, *others])
         with suppress(ProcessLookupError):  # it had just gone
             self.deeds[deed.__name__] += 1
             deed(waiter)
@@ -100,6 +101,10 @@ class Soak:
 
     def kill_waiter(self, waiter: Process) -> None:
         os.kill(waiter.pid, signal.SIGKILL)
+
+    def kill_guard(self, waiter: Process) -> None:
+        if guard := child_of(waiter.pid):
+            os.kill(guard, signal.SIGKILL)
 
     def kill_runner(self, waiter: Process) -> None:
         if runner := runner_of(waiter):
@@ -209,8 +214,14 @@ class Soak:
 
 
 def runner_of(waiter: Process) -> int | None:
+    """Under the waiter stands the guard, and under it the runner."""
+    guard = child_of(waiter.pid)
+    return child_of(guard) if guard else None
+
+
+def child_of(pid: int) -> int | None:
     try:
-        children = Path(f"/proc/{waiter.pid}/task/{waiter.pid}/children").read_text().split()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
         return None
     return int(children[0]) if children else None
