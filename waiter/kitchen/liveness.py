@@ -41,12 +41,13 @@ def is_dead(pid: int, started: str, in_namespace: str) -> bool:
     """Surely dead. What cannot be known counts as alive: then the lease decides."""
     if in_namespace != namespace():
         return False
-    if started:
-        return start_time(pid) != started
+    if started and (now := start_time(pid)):
+        return now != started
+    # Nothing told: it is gone, or a zombie, or another user's where /proc hides those.
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
     except PermissionError:
         return False
-    return False
+    return bool(started)

@@ -14,7 +14,7 @@ import json
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby, islice
 from operator import itemgetter
@@ -22,7 +22,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Self
 
-from waiter.errors import ShiftLost, UsageError
+from waiter.errors import ShiftLost
 from waiter.kitchen import liveness, sqlite_outcomes, sqlite_seeing, sqlite_steering
 from waiter.kitchen.contract import (
     CLAIM_LIMIT,
@@ -35,15 +35,18 @@ from waiter.kitchen.contract import (
     Throughput,
     loss_delay_s,
 )
+from waiter.kitchen.selecting import unknown_batch
 from waiter.kitchen.sqlite_file import connect, speaking_of
-from waiter.kitchen.sqlite_outcomes import RELEASE
 from waiter.kitchen.sqlite_rows import (
+    EVERYTHING,
     FROM,
     LIGHT,
     ROW_BITS,
-    SORTS,
     WHOLE,
+    Condition,
     condition,
+    named,
+    order_by,
     order_from,
     seq_of,
     shift_from,
@@ -117,8 +120,8 @@ class SqliteKitchen:
     def _writing(self, *, is_news: bool = False) -> Iterator[sqlite3.Connection]:
         """One transaction that writes. `is_news`: waiters should look again."""
         with speaking_of(self.path):
-            self._db.execute("BEGIN IMMEDIATE")
             try:
+                self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
                 if is_news:
                     self._db.execute(
@@ -130,7 +133,7 @@ class SqliteKitchen:
                     self._db.execute("ROLLBACK")
                 raise
 
-    def _read(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
+    def _read(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[sqlite3.Row]:
         with speaking_of(self.path):
             return self._db.execute(sql, parameters).fetchall()
 
@@ -164,10 +167,13 @@ class SqliteKitchen:
             return db.total_changes - before
 
     def _batch_number(self, db: sqlite3.Connection, batch_id: str) -> int:
-        found = db.execute("SELECT number FROM batches WHERE id = ?", (batch_id,)).fetchone()
+        found = db.execute("SELECT number FROM batches WHERE id = ?", (text(batch_id),)).fetchone()
         if found is None:
-            raise UsageError(f"no such batch: {batch_id}")
+            raise unknown_batch(batch_id, self._batch_names())
         return int(found["number"])
+
+    def _batch_names(self) -> list[tuple[str, str | None]]:
+        return [(row["id"], row["name"]) for row in self._read("SELECT id, name FROM batches ORDER BY number")]
 
     def remove_batch(self, batch_id: str) -> int:
         with self._writing(is_news=True) as db:
@@ -231,7 +237,7 @@ class SqliteKitchen:
 
     def check_out(self, shift: Shift) -> None:
         with self._writing() as db:
-            db.execute(RELEASE, {"shift": shift.token, "now": self.now()})
+            db.execute(sqlite_outcomes.RELEASE, {"shift": shift.token, "now": self.now()})
             db.execute(
                 "UPDATE shifts SET left_at = ? WHERE token = ? AND left_at IS NULL AND lost_at IS NULL",
                 (self.now(), shift.token),
@@ -255,16 +261,12 @@ class SqliteKitchen:
             if not self._may_claim(db, shift):
                 return []
             now = self.now()
-            db.execute("UPDATE orders SET due = NULL WHERE status = 'READY' AND due IS NOT NULL AND due <= ?", (now,))
+            db.execute(sqlite_outcomes.FALL_DUE, (now,))
             seqs = sqlite_outcomes.candidates(db, min(limit, CLAIM_LIMIT), set(self._seqs(db, exclude)))
             if not seqs:
                 return []
             chosen = json.dumps(seqs)
-            db.execute(
-                "UPDATE orders SET status = 'RUNNING', shift = ?, waiter = ?, host = ?, attempt = attempt + 1, "
-                "start = ?, stop = NULL WHERE seq IN (SELECT value FROM json_each(?))",
-                (shift.token, text(shift.waiter), text(shift.host), now, chosen),
-            )
+            db.execute(sqlite_outcomes.TAKE, (shift.token, text(shift.waiter), text(shift.host), now, chosen))
             rows = db.execute(f"SELECT {LIGHT} {FROM} WHERE seq IN (SELECT value FROM json_each(?))", (chosen,))
             orders = [order_from(row) for row in rows]
         return sorted(orders, key=lambda order: -order.priority)
@@ -276,14 +278,14 @@ class SqliteKitchen:
         return not stored["is_paused"] and not stored["is_draining"] and stored["lease_ends"] > self._steady()
 
     def _seqs(self, db: sqlite3.Connection, order_ids: Sequence[str]) -> list[int]:
-        if not order_ids:
-            return []
-        ids = {order_id.rpartition("-")[0] for order_id in order_ids}
-        rows = db.execute(
-            "SELECT id, number FROM batches WHERE id IN (SELECT value FROM json_each(?))", (json.dumps([*ids]),)
-        )
-        numbers = {row["id"]: int(row["number"]) for row in rows}
+        numbers = self._numbers(db, order_ids)
         return [seq for order_id in order_ids if (seq := seq_of(order_id, numbers)) is not None]
+
+    def _numbers(self, db: sqlite3.Connection, order_ids: Sequence[str]) -> dict[str, int]:
+        """The numbers of the orders' batches by their ids."""
+        ids = {text(order_id.rpartition("-")[0]) for order_id in order_ids}
+        sql = "SELECT id, number FROM batches WHERE id IN (SELECT value FROM json_each(?))"
+        return {row["id"]: row["number"] for row in db.execute(sql, (json.dumps([*ids]),))} if ids else {}
 
     def held(self, shift: Shift) -> list[Order]:
         rows = self._read(f"SELECT {LIGHT} {FROM} WHERE shift = ? AND status = 'RUNNING' ORDER BY seq", (shift.token,))
@@ -291,12 +293,9 @@ class SqliteKitchen:
 
     def finish(self, shift: Shift, outcomes: Sequence[Outcome]) -> list[Verdict]:
         with self._writing() as db:
-            numbers: dict[str, int] = {}
-            for batch in {outcome.order_id.rpartition("-")[0] for outcome in outcomes}:
-                if (row := db.execute("SELECT number FROM batches WHERE id = ?", (batch,)).fetchone()) is not None:
-                    numbers[batch] = int(row["number"])
+            numbers, now = self._numbers(db, [outcome.order_id for outcome in outcomes]), self.now()
             return [
-                sqlite_outcomes.finish(db, shift, outcome, seq_of(outcome.order_id, numbers), self.now())
+                sqlite_outcomes.finish(db, shift, outcome, seq_of(outcome.order_id, numbers), now)
                 for outcome in outcomes
             ]
 
@@ -304,23 +303,19 @@ class SqliteKitchen:
         with self._writing() as db:
             chosen = json.dumps(self._seqs(db, order_ids))
             facts = {"shift": shift.token, "now": self.now(), "chosen": chosen}
-            return db.execute(RELEASE + " AND seq IN (SELECT value FROM json_each(:chosen))", facts).rowcount
+            return db.execute(
+                sqlite_outcomes.RELEASE + " AND seq IN (SELECT value FROM json_each(:chosen))", facts
+            ).rowcount
 
     def rescue(self, max_losses: int = MAX_LOSSES) -> Rescued:
         living, dead = self._living_and_dead()
-        orphaned = (
-            "SELECT 1 FROM orders WHERE status = 'RUNNING' AND shift NOT IN (SELECT value FROM json_each(?)) LIMIT 1"
-        )
-        if not dead and not self._read(orphaned, (json.dumps(living),)):
+        if not dead and not self._read(f"SELECT 1 {sqlite_outcomes.ORPHANS} LIMIT 1", (json.dumps(living),)):
             return Rescued()  # the usual case takes no lock
         with self._writing() as db:
             living, dead = self._living_and_dead()
             now = self.now()
             db.executemany("UPDATE shifts SET lost_at = ? WHERE token = ?", [(now, row["token"]) for row in dead])
-            orders = db.execute(
-                "SELECT * FROM orders WHERE status = 'RUNNING' AND shift NOT IN (SELECT value FROM json_each(?))",
-                (json.dumps(living),),
-            ).fetchall()
+            orders = db.execute(f"SELECT * {sqlite_outcomes.ORPHANS}", (json.dumps(living),)).fetchall()
             ends = [
                 sqlite_outcomes.lose(db, order, max_losses, now, loss_delay_s(order["losses"] + 1, self._rng))
                 for order in orders
@@ -343,33 +338,34 @@ class SqliteKitchen:
 
     # Seeing
 
-    def _condition(self, selector: Selector | None) -> tuple[str, list[Any]]:
+    def _condition(self, selector: Selector | None) -> Condition:
         if selector is None or selector == Selector():
-            return "1", []
-        batches = self._read("SELECT id, name, number FROM batches")
-        if selector.batch is not None and not any(selector.batch in (row["id"], row["name"]) for row in batches):
-            raise UsageError(f"no such batch: {selector.batch}")
+            return EVERYTHING
+        batches = self._read("SELECT id, name, number FROM batches ORDER BY number")
+        if selector.batch is not None and not named(selector.batch, batches):
+            raise unknown_batch(selector.batch, self._batch_names())
         return condition(selector, batches, self.now())
 
     def counts(self, selector: Selector | None = None) -> Counts:
-        where, values = self._condition(selector)
-        rows = self._read(f"SELECT status, count(*) AS n FROM orders WHERE {where} GROUP BY status", values)
-        return Counts({Status(row["status"]): row["n"] for row in rows})
+        return sqlite_seeing.counts(self._read, selector, self._condition(selector))
 
     def find(
         self, selector: Selector, *, sort: str = "age", limit: int | None = None, is_whole: bool = False
     ) -> Iterator[Order]:
-        where, values = self._condition(selector)
-        column = SORTS[sort.removeprefix("-")]
-        direction = "DESC" if sort.startswith("-") else "ASC"
-        where = where.replace("priority", "orders.priority")
-        sql = f"SELECT {WHOLE if is_whole else LIGHT} {FROM} WHERE {where} ORDER BY {column} {direction}, seq LIMIT ?"
+        chosen = self._condition(selector)
+        sql = (
+            f"SELECT {WHOLE if is_whole else LIGHT} {FROM} WHERE {chosen.sql} "
+            f"ORDER BY {order_by(sort, self.now())} LIMIT :limit"
+        )
+        return self._stream(sql, {**chosen.values, "limit": -1 if limit is None else limit})
+
+    def _stream(self, sql: str, values: Mapping[str, Any]) -> Iterator[Order]:
         # A connection of its own: who reads may write to the kitchen meanwhile.
         with speaking_of(self.path):
             db = self._connect()
             try:
-                for row in db.execute(sql, [*values, -1 if limit is None else limit]):
-                    yield order_from(row)
+                db.row_factory = None
+                yield from map(order_from, db.execute(sql, values))
             finally:
                 db.close()
 
@@ -377,7 +373,7 @@ class SqliteKitchen:
         return sqlite_seeing.throughput(self._read, self.now(), window_s)
 
     def failure_groups(self, selector: Selector | None = None) -> list[FailureGroup]:
-        return sqlite_seeing.failure_groups(self._read, *self._condition(selector))
+        return sqlite_seeing.failure_groups(self._read, self._condition(selector))
 
     def commands(self) -> dict[str, int]:
         return sqlite_seeing.commands(self._read)
@@ -385,21 +381,24 @@ class SqliteKitchen:
     # Steering
 
     def reset(self, selector: Selector, *, from_living: bool = False) -> int:
-        where, values = self._condition(selector)
-        living = [] if from_living else self._living_and_dead()[0]
+        chosen = self._condition(selector)
         with self._writing(is_news=True) as db:
-            return sqlite_steering.reset(db, where, values, living, self.now())
+            # Asked under the lock: a shift that begins just now is not taken for a dead one.
+            living = [] if from_living else self._living_and_dead()[0]
+            return sqlite_steering.reset(db, chosen, living, self.now())
 
     def cancel(self, selector: Selector) -> int:
-        where, values = self._condition(selector)
+        chosen = self._condition(selector)
         with self._writing(is_news=True) as db:
-            return sqlite_steering.cancel(db, where, values, self.now())
+            return sqlite_steering.cancel(db, chosen, self.now())
 
     def set_priority(self, selector: Selector, priority: int) -> int:
-        where, values = self._condition(selector)
+        chosen = self._condition(selector)
+        sql = (
+            f"UPDATE orders SET priority = :priority WHERE status = 'READY' AND priority <> :priority AND {chosen.sql}"
+        )
         with self._writing(is_news=True) as db:
-            sql = f"UPDATE orders SET priority = ? WHERE status = 'READY' AND {where}"
-            return db.execute(sql, [priority, *values]).rowcount
+            return db.execute(sql, {**chosen.values, "priority": priority}).rowcount
 
     def pause(self, waiter: str | None = None, reason: str | None = None) -> int:
         with self._writing(is_news=True) as db:
@@ -414,9 +413,9 @@ class SqliteKitchen:
             return sqlite_steering.drain(db, waiter)
 
     def clean(self, selector: Selector | None = None) -> int:
-        where, values = self._condition(selector)
+        chosen = self._condition(selector)
         with self._writing(is_news=True) as db:
-            return sqlite_steering.clean(db, where, values, is_everything=selector is None)
+            return sqlite_steering.clean(db, chosen, is_everything=selector is None)
 
 
 def _without_number(row: sqlite3.Row) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from waiter.errors import KitchenError, KitchenUnreachable
 
 APPLICATION_ID = 0x57414954  # "WAIT", where SQLite keeps what a file is for
 VERSION = 1
-BUSY_S = 20.0
+BUSY_S = 30.0
 OLDEST = (3, 35, 0)  # UPDATE … RETURNING
 
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "lustre", "gpfs", "beegfs", "ceph", "afs"}
@@ -55,34 +56,66 @@ def connect(path: Path) -> sqlite3.Connection:
     if path.is_dir():
         raise KitchenError(f"{path}: a directory. A kitchen is a file: name one, for example {path / 'orders.sqlite'}")
     with speaking_of(path):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         refuse_network(path)
+        _make_folder(path.parent)
         if not path.exists():
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         try:
-            _prepare(db, path)
+            _prepare_patiently(db, path)
         except BaseException:
             db.close()
             raise
     return db
 
 
+def _make_folder(folder: Path) -> None:
+    """Make the folder and those above it that are missing, for nobody else to look into."""
+    if not folder.exists():
+        _make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def _prepare_patiently(db: sqlite3.Connection, path: Path) -> None:
+    """Prepare the file, again while it is busy: SQLite does not wait by itself when several turn a new file to WAL."""
+    until = time.monotonic() + BUSY_S
+    while True:
+        try:
+            return _prepare(db, path)
+        except sqlite3.OperationalError as error:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+        time.sleep(0.01)
+
+
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
-    application, version = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
-    if application == 0 and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-        db.execute("PRAGMA journal_mode = WAL")
+    # Asked first: who sees tables sees also what they are for, since both come with one commit.
+    if _is_empty(db):
+        if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+            raise KitchenError(
+                f"{path}: this file system is too simple for SQLite's WAL. Use another disk, or MongoDB."
+            )
         _create(db)
-    elif application != APPLICATION_ID:
+    if _pragma(db, "application_id") != APPLICATION_ID:
         raise KitchenError(f"{path}: an SQLite database of something else. Name another file for the kitchen.")
-    elif version > VERSION:
+    if _pragma(db, "user_version") > VERSION:
         raise KitchenError(f"{path}: made by a newer Waiter. Upgrade this one: pip install -U waiter")
     db.execute("PRAGMA synchronous = FULL")
 
 
+def _pragma(db: sqlite3.Connection, name: str) -> int:
+    return int(db.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _is_empty(db: sqlite3.Connection) -> bool:
+    return db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
+
+
 def _create(db: sqlite3.Connection) -> None:
     db.execute("BEGIN IMMEDIATE")
-    if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:  # nobody else was faster
+    if _is_empty(db):  # nobody else was faster
         for statement in SCHEMA.split(";"):
             db.execute(statement)
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -99,7 +132,7 @@ def refuse_network(path: Path, mounts: Callable[[], str] | None = None) -> None:
     except OSError:
         return
     where, kind = "", ""
-    folder = os.fspath(path.absolute().parent.resolve())
+    folder = os.fspath(path.resolve().parent)  # a link may lead there
     for line in text.splitlines():
         _, point, type_, *_ = line.split()
         point = point.replace("\\040", " ")
@@ -121,7 +154,10 @@ def speaking_of(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         raise _translated(error, path) from None
     except OSError as error:
-        raise KitchenError(f"{path}: cannot be used as a kitchen: {error.strerror or error}.") from None
+        raise KitchenError(
+            f"{path}: cannot be used as a kitchen: {error.strerror or error}. "
+            "Name a file in a folder that you may write to."
+        ) from None
 
 
 def _translated(error: sqlite3.Error, path: Path) -> KitchenError:

@@ -5,38 +5,60 @@ Each function runs inside its caller's transaction.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sqlite3
 
-from waiter.kitchen.sqlite_rows import appended, finish_event, text
+from waiter.kitchen.sqlite_rows import appended, finish_event, json_event, text, with_event
 from waiter.orders import Event, Outcome, Reason, Shift, Status, Verdict, error_group
 
 LOST_WORDS = "its waiter died while it ran"
 
+# An order that goes back to READY is in nobody's hands; but who asked for an end must not get another try.
 _FINISH = """
-UPDATE orders SET status = iif(:status = 'READY' AND is_cancel_asked, 'CANCELLED', :status), due = :due,
-    failures = failures + :failed, losses = losses + :lost, shift = NULL,
-    waiter = iif(:status = 'READY', NULL, waiter), host = iif(:status = 'READY', NULL, host),
-    start = iif(:status = 'READY', NULL, :start), stop = iif(:status = 'READY', NULL, :stop), is_cancel_asked = 0,
+UPDATE orders SET status = iif(:is_again AND is_cancel_asked, 'CANCELLED', :status),
+    due = iif(is_cancel_asked, NULL, :due), failures = failures + :failed, losses = losses + :lost, shift = NULL,
+    waiter = iif(:is_again AND NOT is_cancel_asked, NULL, waiter),
+    host = iif(:is_again AND NOT is_cancel_asked, NULL, host),
+    start = iif(:is_again AND NOT is_cancel_asked, NULL, :start),
+    stop = iif(:is_again AND NOT is_cancel_asked, NULL, :stop), is_cancel_asked = 0,
     exit_code = :exit_code, signal = :signal, reason = :reason, error = :error, error_group = :error_group,
     tail = :tail, result = :result, command = :command, peak_memory = :peak_memory,
-    history = iif(history IS NULL, '[', substr(history, 1, length(history) - 1) || ',') || :event || ']'
+    history = iif(history IS NULL, '[', substr(history, 1, length(history) - 1) || ',')
+        || iif(:is_again AND is_cancel_asked, :cancelled, :event) || ']'
 WHERE seq = :seq AND shift = :shift AND attempt = :attempt AND status = 'RUNNING'
 """
 
-RELEASE = """
+# The hints: without statistics, which a new file has not, SQLite takes `by_status` and reads every READY order.
+FALL_DUE = "UPDATE orders INDEXED BY waiting SET due = NULL WHERE status = 'READY' AND due IS NOT NULL AND due <= ?"
+
+_FIRST = """
+SELECT seq, losses FROM orders INDEXED BY claimable WHERE status = 'READY' AND due IS NULL
+ORDER BY priority DESC, seq LIMIT ?
+"""
+
+# Nothing of an earlier attempt stays beside the new one.
+TAKE = """
+UPDATE orders SET status = 'RUNNING', shift = ?, waiter = ?, host = ?, attempt = attempt + 1, start = ?, stop = NULL,
+    exit_code = NULL, signal = NULL, reason = NULL, error = NULL, error_group = NULL, tail = NULL, result = NULL,
+    command = NULL, peak_memory = NULL
+WHERE seq IN (SELECT value FROM json_each(?))
+"""
+
+ORPHANS = "FROM orders INDEXED BY running WHERE status = 'RUNNING' AND shift NOT IN (SELECT value FROM json_each(?))"
+
+RELEASE = f"""
 UPDATE orders SET status = iif(is_cancel_asked, 'CANCELLED', 'READY'), stop = iif(is_cancel_asked, :now, NULL),
-    attempt = attempt - 1, due = NULL, shift = NULL, waiter = NULL, host = NULL, start = NULL, is_cancel_asked = 0
+    attempt = attempt - 1, due = NULL, shift = NULL, waiter = NULL, host = NULL, start = NULL, is_cancel_asked = 0,
+    reason = iif(is_cancel_asked, 'cancelled', NULL),
+    history = iif(is_cancel_asked, {with_event("cancel", Status.CANCELLED)}, history)
 WHERE shift = :shift AND status = 'RUNNING'
 """
 
 
 def candidates(db: sqlite3.Connection, limit: int, excluded: set[int]) -> list[int]:
     """The READY orders that a claim takes: one that was lost before goes alone, all others in order."""
-    rows = db.execute(
-        "SELECT seq, losses FROM orders WHERE status = 'READY' AND due IS NULL ORDER BY priority DESC, seq LIMIT ?",
-        (limit + len(excluded),),
-    ).fetchall()
+    rows = db.execute(_FIRST, (limit + len(excluded),)).fetchall()
     rows = [row for row in rows if row["seq"] not in excluded][:limit]
     if rows and rows[0]["losses"]:
         return [rows[0]["seq"]]
@@ -47,13 +69,15 @@ def candidates(db: sqlite3.Connection, limit: int, excluded: set[int]) -> list[i
 def finish(db: sqlite3.Connection, shift: Shift, outcome: Outcome, seq: int | None, now: float) -> Verdict:
     """Record one outcome, if the order is still the shift's; `seq` is None for an order that never was."""
     event = finish_event(outcome, shift, now)
-    is_bad = outcome.status in (Status.READY, Status.ERROR)
+    is_again = outcome.status is Status.READY
+    is_bad = is_again or outcome.status is Status.ERROR
     facts = {
         "seq": seq,
         "shift": shift.token,
         "attempt": outcome.attempt,
         "status": outcome.status.value,
-        "due": now + outcome.delay_s if outcome.status is Status.READY and outcome.delay_s > 0 else None,
+        "is_again": is_again,
+        "due": now + outcome.delay_s if is_again and outcome.delay_s > 0 else None,
         "failed": int(is_bad and outcome.reason not in (Reason.LOST, Reason.INTERRUPTED)),
         "lost": int(outcome.reason is Reason.LOST),
         "start": outcome.start,
@@ -62,12 +86,13 @@ def finish(db: sqlite3.Connection, shift: Shift, outcome: Outcome, seq: int | No
         "signal": outcome.signal,
         "reason": outcome.reason and outcome.reason.value,
         "error": text(outcome.error),
-        "error_group": outcome.error_group,
+        "error_group": text(outcome.error_group),
         "tail": text(outcome.tail),
         "result": text(outcome.result),
-        "command": outcome.command,
+        "command": text(outcome.command),
         "peak_memory": outcome.peak_memory,
-        "event": appended(None, event)[1:-1],
+        "event": json_event(event),
+        "cancelled": json_event(dataclasses.replace(event, status=Status.CANCELLED)) if is_again else None,
     }
     if db.execute(_FINISH, facts).rowcount == 1:
         return Verdict.ACCEPTED

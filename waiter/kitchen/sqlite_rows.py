@@ -3,52 +3,65 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from waiter.kitchen.selecting import sort_of
 from waiter.orders import Event, Order, Outcome, Reason, Selector, Shift, Status, Vitals
 
 ROW_BITS = 32
 """An order's seq is its batch's number, and below these bits its row."""
 
-LIGHT = (
+_COLUMNS = (
     "seq, batches.id AS batch, arguments, names, status, orders.priority, attempt, failures, losses, due, waiter, "
-    "host, shift, is_cancel_asked, start, stop, exit_code, signal, reason, error, error_group, command, peak_memory"
+    "host, shift, is_cancel_asked, start, stop, exit_code, signal, reason, error, error_group, {}, command, "
+    "peak_memory, {}"
 )
-WHOLE = LIGHT + ", tail, result, history, late"
+WHOLE = _COLUMNS.format("tail, result", "history, late")
+LIGHT = _COLUMNS.format("NULL, NULL", "NULL, NULL")
 FROM = f"FROM orders JOIN batches ON batches.number = seq >> {ROW_BITS}"
 
-SORTS = {
-    "age": "seq",
-    "start": "start",
-    "stop": "stop",
-    "duration": "stop - start",
-}
+_STATUSES = {status.value: status for status in Status}
+_ROWS = 1 << ROW_BITS
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def order_by(sort: str, now: float) -> str:
+    """The ORDER BY of `Kitchen.find`. Raises UsageError."""
+    by, is_descending = sort_of(sort)
+    direction = "DESC" if is_descending else "ASC"
+    column = {"age": "", "duration": f"{duration(now)} {direction}, "}.get(by, f"{by} {direction}, ")
+    return f"{column}seq {direction}"
+
+
+def duration(now: float) -> str:
+    """Seconds an order ran, up to now if it is running; NULL if it never ran."""
+    return f"iif(status = 'RUNNING', {now!r}, stop) - start"
 
 
 def text(value: str | None) -> str | None:
     """Text that SQLite takes: what is no UTF-8 is shown as a replacement character."""
-    return None if value is None else value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return value if value is None or value.isascii() else _SURROGATE.sub("\ufffd", value)
 
 
-def order_from(row: sqlite3.Row) -> Order:
-    facts = dict(row)
-    seq, batch = facts.pop("seq"), facts["batch"]
-    number = seq & ((1 << ROW_BITS) - 1)
-    names = facts["names"]
-    facts |= {
-        "id": f"{batch}-{number}",
-        "row": number,
-        "arguments": tuple(json.loads(facts["arguments"])),
-        "names": None if names is None else tuple(json.loads(names)),
-        "status": Status(facts["status"]),
-        "reason": reason_from(facts["reason"]),
-        "is_cancel_asked": bool(facts["is_cancel_asked"]),
-        "history": events_from(facts.get("history")),
-        "late": events_from(facts.get("late")),
-    }
-    return Order(**facts)
+def order_from(row: Iterable[Any]) -> Order:
+    """An order from the columns of LIGHT or WHOLE, which follow its fields."""
+    seq, batch, arguments, names, status, *others, history, late = row
+    number = seq & (_ROWS - 1)
+    others[8], others[13] = bool(others[8]), reason_from(others[13])
+    others += events_from(history), events_from(late)
+    return Order(
+        f"{batch}-{number}",
+        batch,
+        number,
+        tuple(json.loads(arguments)),
+        None if names is None else tuple(json.loads(names)),
+        _STATUSES[status],
+        *others,
+    )
 
 
 def reason_from(value: str | None) -> Reason | None:
@@ -65,10 +78,21 @@ def events_from(value: str | None) -> tuple[Event, ...]:
 
 
 def appended(events: str | None, event: Event) -> str:
-    """The JSON list with one more event; fields that say nothing are left out."""
-    facts = {name: value for name in Event.__slots__ if (value := getattr(event, name)) is not None}
-    added = json.dumps(facts)
-    return f"[{added}]" if events is None else f"{events[:-1]},{added}]"
+    """The JSON list with one more event."""
+    return f"[{json_event(event)}]" if events is None else f"{events[:-1]},{json_event(event)}]"
+
+
+def json_event(event: Event) -> str:
+    """The event as JSON; fields that say nothing are left out."""
+    return json.dumps({name: value for name in Event.__slots__ if (value := getattr(event, name)) is not None})
+
+
+def with_event(what: str, status: Status) -> str:
+    """SQL for the order's history with one more event, at the parameter :now."""
+    event = f"'what', '{what}', 'at', :now, 'status', '{status.value}'"
+    facts = "'attempt', attempt, 'shift', shift, 'waiter', waiter"
+    before = "iif(history IS NULL, '[', substr(history, 1, length(history) - 1) || ',')"
+    return f"{before} || json_object({event}, {facts}) || ']'"
 
 
 def finish_event(outcome: Outcome, shift: Shift, at: float) -> Event:
@@ -85,7 +109,7 @@ def finish_event(outcome: Outcome, shift: Shift, at: float) -> Event:
         signal=outcome.signal,
         reason=outcome.reason,
         error=text(outcome.error),
-        command=outcome.command,
+        command=text(outcome.command),
     )
 
 
@@ -108,47 +132,65 @@ def shift_from(row: sqlite3.Row, steady_to_wall_s: float) -> Shift:
     )
 
 
+_ROW = re.compile("0|[1-9][0-9]{0,9}")
+
+
 def seq_of(order_id: str, numbers: dict[str, int]) -> int | None:
     """The seq of an order id, None if it cannot be one."""
     batch, _, row = order_id.rpartition("-")
-    if batch not in numbers or not row.isascii() or not row.isdigit():
+    # Only as `order_from` writes it, and never so large that it reaches into the next batch.
+    if batch not in numbers or not _ROW.fullmatch(row) or int(row) >= _ROWS:
         return None
     return (numbers[batch] << ROW_BITS) + int(row)
 
 
-def condition(selector: Selector | None, batches: Sequence[sqlite3.Row], now: float) -> tuple[str, list[Any]]:
-    """The WHERE of a selector with its parameters. Batches that do not exist match nothing."""
-    if selector is None:
-        return "1", []
-    parts: list[str] = []
-    values: list[Any] = []
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A WHERE over orders, and the parameters in it by their names."""
 
-    def hold(sql: str, *parameters: Any) -> None:
+    sql: str
+    values: Mapping[str, Any]
+
+
+EVERYTHING = Condition("1", {})
+
+
+def named(wanted: str, batches: Sequence[sqlite3.Row]) -> list[sqlite3.Row]:
+    """The batches of that id or name."""
+    return [batch for batch in batches if text(wanted) in (batch["id"], batch["name"])]
+
+
+def condition(selector: Selector, batches: Sequence[sqlite3.Row], now: float) -> Condition:
+    """What a selector means. Batches that do not exist match nothing."""
+    parts: list[str] = []
+    values: dict[str, Any] = {}
+
+    def hold(sql: str, **parameters: Any) -> None:
         parts.append(sql)
-        values.extend(parameters)
+        values.update(parameters)
 
     numbers = {batch["id"]: int(batch["number"]) for batch in batches}
     if selector.ids:
         seqs = [seq for order_id in selector.ids if (seq := seq_of(order_id, numbers)) is not None]
-        hold("seq IN (SELECT value FROM json_each(?))", json.dumps(seqs))
+        hold("seq IN (SELECT value FROM json_each(:seqs))", seqs=json.dumps(seqs))
     if selector.statuses:
-        hold(f"status IN ({', '.join('?' * len(selector.statuses))})", *(status.value for status in selector.statuses))
+        hold(f"status IN ({', '.join(repr(status.value) for status in selector.statuses)})")
     if selector.batch is not None:
-        chosen = [int(batch["number"]) for batch in batches if selector.batch in (batch["id"], batch["name"])]
+        chosen = [int(batch["number"]) for batch in named(selector.batch, batches)]
         spans = " OR ".join(f"seq BETWEEN {n << ROW_BITS} AND {((n + 1) << ROW_BITS) - 1}" for n in chosen)
         hold(f"({spans or '0'})")
     for column in ("waiter", "host", "error_group"):
         if (wanted := getattr(selector, column)) is not None:
-            hold(f"{column} = ?", text(wanted))
+            hold(f"{column} = :{column}", **{column: text(wanted)})
     if selector.since is not None:
-        hold("(start >= ? OR stop >= ?)", selector.since, selector.since)
+        hold("(start >= :since OR stop >= :since)", since=selector.since)
     if selector.longer_than_s is not None:
-        hold("CASE status WHEN 'RUNNING' THEN ? ELSE stop END - start > ?", now, selector.longer_than_s)
+        hold(f"{duration(now)} > :longer_than_s", longer_than_s=selector.longer_than_s)
     if selector.match is not None:
-        hold("some_argument_has(arguments, ?)", json.dumps(selector.match))
+        hold("some_argument_has(arguments, :match)", match=json.dumps(selector.match))
     if selector.except_command is not None:
-        hold("command <> ?", selector.except_command)
-    return " AND ".join(parts) or "1", values
+        hold("command <> :except_command", except_command=text(selector.except_command))
+    return Condition(" AND ".join(parts) or "1", values)
 
 
 def some_argument_has(arguments: str, needle: str) -> bool:

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from typing import Any
 
 from waiter.kitchen.contract import CLAIM_LIMIT, FailureGroup, Outlook, Throughput
-from waiter.kitchen.sqlite_rows import ROW_BITS, reason_from
+from waiter.kitchen.sqlite_rows import ROW_BITS, Condition, reason_from
+from waiter.orders import Counts, Selector, Status
 
 Read = Callable[..., list[sqlite3.Row]]
 """A statement and its parameters to rows."""
 
+_ALL = ", ".join(repr(status.value) for status in Status)
+
 
 def outlook(read: Read, now: float) -> Outlook:
     """What waits and what runs, counted up to CLAIM_LIMIT."""
-    few = f"SELECT count(*) AS n FROM (SELECT 1 FROM orders WHERE %s LIMIT {CLAIM_LIMIT})"
-    ready = read(few % "status = 'READY' AND due IS NULL")[0]["n"]
-    running = read(few % "status = 'RUNNING'")[0]["n"]
-    overdue = read(few % "status = 'READY' AND due IS NOT NULL AND due <= ?", (now,))[0]["n"]
-    waits = read("SELECT min(due) AS due FROM orders WHERE status = 'READY' AND due IS NOT NULL AND due > ?", (now,))
-    due = waits[0]["due"]
+    few = f"SELECT count(*) AS n FROM (SELECT 1 FROM orders INDEXED BY %s LIMIT {CLAIM_LIMIT})"
+    waiting = "waiting WHERE status = 'READY' AND due IS NOT NULL AND due"
+    ready = read(few % "claimable WHERE status = 'READY' AND due IS NULL")[0]["n"]
+    running = read(few % "running WHERE status = 'RUNNING'")[0]["n"]
+    overdue = read(few % f"{waiting} <= ?", (now,))[0]["n"]
+    due = read(f"SELECT min(due) AS due FROM orders INDEXED BY {waiting} > ?", (now,))[0]["due"]
     return Outlook(min(CLAIM_LIMIT, ready + overdue), None if due is None else due - now, running)
+
+
+def counts(read: Read, selector: Selector | None, where: Condition) -> Counts:
+    index = "" if selector and selector.ids else "INDEXED BY by_status"
+    # Said of every status, the index alone answers also for a batch: its keys end with `seq`.
+    sql = f"SELECT status, count(*) AS n FROM orders {index} WHERE status IN ({_ALL}) AND {where.sql} GROUP BY status"
+    return Counts({Status(row["status"]): row["n"] for row in read(sql, where.values)})
 
 
 def throughput(read: Read, now: float, window_s: float) -> Throughput:
@@ -36,8 +45,8 @@ def throughput(read: Read, now: float, window_s: float) -> Throughput:
     return Throughput(window_s, counts.get("DONE", 0), counts.get("ERROR", 0), mean_s)
 
 
-def failure_groups(read: Read, where: str, values: list[Any]) -> list[FailureGroup]:
-    where = f"{where} AND status = 'ERROR' AND error_group IS NOT NULL"
+def failure_groups(read: Read, chosen: Condition) -> list[FailureGroup]:
+    where, values = f"{chosen.sql} AND status = 'ERROR' AND error_group IS NOT NULL", chosen.values
     hosts: dict[str, list[str]] = {}
     for row in read(f"SELECT DISTINCT error_group, host FROM orders WHERE {where} ORDER BY host", values):
         if row["host"] is not None:
