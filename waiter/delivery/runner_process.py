@@ -21,6 +21,7 @@ import struct
 import sys
 import time
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 from waiter.delivery import containment, guard, scratch
@@ -405,4 +406,5 @@ def main() -> None:
             runner.kill_everything()
     os.close(lock)
     scratch.remove(folder)
-    os.write(lifeline, b"bye\n")
+    with suppress(BrokenPipeError):  # the guard was killed
+        os.write(lifeline, b"bye\n")
