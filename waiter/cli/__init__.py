@@ -38,9 +38,14 @@ VERBS: dict[str, tuple[str, str]] = {
     "pilot": ("trying", "Deliver a few random orders here, and reckon with them."),
     "try": ("trying", "Run one order here; the kitchen never hears of it."),
     "clean": ("ordering", "Delete orders."),
+    "completion": ("completion", "Print a script that completes verbs in bash, zsh or fish."),
     "fleet": ("fleet", "Drive waiters on many hosts."),
     "init": ("fleet", "Write fabfile.py, tasks.py and waiter.toml into this folder."),
 }
+
+
+COMPLETE = "_WAITER_COMPLETE"
+"""The variable through which a shell asks what may come next (Click's convention)."""
 
 
 class Verbs(click.Group):
@@ -86,6 +91,10 @@ def cli(ctx: click.Context, kitchen: str | None, db: str | None) -> None:
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     args = sys.argv[1:] if args is None else args
+    if asked := os.environ.get(COMPLETE):
+        from click.shell_completion import shell_complete
+
+        sys.exit(shell_complete(cli, {}, "waiter", COMPLETE, asked))
     try:
         # Not `cli.main`: it makes an error of a reader that has had enough.
         with cli.make_context("waiter", list(args)) as context:

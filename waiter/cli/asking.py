@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from waiter.durations import seconds
-from waiter.errors import UsageError
+from waiter.errors import UsageError, WaiterError
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.contract import STATUS_WORDS, Kitchen
 from waiter.orders import Selector, Status
@@ -77,9 +77,33 @@ def status_from(word: str) -> Status:
         raise UsageError(f"unknown status {word}. Known are {STATUS_WORDS}") from None
 
 
+def _complete_status(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    return [status.value for status in Status if status.value.startswith(begun.upper())]
+
+
+def _complete_batch(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    """Names and ids of the batches; none when the kitchen does not answer: nobody can be told while typing."""
+    try:
+        place = settings(context.params.get("kitchen"), context.params.get("db"))
+        with open_kitchen(place.kitchen, place.db) as kitchen:
+            words = [word for batch in kitchen.batches() for word in (batch.name, batch.id) if word]
+    except WaiterError:
+        return []
+    return [word for word in words if word.startswith(begun)]
+
+
 SELECTING: Sequence[Callable[[Function], Function]] = (
-    click.option("--status", "statuses", multiple=True, metavar="STATUS", help=f"{STATUS_WORDS}. Repeatable."),
-    click.option("--batch", metavar="BATCH", help="Orders of this batch: its id or name."),
+    click.option(
+        "--status",
+        "statuses",
+        multiple=True,
+        metavar="STATUS",
+        help=f"{STATUS_WORDS}. Repeatable.",
+        shell_complete=_complete_status,
+    ),
+    click.option(
+        "--batch", metavar="BATCH", help="Orders of this batch: its id or name.", shell_complete=_complete_batch
+    ),
     click.option("--waiter", metavar="NAME", help="Orders that this waiter has or had last."),
     click.option("--host", metavar="HOST", help="Orders delivered on this host."),
     click.option("--since", type=Duration(), help="Started or stopped within this time, e.g. 10m."),
