@@ -14,7 +14,6 @@ from typing import Self
 from pymongo.errors import BulkWriteError
 from pymongo.read_concern import ReadConcern
 
-from waiter.errors import UsageError
 from waiter.kitchen import mongo_outcomes as outcomes_
 from waiter.kitchen import mongo_seeing as seeing
 from waiter.kitchen import mongo_steering as steering
@@ -132,7 +131,7 @@ class MongoKitchen:
         with self._to.asking():
             batch = self._to.batches.find_one({"_id": text(batch_id)}, {"number": 1})
         if batch is None:
-            raise UsageError(seeing.unknown_batch(batch_id))
+            raise seeing.no_such_batch(self._to, batch_id)
         return int(batch["number"])
 
     # Shifts

@@ -11,6 +11,7 @@ from waiter.kitchen.mongo_connection import Connection
 from waiter.kitchen.mongo_documents import AT_ONCE, BULKY, Document, order_from, text
 from waiter.kitchen.mongo_selecting import filter_of, sort_stages
 from waiter.kitchen.mongo_updates import lookup
+from waiter.kitchen.selecting import unknown_batch
 from waiter.orders import Counts, Order, Reason, Selector, Status
 
 _STREAM = 1000
@@ -24,12 +25,12 @@ def selected(to: Connection, selector: Selector) -> Document:
         named = to.batches.find({"$or": [{"_id": name}, {"name": name}]}, {"number": 1})
         numbers = [batch["number"] for batch in named]
         if not numbers:
-            raise UsageError(unknown_batch(selector.batch))
+            raise no_such_batch(to, selector.batch)
     return filter_of(selector, numbers, to.now)
 
 
-def unknown_batch(batch: str) -> str:
-    return f"no such batch: {batch}"
+def no_such_batch(to: Connection, batch: str) -> UsageError:
+    return unknown_batch(batch, ((b["_id"], b.get("name")) for b in to.batches.find({}, {"name": 1}).sort("number", 1)))
 
 
 def outlook(to: Connection) -> Outlook:

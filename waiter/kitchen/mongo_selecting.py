@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from waiter.errors import UsageError
 from waiter.kitchen.mongo_documents import Document, raw, rows_of, text
 from waiter.kitchen.mongo_updates import Expression
+from waiter.kitchen.selecting import sort_of
 from waiter.orders import Selector
 
 _NOTHING: Document = {"_id": {"$in": []}}
@@ -58,14 +58,11 @@ def duration(now: Expression) -> Expression:
 
 def sort_stages(sort: str, now: Expression) -> list[Document]:
     """Stages that put orders in the order that `Kitchen.find` names."""
-    direction = -1 if sort.startswith("-") else 1
-    match sort.removeprefix("-"):
+    by, is_descending = sort_of(sort)
+    direction = -1 if is_descending else 1
+    match by:
         case "age":
             return [{"$sort": {"seq": direction}}]
         case "start" | "stop" as field:
             return [{"$sort": {field: direction, "seq": direction}}]
-        case "duration":
-            return [{"$set": {"lasted": duration(now)}}, {"$sort": {"lasted": direction, "seq": direction}}]
-    raise UsageError(
-        f"no such sort: {sort!r}. Choose from age, start, stop, duration, each with or without a leading -."
-    )
+    return [{"$set": {"lasted": duration(now)}}, {"$sort": {"lasted": direction, "seq": direction}}]
