@@ -91,22 +91,13 @@ def test_sixteen_waiters_never_get_the_same_order(kitchen, open_again):
     count, waiters = 2000, 16
     fill(kitchen, [[str(n)] for n in range(count)])
     claimed: list[str] = []
-    kitchens = [open_again() for _ in range(waiters)]
-    del kitchens
 
     def work(number: int) -> None:
-        mine = open_here()
+        mine = open_again()
         shift = check_in(mine, f"w{number}")
         while orders := mine.claim(shift, limit=16):
             claimed.extend(order.id for order in orders)
             assert set(mine.finish(shift, [outcome(order) for order in orders])) == {Verdict.ACCEPTED}
-
-    opened = []
-
-    def open_here():
-        place = open_again()
-        opened.append(place)
-        return place
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(waiters)]
     for thread in threads:
