@@ -58,6 +58,12 @@ HOMES = {
 REMOTE = ("errors", "orders", "kitchen", "delivery", "host")
 
 
+# What the runner's and the guard's process is made of, and the light modules that it may import.
+LIGHT_ROOMS = {f"delivery.{name}" for name in ("runner_process", "guard", "containment", "outlet", "scratch", "slot")}
+LIGHT = {"__future__", "array", "collections", "contextlib", "ctypes", "dataclasses", "errno", "fcntl", "functools"}
+LIGHT |= {"json", "mmap", "os", "resource", "select", "signal", "socket", "stat", "struct", "sys", "time", "typing"}
+
+
 def modules() -> list[tuple[str, ast.Module]]:
     """Every module of ours by its name without `waiter.`, as `kitchen.mongo`; a package by its own name."""
     return [(_name(path), ast.parse(path.read_text(), str(path))) for path in sorted(HOUSE.rglob("*.py"))]
@@ -146,6 +152,19 @@ def test_what_a_remote_host_runs_needs_python_and_pymongo_only():
     ]
 
     assert strange == []
+
+
+def test_the_process_beside_the_commands_stays_light():
+    """It should weigh no more than Python itself: one runner and one guard stand beside every waiter."""
+    rooms = [(name, tree) for name, tree in modules() if name in LIGHT_ROOMS]
+
+    assert {name for name, _ in rooms} == LIGHT_ROOMS
+    assert [
+        f"{name} imports {imported}"
+        for name, tree in rooms
+        for imported in imports(tree)
+        if room(imported) not in LIGHT and not f"{imported}.".startswith(tuple(f"waiter.{one}." for one in LIGHT_ROOMS))
+    ] == []
 
 
 def loaded_by(cwd: Path, env: dict[str, str], *arguments: str) -> set[str]:
