@@ -1,0 +1,85 @@
+"""Flag > WAITER_* variable > waiter.toml (this folder, then the user's) > default."""
+
+from __future__ import annotations
+
+import pytest
+
+from waiter.durations import seconds, words
+from waiter.errors import UsageError
+from waiter.kitchen import file_path, is_file
+from waiter.settings import settings
+
+
+@pytest.fixture
+def places(tmp_path):
+    """A working folder and a config folder, each with a waiter.toml."""
+    config = tmp_path / "config"
+    (config / "waiter").mkdir(parents=True)
+    (config / "waiter" / "waiter.toml").write_text("kitchen = 'from-config'\n")
+    (tmp_path / "waiter.toml").write_text("kitchen = 'from-folder'\n[deliver]\njobs = 4\n[fleet]\ntag = 'crunch'\n")
+    return tmp_path, {"XDG_CONFIG_HOME": str(config)}
+
+
+def test_each_source_wins_over_the_next(places):
+    folder, environ = places
+    said = {**environ, "WAITER_KITCHEN": "from-variable"}
+
+    assert settings("from-flag", environ=said, folder=folder).kitchen == "from-flag"
+    assert settings(environ=said, folder=folder).kitchen == "from-variable"
+    assert settings(environ=environ, folder=folder).kitchen == "from-folder"
+    (folder / "waiter.toml").unlink()
+    assert settings(environ=environ, folder=folder).kitchen == "from-config"
+    nothing = settings(environ={"XDG_CONFIG_HOME": str(folder)}, folder=folder)
+    assert (nothing.kitchen, nothing.db, nothing.is_kitchen_named) == (None, "simplewaiter", False)
+
+
+def test_tables_are_handed_on(places):
+    folder, environ = places
+    found = settings(environ=environ, folder=folder)
+    assert (found.deliver, found.fleet) == ({"jobs": 4}, {"tag": "crunch"})
+
+
+@pytest.mark.parametrize(
+    ("text", "word"), [("kitchen = 3", "a text"), ("deliver = 3", "[deliver]"), ("= x", "not TOML")]
+)
+def test_a_bad_file_is_named(tmp_path, text, word):
+    (tmp_path / "waiter.toml").write_text(text)
+    with pytest.raises(UsageError, match=r"waiter\.toml") as error:
+        settings(environ={}, folder=tmp_path)
+    assert word in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("90", 90), ("0.5s", 0.5), ("5m", 300), ("2h", 7200), ("1d", 86_400), ("250ms", 0.25)]
+)
+def test_durations_are_read(text, expected):
+    assert seconds(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-1", "5 weeks", "1e3", "٣"])
+def test_what_is_no_duration_is_refused(text):
+    with pytest.raises(UsageError):
+        seconds(text)
+
+
+def test_durations_are_said_in_two_units():
+    assert [words(s) for s in (0, 0.52, 47, 200, 7500, 273_600)] == [
+        "0 s",
+        "0.52 s",
+        "47 s",
+        "3 min 20 s",
+        "2 h 05 min",
+        "3 d 4 h",
+    ]
+
+
+def test_a_kitchens_name_is_a_file_or_a_host(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").touch()
+    files = ["./x", "a/b", "orders.db", "orders.sqlite", "sqlite:///tmp/x", "~/x", "there"]
+    hosts = ["localhost", "db.example:27017", "mongodb://h/a", "mongodb+srv://h/a"]
+
+    assert [name for name in files + hosts if is_file(name)] == files
+    assert str(file_path("sqlite:///tmp/x.db")) == "/tmp/x.db"
+    with pytest.raises(UsageError):
+        file_path("sqlite:x")
