@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import time
@@ -225,36 +224,63 @@ def test_a_new_primary_is_found_and_nothing_is_lost(place):
         replica_set.remove()
 
 
-def test_with_the_disk_full_and_the_kitchen_away_outcomes_wait_in_memory(server, place, tmp_path):
+@pytest.fixture
+def full_disk(tmp_path) -> Iterator[Callable[[], None]]:
+    """A small disk under the place where outcomes are kept; call it to fill it."""
     state = tmp_path / "state"
     state.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(state)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
         unavailable("only root may mount a small disk")
-    try:
-        url = database(server.url)
-        with MongoKitchen(url, timeout_s=10) as kitchen:
-            fill(kitchen, [["x"], ["y"]])
+
+    def fill_it() -> None:
+        with (state / "full").open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+
+    yield fill_it
+    subprocess.run(["umount", "--lazy", str(state)], check=True)
+
+
+def test_with_the_disk_full_and_the_kitchen_away_outcomes_wait_in_memory(server, place, full_disk):
+    url = database(server.url)
+    with MongoKitchen(url, timeout_s=10) as kitchen:
+        fill(kitchen, [["x"], ["y"]])
+        floor = place(url)
+        waiter = floor.start(work="sleep 1", lease_s=LONG_LEASE_S)
+        eventually(lambda: floor.oracle("begin"))
+        full_disk()
+        server.kill()
+        eventually(lambda: "cannot be kept" in floor.talk(waiter))
+        assert waiter.poll() is None
+        assert len(floor.oracle("begin")) == 1, "it began an order whose outcome it could not keep"
+        server.start()
+
+        assert waiter.wait(60) == 0, floor.talk(waiter)
+
+        check_all_done(kitchen, floor, 2)
+    assert spooled(floor.folder) == []
+
+
+def test_an_order_whose_outcome_waits_in_memory_is_not_taken_for_one_that_was_never_begun(server, place, full_disk):
+    """A claim's reply is lost, so the waiter asks what it holds; that names the order that has just ended, too."""
+    with closing(Proxy(server.port)) as proxy:
+        url = database(proxy.url)
+        with MongoKitchen(database_beside(server, url), timeout_s=10) as kitchen:
+            fill(kitchen, [["first"]])
             floor = place(url)
-            waiter = floor.start(work="sleep 1", lease_s=LONG_LEASE_S)
+            work = "[ $1 = second ] || while [ ! -e go ]; do sleep 0.02; done"
+            waiter = floor.start(work=work, jobs="2", lease_s=LONG_LEASE_S)
             eventually(lambda: floor.oracle("begin"))
-            fill_disk(state)
-            server.kill()
-            eventually(lambda: "cannot be kept" in floor.talk(waiter))
-            waiter.send_signal(signal.SIGCONT)  # it is alive, and no signal hurries it
-            assert waiter.poll() is None
-            assert len(floor.oracle("begin")) == 1, "it began an order whose outcome it could not keep"
-            server.start()
+            full_disk()
+            proxy.lose_reply_to("update", Loss.CUT)
+            fill(kitchen, [["second"]], batch="c")
+            eventually(lambda: "gave no answer" in floor.talk(waiter))
+            (floor.folder / "go").touch()
 
             assert waiter.wait(60) == 0, floor.talk(waiter)
 
+            assert proxy.has_lost_all
+            assert "cannot be kept" in floor.talk(waiter)
             check_all_done(kitchen, floor, 2)
-        assert spooled(floor.folder) == []
-    finally:
-        subprocess.run(["umount", "--lazy", str(state)], check=True)
-
-
-def fill_disk(folder: Path) -> None:
-    with (folder / "full").open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(4096))
+            assert began(floor) == {"b-1": 1, "c-1": 1}
