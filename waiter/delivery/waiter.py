@@ -263,7 +263,8 @@ class Delivery:
         notice = self._heartbeat.notice
         self._runner.set_deadline(self._heartbeat.lease_ends)
         if notice.is_lost:
-            self._begin_shift_anew()
+            if self._handover.may_ask:
+                self._begin_shift_anew()
             return
         if notice.is_draining:
             self._stopping.ask(Stop.DRAIN)
