@@ -16,7 +16,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import groupby, islice
+from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from random import Random
@@ -48,6 +48,7 @@ from waiter.kitchen.sqlite_rows import (
     named,
     order_by,
     order_from,
+    portions,
     seq_of,
     shift_from,
     some_argument_has,
@@ -67,7 +68,6 @@ from waiter.orders import (
 )
 
 _LOST_FOR_S = 86_400.0
-_ROWS_AT_ONCE = 5000
 
 _INSERT = """
 INSERT INTO orders (seq, arguments, names, priority) SELECT ? + key, value, ?, ? FROM json_each(?) WHERE true
@@ -157,9 +157,8 @@ class SqliteKitchen:
         with self._writing(is_news=True) as db:
             base = self._batch_number(db, batch_id) << ROW_BITS
             before = db.total_changes
-            rows = iter(rows)
-            while some := list(islice(rows, _ROWS_AT_ONCE)):
-                for names, alike in groupby(some, key=itemgetter(2)):
+            for portion in portions(rows):
+                for names, alike in groupby(portion, key=itemgetter(2)):
                     # One statement for thousands of rows: binding each row's values costs more than inserting it.
                     arguments = json.dumps({number: arguments for number, arguments, _ in alike})
                     named = None if names is None else json.dumps(names)

@@ -170,4 +170,4 @@ def _translated(error: sqlite3.Error, path: Path) -> KitchenError:
         return KitchenError(f"{path}: the disk is full. Make room, and do it again: nothing was lost.")
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
         return KitchenError(f"{path}: cannot be written: {error}. Check who owns the file and its folder.")
-    return KitchenError(f"{path}: {error}.")
+    return KitchenError(f"{path}: {error}. Check the file and its disk, or name another file for the kitchen.")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from waiter.kitchen.contract import Row
 from waiter.kitchen.selecting import sort_of
 from waiter.orders import Event, Order, Outcome, Reason, Selector, Shift, Status, Vitals
 
@@ -24,6 +25,8 @@ WHOLE = _COLUMNS.format("tail, result", "history, late")
 LIGHT = _COLUMNS.format("NULL, NULL", "NULL, NULL")
 FROM = f"FROM orders JOIN batches ON batches.number = seq >> {ROW_BITS}"
 
+_ROWS_AT_ONCE = 5000
+_CHARACTERS_AT_ONCE = 1 << 20
 _STATUSES = {status.value: status for status in Status}
 _ROWS = 1 << ROW_BITS
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -62,6 +65,20 @@ def order_from(row: Iterable[Any]) -> Order:
         _STATUSES[status],
         *others,
     )
+
+
+def portions(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """The rows in lists for one statement each: thousands of short ones, or a few long ones, so memory stays flat."""
+    portion: list[Row] = []
+    size = 0
+    for row in rows:
+        portion.append(row)
+        size += sum(map(len, row[1]))
+        if len(portion) == _ROWS_AT_ONCE or size >= _CHARACTERS_AT_ONCE:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
 
 
 def reason_from(value: str | None) -> Reason | None:

@@ -1,0 +1,256 @@
+"""What only the SQLite kitchen promises: it sees dead processes at once, and stays fast and small when it is full."""
+
+from __future__ import annotations
+
+import sqlite3
+import statistics
+import subprocess
+import sys
+import time
+import tracemalloc
+
+import pytest
+
+from tests.conftest import check_in, fill, outcome
+from waiter.errors import UsageError
+from waiter.kitchen.contract import LEASE_S, Rescued
+from waiter.kitchen.sqlite import SqliteKitchen
+from waiter.orders import Reason, Selector, Status, Verdict
+
+
+@pytest.fixture
+def kitchen(tmp_path, clock):
+    with SqliteKitchen(tmp_path / "kitchen.sqlite", ahead=clock) as kitchen:
+        yield kitchen
+
+
+def change_shifts(kitchen, change):
+    """What a test cannot make happen (a reboot, another process with the same pid) is written into the file."""
+    with sqlite3.connect(kitchen.path) as db:
+        db.execute(f"UPDATE shifts SET {change}")
+    db.close()
+
+
+def only(kitchen, order_id):
+    (order,) = kitchen.find(Selector(ids=(order_id,)), is_whole=True)
+    return order
+
+
+def test_a_waiter_whose_process_died_is_seen_at_once(kitchen):
+    fill(kitchen, [["x"]])
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    shift = kitchen.check_in("mortal", "here", process.pid)
+    (order,) = kitchen.claim(shift, 1)
+    assert not kitchen.rescue()
+
+    process.kill()
+    process.wait()
+
+    assert kitchen.rescue() == Rescued(ready=1, shifts=("mortal",))
+    assert only(kitchen, order.id).losses == 1
+
+
+def test_a_zombie_is_dead(kitchen):
+    process = subprocess.Popen(["sleep", "60"])
+    kitchen.check_in("undead", "here", process.pid)
+    process.kill()
+    ends = time.monotonic() + 10
+    while not (rescued := kitchen.rescue()) and time.monotonic() < ends:
+        time.sleep(0.01)  # the signal takes its time; nobody waits for the child yet
+
+    assert rescued.shifts == ("undead",)
+    process.wait()
+
+
+def test_another_process_with_the_same_pid_is_no_sign_of_life(kitchen):
+    check_in(kitchen)
+    change_shifts(kitchen, "pid_started = '1'")
+
+    assert kitchen.rescue().shifts == ("a",)
+
+
+def test_no_shift_outlives_a_reboot(kitchen):
+    check_in(kitchen)
+    change_shifts(kitchen, "boot = 'the one before'")
+
+    assert kitchen.rescue().shifts == ("a",)
+
+
+def test_a_pid_of_another_container_says_nothing_so_the_lease_decides(kitchen, clock):
+    check_in(kitchen)
+    change_shifts(kitchen, "namespace = 'another', pid = 4194305, pid_started = '1'")
+
+    assert not kitchen.rescue()
+    clock.advance(LEASE_S + 1)
+    assert kitchen.rescue().shifts == ("a",)
+
+
+def test_an_id_never_reaches_into_another_batch(kitchen):
+    fill(kitchen, [["1"], ["2"]], batch="one")
+    fill(kitchen, [["3"]], batch="two")
+    strange = [
+        f"one-{2**32 + 1}",
+        "one-01",
+        "one-+1",
+        "one-\u0661",
+        "one-",
+        "one",
+        "one-99999999999999999999",
+        "one-\udcff",
+    ]
+
+    assert list(kitchen.find(Selector(ids=tuple(strange)))) == []
+    shift = check_in(kitchen)
+    order = kitchen.claim(shift, 1)[0]
+    assert kitchen.release(shift, strange) == 0
+    for order_id in strange:
+        ended = outcome(order)
+        assert kitchen.finish(shift, [type(ended)(order_id, 1, Status.DONE, 0.0, 1.0)]) == [Verdict.LATE]
+    assert [held.id for held in kitchen.held(shift)] == ["one-1"]
+
+
+def test_an_order_that_is_cancelled_while_it_fails_gets_no_other_try(kitchen):
+    (order_id,) = fill(kitchen, [["x"]])
+    shift = check_in(kitchen)
+    (order,) = kitchen.claim(shift, 1)
+    kitchen.cancel(Selector())
+
+    kitchen.finish(shift, [outcome(order, Status.READY, reason=Reason.EXIT, exit_code=3, delay_s=50)])
+
+    stored = only(kitchen, order_id)
+    assert (stored.status, stored.due, stored.exit_code) == (Status.CANCELLED, None, 3)
+    assert (stored.waiter, stored.start, stored.stop) == ("a", order.start, order.start + 1)
+    assert [event.status for event in stored.history] == [Status.CANCELLED]
+
+
+def test_a_cancelled_order_that_is_given_back_says_why_it_ended(kitchen):
+    (order_id,) = fill(kitchen, [["x"]])
+    shift = check_in(kitchen)
+    kitchen.claim(shift, 1)
+    kitchen.cancel(Selector())
+
+    kitchen.check_out(shift)
+
+    stored = only(kitchen, order_id)
+    assert (stored.status, stored.reason, stored.attempt) == (Status.CANCELLED, Reason.CANCELLED, 0)
+    assert [(event.what, event.waiter) for event in stored.history] == [("cancel", "a")]
+
+
+def test_a_failure_is_shown_until_the_next_try_begins(kitchen):
+    (order_id,) = fill(kitchen, [["x"]])
+    shift = check_in(kitchen)
+    (order,) = kitchen.claim(shift, 1)
+    kitchen.finish(shift, [outcome(order, Status.READY, reason=Reason.EXIT, exit_code=3, error="no", tail="no\n")])
+
+    waiting = only(kitchen, order_id)
+    kitchen.claim(shift, 1)
+    again = only(kitchen, order_id)
+
+    assert (waiting.exit_code, waiting.reason, waiting.error, waiting.tail) == (3, Reason.EXIT, "no", "no\n")
+    assert (again.exit_code, again.reason, again.error, again.tail) == (None, None, None, None)
+
+
+def test_words_that_are_no_utf8_are_taken_everywhere(kitchen):
+    fill(kitchen, [["x"]])
+    shift = kitchen.check_in("w\udcff", "h\udcff", 1)
+
+    assert kitchen.pause("w\udcff", "why\udcff") == 1
+    assert kitchen.resume("w\udcff") == 1
+    assert kitchen.claim(shift, 1)[0].host == "h\ufffd"
+    assert kitchen.counts(Selector(waiter="w\udcff", host="h\udcff")).total == 1
+    assert kitchen.counts(Selector(except_command="\udcff", error_group="\ud800")).total == 0
+    assert kitchen.drain("w\udcff") == 1
+
+
+def test_an_unknown_batch_is_answered_with_those_that_exist(kitchen):
+    with pytest.raises(UsageError, match="load something first"):
+        kitchen.counts(Selector(batch="spring"))
+    for number in range(12):
+        fill(kitchen, [], batch=f"b{number}")
+
+    with pytest.raises(UsageError, match=r"no such batch: spring\. There is b2, .*b11, and 2 older ones\."):
+        kitchen.find(Selector(batch="spring"))
+
+
+def test_a_batch_that_is_being_loaded_is_not_cleaned_away(kitchen):
+    fill(kitchen, [["x"]], batch="old")
+    (old,) = kitchen.batches()
+    kitchen.open_batch(type(old)("new", None, "new.csv", "new", 1, 1, 0, 0.0, False))
+
+    kitchen.clean(Selector(statuses=(Status.READY,)))
+
+    assert [batch.id for batch in kitchen.batches()] == ["new"]
+
+
+def claim_ms(kitchen, limit):
+    """Median of some claims, each given back."""
+    shift = check_in(kitchen)
+    took = []
+    for _ in range(15):
+        began = time.perf_counter()
+        orders = kitchen.claim(shift, limit)
+        took.append((time.perf_counter() - began) * 1000)
+        kitchen.release(shift, [order.id for order in orders])
+    return statistics.median(took)
+
+
+@pytest.mark.parametrize("limit", [1, 64])
+def test_a_claim_costs_the_same_however_many_orders_wait(tmp_path, limit):
+    took = {}
+    for count in (1000, 100_000):
+        with SqliteKitchen(tmp_path / f"{count}.sqlite") as kitchen:
+            fill(kitchen, [["x"]] * count)
+            took[count] = claim_ms(kitchen, limit)
+
+    assert took[100_000] < 5 * took[1000]  # a claim that reads all of them takes 50 times as long
+
+
+def test_no_question_that_waiters_ask_reads_every_order(kitchen):
+    fill(kitchen, [["x"]] * 100_000)
+    began = time.perf_counter()
+    for _ in range(20):
+        kitchen.outlook()
+        kitchen.rescue()
+        kitchen.news()
+        kitchen.throughput(60)
+
+    assert time.perf_counter() - began < 0.4  # reading them all, 20 times, takes half a second and more
+
+
+def test_huge_rows_are_loaded_in_flat_memory(kitchen):
+    fill(kitchen, [])
+    tracemalloc.start()
+    try:
+        added = kitchen.add("b", ((number, ["y" * (1 << 20)], None) for number in range(1, 101)))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert added == 100
+    assert peak < 16 << 20
+
+
+@pytest.mark.parametrize("sort", ["age", "-stop", "duration"])
+def test_orders_are_found_in_flat_memory(kitchen, sort):
+    fill(kitchen, [["y" * 200]] * 50_000)
+    tracemalloc.start()
+    try:
+        found = sum(1 for _ in kitchen.find(Selector(), sort=sort))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert found == 50_000
+    assert peak < 1 << 20
+
+
+def test_a_running_order_is_sorted_by_how_long_it_runs_by_now(kitchen, clock):
+    fill(kitchen, [["short"], ["running"], ["never"]])
+    shift = check_in(kitchen)
+    short, _ = kitchen.claim(shift, 2)
+    kitchen.finish(shift, [outcome(short)])
+    clock.advance(20)
+
+    longest = [order.arguments[0] for order in kitchen.find(Selector(), sort="-duration")]
+
+    assert longest == ["running", "short", "never"]
