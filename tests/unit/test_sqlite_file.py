@@ -26,31 +26,31 @@ def refusal(path: Path) -> str:
     return str(refused.value)
 
 
-def open_at(start: Any, path: Path, said: Any) -> None:
-    start.wait()
-    try:
-        SqliteKitchen(path).close()
-        said.put("opened")
-    except KitchenError as error:
-        said.put(str(error))
+OPENERS, FILES = 8, 40
+
+
+def open_each(start: Any, folder: Path, said: Any) -> None:
+    for number in range(FILES):
+        start.wait(timeout=60)
+        try:
+            SqliteKitchen(folder / f"{number}.sqlite").close()
+            said.put("opened")
+        except KitchenError as error:
+            said.put(str(error))
 
 
 def test_many_may_open_a_new_file_at_the_same_moment(tmp_path):
     said: Any = multiprocessing.Queue()
-    starts = [multiprocessing.Barrier(6) for _ in range(12)]
-    openers = [
-        multiprocessing.Process(target=open_at, args=(start, tmp_path / f"{number}.sqlite", said))
-        for number, start in enumerate(starts)
-        for _ in range(6)
-    ]
+    start = multiprocessing.Barrier(OPENERS)
+    openers = [multiprocessing.Process(target=open_each, args=(start, tmp_path, said)) for _ in range(OPENERS)]
     for opener in openers:
         opener.start()
 
-    heard = Counter(said.get(timeout=60) for _ in openers)
+    heard = Counter(said.get(timeout=60) for _ in range(OPENERS * FILES))
 
     for opener in openers:
         opener.join()
-    assert heard == {"opened": 72}
+    assert heard == {"opened": OPENERS * FILES}
 
 
 def test_a_new_file_and_its_folders_are_for_nobody_else(tmp_path):
