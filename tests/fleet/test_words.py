@@ -26,9 +26,8 @@ ANNA = Host("anna", "10.0.0.1")
 def said_by_a_host(command: str, home: Path, stdin: str = "") -> str:
     """What the command line prints where HOME is that folder."""
     env = {"PATH": os.environ["PATH"], "HOME": str(home)}
-    return subprocess.run(
-        ["sh", "-c", command], env=env, input=stdin, capture_output=True, text=True, check=True
-    ).stdout
+    done = subprocess.run(["sh", "-c", command], env=env, input=stdin, capture_output=True, text=True, check=True)
+    return done.stdout
 
 
 def test_words_reach_the_host_as_they_are(tmp_path: Path) -> None:

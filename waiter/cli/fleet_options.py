@@ -164,10 +164,10 @@ class KitchenNames:
 def kitchen_names(said: Mapping[str, Any]) -> KitchenNames:
     """Flag > WAITER_KITCHEN > [fleet] > the rest of waiter.toml."""
     named = chosen(said["kitchen"], said["db"])
-    table = named.fleet
-    is_said = said["kitchen"] or settings(environ={}).kitchen != named.kitchen
-    here = named.kitchen if is_said else table.get("kitchen") or named.kitchen
-    db = named.db if said["db"] or not table.get("db") else table["db"]
+    in_file, table = settings(environ={}), named.fleet
+    # What differs from the file was said by a flag or a variable, and those come before [fleet].
+    here = named.kitchen if named.kitchen != in_file.kitchen else table.get("kitchen") or named.kitchen
+    db = named.db if named.db != in_file.db else table.get("db") or named.db
     return KitchenNames(here, said.get("kitchen_from_hosts") or here, db)
 
 
@@ -175,6 +175,8 @@ def reachable(names: KitchenNames) -> str:
     """The kitchen's URL for hosts. Raises UsageError for one that exists on this machine only."""
     if names.there is None:
         raise UsageError("which kitchen? Hosts need one they can all reach: --kitchen mongodb://HOST/")
+    if names.there.startswith("mongodb+srv://"):
+        raise UsageError("hosts cannot look up mongodb+srv:// names. Give --kitchen-from-hosts mongodb://HOST,HOST/")
     if names.there == names.here:
         if is_file(names.there):
             raise UsageError(f"hosts cannot reach the file {names.there}. Give --kitchen mongodb://HOST/")

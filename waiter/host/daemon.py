@@ -88,7 +88,8 @@ def run(home: Home, *, tell_fd: int | None = None, is_patient: bool = False) -> 
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return 0  # another one works here already
+        Log(home, {}, tell_fd).tell({"error": "another waiter works here already. Run: waiter fleet stop"})
+        return 1
     _redirect(home)
     settings = home.json(SETTINGS)
     if settings.get("path"):

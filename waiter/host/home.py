@@ -123,14 +123,28 @@ class Home:
                 raise WaiterError(f"the command's files ({digest}) are not on this host. Run: waiter fleet push")
             unpacked = self.path / "bundles" / f".{digest}-{os.urandom(4).hex()}"
             unpacked.mkdir(mode=0o700, parents=True)
-            _unpack(archive, unpacked)
+            self.write(f"{digest}.files", json.dumps(_unpack(archive, unpacked)))
             unpacked.rename(folder)
         archive.unlink(missing_ok=True)
         return folder
 
+    def forget_bundles(self, kept: str | None) -> None:
+        """Remove what was sent with other bundles. What commands have written beside it stays."""
+        for listed in self.path.glob("*.files"):
+            folder = self.path / "bundles" / listed.stem
+            if listed.stem == kept:
+                continue
+            for name in json.loads(self.read(listed.name) or "[]"):
+                (folder / name).unlink(missing_ok=True)
+            for inner, _, _ in os.walk(folder, topdown=False):
+                if not any(Path(inner).iterdir()):
+                    Path(inner).rmdir()
+            listed.unlink()
 
-def _unpack(archive: Path, folder: Path) -> None:
-    """Only plain files, and only below the folder; Python before 3.11.4 cannot be told so."""
+
+def _unpack(archive: Path, folder: Path) -> list[str]:
+    """Plain files only, and only below the folder: Python before 3.11.4 cannot be told so. Returns their names."""
+    names = []
     import tarfile  # only when something has come: a host starts Python for every verb
 
     with tarfile.open(archive) as packed:
@@ -143,6 +157,8 @@ def _unpack(archive: Path, folder: Path) -> None:
             with target.open("wb") as out:
                 shutil.copyfileobj(content, out)
             target.chmod(member.mode & 0o700)
+            names.append(member.name)
+    return names
 
 
 def _is_locked(fd: int) -> bool:

@@ -184,9 +184,7 @@ def _tidy(home: Home, parcel: Path, state: Reply) -> None:
     for file in home.path.glob("waiter-*.pyz"):
         if file.name not in (parcel.name, state.get("parcel")):
             file.unlink(missing_ok=True)
-    for folder in home.path.glob("bundles/*"):
-        if folder.name != state.get("bundle"):
-            shutil.rmtree(folder, ignore_errors=True)
+    home.forget_bundles(kept=state.get("bundle"))
 
 
 # Stopping.
