@@ -144,7 +144,7 @@ def outcome(order: Order, status: Status = Status.DONE, **facts: Any) -> Outcome
     return Outcome(order.id, order.attempt, status, **{"start": start, "stop": start + 1, **facts})
 
 
-def eventually(predicate: Callable[[], Any], within_s: float = 15.0) -> Any:
+def eventually(predicate: Callable[[], Any], within_s: float = 40.0) -> Any:
     """The first true value of the predicate; fails when there is none in time."""
     ends = time.monotonic() + within_s
     while not (value := predicate()):

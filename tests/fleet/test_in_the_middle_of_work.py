@@ -184,25 +184,63 @@ def holding(folder: Path, text: str) -> list[Path]:
     ]
 
 
+AS_CRONTAB = 'case "$1" in -l) cat /root/cron.tab;; -) cat > /root/cron.tab;; esac'
+AS_SYSTEMCTL = 'echo "$*" >> /root/systemctl.log'
+PATH = "SetEnv=PATH=/root/bin:/usr/bin:/bin"
+
+
+def program(host: TownHost, name: str, script: str) -> None:
+    """A program of the host's own, before all others on its PATH."""
+    file = host.root / "bin" / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o755)
+
+
+def comes_back_with(laptop: Laptop, shop: Shop, host: TownHost, line: str) -> None:
+    """Reboot, do what the host's own daemon would do then, and see the waiter again."""
+    host.power_off()
+    host.boot("-o", PATH)
+    only = ("--limit", host.address)
+    laptop.fleet("run", *only, "--", f"setsid env -i HOME=/root {line} >/dev/null 2>&1 &")
+    eventually(lambda: laptop.outcomes("status", *shop.flags, *only) == {host.name: "running"}, 30)
+
+
 def test_boot_comes_back_by_cron_until_stop_takes_it_away(laptop: Laptop, shop: Shop) -> None:
     anna = laptop.town.hosts["anna"]
-    # A crontab that does what cron's does: keep the lines. The test is the cron that runs them after the reboot.
-    crontab = anna.root / "bin/crontab"
-    crontab.parent.mkdir()
-    crontab.write_text('#!/bin/sh\ncase "$1" in -l) cat /root/cron.tab;; -) cat > /root/cron.tab;; esac\n')
-    crontab.chmod(0o755)
+    program(anna, "crontab", AS_CRONTAB)  # it keeps the lines, as cron's does; the test runs them after the reboot
     (anna.root / "cron.tab").write_text("@daily somebody else's\n")
-    with booted_otherwise(anna, "SetEnv=PATH=/root/bin:/usr/bin:/bin"):
-        laptop.script("true")
-        only = ("--limit", anna.address)
-        started = laptop.json("start", *shop.flags, *STAY, *only, "--boot")["hosts"][0]
+    laptop.script("true")
+    with booted_otherwise(anna, PATH):
+        started = laptop.json("start", *shop.flags, *STAY, "--limit", anna.address, "--boot")["hosts"][0]
+
         assert (started["outcome"], started["boot"]) == ("started", "cron")
-        anna.power_off()
-        anna.boot("-o", "SetEnv=PATH=/root/bin:/usr/bin:/bin")
         (line,) = [line for line in (anna.root / "cron.tab").read_text().splitlines() if line.startswith("@reboot ")]
-
-        laptop.fleet("run", *only, "--", f"setsid sh -c {line.removeprefix('@reboot ')!r} >/dev/null 2>&1 &")
-
-        eventually(lambda: laptop.outcomes("status", *shop.flags, *only) == {"anna": "running"})
-        laptop.fleet("stop", *only)
+        comes_back_with(laptop, shop, anna, line.removeprefix("@reboot ").removesuffix("# waiter"))
+        laptop.fleet("stop", "--limit", anna.address)
         assert (anna.root / "cron.tab").read_text() == "@daily somebody else's\n"
+
+
+def test_boot_comes_back_by_systemd_until_stop_takes_it_away(laptop: Laptop, shop: Shop) -> None:
+    anna = laptop.town.hosts["anna"]
+    for name in ("systemctl", "loginctl"):
+        program(anna, name, AS_SYSTEMCTL)
+    unit = anna.root / ".config/systemd/user/waiter.service"
+    laptop.script("true")
+    with booted_otherwise(anna, PATH):
+        laptop.fleet("run", "--limit", anna.address, "--", "mkdir -p /run/systemd/system")
+        started = laptop.json("start", *shop.flags, *STAY, "--limit", anna.address, "--boot")["hosts"][0]
+
+        assert (started["outcome"], started["boot"]) == ("started", "systemd")
+        asked = (anna.root / "systemctl.log").read_text().splitlines()
+        assert asked == [
+            "--user show-environment",
+            "enable-linger",
+            "--user daemon-reload",
+            "--user enable waiter.service",
+        ]
+        (line,) = [line for line in unit.read_text().splitlines() if line.startswith("ExecStart=")]
+        comes_back_with(laptop, shop, anna, line.removeprefix("ExecStart="))
+        laptop.fleet("stop", "--limit", anna.address)
+        assert not unit.exists()
+        assert "--user disable waiter.service" in (anna.root / "systemctl.log").read_text()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 from tests.conftest import eventually
 from tests.fleet.world import Laptop, Shop
 from waiter.orders import Selector, Status
@@ -77,3 +80,26 @@ def test_stop_now_kills_and_the_orders_go_back_at_once(laptop: Laptop, shop: Sho
     assert shop.count(Status.READY) == 8
     assert not [line for host in laptop.town.hosts.values() for line in host.commands() if "sleep" in line]
     assert {order.attempt for order in shop.kitchen.find(Selector())} == {0}
+
+
+def test_stop_now_overtakes_a_stop_or_a_restart_that_waits(laptop: Laptop, shop: Shop) -> None:
+    shop.load(8)
+    laptop.script("sleep 600")
+    laptop.fleet("start", *shop.flags, "--cmd", "./crunch.sh", "--jobs", "1")
+    eventually(lambda: shop.count(Status.RUNNING) == 4)
+    wanted = {name: (host.waiter_home / "wanted").read_text() for name, host in laptop.town.hosts.items()}
+    words = [sys.executable, "-m", "waiter", "fleet"]
+    waiting = [
+        subprocess.Popen([*words, verb, "--hosts", host], cwd=laptop.folder, env=laptop.env, stdout=subprocess.PIPE)
+        for verb, host in (("stop", laptop.addresses.split(",")[0]), ("restart", laptop.addresses.split(",")[1]))
+    ]
+    for name in ("anna", "ben"):
+        file = laptop.town.hosts[name].waiter_home / "wanted"
+        eventually(lambda file=file, before=wanted[name]: file.read_text() != before)
+
+    assert set(laptop.outcomes("stop", "--now").values()) == {"stopped"}
+
+    said = [typed.communicate(timeout=30)[0].decode() for typed in waiting]
+    assert [" stopped " in said[0], "failed" in said[1]] == [True, True], said
+    assert shop.count(Status.READY) == 8
+    assert set(laptop.outcomes("status").values()) == {"not running"}

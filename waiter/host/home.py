@@ -100,7 +100,7 @@ class Home:
 
     @contextmanager
     def lock(self, wait_s: float = 30.0) -> Iterator[None]:
-        """Only one command at a time starts or stops the waiter here. Raises Busy."""
+        """Only one command at a time changes what there is. Raises Busy."""
         with open(os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+") as held:
             deadline = time.monotonic() + wait_s
             while not _is_locked(held.fileno()):
@@ -109,10 +109,17 @@ class Home:
                 time.sleep(0.05)
             yield
 
-    # What was sent.
+    def want(self) -> str:
+        """Note that somebody wants something of this host's waiter, and return by what to know it again."""
+        mine = os.urandom(8).hex()
+        self.write("wanted", mine)
+        return mine
 
-    def parcels(self) -> list[str]:
-        return sorted(file.name for file in self.path.glob("waiter-*.pyz"))
+    def is_still_wanted(self, mine: str) -> bool:
+        """Whether nobody has wanted anything else since."""
+        return self.read("wanted") == mine
+
+    # What was sent.
 
     def bundle(self, digest: str) -> Path:
         """The folder of the command's files, unpacked if they have just come. Raises WaiterError without them."""

@@ -1,6 +1,7 @@
 """What the laptop may ask of a host: start, stop, restart, look, check, push. Each returns one JSON value.
 
-Only one of those that start or stop does its work at a time (`Home.lock`), so each can be repeated without harm.
+Each can be repeated without harm, and interrupted: the lock is held for moments only, never while orders end, and who
+waits for that asks afterwards whether somebody has wanted something else meanwhile (`Home.want`).
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ def start(home: Home, sent: Reply) -> Reply:
     reboot.
     """
     with home.lock():
+        home.want()
         state = home.json(STATE)
         if is_alive(state):
             is_same = not sent.get("settings") or state.get("settings") == sent["settings"]["digest"]
@@ -52,12 +54,16 @@ def start(home: Home, sent: Reply) -> Reply:
 def restart(home: Home, sent: Reply, grace_s: float) -> Reply:
     """Let the waiter finish, then start another with new settings; if it does not finish in time, it goes on alone."""
     with home.lock():
+        mine = home.want()
         settings = sent.get("settings") or home.json(SETTINGS)
         if settings.get("bundle"):
             home.bundle(settings["bundle"])  # whatever is missing is found out before anything stops
-        stopped = _stop(home, grace_s=grace_s)
-        if stopped["outcome"] == "still draining":
-            return stopped
+    stopped = _stop(home, grace_s=grace_s)
+    if stopped["outcome"] == "still draining":
+        return stopped
+    with home.lock():
+        if not home.is_still_wanted(mine):
+            raise WaiterError("not started again: another start or stop came in between")
         _put_settings(home, sent)
         started = _start(home, sent)
         was_running = stopped["outcome"] == "stopped"
@@ -70,8 +76,9 @@ def restart(home: Home, sent: Reply, grace_s: float) -> Reply:
 def stop(home: Home, *, grace_s: float, is_now: bool) -> Reply:
     """Let the waiter finish its orders and go home, or stop them and give them back at once, never to return."""
     with home.lock():
+        home.want()
         boot.remove()
-        return _stop_now(home) if is_now else _stop(home, grace_s=grace_s)
+    return _stop_now(home) if is_now else _stop(home, grace_s=grace_s)
 
 
 def push(home: Home, sent: Reply) -> Reply:
