@@ -236,11 +236,13 @@ def test_after_a_runners_death_another_takes_up_the_work(start):
     assert end_of(second).exit_code == 0
 
 
-def test_a_dead_runner_names_what_it_had_started_and_only_that(start):
+def test_a_dead_runner_names_what_it_had_started_and_only_that(start, tmp_path):
     runner = start(slots=2)
     # Ended jobs may wait some milliseconds for company: their ends are lost with the runner.
-    poison = f"kill -KILL {runner.pid}"
-    jobs = [script("ended", "true"), script("poison", poison), script("runs", "sleep 300"), script("waits", "true")]
+    flag = tmp_path / "runs"
+    poison = f"while [ ! -e {flag} ]; do sleep 0.01; done; kill -KILL {runner.pid}"
+    runs = f"touch {flag}; sleep 300"
+    jobs = [script("ended", "true"), script("poison", poison), script("runs", runs), script("waits", "true")]
     runner.submit(jobs)
 
     events: list[Event] = []

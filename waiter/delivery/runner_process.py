@@ -189,6 +189,8 @@ class RunnerProcess:
             self._not_started(job, error, f"{error.filename}: {error.strerror}")
             return
         self.tattoo.wear(serial)
+        # Before it starts: a job that kills us at once must be known to have begun.
+        struct.pack_into("<q", self.table, 0, serial)
         started = now()
         try:
             pid = os.posix_spawn(
@@ -211,7 +213,6 @@ class RunnerProcess:
         stop_at = started + timeout_s if timeout_s is not None else None
         slot.running = Running(job_id, serial, pid, started, stop_at, out_path, err_path)
         struct.pack_into("<q", self.table, 8 * slot.number, pid)
-        struct.pack_into("<q", self.table, 0, serial)
 
     def _not_started(self, job: list[Any], error: OSError, why: str) -> None:
         if error.errno in _PASSING:
