@@ -60,7 +60,18 @@ REMOTE = ("errors", "orders", "kitchen", "delivery", "host")
 
 # What the runner's and the guard's process is made of, and the light modules that it may import.
 LIGHT_ROOMS = {f"delivery.{name}" for name in ("runner_process", "guard", "containment", "outlet", "scratch", "slot")}
-LIGHT = {"__future__", "array", "collections", "contextlib", "ctypes", "dataclasses", "errno", "fcntl", "functools"}
+LIGHT = {
+    "__future__",
+    "array",
+    "binascii",
+    "collections",
+    "contextlib",
+    "ctypes",
+    "dataclasses",
+    "errno",
+    "fcntl",
+    "functools",
+}
 LIGHT |= {"json", "mmap", "os", "resource", "select", "signal", "socket", "stat", "struct", "sys", "time", "typing"}
 
 

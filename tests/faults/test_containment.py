@@ -545,3 +545,29 @@ def test_thousands_of_jobs_leak_no_descriptor(start):
     until_ended(runner, 1000)
 
     assert len(os.listdir(f"/proc/{runner.pid}/fd")) == before
+
+
+def test_much_output_of_many_slots_is_handed_over_without_delay_and_in_little_memory(start):
+    runner = start(slots=32, capture=Capture.GROUP)
+    runner.submit([script(str(n), "head -c 900000 /dev/zero") for n in range(160)])
+    time.sleep(1)  # the waiter is busy elsewhere, and hears nothing
+
+    began = time.monotonic()
+    received = sum(len(e.chunk) for e in until_ended(runner, 160, within_s=60) if isinstance(e, Output))
+
+    assert received == 144_000_000
+    assert time.monotonic() - began < 30
+    assert resident_mb(runner.pid) < 120
+
+
+def test_a_blocked_sigchld_of_whoever_started_the_waiter_blocks_nothing(pids):
+    text = "exit 5"
+    blocking = WAITER.replace("import json, os, sys", "import json, os, signal, sys").replace(
+        "runner = ", "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])\nrunner = ", 1
+    )
+    ending = blocking.replace(
+        "while True:\n    runner.events(1)", "print(runner.events(10)[0].exit_code)\nrunner.close()"
+    )
+    done = subprocess.run([sys.executable, "-c", ending, text], capture_output=True, text=True, timeout=30)
+
+    assert done.stdout.splitlines()[1] == "5"

@@ -97,3 +97,16 @@ def test_a_process_that_is_gone_has_no_tattoo():
     child.wait()
 
     assert Tattoo().read(child.pid) is None
+
+
+def test_where_python_cannot_look_before_it_reaps_a_child_is_reaped_all_the_same():
+    text = (
+        "import os, subprocess, time\nfrom waiter.delivery import containment\ndel os.waitid\n"
+        "child = subprocess.Popen(['sh', '-c', 'exit 3'])\nheard = []\nreaped = None\nends = time.monotonic() + 10\n"
+        "while reaped is None and time.monotonic() < ends:\n    reaped = containment.reap(heard.append)\n"
+        "print(heard == [child.pid] and reaped[:2] == (child.pid, 3 << 8), containment.reap(heard.append))\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=30)
+
+    assert (done.stdout, done.stderr) == ("True None\n", "")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from binascii import b2a_base64
 from typing import Any
 
 GROUP_BYTES = 1 << 20
 """How much of a job's output is kept back to be shown as one piece. A job with more goes live, one at a time."""
+
+SEND_BYTES = 1 << 20
+"""How much output is made ready for sending at a time: that takes it twice."""
 
 
 class Outlet:
@@ -19,10 +23,19 @@ class Outlet:
 
     def output(self, job_id: str, stream: int, chunk: bytes | bytearray) -> None:
         if chunk:
-            self.output_bytes += len(chunk)
-            self.events.append(("output", job_id, stream, chunk.decode("latin-1")))
+            # JSON alone would write six bytes for many a byte of what is no text.
+            text = b2a_base64(chunk, newline=False).decode("ascii")
+            self.output_bytes += len(text)
+            self.events.append(("output", job_id, stream, text))
 
     def take(self) -> list[tuple[Any, ...]]:
-        """All that has gathered."""
-        events, self.events, self.output_bytes = self.events, [], 0
-        return events
+        """The oldest events, with about SEND_BYTES of output among them."""
+        taken: list[tuple[Any, ...]] = []
+        size = 0
+        while len(taken) < len(self.events) and size < SEND_BYTES:
+            event = self.events[len(taken)]
+            taken.append(event)
+            size += len(event[3]) if event[0] == "output" else 0
+        del self.events[: len(taken)]
+        self.output_bytes -= size
+        return taken

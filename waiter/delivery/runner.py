@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+from binascii import a2b_base64
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -293,7 +294,7 @@ class ProcessRunner:
                     job, slot, started, stopped, code, signal, End(end), tail.encode("latin-1"), words, result, peak
                 )
             case "output":
-                return Output(facts[0], facts[1], facts[2].encode("latin-1"))
+                return Output(facts[0], facts[1], a2b_base64(facts[2]))
             case "refused":
                 self._in_flight.pop(facts[0], None)
                 return Refused(facts[0], facts[1])

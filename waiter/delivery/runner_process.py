@@ -35,6 +35,9 @@ TRY_SPAWN_AGAIN_S = 0.1
 MAX_UNSENT = 1 << 20
 """Bytes that may wait for a slow waiter before the commands' output is left in their pipes."""
 
+MAX_BEHIND = 16 << 20
+"""Bytes that may wait before no job is started any more: each that ends adds what it has kept back."""
+
 KILL_AGAIN_S = 2.0
 LEAVE_S = 5.0
 _PASSING = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY}
@@ -62,7 +65,7 @@ class RunnerProcess:
         self.refusal: str | None = None  # why nothing can be started
         self.spawn_again_at = 0.0
         self.received = b""
-        self.unsent = b""
+        self.unsent = memoryview(b"")  # a view: what was sent is cut off without a copy of the rest
         self.flushed_at = 0.0
         self.outlet = Outlet(options["capture"])
         numbers = range(1, options["slots"] + 1)
@@ -175,7 +178,7 @@ class RunnerProcess:
             elif self.refusal is not None:
                 self.outlet.events.append(("refused", self.queue.popleft()[0], self.refusal))
                 self._return_queue()
-            elif now() < self.spawn_again_at:
+            elif now() < self.spawn_again_at or self._unsent_bytes() >= MAX_BEHIND:
                 return
             else:
                 self.spawn_again_at = 0.0
@@ -327,8 +330,11 @@ class RunnerProcess:
 
     # Sending.
 
+    def _unsent_bytes(self) -> int:
+        return len(self.unsent) + self.outlet.output_bytes
+
     def _throttle(self) -> None:
-        is_full = len(self.unsent) + self.outlet.output_bytes >= MAX_UNSENT
+        is_full = self._unsent_bytes() >= MAX_UNSENT
         if not (is_full or self.unpolled or self.outlet.live):
             return
         for fd, (slot, _) in self.by_fd.items():
@@ -343,18 +349,23 @@ class RunnerProcess:
         if self.queue and self.by_pid and now() - self.flushed_at < FLUSH_S:
             return
         self.flushed_at = now()
-        self.unsent = "".join([f"{json.dumps(event)}\n" for event in self.outlet.take()]).encode("ascii")
-        self._send()
+        while self.outlet.events and not self.unsent:
+            lines = [f"{json.dumps(event)}\n" for event in self.outlet.take()]
+            self.unsent = memoryview("".join(lines).encode("ascii"))
+            if not self._send():
+                return
 
-    def _send(self) -> None:
+    def _send(self) -> bool:
+        """False when the waiter is gone: the next poll sees the end of the stream."""
         try:
             sent = self.control.send(self.unsent)
         except BlockingIOError:
             sent = 0
         except (BrokenPipeError, ConnectionResetError):
-            return  # the next poll sees the end of the stream
+            return False
         self.unsent = self.unsent[sent:]
         self.poll.modify(self.control, select.POLLIN | (select.POLLOUT if self.unsent else 0))
+        return True
 
     def kill_everything(self) -> None:
         for leader in self.by_pid:
@@ -381,7 +392,7 @@ def _own_children() -> int | None:
 
 def _first_line(control: socket.socket) -> bytes:
     first = b""
-    while not first.endswith(b"\n") and (received := control.recv(1)):
+    while not first.endswith(b"\n") and (received := control.recv(1 << 16)):  # nothing follows before our hello
         first += received
     return first
 
@@ -392,6 +403,7 @@ def main() -> None:
     The first message on the control socket are the options. The table holds the serial of the job that was started
     last, and for each slot the pid of its job's first process, or 0: eight bytes each. It outlives this process.
     """
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whoever started the waiter may have blocked SIGCHLD
     control = socket.socket(fileno=int(sys.argv[2]))
     table_fd = int(sys.argv[3])
     folder = scratch.make()
