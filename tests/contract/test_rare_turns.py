@@ -399,6 +399,31 @@ def test_a_dead_process_is_seen_at_once_where_the_kitchen_is_on_its_machine(kitc
 # Claims
 
 
+def test_an_order_that_is_cancelled_while_others_reach_for_it_runs_with_a_mark_or_not_at_all(kitchen, open_again):
+    fill(kitchen, [[str(n)] for n in range(900)])
+    canceller, claimers, claimed, asked = open_again(), [open_again() for _ in range(3)], [], set()
+
+    def claim(mine: Kitchen) -> None:
+        shift = check_in(mine)
+        while orders := mine.claim(shift, limit=8):
+            claimed.extend(order.id for order in orders)
+
+    def cancel() -> None:
+        # The first that wait: the very ones that the others reach for.
+        while first := list(canceller.find(Selector(statuses=(Status.READY,)), limit=2)):
+            asked.update(order.id for order in first)
+            canceller.cancel(Selector(ids=tuple(order.id for order in first)))
+
+    at_once([cancel, *(lambda mine=mine: claim(mine) for mine in claimers)])
+
+    ran = set(claimed)
+    assert len(ran) == len(claimed)
+    for order in whole(kitchen):
+        assert order.status is (Status.RUNNING if order.id in ran else Status.CANCELLED)
+        assert [event.what for event in order.history] == ([] if order.id in ran else ["cancel"])
+        assert order.is_cancel_asked == (order.id in ran & asked)
+
+
 def test_a_claim_takes_no_more_than_its_limit(kitchen):
     fill(kitchen, [[str(n)] for n in range(CLAIM_LIMIT + 10)])
     shift = check_in(kitchen)

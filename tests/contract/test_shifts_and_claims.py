@@ -61,9 +61,17 @@ def test_claims_go_by_priority_then_by_age(kitchen):
     fill(kitchen, [["new"]], batch="two")
     fill(kitchen, [["urgent"]], batch="three", priority=5)
 
-    orders = kitchen.claim(check_in(kitchen), limit=10)
+    shift = check_in(kitchen)
+    orders = kitchen.claim(shift, limit=1) + kitchen.claim(shift, limit=2) + kitchen.claim(shift, limit=10)
 
     assert [order.arguments[0] for order in orders] == ["urgent", "old-1", "old-2", "new"]
+
+
+def test_what_is_claimed_together_comes_by_priority_too(kitchen):
+    ids = fill(kitchen, [["1"], ["2"], ["3"]])
+    kitchen.set_priority(Selector(ids=(ids[2],)), 5)
+
+    assert [order.arguments[0] for order in kitchen.claim(check_in(kitchen), limit=10)] == ["3", "1", "2"]
 
 
 def test_an_order_is_not_claimed_before_it_is_due(kitchen, clock):

@@ -130,8 +130,9 @@ class Kitchens(RuleBasedStateMachine):
 
     # Shifts
 
-    @initialize(target=shifts)
-    def begin(self) -> object:
+    @initialize(target=shifts, preferred=rows)
+    def begin(self, preferred: int) -> object:
+        self._set_priority(self.orders[f"b-{preferred}"], 1)
         return multiple(self.check_in(0), self.check_in(1))
 
     @rule(target=shifts, number=names)
