@@ -67,15 +67,19 @@ class Loaded:
 
 
 def load(
-    kitchen: Kitchen, source: str, options: LoadOptions | None = None, on_progress: OnProgress | None = None
+    kitchen: Kitchen, source: str | Input, options: LoadOptions | None = None, on_progress: OnProgress | None = None
 ) -> Loaded:
-    """Load a file, or stdin with "-".
+    """Load a file, or stdin with "-", or an input that is open already, which has its format and header.
 
     Raises BadRow, InputUnreadable, UsageError and KitchenError. Nothing of the load is in the kitchen then, unless it
     was a KitchenError half way: the same load completes it when it is repeated.
     """
     options = options or LoadOptions()
-    with opened(source, options.format, header=options.header) as input:
+    with (
+        nullcontext(source)
+        if isinstance(source, Input)
+        else opened(source, options.format, header=options.header) as input
+    ):
         return _load(kitchen, input, options, on_progress or _silent)
 
 

@@ -170,6 +170,68 @@ def test_a_setting_that_nobody_knows(waiter_cli, tmp_path):
     assert "unknown key kitchn" in one_line(waiter_cli("status"), 2)
 
 
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ('retries = "two"', "retries: 'two'"),
+        ('fail_on = ["x"]', "fail_on: 'x'"),
+        ('tag = "x"', "tag: 'x'"),
+        ('max-load = "high"', "max-load: 'high'"),
+        ('min_memory = "much"', "min_memory: much"),
+        ('nice = "a"', "nice: 'a'"),
+        ("grace = -1", "grace: -1"),
+        ("timeout = true", "timeout: true"),
+        ('until = "foo"', "until: 'foo'"),
+        ("nosuch = 1", "unknown key nosuch"),
+    ],
+)
+def test_a_delivery_setting_that_cannot_be_read_is_named_with_its_file(waiter_cli, tmp_path, setting, words):
+    (tmp_path / "waiter.toml").write_text(f"[deliver]\n{setting}\n")
+
+    line = one_line(waiter_cli("run", "true", input="x\n"), 2)
+
+    assert "waiter.toml, [deliver]" in line
+    assert words in line
+
+
+def test_delivery_settings_are_read_as_their_flags_are(waiter_cli, tmp_path):
+    (tmp_path / "waiter.toml").write_text(
+        "[deliver]\nfail_on = 3\nmin-memory = '1M'\nmax_time = '2h'\njobs = 2\ntag = true\nenv = {A = 'b'}\n"
+    )
+
+    done = waiter_cli("run", "sh", "-c", "echo $A; exit 3", input="x\n")
+
+    assert (done.returncode, done.stdout) == (1, "x\tb\n")
+
+
+def test_an_unknown_setting_of_the_fleet_is_named(waiter_cli, tmp_path):
+    (tmp_path / "waiter.toml").write_text("[fleet]\nregon = 'eu-west-1'\n")
+
+    line = one_line(waiter_cli("fleet", "hosts", "--hosts", "localhost"), 2)
+
+    assert "waiter.toml, [fleet]: unknown key regon" in line
+
+
+def test_a_json_flag_of_the_command_is_the_commands(waiter_cli):
+    waiter_cli("load", "-", input="x\n")
+
+    assert "no-such" in one_line(waiter_cli("deliver", "./no-such", "--json"), 4)
+    assert "no such order" in one_line(waiter_cli("try", "b-1", "./no-such", "--json"), 2)
+    assert "no such order" in json.loads(waiter_cli("try", "--json", "b-1", "true").stdout)["error"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("status", "--watch", "--batch", "b"), "--batch"),
+        (("extract", "--limit", "-3"), "-3"),
+        (("extract", "--sort", "size"), "size"),
+    ],
+)
+def test_what_a_verb_cannot_do_is_refused(waiter_cli, arguments, words):
+    assert words in one_line(waiter_cli(*arguments), 2)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system: needs root")
 def test_a_full_disk_is_named_and_nothing_is_half_loaded(waiter_cli, tmp_path):
     small = tmp_path / "small"

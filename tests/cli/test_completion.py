@@ -24,3 +24,12 @@ def test_verbs_statuses_and_batches_are_completed(waiter_cli, tmp_path, words, e
     variables = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")), "_WAITER_COMPLETE": "bash_complete"}
 
     assert f"plain,{expected}" in waiter_cli(**variables).stdout
+
+
+def test_batches_are_those_of_the_kitchen_before_the_verb(waiter_cli):
+    waiter_cli("load", "-k", "./other.sqlite", "--batch", "night", "-", input="x\n")
+    words = "waiter -k ./other.sqlite extract --batch ni"
+
+    variables = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")), "_WAITER_COMPLETE": "bash_complete"}
+
+    assert "plain,night" in waiter_cli(**variables).stdout

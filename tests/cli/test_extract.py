@@ -55,3 +55,10 @@ def test_filters_and_a_file_that_is_whole(extracted, tmp_path):
 def test_the_latest_first_and_only_some(extracted):
     rows = table(extracted("--sort", "-age", "--limit", "1"))
     assert [json.loads(row["arguments"]) for row in rows] == [["waits"]]
+
+
+def test_results_are_unpacked_into_a_column_for_each_key(extracted):
+    rows = table(extracted("--columns", "status,result.*"))
+
+    assert [list(row) for row in rows] == [["status", "result.n", "result.who"]] * 3
+    assert [row["result.n"] for row in rows] == ["1", "1", ""]

@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import suppress
+from dataclasses import dataclass
 from importlib import import_module
 
 import click
 
 from waiter import __version__
+from waiter.cli import streams
 from waiter.errors import WaiterError
 
 # verb → its room, and what it is for.
@@ -48,6 +51,16 @@ COMPLETE = "_WAITER_COMPLETE"
 """The variable through which a shell asks what may come next (Click's convention)."""
 
 
+@dataclass
+class Told:
+    """What was said before the verb, the verb, and what was said after it."""
+
+    kitchen: str | None = None
+    db: str | None = None
+    verb: click.Command | None = None
+    words: tuple[str, ...] = ()
+
+
 class Verbs(click.Group):
     """A group whose verbs are imported when they are called."""
 
@@ -60,6 +73,14 @@ class Verbs(click.Group):
         room = import_module(f"waiter.cli.{VERBS[name][0]}")
         command: click.Command = getattr(room, name if hasattr(room, name) else f"{name}_")
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, words = super().resolve_command(ctx, args)
+        if isinstance(ctx.obj, Told):
+            ctx.obj.verb, ctx.obj.words = command, tuple(words)
+        return name, command, words
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
@@ -85,41 +106,65 @@ def cli(ctx: click.Context, kitchen: str | None, db: str | None) -> None:
     waiter deliver ./crunch.sh --some-param 1    in as many terminals as you like
     waiter status
     """
-    ctx.obj = {"kitchen": kitchen, "db": db}
+    told = ctx.ensure_object(Told)
+    told.kitchen, told.db = kitchen, db
 
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    streams.fill_in()
     args = sys.argv[1:] if args is None else args
     if asked := os.environ.get(COMPLETE):
         from click.shell_completion import shell_complete
 
         sys.exit(shell_complete(cli, {}, "waiter", COMPLETE, asked))
+    code = _run(args)
+    streams.flush_or_give_up()
+    sys.exit(code)
+
+
+def _run(args: list[str]) -> int:
+    told = Told()
     try:
         # Not `cli.main`: it makes an error of a reader that has had enough.
-        with cli.make_context("waiter", list(args)) as context:
+        with cli.make_context("waiter", list(args), obj=told) as context:
             code = cli.invoke(context)
+        sys.stdout.flush()
     except click.exceptions.Exit as end:
-        code = end.exit_code
+        return end.exit_code
     except WaiterError as error:
-        code = _complain(str(error), args, error.exit_code)
+        return _complain(str(error), _is_json_wanted(args, told), error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
-        code = 2
+        return 2
     except click.ClickException as error:
-        code = _complain(error.format_message(), args, error.exit_code)
+        return _complain(error.format_message(), _is_json_wanted(args, told), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        code = 130
+        return 130
     except BrokenPipeError:  # `waiter extract | head`: who reads has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.exit(code if isinstance(code, int) else 0)
+        streams.give_up(sys.stdout)
+        return 0
+    except OSError as error:
+        if error.errno not in streams.FULL:
+            raise
+        streams.give_up(sys.stdout)
+        return _complain(f"{error.filename or 'stdout'}: cannot be written: {error.strerror}", False, 1)
+    return code if isinstance(code, int) else 0
 
 
-def _complain(message: str, args: list[str], code: int) -> int:
-    before = args[: args.index("--")] if "--" in args else args
-    if "--json" in before:
-        print(json.dumps({"error": message}))  # noqa: T201
+def _is_json_wanted(args: list[str], told: Told) -> bool:
+    """Whether --json was said to the verb, and not to the command that it runs."""
+    words = list(told.words) if told.verb else args
+    verb = told.verb
+    if verb is None or isinstance(verb, click.Group) or verb.context_settings.get("allow_interspersed_args", True):
+        return "--json" in (words[: words.index("--")] if "--" in words else words)
+    return bool(verb.make_context(verb.name, words, resilient_parsing=True).params.get("is_json"))
+
+
+def _complain(message: str, is_json: bool, code: int) -> int:
+    if is_json:
+        print(json.dumps({"error": message}), flush=True)  # noqa: T201
     else:
-        print(f"waiter: {message}", file=sys.stderr)  # noqa: T201
+        with suppress(OSError):  # nobody listens
+            print(f"waiter: {message}", file=sys.stderr)  # noqa: T201
     return code

@@ -6,10 +6,12 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import click
 
+from waiter.cli import Told
 from waiter.durations import seconds
 from waiter.errors import UsageError, WaiterError
 from waiter.kitchen import open_kitchen
@@ -24,8 +26,9 @@ PATIENCE_S = 1.0
 
 
 def say(message: str) -> None:
-    """Talk: to stderr, so that stdout holds nothing but what was asked for."""
-    click.echo(message, err=True)
+    """Talk: to stderr, so that stdout holds nothing but what was asked for. It does not matter if nobody listens."""
+    with suppress(OSError):
+        click.echo(message, err=True)
 
 
 def kitchen_options(function: Function) -> Function:
@@ -39,13 +42,18 @@ def kitchen_options(function: Function) -> Function:
 def chosen(kitchen: str | None, db: str | None, name: str | None = None) -> Settings:
     """The settings, with what was said before the verb."""
     context = click.get_current_context(silent=True)
-    before = (context.find_object(dict) if context else None) or {}
-    return settings(kitchen or before.get("kitchen"), db or before.get("db"), name)
+    told = (context.find_object(Told) if context else None) or Told()
+    return settings(kitchen or told.kitchen, db or told.db, name)
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown."""
+    return re.sub("//[^/]*@", "//", url)
 
 
 def opened(from_: Settings) -> Kitchen:
     """The kitchen; a wait for it is bounded, and says what it is for."""
-    where = re.sub(r"//[^/@]*@", "//", from_.kitchen or "the kitchen")
+    where = without_password(from_.kitchen or "the kitchen")
     notice = threading.Timer(PATIENCE_S, say, (f"Waiting for {where} to answer…",))
     notice.daemon = True
     notice.start()
@@ -61,8 +69,6 @@ class Duration(click.ParamType):  # type: ignore[type-arg] # generic only since 
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, int | float):
-            return float(value)
         try:
             return seconds(str(value))
         except UsageError as error:
@@ -84,7 +90,9 @@ def _complete_status(_context: click.Context, _parameter: click.Parameter, begun
 def _complete_batch(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
     """Names and ids of the batches; none when the kitchen does not answer: nobody can be told while typing."""
     try:
-        place = settings(context.params.get("kitchen"), context.params.get("db"))
+        before = context.parent.params if context.parent else {}
+        said = {name: context.params.get(name) or before.get(name) for name in ("kitchen", "db")}
+        place = settings(said["kitchen"], said["db"])
         with open_kitchen(place.kitchen, place.db) as kitchen:
             words = [word for batch in kitchen.batches() for word in (batch.name, batch.id) if word]
     except WaiterError:
@@ -112,6 +120,8 @@ SELECTING: Sequence[Callable[[Function], Function]] = (
     click.option("--like", metavar="GROUP", help="Failures of this group, as `waiter errors` names them."),
     click.option("--except-command", metavar="HASH", help="Delivered by another version of the command."),
 )
+
+SORTS = [sign + name for name in ("age", "start", "stop", "duration") for sign in ("", "-")]
 
 
 def selecting(function: Function) -> Function:

@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from waiter.cli.asking import Duration
 from waiter.delivery.options import DeliveryOptions, Grouping, Keep, Until
-from waiter.durations import seconds
 from waiter.errors import UsageError
+from waiter.settings import FILE
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -96,13 +98,14 @@ def delivery_flags(function: Function) -> Function:
 
 
 FIELDS = frozenset(field.name for field in dataclasses.fields(DeliveryOptions))
-_DURATIONS = frozenset({"grace", "backoff", "max_time", "idle_timeout"})
 
 
-def delivery_options(said: Mapping[str, Any], table: Mapping[str, Any], name: str | None = None) -> DeliveryOptions:
-    """The options: what was said on the command line, else waiter.toml's [deliver] table, else the defaults."""
+def delivery_options(
+    said: Mapping[str, Any], table: Mapping[str, Any], name: str | None = None, *, file: Path | None = None
+) -> DeliveryOptions:
+    """The options: what was said on the command line, else the [deliver] table of `file`, else the defaults."""
     values: dict[str, Any] = {}
-    values.update(_from_toml(key, value) for key, value in table.items())
+    values.update(_from_toml(key, value, str(file or FILE)) for key, value in table.items())
     values |= {key: value for key, value in said.items() if key in FIELDS and value is not None and value != ()}
     if name:
         values["name"] = name
@@ -122,17 +125,30 @@ def _enum(field: str, kind: Any, value: Any) -> Any:
         raise UsageError(f"{field.replace('_', '-')} = {value}: choose one of {', '.join(kind)}") from None
 
 
-def _from_toml(key: str, value: Any) -> tuple[str, Any]:
-    field = key.replace("-", "_")
-    if field in _DURATIONS:
-        return f"{field}_s", seconds(str(value))
-    if field not in FIELDS:
-        raise UsageError(f"waiter.toml, [deliver]: unknown key {key}. The keys are the long flags of `waiter deliver`")
-    if field == "jobs":
-        return field, str(value)
-    if field == "timeout":
-        return field, value if str(value).endswith("%") else str(seconds(str(value)))
-    return field, value
+@functools.cache
+def _parameters() -> Mapping[str, click.Option]:
+    """The flags by the keys that stand for them in waiter.toml."""
+    command = click.Command("deliver")
+    delivery_flags(command)
+    flags = {max(p.opts, key=len).removeprefix("--").replace("-", "_"): p for p in command.params}
+    return {key: flag for key, flag in flags.items() if isinstance(flag, click.Option) and key != "line_buffer"}
+
+
+def _from_toml(key: str, value: Any, file: str) -> tuple[str, Any]:
+    """The field that a key of [deliver] stands for, and its value, read as the flag's is. Raises UsageError."""
+    flag = _parameters().get(key.replace("-", "_"))
+    if flag is None or flag.name is None:
+        raise UsageError(f"{file}, [deliver]: unknown key {key}. The keys are the long flags of `waiter deliver`")
+    if flag.name == "env" and isinstance(value, Mapping):
+        return flag.name, value
+    if isinstance(value, bool) and not flag.is_flag:
+        raise UsageError(f"{file}, [deliver] {key}: {str(value).lower()} says nothing here")
+    if flag.multiple and not isinstance(value, list):
+        value = [value]
+    try:
+        return flag.name, flag.type_cast_value(click.Context(click.Command("deliver")), value)
+    except click.BadParameter as error:
+        raise UsageError(f"{file}, [deliver] {key}: {error.message}") from None
 
 
 def _variables(said: Any) -> dict[str, str]:

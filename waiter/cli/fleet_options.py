@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,8 +116,19 @@ class FleetCommand(click.Command):
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        extra["default_map"] = {**defaults_for(self, settings().fleet), **(extra.get("default_map") or {})}
+        found = settings()
+        if parent is not None and isinstance(parent.command, click.Group):
+            refuse_unknown(found.fleet, parent.command.commands.values(), str(found.file))
+        extra["default_map"] = {**defaults_for(self, found.fleet), **(extra.get("default_map") or {})}
         return super().make_context(info_name, args, parent, **extra)
+
+
+def refuse_unknown(table: Mapping[str, Any], commands: Iterable[click.Command], file: str) -> None:
+    """Raise UsageError for a key of [fleet] that is no long flag of any verb."""
+    flags = {name.lstrip("-") for command in commands for parameter in command.params for name in parameter.opts}
+    for key in table:
+        if key.replace("_", "-") not in flags:
+            raise UsageError(f"{file}, [fleet]: unknown key {key}. The keys are the long flags of `waiter fleet` verbs")
 
 
 def defaults_for(command: click.Command, table: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,24 +7,23 @@ import io
 import json
 import os
 import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, Any
 
 import click
 
-from waiter.cli.asking import agreed, chosen, kitchen_options, opened, plural, say, selecting, selector
+from waiter.cli.asking import SORTS, agreed, chosen, kitchen_options, opened, plural, say, selecting, selector
 from waiter.cli.bars import rows_bar
 from waiter.cli.tables import show_json, show_table
+from waiter.cli.whole_file import whole_file
 from waiter.durations import words
-from waiter.errors import InputUnreadable, UsageError
+from waiter.errors import UsageError
 from waiter.intake import Format
 from waiter.kitchen.contract import Kitchen
 from waiter.loading import Loaded, LoadOptions
 from waiter.loading import load as load_input
-from waiter.orders import Counts, Selector, Status
+from waiter.orders import Counts, Order, Selector, Status
 from waiter.report import extraction
 from waiter.report.outlook import eta, rate, shown_percent
 
@@ -118,6 +117,8 @@ def status(kitchen: str | None, db: str | None, batch: str | None, is_json: bool
     waiter status
     waiter status --json | jq .counts.DONE
     """
+    if is_watching and batch:
+        raise UsageError("--watch shows the whole kitchen: leave --batch out, or see `waiter status --batch`")
     if is_watching:
         from waiter.cli.watching import watch
 
@@ -174,13 +175,22 @@ def _show_status(facts: dict[str, Any]) -> None:
 @click.command()
 @click.argument("ids", nargs=-1)
 @selecting
-@click.option("--columns", metavar="A,B,…", help=f"Which columns: {', '.join(extraction.COLUMNS)}, result.KEY.")
+@click.option(
+    "--columns",
+    metavar="A,B,…",
+    help=f"Which columns: {', '.join(extraction.COLUMNS)}, result.KEY; result.* is all keys.",
+)
 @click.option("--format", "format_", type=click.Choice(["csv", "jsonl", "parquet"]), default="csv", show_default=True)
 @click.option("-o", "--output", metavar="FILE", help="Write here instead of stdout; the file is whole or not there.")
 @click.option("--raw", is_flag=True, help="Leave cells that a spreadsheet would run as formulas as they are.")
-@click.option("--limit", type=int, help="At most this many orders.")
+@click.option("--limit", type=click.IntRange(min=0), help="At most this many orders.")
 @click.option(
-    "--sort", default="age", show_default=True, help="age, start, stop or duration; -stop for the latest first."
+    "--sort",
+    type=click.Choice(SORTS),
+    default="age",
+    show_default=True,
+    metavar="KEY",
+    help="age, start, stop or duration; -stop for the latest first.",
 )
 @kitchen_options
 def extract(kitchen: str | None, db: str | None, ids: tuple[str, ...], columns: str | None, format_: str,
@@ -190,61 +200,49 @@ def extract(kitchen: str | None, db: str | None, ids: tuple[str, ...], columns: 
     \b
     waiter extract > all.csv
     waiter extract --status ERROR --columns _id,arguments,exit_code,error -o failed.csv
+    waiter extract --status DONE --columns arguments,result.* -o results.csv
     """
     names = extraction.columns(columns)
     with opened(chosen(kitchen, db)) as place:
-        orders = place.find(
-            selector(place.now(), ids, **said), sort=sort, limit=limit, is_whole=extraction.is_whole_needed(names)
-        )
+        which = selector(place.now(), ids, **said)
+
+        def found() -> Iterator[Order]:
+            return place.find(which, sort=sort, limit=limit, is_whole=extraction.is_whole_needed(names))
+
+        if extraction.ALL_KEYS in names:
+            names = extraction.unpacked(names, found())
         if format_ == "parquet":
             from waiter.cli.parquet import write
 
-            write(orders, names, output)
+            write(found(), names, output)
             return 0
         with _written(output) as file:
-            if format_ == "jsonl":
-                for order in orders:
-                    file.write(json.dumps(extraction.record(order, names)) + "\n")
-            else:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(names)
-                for order in orders:
-                    cells = map(extraction.printable, extraction.cells(order, names))
-                    writer.writerow(cells if raw else map(extraction.harmless, cells))
+            _write_rows(file, found(), names, is_json=format_ == "jsonl", is_raw=raw)
     return 0
+
+
+def _write_rows(file: IO[str], orders: Iterator[Order], names: Sequence[str], *, is_json: bool, is_raw: bool) -> None:
+    if is_json:
+        for order in orders:
+            file.write(json.dumps(extraction.record(order, names)) + "\n")
+        return
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(names if is_raw else map(extraction.harmless, names))
+    for order in orders:
+        cells = map(extraction.printable, extraction.cells(order, names))
+        writer.writerow(cells if is_raw else map(extraction.harmless, cells))
 
 
 @contextmanager
 def _written(output: str | None) -> Iterator[IO[str]]:
     """Stdout, or a file that appears under its name when it is whole."""
     if output is None:
-        file = io.TextIOWrapper(os.fdopen(os.dup(sys.stdout.fileno()), "wb"), encoding="utf-8", write_through=False)
-        with file:
+        sys.stdout.flush()
+        with io.TextIOWrapper(os.fdopen(os.dup(sys.stdout.fileno()), "wb"), encoding="utf-8") as file:
             yield file
         return
-    path = Path(output)
-    if path.is_dir():
-        raise InputUnreadable(f"{output}: a directory. Name a file: -o {path / 'orders.csv'}")
-    try:
-        temporary = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed below
-            "w", dir=path.parent, prefix=f".{path.name}", encoding="utf-8", delete=False
-        )
-    except OSError as error:
-        raise InputUnreadable(f"{output}: cannot be written: {error.strerror}") from None
-    try:
-        with temporary:
-            yield temporary
-        Path(temporary.name).chmod(0o666 & ~_umask())
-        Path(temporary.name).replace(path)
-    except BaseException:
-        Path(temporary.name).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with whole_file(output) as path, path.open("w", encoding="utf-8", newline="") as file:
+        yield file
 
 
 def touched(counts: Counts) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
+from waiter.cli.whole_file import whole_file
 from waiter.errors import UsageError
 from waiter.orders import Order
 from waiter.report.extraction import cells, printable
@@ -26,7 +27,7 @@ def write(orders: Iterator[Order], names: Sequence[str], output: str | None) -> 
     kinds = {name: pyarrow.int64() if name in numbers else pyarrow.string() for name in names}
     kinds |= {name: pyarrow.float64() for name in names if name == "duration"}
     schema = pyarrow.schema(list(kinds.items()))
-    with pyarrow.parquet.ParquetWriter(output, schema) as writer:
+    with whole_file(output) as path, pyarrow.parquet.ParquetWriter(path, schema) as writer:
         while chunk := [list(map(printable, cells(order, names))) for order in islice(orders, ROWS)]:
             columns = [
                 [value if kinds[name] != pyarrow.string() or value is None else str(value) for value in column]

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from waiter.cli.asking import plural, say
+from waiter.cli.streams import give_up
 from waiter.cli.tables import shortened
 from waiter.delivery.listener import Listener, Summary
 from waiter.durations import words
@@ -30,6 +31,7 @@ class Printer(Listener):
         self._bar: Any = None
         self._task: Any = None
         self._drawn_at = 0.0
+        self.is_output_lost = False  # other than by a reader that had enough
         self._line_starts = {1: True, 2: True}
 
     @contextmanager
@@ -75,8 +77,20 @@ class Printer(Listener):
     def output(self, order: Order, stream: int, chunk: bytes) -> None:
         to: BinaryIO = sys.stdout.buffer if stream == 1 else sys.stderr.buffer
         with self._aside():
-            to.write(self._tagged(order, stream, chunk) if self._tag else chunk)
-            to.flush()
+            try:
+                to.write(self._tagged(order, stream, chunk) if self._tag else chunk)
+                to.flush()
+            except OSError as error:
+                give_up(to)
+                self._lost(error)
+
+    def _lost(self, error: OSError) -> None:
+        """Output cannot be shown any more. The work is worth more than its output: it goes on."""
+        if isinstance(error, BrokenPipeError):
+            say("Nobody reads the output any more. The work goes on; Ctrl-C ends it.")
+            return
+        self.is_output_lost = True
+        say(f"Output is lost: {error.strerror}. The work goes on.")
 
     def _tagged(self, order: Order, stream: int, chunk: bytes) -> bytes:
         tag = (order.arguments[0] if order.arguments else order.id).encode("utf-8", "surrogateescape") + b"\t"

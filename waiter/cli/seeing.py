@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from waiter.cli.asking import chosen, kitchen_options, opened, plural, say, selecting, selector
+from waiter.cli.asking import SORTS, chosen, kitchen_options, opened, plural, say, selecting, selector
 from waiter.cli.by_hand import line_by_hand
 from waiter.cli.ordering import known_ids
 from waiter.cli.tables import shortened, show_json, show_table
@@ -24,7 +24,6 @@ from waiter.report.wording import clock_time, last_lines, per_second, plain, siz
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-SORTS = [sign + name for name in ("age", "start", "stop", "duration") for sign in ("", "-")]
 LIGHT_COLUMNS = tuple(name for name in extraction.COLUMNS if name not in extraction.NEED_WHOLE)
 
 

@@ -91,7 +91,7 @@ def pilot(kitchen: str | None, db: str | None, count: int, hosts: int | None, pe
     timeout = None if said["timeout"] is None else str(said["timeout"])
     flags = {**said, "timeout": timeout, "retries": 0, "max_orders": count}
     flags |= {"until": Until.EMPTY.value, "grouping": Grouping.NONE.value}
-    options = delivery_options(flags, settings.deliver, settings.name)
+    options = delivery_options(flags, settings.deliver, settings.name, file=settings.file)
     here = slots(options.jobs, cpu_count())
     observer = Observer()
     with opened(settings) as place:

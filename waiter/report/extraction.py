@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -59,6 +59,9 @@ COLUMNS: Mapping[str, Callable[[Order], Cell]] = {
     "tail": lambda order: order.tail,
 }
 
+ALL_KEYS = "result.*"
+"""Stands for a column for each key of the results."""
+
 NEED_WHOLE = ("result", "tail")
 """Columns that `Kitchen.find` brings only when it is asked for whole orders."""
 
@@ -74,6 +77,12 @@ def columns(words: str | None) -> tuple[str, ...]:
     if not names:
         raise UsageError(f"--columns: no column named. Known are {', '.join(COLUMNS)}, and result.KEY")
     return names
+
+
+def unpacked(names: Sequence[str], orders: Iterable[Order]) -> tuple[str, ...]:
+    """The columns, with one for each key of these orders' results, in the order of their appearance, for ALL_KEYS."""
+    keys = dict.fromkeys(f"result.{key}" for order in orders for key in result_object(order.result))
+    return tuple(column for name in names for column in (keys if name == ALL_KEYS else (name,)))
 
 
 def is_whole_needed(names: Sequence[str]) -> bool:

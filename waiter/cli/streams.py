@@ -1,0 +1,43 @@
+"""The three standard streams when they are not what one hopes for: closed, full, or without a reader."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import IO, Any
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What the system says when something cannot be written any more."""
+
+
+def fill_in() -> None:
+    """Put /dev/null where a stream is closed: else the next file that is opened, a kitchen say, becomes stdout.
+
+    A closed stdin stays None for Python: who needs it says so.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number that is free
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - as long as the process
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def give_up(stream: IO[Any]) -> None:
+    """Let what is written to the stream from now on, and what is still on its way, go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def flush_or_give_up() -> None:
+    """Leave nothing for Python's own end, which would make an exit code of its own of what cannot be written."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            give_up(stream)
