@@ -7,21 +7,8 @@ import subprocess
 
 import pytest
 
-from tests.conftest import check_in, fill, outcome
+from tests.conftest import check_in, eventually, fill, outcome
 from waiter.orders import Reason, Status, Vitals
-
-
-@pytest.fixture
-def ask(waiter_cli, kitchen_url):
-    """Runs a verb against the test's kitchen; `ask.json` reads what it says."""
-
-    def run(*arguments, code=0, **more):
-        ended = waiter_cli("-k", kitchen_url, *arguments, **more)
-        assert ended.returncode == code, ended.stderr
-        return ended
-
-    run.json = lambda *arguments, **more: json.loads(run(*arguments, "--json", **more).stdout)
-    return run
 
 
 def failed(order, message, group, **facts):
@@ -183,3 +170,22 @@ def test_a_pilot_counts_what_failed(ask, kitchen):
 
 def test_a_pilot_with_nothing_to_deliver_says_so(ask, kitchen):
     assert "no order is READY" in ask("pilot", "true", code=2).stderr
+
+
+def test_what_a_new_waiter_delivers_is_soon_told(ask, begin, kitchen):
+    fill(kitchen, [["0.1"]] * 300)
+    begin("deliver", "sleep")
+
+    def delivered():
+        return sum(waiter["delivered"] for waiter in ask.json("waiters")["waiters"])
+
+    eventually(delivered, within_s=12)  # a usual beat comes every 15 s
+
+
+def test_a_short_shift_is_told_whole(ask, kitchen):
+    fill(kitchen, [["0"], ["1"]])
+    ask("deliver", "test", "0", "=", code=1)
+
+    (gone,) = ask.json("waiters", "--all")["waiters"]
+
+    assert (gone["state"], gone["busy"], gone["delivered"], gone["failed"]) == ("left", 0, 1, 1)

@@ -306,3 +306,12 @@ def test_the_outlook_says_what_is_left(kitchen):
     assert (kitchen.outlook().is_empty, kitchen.outlook().is_done) == (True, False)
     kitchen.finish(shift, [outcome(other)])
     assert kitchen.outlook().is_done
+
+
+def test_what_a_waiter_told_last_stays_with_its_shift(kitchen):
+    told = Vitals(slots=4, delivered=7, failed=2)
+    kitchen.check_out(check_in(kitchen, "a"), told)
+    kitchen.check_out(check_in(kitchen, "b"))
+
+    a, b = kitchen.shifts(include_left=True)
+    assert (a.vitals, b.vitals) == (told, Vitals())

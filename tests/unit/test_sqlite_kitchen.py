@@ -42,9 +42,14 @@ def test_a_waiter_whose_process_died_is_seen_at_once(kitchen):
     (order,) = kitchen.claim(shift, 1)
     assert not kitchen.rescue()
 
+    (seen,) = kitchen.shifts()
+    assert seen.lease_until > kitchen.now()
+
     process.kill()
     process.wait()
 
+    (seen,) = kitchen.shifts()
+    assert seen.lease_until <= kitchen.now()
     assert kitchen.rescue() == Rescued(ready=1, shifts=("mortal",))
     assert only(kitchen, order.id).losses == 1
 

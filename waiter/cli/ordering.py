@@ -26,6 +26,7 @@ from waiter.loading import load as load_input
 from waiter.orders import Counts, Order, Selector, Status
 from waiter.report import extraction
 from waiter.report.outlook import eta, rate, shown_percent
+from waiter.report.staff import at_work
 
 RECENT_S = 60.0
 """The window of the rate that `status` shows."""
@@ -137,7 +138,7 @@ def status_facts(place: Kitchen, which: Selector | None) -> dict[str, Any]:
     counts = place.counts(which)
     oldest = next(place.find(Selector(statuses=(Status.RUNNING,)), sort="start", limit=1), None)
     recent = place.throughput(RECENT_S)
-    shifts = [shift for shift in place.shifts() if shift.lost_at is None]
+    shifts = at_work(place.shifts(), place.now())
     versions = place.commands()
     end = eta(counts, recent, _busy_s(place, shifts))
     return {

@@ -126,7 +126,7 @@ class Delivery:
         try:
             self._tell(self._handover.hand_in())
             if self._handover.away_since is None:
-                self._kitchen.check_out(self._shift)
+                self._kitchen.check_out(self._shift, replace(self._vitals(), busy=0, running=()))
         except KitchenUnreachable as error:
             self._listener.noted(f"{error} The orders that this waiter held are offered again when its lease runs out.")
         finally:

@@ -140,11 +140,16 @@ class Kitchen(Protocol):
         notices.
         """
 
-    def check_out(self, shift: Shift) -> None:
-        """End a shift. Orders that it still holds become READY, their attempt uncounted [4]."""
+    def check_out(self, shift: Shift, vitals: Vitals | None = None) -> None:
+        """End a shift, with the last it has to tell. Orders that it still holds become READY, their attempt
+        uncounted [4]."""
 
     def shifts(self, include_left: bool = False) -> list[Shift]:
-        """Shifts that are checked in, with those lost in the last day; `include_left`: those that went home too."""
+        """Shifts that are checked in, with those lost in the last day; `include_left`: those that went home too.
+
+        The `lease_until` of one that nobody has declared lost yet is past as soon as the kitchen can know that it is
+        dead: when its lease ran out, and on SQLite when its process on this host is gone.
+        """
 
     # Delivery.
 

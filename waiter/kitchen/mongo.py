@@ -182,13 +182,13 @@ class MongoKitchen:
         with self._to.asking():
             return (self._to.state.find_one({"_id": "news"}) or {}).get("n")
 
-    def check_out(self, shift: Shift) -> None:
+    def check_out(self, shift: Shift, vitals: Vitals | None = None) -> None:
+        told = {} if vitals is None else {"vitals": {"$literal": vitals_document(vitals)}}
         with self._to.asking():
             # Orders first: were the shift closed before, a sweep beside us could take them for lost.
             outcomes_.release_all(self._to, shift)
-            self._to.shifts.update_one(
-                {"_id": shift.token, "is_open": True}, [{"$set": {"left_at": self._to.now, "is_open": "$$REMOVE"}}]
-            )
+            left: Document = {"left_at": self._to.now, "is_open": "$$REMOVE", **told}
+            self._to.shifts.update_one({"_id": shift.token, "is_open": True}, [{"$set": left}])
 
     def shifts(self, include_left: bool = False) -> list[Shift]:
         recently = {"$expr": {"$gt": ["$lost_at", {"$subtract": [self._to.now, _LOST_FOR_S]}]}}

@@ -234,12 +234,14 @@ class SqliteKitchen:
         rows = self._read("SELECT value FROM state WHERE name = 'news'")
         return rows[0]["value"] if rows else None
 
-    def check_out(self, shift: Shift) -> None:
+    def check_out(self, shift: Shift, vitals: Vitals | None = None) -> None:
+        told = None if vitals is None else json.dumps(dataclasses.asdict(vitals))
         with self._writing() as db:
             db.execute(sqlite_outcomes.RELEASE, {"shift": shift.token, "now": self.now()})
             db.execute(
-                "UPDATE shifts SET left_at = ? WHERE token = ? AND left_at IS NULL AND lost_at IS NULL",
-                (self.now(), shift.token),
+                "UPDATE shifts SET left_at = ?, vitals = ifnull(?, vitals) "
+                "WHERE token = ? AND left_at IS NULL AND lost_at IS NULL",
+                (self.now(), told, shift.token),
             )
 
     def shifts(self, include_left: bool = False) -> list[Shift]:
@@ -249,7 +251,13 @@ class SqliteKitchen:
             "OR (? AND left_at IS NOT NULL) ORDER BY since, token",
             (self.now() - _LOST_FOR_S, include_left),
         )
-        return [shift_from(row, offset) for row in rows]
+        return [self._as_it_is(shift_from(row, offset), row) for row in rows]
+
+    def _as_it_is(self, shift: Shift, row: sqlite3.Row) -> Shift:
+        """The shift; the lease of one whose process is dead ended with its last heartbeat, whatever is stored."""
+        if shift.left_at is None and shift.lost_at is None and self._is_gone(row):
+            return dataclasses.replace(shift, lease_until=min(shift.lease_until, shift.heartbeat_at))
+        return shift
 
     # Delivery
 

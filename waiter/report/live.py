@@ -9,7 +9,7 @@ from waiter.durations import words
 from waiter.orders import Counts, FailureGroup, Order, Shift, Status, Throughput
 from waiter.report.failures import how, only_host
 from waiter.report.outlook import eta, percent, rate, shown_percent
-from waiter.report.staff import state
+from waiter.report.staff import at_work, state
 from waiter.report.wording import clock_time, per_second, plain
 
 Line = list[tuple[str, str]]
@@ -45,7 +45,7 @@ class Seen:
 
     @property
     def at_work(self) -> list[Shift]:
-        return [shift for shift in self.shifts if state(shift, self.now) not in ("lost", "left")]
+        return at_work(self.shifts, self.now)
 
     @property
     def busy_s(self) -> float | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from waiter.orders import Shift
 from waiter.report.extraction import timestamp
 
@@ -20,6 +22,11 @@ def state(shift: Shift, now: float) -> str:
     if shift.is_draining:
         return "draining"
     return "paused" if shift.is_paused else "alive"
+
+
+def at_work(shifts: Iterable[Shift], now: float) -> list[Shift]:
+    """Those that can be counted on: not gone, not lost."""
+    return [shift for shift in shifts if state(shift, now) not in ("lost", "left")]
 
 
 def average_rate(shift: Shift, now: float) -> float:
