@@ -165,9 +165,9 @@ def test_a_drain_finishes_what_runs_and_gives_the_rest_back(kitchen, floor, ask)
     assert all(order.attempt == (order.status is Status.DONE) for order in all_orders(kitchen))
 
 
-def test_a_second_signal_stops_the_commands_and_charges_no_attempt(kitchen, floor):
+def test_a_second_signal_stops_the_commands_and_counts_no_failure(kitchen, floor):
     fill(kitchen, [["x"]])
-    waiter = floor.start(work="sleep 60", grace_s=1)
+    waiter = floor.start(work="[ $WAITER_ATTEMPT = 2 ] || sleep 60", grace_s=1)
     ((_, _, command),) = eventually(lambda: floor.oracle("begin"))
     waiter.send_signal(signal.SIGINT)
     eventually(lambda: "Going home" in floor.talk(waiter))
@@ -176,8 +176,11 @@ def test_a_second_signal_stops_the_commands_and_charges_no_attempt(kitchen, floo
 
     assert waiter.wait(15) == 130, floor.talk(waiter)
     (order,) = all_orders(kitchen)
-    assert (order.status, order.attempt, order.history) == (Status.READY, 0, ())
+    assert (order.status, order.failures, order.losses) == (Status.READY, 0, 0)
+    assert [(event.attempt, event.reason) for event in order.history] == [(1, Reason.INTERRUPTED)]
     assert not is_alive(command)
+    assert floor.start(retries=0).wait(20) == 0, "it is offered at once, and was charged no failure"
+    assert [attempt for _, attempt, _ in floor.oracle("begin")] == [1, 2], "no two executions share a number"
 
 
 def test_a_third_signal_leaves_at_once_and_nothing_lives_on(kitchen, floor):

@@ -79,7 +79,7 @@ def test_stop_now_kills_and_the_orders_go_back_at_once(laptop: Laptop, shop: Sho
 
     assert shop.count(Status.READY) == 8
     assert not [line for host in laptop.town.hosts.values() for line in host.commands() if "sleep" in line]
-    assert {order.attempt for order in shop.kitchen.find(Selector())} == {0}
+    assert {(order.attempt, order.failures) for order in shop.kitchen.find(Selector())} == {(1, 0)}
 
 
 def test_stop_now_overtakes_a_stop_or_a_restart_that_waits(laptop: Laptop, shop: Shop) -> None:

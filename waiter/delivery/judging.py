@@ -57,12 +57,22 @@ def backoff(failures: int, base_s: float, rng: Random) -> float:
 
 
 def judge(
-    order: Order, ended: Ended, options: DeliveryOptions, clock_offset_s: float, rng: Random, command: str
+    order: Order,
+    ended: Ended,
+    options: DeliveryOptions,
+    clock_offset_s: float,
+    rng: Random,
+    command: str,
+    why_stopped: Reason = Reason.CANCELLED,
 ) -> Outcome:
-    """The outcome of one attempt. `clock_offset_s` turns the runner's clock into the kitchen's."""
-    reason = _reason(ended, options)
+    """The outcome of one attempt. `clock_offset_s` turns the runner's clock into the kitchen's.
+
+    `why_stopped` is CANCELLED or INTERRUPTED: why the waiter had stopped the order, if it had.
+    """
+    reason = _reason(ended, options, why_stopped)
     status, delay_s = _status(order, ended, reason, options, rng)
     error = None if reason is None else (ended.message or _words(ended, reason)).strip()
+    is_well = reason is None or reason is Reason.INTERRUPTED
     is_tail_kept = options.keep_output is Keep.ALL or (options.keep_output is Keep.ERRORS and reason is not None)
     return Outcome(
         order_id=order.id,
@@ -75,7 +85,7 @@ def judge(
         reason=reason,
         delay_s=delay_s,
         error=error,
-        error_group=None if reason is None else error_group(error or "", reason, ended.exit_code, ended.signal),
+        error_group=None if is_well else error_group(error or "", reason, ended.exit_code, ended.signal),
         tail=ended.tail[-TAIL_BYTES:].decode("utf-8", "replace") if is_tail_kept and ended.tail else None,
         result=ended.result,
         command=command,
@@ -98,11 +108,11 @@ def unstartable(order: Order, why: str, at: float, command: str) -> Outcome:
     )
 
 
-def _reason(ended: Ended, options: DeliveryOptions) -> Reason | None:
+def _reason(ended: Ended, options: DeliveryOptions, why_stopped: Reason) -> Reason | None:
     if ended.end is End.TIMEOUT:
         return Reason.TIMEOUT
     if ended.end is End.STOPPED:
-        return Reason.CANCELLED
+        return why_stopped
     if ended.end is End.UNSTARTABLE:
         return Reason.UNSTARTABLE
     if ended.signal is not None:
@@ -119,6 +129,8 @@ def _status(
         return Status.DONE, 0.0
     if reason is Reason.CANCELLED:
         return Status.CANCELLED, 0.0
+    if reason is Reason.INTERRUPTED:
+        return Status.READY, 0.0  # it has done nothing wrong
     is_worth_it = not options.retry_on or (reason is Reason.EXIT and ended.exit_code in options.retry_on)
     if reason is Reason.UNSTARTABLE or order.failures >= options.retries or not is_worth_it:
         return Status.ERROR, 0.0
@@ -131,8 +143,8 @@ def _words(ended: Ended, reason: Reason) -> str:
         return "its arguments are longer than the kernel takes"
     if reason is Reason.TIMEOUT:
         return f"timeout after {ended.stopped - ended.started:.1f} s"
-    if reason is Reason.CANCELLED:
-        return "cancelled"
+    if reason in (Reason.CANCELLED, Reason.INTERRUPTED):
+        return reason.value
     last = next((line for line in reversed(ended.tail.decode("utf-8", "replace").splitlines()) if line.strip()), "")
     if reason is Reason.SIGNAL and ended.signal is not None:
         return f"killed by {_signal_name(ended.signal)}" + (f": {last[:200]}" if last else "")

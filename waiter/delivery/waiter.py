@@ -77,6 +77,7 @@ class Delivery:
         self._why_left = ""
         self._unstartable: str | None = None
         self._is_held_asked = False
+        self._was_claim_unanswered = False
         self._began_at = self._idle_since = boottime()
         self._swept_at = boottime()
         self._ask_at = 0.0
@@ -127,6 +128,7 @@ class Delivery:
             self._tell(self._handover.hand_in())
             if self._handover.away_since is None:
                 self._kitchen.check_out(self._shift, replace(self._vitals(), busy=0, running=()))
+                self._handover.hand_in_spool()  # the check-out releases what is RUNNING, also what has its end on disk
         except KitchenUnreachable as error:
             self._listener.noted(f"{error} The orders that this waiter held are offered again when its lease runs out.")
         finally:
@@ -169,12 +171,16 @@ class Delivery:
         if not self._held:
             self._ask_at = 0.0  # nothing of our own to wait for any more
         self._idle_since = boottime()
-        if ended.end is End.STOPPED and ended.id not in self._cancelled:
-            # The waiter stopped it for its own reasons (a second signal, --halt now): the order has done nothing wrong.
-            self._release(held)
-            return
+        why_stopped = Reason.CANCELLED if ended.id in self._cancelled else Reason.INTERRUPTED
         self._cancelled.discard(ended.id)
-        outcome = judge(held.order, ended, self._options, self._clock_offset_s, self._rng, self._ware.version())
+        outcome = judge(
+            held.order, ended, self._options, self._clock_offset_s, self._rng, self._ware.version(), why_stopped
+        )
+        if outcome.reason is Reason.INTERRUPTED:
+            # Its command has begun, so its attempt counts: no two executions share a number. Nobody failed.
+            self._handover.finish(Served(held.shift, held.order, outcome))
+            self._tally.claimed -= 1
+            return
         self._pace.saw(outcome.duration_s)
         self._record(held, outcome)
 
@@ -251,8 +257,10 @@ class Delivery:
             return
         try:
             self._handover.hand_in_spool()
-            if self._is_held_asked and self._handover.is_clear:
+            if self._is_held_asked:
                 # What waits to be handed in is RUNNING there too, and must not be taken for an order never started.
+                self._tell(self._handover.hand_in())
+            if self._is_held_asked and self._handover.is_clear and self._handover.may_ask:
                 self._take([order for order in self._kitchen.held(self._shift) if order.id not in self._held])
                 self._is_held_asked = False
             self._handover.came_back()
@@ -295,6 +303,8 @@ class Delivery:
         except KitchenUnreachable as error:
             self._handover.went_away(error)
             return
+        # A claim without a reply may take effect later still: a server that was frozen finds it in its buffers.
+        self._is_held_asked = self._was_claim_unanswered
         if rescued:
             self._ask_at = 0.0
             lost = ", ".join(rescued.shifts) or "a waiter that is gone"
@@ -322,7 +332,7 @@ class Delivery:
             self._begin_shift_anew()
         except KitchenUnreachable as error:
             # The claim may have happened: ask the kitchen what this shift holds before anything of it runs.
-            self._is_held_asked = True
+            self._is_held_asked = self._was_claim_unanswered = True
             self._handover.went_away(error)
 
     def _is_hungry(self) -> bool:
