@@ -94,7 +94,7 @@ class Order:
     failures: int = 0  # accepted outcomes that failed since it was loaded or reset
     losses: int = 0  # waiters that died on it since it was loaded or reset
     due: float | None = None  # None: at once
-    waiter: str | None = None  # who has it, or had it last
+    waiter: str | None = None  # who has it, or had it last: also while it is READY for another try
     host: str | None = None
     shift: str | None = None  # set while RUNNING, and only then
     is_cancel_asked: bool = False  # RUNNING, and somebody wants it to stop

@@ -50,8 +50,6 @@ def test_an_order_carries_a_shift_exactly_while_it_runs(kitchen, clock):
 
     for order in kitchen.find(Selector(ids=tuple(ids))):
         assert (order.status is Status.RUNNING) == (order.shift is not None), order
-        if order.status is Status.READY:
-            assert order.waiter is None
         if order.status is Status.RUNNING:
             assert order.waiter == "b"
 
@@ -315,3 +313,32 @@ def test_what_a_waiter_told_last_stays_with_its_shift(kitchen):
 
     a, b = kitchen.shifts(include_left=True)
     assert (a.vitals, b.vitals) == (told, Vitals())
+
+
+@pytest.mark.parametrize("end", ["failed", "lost"])
+def test_what_waits_for_another_try_says_who_had_it_last(kitchen, clock, end):
+    (order_id,) = fill(kitchen, [["x"]])
+    shift = check_in(kitchen, "a")
+    (order,) = kitchen.claim(shift, limit=1)
+    if end == "lost":
+        let_it_die(kitchen, clock)
+    else:
+        kitchen.finish(shift, [outcome(order, Status.READY, reason=Reason.EXIT, exit_code=3)])
+
+    waiting = only(kitchen, order_id)
+
+    assert (waiting.status, waiting.shift) == (Status.READY, None)
+    assert (waiting.waiter, waiting.host) == ("a", "host-of-a")
+    assert waiting.start is not None
+    assert waiting.stop >= waiting.start
+    assert [found.id for found in kitchen.find(Selector(waiter="a", statuses=(Status.READY,)))] == [order_id]
+    assert kitchen.throughput(3600).failed == 0
+
+
+def test_what_is_given_back_was_never_in_anybodys_hands(kitchen):
+    (order_id,) = fill(kitchen, [["x"]])
+    shift = check_in(kitchen)
+    kitchen.claim(shift, limit=1)
+    kitchen.release(shift, [order_id])
+
+    assert (only(kitchen, order_id).waiter, only(kitchen, order_id).start) == (None, None)

@@ -357,8 +357,8 @@ class Kitchens(RuleBasedStateMachine):
         assert order.shift == told.token
         assert (order.shift is not None) == (order.status is Status.RUNNING)
         assert order.waiter == (self.stays[told.token].name if told.token else order.waiter)
-        assert order.status is not Status.READY or order.waiter is None
-        assert (order.stop is not None) == order.status.is_final
+        assert order.waiter is not None or order.start is None
+        assert order.status is Status.READY or (order.stop is not None) == order.status.is_final
         if told.due is not None and told.due > self.now() + MARGIN_S:
             assert order.due == pytest.approx(told.due, abs=MARGIN_S)
         assert order.status is Status.READY or order.due is None

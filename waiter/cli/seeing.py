@@ -153,8 +153,8 @@ def _is_odd(argument: str) -> bool:
 
 
 def took(order: Order, now: float) -> str:
-    """How long it ran, or has been running."""
-    if order.start is None or order.status is Status.READY:
+    """How long it ran (the last time), or has been running."""
+    if order.start is None:
         return ""
     return words(max(0.0, (now if order.status is Status.RUNNING else order.stop or order.start) - order.start))
 

@@ -100,15 +100,13 @@ def finished(shift: Shift, outcomes: Sequence[Outcome], now: Expression, call: i
 
 
 def _another_try(delays_s: list[float], place: Expression, now: Expression) -> Document:
-    """READY again and in nobody's hands; but who asked for an end must not get another try."""
+    """READY again; but who asked for an end gets no other try."""
     is_cancelled = {"$eq": ["$is_cancel_asked", True]}
     delay_s = {"$arrayElemAt": [{"$literal": delays_s}, place]}
     is_at_once = {"$or": [is_cancelled, {"$lte": [delay_s, 0]}]}
-    held = {"waiter": "$waiter", "host": "$host", "start": "$mine.start", "stop": "$mine.stop"}
     return {
         "status": {"$cond": [is_cancelled, "CANCELLED", "READY"]},
         "due": {"$cond": [is_at_once, AT_ONCE, {"$add": [now, delay_s]}]},
-        **{field: {"$cond": [is_cancelled, value, GONE]} for field, value in held.items()},
     }
 
 
@@ -170,8 +168,6 @@ def lost(status: Status, now: Expression) -> list[Document]:
         "error": LOST_WORDS,
         "error_group": error_group(LOST_WORDS, Reason.LOST, None, None),
     }
-    if status is Status.READY:
-        changes |= {"waiter": GONE, "host": GONE, "start": GONE, "stop": GONE}
     facts = {"start": "$start", "stop": now, "reason": Reason.LOST.value, "error": LOST_WORDS}
     event = _event("lost", now, status.value, shift="$shift", **facts)
     return [{"$set": {**changes, **_FREE, "history": _with(event)}}]
@@ -191,6 +187,7 @@ def cancelled(now: Expression) -> list[Document]:
     changes = {
         "status": {"$cond": [is_running, "RUNNING", "CANCELLED"]},
         "due": AT_ONCE,
+        "start": {"$cond": [is_running, "$start", GONE]},
         "stop": {"$cond": [is_running, GONE, now]},
         "reason": {"$cond": [is_running, GONE, Reason.CANCELLED.value]},
         "is_cancel_asked": {"$cond": [is_running, True, GONE]},

@@ -14,14 +14,11 @@ from waiter.orders import Event, Outcome, Reason, Shift, Status, Verdict, error_
 
 LOST_WORDS = "its waiter died while it ran"
 
-# An order that goes back to READY is in nobody's hands; but who asked for an end must not get another try.
+# What is READY again tells of its last attempt until the next one begins; who asked for an end gets no other try.
 _FINISH = """
 UPDATE orders SET status = iif(:is_again AND is_cancel_asked, 'CANCELLED', :status),
     due = iif(is_cancel_asked, NULL, :due), failures = failures + :failed, losses = losses + :lost, shift = NULL,
-    waiter = iif(:is_again AND NOT is_cancel_asked, NULL, waiter),
-    host = iif(:is_again AND NOT is_cancel_asked, NULL, host),
-    start = iif(:is_again AND NOT is_cancel_asked, NULL, :start),
-    stop = iif(:is_again AND NOT is_cancel_asked, NULL, :stop), is_cancel_asked = 0,
+    start = :start, stop = :stop, is_cancel_asked = 0,
     exit_code = :exit_code, signal = :signal, reason = :reason, error = :error, error_group = :error_group,
     tail = :tail, result = :result, command = :command, peak_memory = :peak_memory,
     history = iif(history IS NULL, '[', substr(history, 1, length(history) - 1) || ',')
@@ -117,7 +114,6 @@ def lose(db: sqlite3.Connection, order: sqlite3.Row, max_losses: int, now: float
     status = Status.ERROR if losses >= max_losses else Status.READY
     if order["is_cancel_asked"]:
         status = Status.CANCELLED
-    is_over = status is not Status.READY
     event = Event(
         what="lost",
         at=now,
@@ -131,17 +127,14 @@ def lose(db: sqlite3.Connection, order: sqlite3.Row, max_losses: int, now: float
         error=LOST_WORDS,
     )
     db.execute(
-        "UPDATE orders SET status = ?, losses = ?, due = ?, shift = NULL, is_cancel_asked = 0, waiter = ?, "
-        "host = ?, start = ?, stop = ?, exit_code = NULL, signal = NULL, reason = ?, error = ?, error_group = ?, "
+        "UPDATE orders SET status = ?, losses = ?, due = ?, shift = NULL, is_cancel_asked = 0, "
+        "stop = ?, exit_code = NULL, signal = NULL, reason = ?, error = ?, error_group = ?, "
         "history = ? WHERE seq = ?",
         (
             status.value,
             losses,
-            None if is_over else now + delay_s,
-            order["waiter"] if is_over else None,
-            order["host"] if is_over else None,
-            order["start"] if is_over else None,
-            now if is_over else None,
+            now + delay_s if status is Status.READY else None,
+            now,
             Reason.CANCELLED.value if status is Status.CANCELLED else Reason.LOST.value,
             LOST_WORDS,
             error_group(LOST_WORDS, Reason.LOST, None, None),

@@ -34,7 +34,7 @@ def cancel(db: sqlite3.Connection, chosen: Condition, now: float) -> int:
         chosen.values,
     ).rowcount
     cancelled = db.execute(
-        "UPDATE orders SET status = 'CANCELLED', due = NULL, reason = 'cancelled', stop = :now, "
+        "UPDATE orders SET status = 'CANCELLED', due = NULL, reason = 'cancelled', start = NULL, stop = :now, "
         f"history = {with_event('cancel', Status.CANCELLED)} WHERE {chosen.sql} AND status = 'READY'",
         {**chosen.values, "now": now},
     ).rowcount
