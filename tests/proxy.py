@@ -62,7 +62,11 @@ class Proxy:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(self._server, 5)
+                try:
+                    server = socket.create_connection(self._server, 5)
+                except OSError:  # it is down, and may come back
+                    client.close()
+                    continue
                 server.settimeout(None)
                 with self._lock:
                     self._open += [client, server]

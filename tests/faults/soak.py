@@ -1,4 +1,8 @@
-"""Waiters and runners die and freeze at random for as long as one likes; then nothing may be missing.
+"""Everything dies, freezes and gets lost at random for as long as one likes; then nothing may be missing.
+
+Waiters, guards, runners and commands are killed or frozen; the MongoDB server is killed, frozen, and its replies get
+lost on the way; the SQLite file is locked by somebody else. Among the orders are some that fail, leave daemons behind,
+print much, or kill their runner.
 
 `python -m tests.faults.soak --minutes 10 --seed 7`: half of the time on SQLite, half on MongoDB. Prints what was done
 and what became of the orders; exit code 1 if a promise was broken. The seed repeats the choices, not the timing.
@@ -11,18 +15,20 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 
 from tests.conftest import fill
 from tests.faults.test_waiters_that_die import Floor, all_orders
 from tests.mongod import Mongod, mongod_binary
+from tests.proxy import Loss, Proxy
 from waiter.kitchen.contract import Kitchen
 from waiter.kitchen.mongo import MongoKitchen
 from waiter.kitchen.sqlite import SqliteKitchen
@@ -35,15 +41,28 @@ MAX_LOSSES = 3
 
 ROWS_AT_ONCE = 40
 SETTLES_WITHIN_S = 120.0
-WORK = "sleep $1; [ $2 = good ] || exit 1"
+FATES = {
+    "good": "true",
+    "bad": "exit 1",
+    "daemon": "setsid -f sleep 600",
+    "loud": "head -c 300000 /dev/zero",
+    "poison": "kill -9 $PPID; sleep 5",
+}
+"""What the command of an order does at its end. PPID is the runner."""
+
+ODDS = {"good": 80, "bad": 10, "daemon": 5, "loud": 4, "poison": 1}
+WORK = "sleep $1; case $2 in {}esac".format("".join(f"{fate}) {line};; " for fate, line in FATES.items()))
 
 Process = subprocess.Popen[bytes]
+Deed = Callable[[Process], None]
+"""Something that is done to a waiter, or to what it depends on."""
 
 
 class Soak:
     """One kitchen, its waiters, and the hand that hurts them."""
 
-    def __init__(self, kitchen: Kitchen, floor: Floor, rng: random.Random) -> None:
+    def __init__(self, kitchen: Kitchen, floor: Floor, rng: random.Random, blows: Sequence[Deed]) -> None:
+        """`blows` are what can be done to the kitchen itself."""
         self.kitchen = kitchen
         self.floor = floor
         self.rng = rng
@@ -53,6 +72,10 @@ class Soak:
         self.violations: list[str] = []
         self.frozen: list[tuple[float, int]] = []  # until when, pid
         self.finished: dict[str, tuple[Status, int]] = {}  # what was seen at its end
+        self.shot: set[str] = set()  # orders whose command was killed
+        kills = [self.kill_waiter, self.kill_guard, self.kill_runner, self.kill_both, self.kill_command]
+        others = [self.freeze_waiter, self.freeze_runner, self.drain, self.nothing, self.nothing]
+        self.choices: list[Deed] = [*kills, *others, *blows]
 
     def run(self, seconds: float) -> None:
         ends = time.monotonic() + seconds
@@ -74,7 +97,7 @@ class Soak:
             self.start(until="stopped")
 
     def some_fate(self) -> str:
-        return "bad" if self.rng.random() < 0.1 else "good"
+        return self.rng.choices(list(ODDS), list(ODDS.values()))[0]
 
     def start(self, **options: object) -> Process:
         settings = {"jobs": "2", "retries": 1, "backoff_s": 0.2, "pause_after": 0, "max_losses": MAX_LOSSES}
@@ -89,9 +112,7 @@ class Soak:
     # What is done to them.
 
     def hurt(self, waiter: Process) -> None:
-        kills = [self.kill_waiter, self.kill_guard, self.kill_runner, self.kill_both]
-        others = [self.freeze_waiter, self.freeze_runner, self.drain, self.nothing, self.nothing]
-        deed = self.rng.choice([*kills, *others])
+        deed = self.rng.choice(self.choices)
         with suppress(ProcessLookupError):  # it had just gone
             self.deeds[deed.__name__] += 1
             deed(waiter)
@@ -113,6 +134,14 @@ class Soak:
     def kill_both(self, waiter: Process) -> None:
         self.kill_runner(waiter)
         self.kill_waiter(waiter)
+
+    def kill_command(self, _: Process) -> None:
+        over = {(order, attempt) for order, attempt, _ in self.floor.oracle("end")}
+        running = [one for one in self.floor.oracle("begin") if one[:2] not in over and self.is_ours(one[2])]
+        if running:
+            order, _, pid = self.rng.choice(running)
+            self.shot.add(order)
+            os.kill(pid, signal.SIGKILL)
 
     def freeze_waiter(self, waiter: Process) -> None:
         self.freeze(waiter.pid)
@@ -167,7 +196,7 @@ class Soak:
         for (order_id, attempt), times in Counter((o, a) for o, a, _ in self.floor.oracle("begin")).items():
             if times > 1:
                 self.violations.append(f"attempt {attempt} at {order_id} began {times} times")
-        self.violations += [f"{pid} lives on: order {order}" for order, pid in self.survivors()]
+        self.violations += [f"process {pid} of a command lives on" for pid in self.survivors()]
         if left := list(self.floor.folder.glob("state/waiter/spool/*/*.json")):
             self.violations.append(f"outcomes are still on disk: {left}")
 
@@ -175,7 +204,8 @@ class Soak:
         """Of each promise that can be read off an order, whether it is broken."""
         attempts = [event.attempt for event in order.history if event.what in ("finish", "lost")]
         delivered = [e.attempt for e in order.history if e.what == "finish" and e.status is Status.DONE]
-        is_good = self.loaded.get(order.id, ["", ""])[1] == "good"
+        fate = self.loaded.get(order.id, ["", "bad"])[1]
+        is_good = fate not in ("bad", "poison") and order.id not in self.shot
         is_lost = order.reason is Reason.LOST and order.losses >= MAX_LOSSES
         before = self.finished.get(order.id)
         return {
@@ -186,17 +216,24 @@ class Soak:
             "DONE without an outcome [3]": (order.status is Status.DONE) != (len(delivered) == 1),
             "DONE, but the command did not end": any((order.id, attempt) not in ended for attempt in delivered),
             "good, and neither DONE nor lost too often": is_good and order.status is not Status.DONE and not is_lost,
-            "bad, and yet DONE": not is_good and order.status is Status.DONE,
+            "bad, and yet DONE": fate == "bad" and order.status is Status.DONE,
+            "poison, and not lost too often": fate == "poison" and not is_lost and order.id not in self.shot,
         }
 
-    def survivors(self) -> list[tuple[str, int]]:
-        """Commands that live although no waiter does [10]."""
-        found = []
-        for order, _, pid in self.floor.oracle("begin"):
-            with suppress(OSError):
-                if f"WAITER_ORDER={order}\0".encode() in Path(f"/proc/{pid}/environ").read_bytes():
-                    found.append((order, pid))
-        return found
+    def survivors(self) -> list[int]:
+        """What commands have started and lives on although no waiter does [10]."""
+        return [
+            int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and self.is_ours(entry.name)
+        ]
+
+    def is_ours(self, pid: int) -> bool:
+        """Whether it is, or comes from, the command of an order of this run."""
+        try:
+            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            return False
+        home = f"HOME={self.floor.folder}".encode()
+        return home in environment and any(word.startswith(b"WAITER_ORDER=") for word in environment)
 
     def report(self) -> str:
         orders = all_orders(self.kitchen)
@@ -227,38 +264,62 @@ def child_of(pid: int) -> int | None:
     return int(children[0]) if children else None
 
 
-def soak(kind: str, url: str, open_kitchen: Callable[[], Kitchen], folder: Path, seconds: float, seed: int) -> bool:
+def soak(
+    kind: str, url: str, kitchen: Kitchen, folder: Path, seconds: float, rng: random.Random, blows: Sequence[Deed]
+) -> bool:
     """Whether every promise was kept."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("WAITER_", "XDG_", "PYTEST"))}
     root = str(Path(__file__).parents[2])
     env = {**kept, "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state"), "PYTHONPATH": root}
-    with open_kitchen() as kitchen:
-        floor = Floor(url, folder, env)
-        run = Soak(kitchen, floor, random.Random(seed))
-        try:
-            run.run(seconds)
-        finally:
-            run.thaw(float("inf"))
-            floor.close()
-        print(f"{kind}, seed {seed}:\n{run.report()}", flush=True)
+    floor = Floor(url, folder, env)
+    run = Soak(kitchen, floor, rng, blows)
+    try:
+        run.run(seconds)
+    finally:
+        run.thaw(float("inf"))
+        floor.close()
+    print(f"{kind}:\n{run.report()}", flush=True)
     return not run.violations
 
 
-def soak_sqlite(folder: Path, seconds: float, seed: int) -> bool:
+def soak_sqlite(folder: Path, seconds: float, rng: random.Random) -> bool:
     file = folder / "kitchen.sqlite"
-    return soak("SQLite", str(file), lambda: SqliteKitchen(file, lease_s=LEASE_S), folder, seconds, seed)
+
+    def lock_kitchen(_: Process) -> None:
+        with closing(sqlite3.connect(file, isolation_level=None)) as somebody_else:
+            somebody_else.execute("BEGIN IMMEDIATE")
+            time.sleep(rng.uniform(0.2, 2 * LEASE_S))
+
+    with SqliteKitchen(file, lease_s=LEASE_S) as kitchen:
+        return soak("SQLite", str(file), kitchen, folder, seconds, rng, [lock_kitchen])
 
 
-def soak_mongodb(folder: Path, seconds: float, seed: int) -> bool:
+def soak_mongodb(folder: Path, seconds: float, rng: random.Random) -> bool:
     binary = mongod_binary()
     if binary is None:
         print("MongoDB: no mongod here, left out")
         return True
     server = Mongod(binary)
+
+    def kill_server(_: Process) -> None:
+        server.kill()
+        time.sleep(rng.uniform(0, 1))
+        server.start()
+
+    def freeze_server(_: Process) -> None:
+        server.freeze()
+        time.sleep(rng.uniform(0.2, 2 * LEASE_S))
+        server.thaw()
+
+    def lose_replies(_: Process) -> None:
+        for _ in range(rng.randint(1, 3)):
+            proxy.lose_reply_to(rng.choice(["update", "aggregate", "find"]), rng.choice(list(Loss)), rng.randint(1, 2))
+
     try:
         server.start()
-        url = f"{server.url}/soak"
-        return soak("MongoDB", url, lambda: MongoKitchen(url, lease_s=LEASE_S), folder, seconds, seed)
+        with closing(Proxy(server.port)) as proxy, MongoKitchen(f"{server.url}/soak", lease_s=LEASE_S) as kitchen:
+            url = proxy.url.replace("/?", "/soak?")
+            return soak("MongoDB", url, kitchen, folder, seconds, rng, [kill_server, freeze_server, lose_replies])
     finally:
         server.remove()
 
@@ -268,10 +329,11 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     asked = parser.parse_args()
+    print(f"Seed {asked.seed}.", flush=True)
     is_kept = []
     for one in (soak_sqlite, soak_mongodb):
         folder = Path(tempfile.mkdtemp(prefix="waiter-soak-"))
-        is_kept.append(one(folder, asked.minutes * 30, asked.seed))
+        is_kept.append(one(folder, asked.minutes * 30, random.Random(asked.seed)))
         if is_kept[-1]:
             shutil.rmtree(folder, ignore_errors=True)
         else:
