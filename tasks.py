@@ -29,8 +29,9 @@ def bench(context: Context, only: str = "") -> None:
 
 @task
 def soak(context: Context, minutes: float = 1.0, seed: int = 0) -> None:
-    """Deliver while everything is killed at random, then check the promises."""
-    context.run(f"{sys.executable} -m tests.faults.soak --minutes {minutes} --seed {seed}", pty=sys.stdout.isatty())
+    """Deliver while everything is killed at random, then check the promises. Without SEED, another one each time."""
+    chosen = f" --seed {seed}" if seed else ""
+    context.run(f"{sys.executable} -m tests.faults.soak --minutes {minutes}{chosen}", pty=sys.stdout.isatty())
 
 
 ns = kitchen_tasks()
