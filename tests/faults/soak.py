@@ -19,6 +19,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -70,7 +71,7 @@ class Soak:
         self.batches = 0
         self.deeds: Counter[str] = Counter()
         self.violations: list[str] = []
-        self.frozen: list[tuple[float, int]] = []  # until when, pid
+        self.frozen: list[threading.Timer] = []
         self.finished: dict[str, tuple[Status, int]] = {}  # what was seen at its end
         self.shot: set[str] = set()  # orders whose command was killed
         kills = [self.kill_waiter, self.kill_guard, self.kill_runner, self.kill_both, self.kill_command]
@@ -83,7 +84,6 @@ class Soak:
             self.keep_busy()
             self.look()
             self.hurt(self.rng.choice([w for w in self.floor.waiters if w.poll() is None]))
-            self.thaw(time.monotonic())
             time.sleep(self.rng.uniform(0.1, 0.8))
         self.settle()
         self.check()
@@ -153,23 +153,19 @@ class Soak:
     def freeze(self, pid: int) -> None:
         """For a moment, or for longer than a lease."""
         os.kill(pid, signal.SIGSTOP)
-        self.frozen.append((time.monotonic() + self.rng.uniform(0.2, 2 * LEASE_S), pid))
+        # By a timer: what is frozen may hold the lock of the file that this thread waits for.
+        self.frozen.append(threading.Timer(self.rng.uniform(0.2, 2 * LEASE_S), thaw, [pid]))
+        self.frozen[-1].start()
 
     def drain(self, waiter: Process) -> None:
         os.kill(waiter.pid, signal.SIGTERM)
-
-    def thaw(self, now: float) -> None:
-        for until, pid in self.frozen:
-            if until <= now:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGCONT)
-        self.frozen = [(until, pid) for until, pid in self.frozen if until > now]
 
     # The end.
 
     def settle(self) -> None:
         """Send everybody home, and let two waiters in peace deliver what is left."""
-        self.thaw(float("inf"))
+        for timer in self.frozen:
+            timer.join()
         for waiter in self.floor.waiters:
             if waiter.poll() is None:
                 waiter.send_signal(signal.SIGTERM)
@@ -250,6 +246,11 @@ class Soak:
         return "\n".join([*(f"  {name}: {value}" for name, value in facts.items()), *self.violations])
 
 
+def thaw(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+
+
 def runner_of(waiter: Process) -> int | None:
     """Under the waiter stands the guard, and under it the runner."""
     guard = child_of(waiter.pid)
@@ -276,7 +277,8 @@ def soak(
     try:
         run.run(seconds)
     finally:
-        run.thaw(float("inf"))
+        for timer in run.frozen:
+            timer.join()
         floor.close()
     print(f"{kind}:\n{run.report()}", flush=True)
     return not run.violations
@@ -286,7 +288,7 @@ def soak_sqlite(folder: Path, seconds: float, rng: random.Random) -> bool:
     file = folder / "kitchen.sqlite"
 
     def lock_kitchen(_: Process) -> None:
-        with closing(sqlite3.connect(file, isolation_level=None)) as somebody_else:
+        with closing(sqlite3.connect(file, isolation_level=None, timeout=60)) as somebody_else:
             somebody_else.execute("BEGIN IMMEDIATE")
             time.sleep(rng.uniform(0.2, 2 * LEASE_S))
 
