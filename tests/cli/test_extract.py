@@ -62,3 +62,21 @@ def test_results_are_unpacked_into_a_column_for_each_key(extracted):
 
     assert [list(row) for row in rows] == [["status", "result.n", "result.who"]] * 3
     assert [row["result.n"] for row in rows] == ["1", "1", ""]
+
+
+def test_keys_of_results_are_json_in_a_table_and_themselves_in_json_lines(waiter_cli):
+    line = """printf '{"flag": true, "list": [1], "odd\\\\ud800": "\\\\ud800"}' > $WAITER_RESULT"""
+    assert waiter_cli("run", "-k", "k.sqlite", "--shell", line, input="x\n").returncode == 0
+
+    (row,) = table(waiter_cli("extract", "-k", "k.sqlite", "--columns", "result.*").stdout)
+    assert row == {"result.flag": "true", "result.list": "[1]", "result.odd\\ud800": "\\ud800"}
+    lines = waiter_cli("extract", "-k", "k.sqlite", "--columns", "result.flag,result.list", "--format", "jsonl").stdout
+    assert json.loads(lines) == {"result.flag": True, "result.list": [1]}
+
+
+@pytest.mark.parametrize("result", ["NaN", '{"a": NaN}', "[" * 20000, "not json"])
+def test_what_is_no_json_stays_text(waiter_cli, tmp_path, result):
+    (tmp_path / "result").write_text(result)
+    assert waiter_cli("run", "-k", "k.sqlite", "--shell", "cp result $WAITER_RESULT; :", input="x\n").returncode == 0
+    lines = waiter_cli("extract", "-k", "k.sqlite", "--columns", "result,result.*", "--format", "jsonl").stdout
+    assert json.loads(lines) == {"result": result}

@@ -29,7 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "show": ("seeing", "Everything about one order."),
     "errors": ("seeing", "Failures, grouped by what went wrong."),
     "waiters": ("seeing", "Who is at work."),
-    "extract": ("ordering", "Write all orders and what became of them as CSV or JSON Lines."),
+    "extract": ("ordering", "Write all orders and what became of them as CSV, JSON Lines or Parquet."),
     "reset": ("ordering", "Make failed orders, and those of dead waiters, READY again."),
     "cancel": ("steering", "Take orders off the list; stop those that run."),
     "priority": ("steering", "Give waiting orders another priority."),

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import IO, Any
 
 import click
@@ -210,13 +211,13 @@ def extract(kitchen: str | None, db: str | None, ids: tuple[str, ...], columns: 
         def found() -> Iterator[Order]:
             return place.find(which, sort=sort, limit=limit, is_whole=extraction.is_whole_needed(names))
 
-        if extraction.ALL_KEYS in names:
-            names = extraction.unpacked(names, found())
         if format_ == "parquet":
             from waiter.cli.parquet import write
 
-            write(found(), names, output)
+            write(found, names, output)
             return 0
+        if extraction.ALL_KEYS in names:
+            names = extraction.unpacked(names, found())
         with _written(output) as file:
             _write_rows(file, found(), names, is_json=format_ == "jsonl", is_raw=raw)
     return 0
@@ -228,10 +229,9 @@ def _write_rows(file: IO[str], orders: Iterator[Order], names: Sequence[str], *,
             file.write(json.dumps(extraction.record(order, names)) + "\n")
         return
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(names if is_raw else map(extraction.harmless, names))
-    for order in orders:
-        cells = map(extraction.printable, extraction.cells(order, names))
-        writer.writerow(cells if is_raw else map(extraction.harmless, cells))
+    for cells in chain([names], (extraction.cells(order, names) for order in orders)):
+        line = map(extraction.printable, cells)
+        writer.writerow(line if is_raw else map(extraction.harmless, line))
 
 
 @contextmanager

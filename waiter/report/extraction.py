@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 
 from waiter.errors import UsageError
 from waiter.orders import Order
+from waiter.report.wording import escaped
 
 Cell = str | int | float | None
 
 DEFAULT = ("_id", "status", "waiter", "start", "stop", "arguments", "error")
 """The original's columns."""
+
+_KEY = "result."
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 # What a spreadsheet takes for the beginning of a formula (OWASP, "CSV Injection").
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -89,30 +94,44 @@ def is_whole_needed(names: Sequence[str]) -> bool:
     return any(name.partition(".")[0] in NEED_WHOLE for name in names)
 
 
+def values(order: Order, names: Sequence[str]) -> list[object]:
+    """What the order has in these columns; what stands under a key of its result as it is."""
+    result = result_object(order.result) if any(name.startswith(_KEY) for name in names) else {}
+    return [COLUMNS[name](order) if name in COLUMNS else result.get(name.removeprefix(_KEY)) for name in names]
+
+
 def cells(order: Order, names: Sequence[str]) -> list[Cell]:
-    """The order's cells in these columns."""
-    result = result_object(order.result) if any(name.startswith("result.") for name in names) else {}
-    return [COLUMNS[name](order) if name in COLUMNS else _cell(result.get(name[7:])) for name in names]
+    """The same as cells of a table: lists, objects, true and false as JSON."""
+    return [_cell(value) for value in values(order, names)]
 
 
 def result_object(result: str | None) -> Mapping[str, object]:
     """The result as a JSON object; empty when it is none."""
-    try:
-        value = json.loads(result or "")
-    except ValueError:
-        return {}
+    value = _parsed(result)
     return value if isinstance(value, dict) else {}
 
 
+def _parsed(result: str | None) -> object:
+    """The result as JSON; None when it is none. NaN is no JSON: whoever reads ours must be able to."""
+    try:
+        return json.loads(result or "", parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _refuse(constant: str) -> object:
+    raise ValueError(constant)
+
+
 def _cell(value: object) -> Cell:
-    if value is None or isinstance(value, str | int | float):
+    if value is None or (isinstance(value, str | int | float) and not isinstance(value, bool)):
         return value
     return json.dumps(value, ensure_ascii=False)
 
 
 def _is_odd(text: str) -> bool:
     """Whether it holds bytes that are no UTF-8, which only escapes can show."""
-    return any("\ud800" <= character <= "\udfff" for character in text) if not text.isascii() else False
+    return bool(_SURROGATE.search(text))
 
 
 def harmless(cell: Cell) -> Cell:
@@ -124,17 +143,14 @@ def harmless(cell: Cell) -> Cell:
 
 def printable(cell: Cell) -> Cell:
     """Text that can be written as UTF-8."""
-    if isinstance(cell, str) and _is_odd(cell):
-        return cell.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return cell
+    return _SURROGATE.sub(lambda found: escaped(found[0]), cell) if isinstance(cell, str) else cell
 
 
 def record(order: Order, names: Sequence[str]) -> dict[str, object]:
     """The order as a JSON object: arguments as a list, a result that is JSON as itself."""
-    values: dict[str, object] = dict(zip(names, cells(order, names), strict=True))
-    if "arguments" in values:
-        values["arguments"] = list(order.arguments)
-    if values.get("result") is not None:
-        with suppress(ValueError):
-            values["result"] = json.loads(str(values["result"]))
-    return values
+    facts = dict(zip(names, values(order, names), strict=True))
+    if "arguments" in facts:
+        facts["arguments"] = list(order.arguments)
+    if (result := _parsed(order.result)) is not None and "result" in facts:
+        facts["result"] = result
+    return facts

@@ -14,11 +14,12 @@ def plain(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    shown = "".join(c if c.isprintable() or c in "\n\t" else _escape(c) for c in text)
+    shown = "".join(c if c.isprintable() or c in "\n\t" else escaped(c) for c in text)
     return shown.encode("utf-8", "backslashreplace").decode()
 
 
-def _escape(character: str) -> str:
+def escaped(character: str) -> str:
+    """The character as printable ASCII."""
     if "\udc80" <= character <= "\udcff":  # a byte that is no UTF-8, as `os.fsdecode` keeps it
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
