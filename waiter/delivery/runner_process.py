@@ -28,8 +28,8 @@ from waiter.delivery import containment, guard, scratch
 from waiter.delivery.outlet import Outlet
 from waiter.delivery.slot import Running, Slot, encoded
 
-FLUSH_S = 0.016
-"""How long events may wait for company while there is more to do: fewer, larger messages."""
+FLUSH_S = 0.04
+"""How long events may wait for company while there is more to do: fewer, larger messages, and commits."""
 
 TRY_SPAWN_AGAIN_S = 0.1
 MAX_UNSENT = 1 << 20

@@ -24,7 +24,7 @@ from waiter.delivery.leaving import is_host_busy, why_leave
 from waiter.delivery.listener import Listener, Summary
 from waiter.delivery.options import DeliveryOptions, Until
 from waiter.delivery.pace import Pace
-from waiter.delivery.runner import End, Ended, Event, Job, Output, Refused, Returned, RunnerDied
+from waiter.delivery.runner import Ended, Event, Job, Output, Refused, Returned, RunnerDied
 from waiter.delivery.spool import Spool
 from waiter.delivery.stopping import Stop, Stopping
 from waiter.delivery.vitals import host_load, resident_bytes
@@ -98,6 +98,7 @@ class Delivery:
             try:
                 self._begin_shift()
                 self._handover.hand_in_spool()
+                self._top_up()  # before the first wait for a runner that has nothing to say yet
                 while not self._is_time_to_go():
                     self._tick()
             finally:
@@ -127,8 +128,8 @@ class Delivery:
         try:
             self._tell(self._handover.hand_in())
             if self._handover.away_since is None:
-                self._kitchen.check_out(self._shift, replace(self._vitals(), busy=0, running=()))
                 self._handover.hand_in_spool()  # the check-out releases what is RUNNING, also what has its end on disk
+                self._kitchen.check_out(self._shift, replace(self._vitals(), busy=0, running=()))
         except KitchenUnreachable as error:
             self._listener.noted(f"{error} The orders that this waiter held are offered again when its lease runs out.")
         finally:
