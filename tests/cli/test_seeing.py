@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from tests.conftest import check_in, eventually, fill, outcome
-from waiter.orders import Reason, Status, Vitals
+from waiter.orders import Reason, Selector, Status, Vitals
 
 
 def failed(order, message, group, **facts):
@@ -101,9 +101,25 @@ def test_show_gives_the_command_line_that_does_it_by_hand(ask, busy):
     assert subprocess.run(line, shell=True).returncode == 3
 
 
-def test_an_unknown_order_is_named(ask, busy):
-    assert "nope-1" in ask("show", "nope-1", code=2).stderr
-    assert "nope-1" in ask("orders", "nope-1", code=2).stderr
+@pytest.mark.parametrize("verb", ["show", "orders", "extract", "reset", "cancel", "clean"])
+def test_an_unknown_order_is_named(ask, busy, verb):
+    assert "no such order: nope-1" in ask(verb, "nope-1", code=2).stderr
+    assert busy.counts().total == 8
+
+
+def test_a_line_to_try_by_hand_holds_every_byte(ask, kitchen):
+    fill(kitchen, [["\n'\\" + b"\xff".decode("utf-8", "surrogateescape"), "é x"]])
+    kitchen.check_in("a", "h", 1, Vitals(command="printf '[%s]'"))
+    line = ask.json("show", "b-1")["command_line"]
+    assert line.isprintable()
+    assert subprocess.run(["bash", "-c", line], capture_output=True).stdout == b"[\n'\\" + b"\xff][\xc3\xa9 x]"
+
+
+def test_the_history_says_once_how_an_attempt_ended_and_who_did_it(ask, busy):
+    busy.reset(Selector(ids=("b-4",)))
+    shown = ask("show", "b-4").stdout
+    assert "finish, attempt 1: ERROR, no tile 4, after 1 s, by b\n" in shown
+    assert "reset, attempt 1: READY\n" in shown
 
 
 def test_waiters_are_told_with_what_they_do(ask, busy):

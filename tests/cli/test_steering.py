@@ -184,3 +184,32 @@ def test_wait_says_when_all_are_paused_and_when_they_go_on(begin, kitchen):
     assert "at work" in process.stdout.readline()
     kitchen.cancel(Selector())
     assert process.wait(30) == 1
+
+
+def test_what_changes_orders_says_so_in_json(ask, kitchen, tmp_path):
+    (tmp_path / "in.csv").write_text("1\n\n2\n")
+    loaded = ask.json("load", "in.csv")
+    assert (loaded["new"], loaded["known"], loaded["blank"], loaded["source"]) == (2, 0, 1, "in.csv")
+    shift = check_in(kitchen)
+    kitchen.finish(shift, [outcome(order, Status.ERROR) for order in kitchen.claim(shift, limit=1)])
+    assert ask.json("reset", "--yes") == {"reset": 1, "rescued": 0}
+    assert ask.json("clean", "--yes") == {"deleted": 2}
+
+
+def test_a_reset_tells_of_orders_that_it_took_from_the_dead(ask, kitchen, clock):
+    fill(kitchen, [["1"]])
+    kitchen.claim(kitchen.check_in("dead", "elsewhere", 1), limit=1)
+    clock.advance(-kitchen.lease_s - 60)
+    kitchen.heartbeat(kitchen.shifts()[0], Vitals())
+
+    assert ask("reset", "--yes").stderr == "Took back 1 order of waiters that are gone.\n"
+
+
+def test_a_reset_of_what_somebody_runs_says_how_to_take_it(ask, kitchen):
+    fill(kitchen, [["1"]])
+    kitchen.claim(check_in(kitchen), limit=1)
+
+    assert "--running takes them" in ask("reset", "b-1", "--yes").stderr
+
+    assert "Reset 1 order" in ask("reset", "b-1", "--yes", "--running").stderr
+    assert status_of(kitchen) == ["READY"]

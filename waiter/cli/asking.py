@@ -153,7 +153,10 @@ def agreed(question: str, *, is_yes: bool) -> bool:
         return True
     if not sys.stdin.isatty():
         raise UsageError(f"{question} There is nobody to ask here: say --yes.")
-    return click.confirm(question, err=True)
+    is_agreed = click.confirm(question, err=True)
+    if not is_agreed:
+        say("Nothing was changed.")
+    return is_agreed
 
 
 def plural(count: int, noun: str) -> str:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 from collections.abc import Sequence
 
 from waiter.delivery.command import Command, NoSuchArgument, command, named
 from waiter.orders import Order, Shift
-from waiter.report.wording import plain
 
 CUT_AT = 200
 """Waiters tell no more of their command line than so many characters: a longer one is not known exactly."""
 
 
 def line_by_hand(order: Order, shifts: Sequence[Shift]) -> str | None:
-    """What to type to run the order's command once, quoted for a shell; None when nobody knows.
+    """What to type to run the order's command once, quoted for bash or zsh; None when nobody knows.
 
     `shifts` are all that the kitchen remembers: the order's own version of the command is preferred. For an order
     that nobody has delivered, the command that all shifts share.
@@ -31,7 +31,18 @@ def line_by_hand(order: Order, shifts: Sequence[Shift]) -> str | None:
         argv = named(_template(words), order.names).argv(order)
     except (ValueError, NoSuchArgument):
         return None
-    return shlex.join(argv) if all(word.isprintable() for word in argv) else plain(shlex.join(argv))
+    return " ".join(map(_quoted, argv))
+
+
+def _quoted(word: str) -> str:
+    """The word for a shell, in printable characters: others and bytes that are no UTF-8 as bash and zsh write them."""
+    if word.isprintable():
+        return shlex.quote(word)
+    return "$'" + "".join(chr(byte) if _is_safe(byte) else f"\\x{byte:02x}" for byte in os.fsencode(word)) + "'"
+
+
+def _is_safe(byte: int) -> bool:
+    return 0x20 <= byte < 0x7F and byte not in b"'\\"
 
 
 def _template(words: Sequence[str]) -> Command:

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain
 from typing import IO, Any
 
@@ -90,8 +91,9 @@ def tell_loaded(loaded: Loaded) -> None:
 @click.command()
 @click.argument("source", metavar="FILE")
 @reading
+@click.option("--json", "is_json", is_flag=True, help="One JSON object.")
 @kitchen_options
-def load(source: str, kitchen: str | None, db: str | None, **said: Any) -> int:
+def load(source: str, kitchen: str | None, db: str | None, is_json: bool, **said: Any) -> int:
     """Load a pile of inputs; each row of FILE becomes an order. `-` reads stdin.
 
     The format is chosen by the ending: .csv, .jsonl (a list or an object a line), everything else plain lines; .gz as
@@ -103,7 +105,10 @@ def load(source: str, kitchen: str | None, db: str | None, **said: Any) -> int:
     """
     with opened(chosen(kitchen, db)) as place, rows_bar() as bar:
         loaded = load_input(place, source, load_options(said), bar)
-    tell_loaded(loaded)
+    if is_json:
+        show_json(_loaded_facts(loaded))
+    else:
+        tell_loaded(loaded)
     return 0
 
 
@@ -171,11 +176,13 @@ def _show_status(facts: dict[str, Any]) -> None:
         end = f", done {facts['eta_words']}" if facts["eta_words"] else ""
         say(f"{plural(facts['waiters'], 'waiter')} at work, {facts['rate']:.3g} orders/s{end}.")
     if len(facts["commands"]) > 1:
-        say(f"Delivered by {len(facts['commands'])} versions of the command: {', '.join(facts['commands'])}.")
+        versions = ", ".join(f"{version} ({count:,})" for version, count in facts["commands"].items())
+        say(f"Delivered by {len(facts['commands'])} versions of the command: {versions}.")
+        say("To do again what other ones than the last delivered: waiter reset --except-command HASH")
 
 
 @click.command()
-@click.argument("ids", nargs=-1)
+@click.argument("ids", nargs=-1, metavar="[ORDER]…")
 @selecting
 @click.option(
     "--columns",
@@ -207,6 +214,7 @@ def extract(kitchen: str | None, db: str | None, ids: tuple[str, ...], columns: 
     names = extraction.columns(columns)
     with opened(chosen(kitchen, db)) as place:
         which = selector(place.now(), ids, **said)
+        known_ids(place, ids)
 
         def found() -> Iterator[Order]:
             return place.find(which, sort=sort, limit=limit, is_whole=extraction.is_whole_needed(names))
@@ -252,12 +260,14 @@ def touched(counts: Counts) -> str:
 
 
 @click.command()
-@click.argument("ids", nargs=-1)
+@click.argument("ids", nargs=-1, metavar="[ORDER]…")
 @selecting
 @click.option("--running", is_flag=True, help="Also orders that living waiters run: they lose them.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "is_json", is_flag=True, help="One JSON object.")
 @kitchen_options
-def reset(kitchen: str | None, db: str | None, ids: tuple[str, ...], running: bool, yes: bool, **said: Any) -> int:
+def reset(kitchen: str | None, db: str | None, ids: tuple[str, ...], running: bool, yes: bool, is_json: bool,
+          **said: Any) -> int:  # fmt: skip
     """Make orders READY again: those in ERROR, and those RUNNING whose waiter is gone.
 
     A waiter is gone when its lease ran out, or when it ran on this machine and its process is dead. What happened to
@@ -269,23 +279,24 @@ def reset(kitchen: str | None, db: str | None, ids: tuple[str, ...], running: bo
     waiter reset --status DONE 7f2e… 5 do a finished order again
     """
     with opened(chosen(kitchen, db)) as place:
-        place.rescue()  # who is dead is dead: their orders are READY already
         which = selector(place.now(), ids, **said)
-        if not which.statuses and not ids and which.except_command is None:
-            statuses = (Status.ERROR, Status.RUNNING) if running else (Status.ERROR,)
-            which = Selector(**{**_fields(which), "statuses": statuses})
         known_ids(place, ids)
+        rescued = place.rescue()  # who is dead is dead
+        if not which.statuses and not ids and which.except_command is None:
+            which = replace(which, statuses=(Status.ERROR, Status.RUNNING) if running else (Status.ERROR,))
         counts = place.counts(which)
-        if not counts.total:
-            say("Nothing to reset.")
-            return 0
-        if agreed(f"Reset {plural(counts.total, 'order')} ({touched(counts)}) in {place.url}?", is_yes=yes):
-            say(f"Reset {plural(place.reset(which, from_living=running), 'order')}.")
+        question = f"Reset {plural(counts.total, 'order')} ({touched(counts)}) in {place.url}?"
+        done = place.reset(which, from_living=running) if counts.total and agreed(question, is_yes=yes) else 0
+    if is_json:
+        show_json({"reset": done, "rescued": rescued.ready})
+        return 0
+    if rescued.ready:
+        say(f"Took back {plural(rescued.ready, 'order')} of waiters that are gone.")
+    if done or not (rescued.ready or counts.total):
+        say(f"Reset {plural(done, 'order')}." if done else "Nothing to reset.")
+    elif counts[Status.RUNNING] and not running:
+        say(f"{plural(counts[Status.RUNNING], 'order')} RUNNING in the hands of living waiters: --running takes them.")
     return 0
-
-
-def _fields(which: Selector) -> dict[str, Any]:
-    return {name: getattr(which, name) for name in Selector.__slots__}
 
 
 def known_ids(place: Kitchen, ids: tuple[str, ...]) -> None:
@@ -295,11 +306,12 @@ def known_ids(place: Kitchen, ids: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("ids", nargs=-1)
+@click.argument("ids", nargs=-1, metavar="[ORDER]…")
 @selecting
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "is_json", is_flag=True, help="One JSON object.")
 @kitchen_options
-def clean(kitchen: str | None, db: str | None, ids: tuple[str, ...], yes: bool, **said: Any) -> int:
+def clean(kitchen: str | None, db: str | None, ids: tuple[str, ...], yes: bool, is_json: bool, **said: Any) -> int:
     """Delete orders: all of them, or those that are selected.
 
     \b
@@ -308,11 +320,13 @@ def clean(kitchen: str | None, db: str | None, ids: tuple[str, ...], yes: bool, 
     """
     with opened(chosen(kitchen, db)) as place:
         which = selector(place.now(), ids, **said)
-        is_all = which == Selector()
+        known_ids(place, ids)
         counts = place.counts(which)
-        if counts.total and not agreed(
-            f"Delete {plural(counts.total, 'order')} ({touched(counts)}) from {place.url}?", is_yes=yes
-        ):
-            return 0
-        say(f"Deleted {plural(place.clean(None if is_all else which), 'order')} from {place.url}.")
+        question = f"Delete {plural(counts.total, 'order')} ({touched(counts)}) from {place.url}?"
+        is_agreed = not counts.total or agreed(question, is_yes=yes)
+        deleted = place.clean(None if which == Selector() else which) if is_agreed else 0
+    if is_json:
+        show_json({"deleted": deleted})
+    elif is_agreed:
+        say(f"Deleted {plural(deleted, 'order')} from {place.url}.")
     return 0

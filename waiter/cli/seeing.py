@@ -262,14 +262,12 @@ def _facts(order: Order, now: float) -> list[tuple[str, str]]:
 
 def _event_line(event: Event, now: float) -> str:
     parts = [f"{clock_time(event.at, now)}  {event.what}, attempt {event.attempt}: {event.status.value}"]
-    if ended := how(event.reason, event.exit_code, event.signal):
-        parts.append(ended)
+    if event.error or (ended := how(event.reason, event.exit_code, event.signal)):
+        parts.append(plain(event.error or ended))
     if event.start is not None and event.stop is not None:
         parts.append(f"after {words(max(0.0, event.stop - event.start))}")
-    if event.waiter:
-        parts.append(f"by {event.waiter}")
-    if event.error:
-        parts.append(plain(event.error))
+    if event.waiter and event.what in ("finish", "lost"):
+        parts.append(f"{'by' if event.what == 'finish' else 'with'} {event.waiter}")
     return ", ".join(parts)
 
 

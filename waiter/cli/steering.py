@@ -53,18 +53,15 @@ def cancel(kitchen: str | None, db: str | None, ids: tuple[str, ...], yes: bool,
         known_ids(place, ids)
         counts = place.counts(which)
         ready, running = counts[Status.READY], counts[Status.RUNNING]
-        done = 0
-        if ready + running and agreed(
-            f"Cancel {plural(ready + running, 'order')} ({touched(counts)}) in {place.url}?", is_yes=yes
-        ):
-            done = place.cancel(which)
-        elif ready + running:
-            return 0
+        affected = Counts({status: counts[status] for status in (Status.READY, Status.RUNNING)})
+        question = f"Cancel {plural(affected.total, 'order')} ({touched(affected)}) in {place.url}?"
+        is_agreed = not affected.total or agreed(question, is_yes=yes)
+        done = place.cancel(which) if affected.total and is_agreed else 0
     if is_json:
         show_json({"cancelled": done, "ready": ready, "running": running})
-    elif not done:
+    elif is_agreed and not done:
         say("Nothing to cancel.")
-    else:
+    elif done:
         stopping = "; those that run are stopped with their waiter's next heartbeat" if running else ""
         say(f"Cancelled {plural(done, 'order')}{stopping}.")
     return 0
