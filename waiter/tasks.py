@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import shlex
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,23 +25,28 @@ from waiter.errors import WaiterError
 def as_task(command: click.Command, name: str | None = None) -> Task[Any]:
     """An Invoke task that runs a Click command in this process.
 
-    Options that may be repeated may be repeated here too. A command line to run is one quoted text:
-    `invoke deliver "./crunch.sh --some-param some-value"`.
+    Options that may be repeated may be repeated here too. A command line to run stands after two dashes, `invoke
+    deliver -- ./crunch.sh --some-param some-value`, or is one quoted text, `invoke deliver "./crunch.sh --some-param"`.
     """
+    rest = _after_dashes()
     # Two flags may set one parameter (--grouping line, --line-buffer): the first one speaks for it.
     parameters = list({p.name: p for p in reversed(command.params) if p.name not in (None, "help")}.values())[::-1]
 
     def body(_context: Context, **said: Any) -> None:
-        _run(command, [word for parameter in parameters for word in _words(parameter, said.get(_name(parameter)))])
+        words = [word for parameter in parameters for word in _words(parameter, said.get(_name(parameter)))]
+        _run(command, [*words, *(rest if any(map(_is_command_line, parameters)) else [])])
 
     body.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD), *map(_parameter, parameters)]
+        [
+            inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD),
+            *(_parameter(p, is_needed=_is_needed(p, rest)) for p in parameters),
+        ]
     )
     body.__doc__ = inspect.cleandoc((command.help or "").replace("\b\n", ""))
     task: Task[Any] = Task(
         body,
         name=name or command.name,
-        positional=[_name(p) for p in parameters if _is_needed(p)],
+        positional=[_name(p) for p in parameters if _is_needed(p, rest)],
         iterable=[_name(p) for p in parameters if isinstance(p, click.Option) and p.multiple],
         auto_shortflags=False,
         help={_name(p).replace("_", "-"): p.help or "" for p in parameters if isinstance(p, click.Option)},
@@ -55,13 +61,25 @@ def _name(parameter: click.Parameter) -> str:
     return max(parameter.opts, key=len).removeprefix("--").replace("-", "_")
 
 
-def _is_needed(parameter: click.Parameter) -> bool:
+def _after_dashes() -> list[str]:
+    """The words after `--`. Invoke tells no task of them, and would join them with spaces."""
+    return sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
+
+
+def _is_command_line(parameter: click.Parameter) -> bool:
+    """It takes what stands after `--`."""
+    return isinstance(parameter, click.Argument) and parameter.nargs == -1 and parameter.type is click.UNPROCESSED
+
+
+def _is_needed(parameter: click.Parameter, rest: list[str]) -> bool:
     """An argument without which the command makes no sense: Invoke knows no other kind of positional one."""
-    return isinstance(parameter, click.Argument) and (parameter.required or parameter.name == "command")
+    if _is_command_line(parameter):
+        return not rest
+    return isinstance(parameter, click.Argument) and parameter.required
 
 
-def _parameter(parameter: click.Parameter) -> inspect.Parameter:
-    default: Any = inspect.Parameter.empty if _is_needed(parameter) else None
+def _parameter(parameter: click.Parameter, *, is_needed: bool) -> inspect.Parameter:
+    default: Any = inspect.Parameter.empty if is_needed else None
     if isinstance(parameter, click.Option):
         default = [] if parameter.multiple else False if parameter.is_flag else None
     return inspect.Parameter(_name(parameter), inspect.Parameter.KEYWORD_ONLY, default=default)

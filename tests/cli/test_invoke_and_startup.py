@@ -40,6 +40,18 @@ def test_invoke_does_what_waiter_does(home, tmp_path, kitchen_url):
     assert "Deleted 2 orders" in invoke(home, "clean", "--yes", where).stderr
 
 
+def test_invoke_hands_on_what_stands_after_two_dashes_word_by_word(home, tmp_path):
+    (tmp_path / "orders.csv").write_text("a b\n")
+    where = f"--kitchen={tmp_path / 'k.sqlite'}"
+    invoke(home, "load", str(tmp_path / "orders.csv"), where)
+
+    delivered = invoke(home, "deliver", where, "--jobs=1", "--", "printf", "<%s>", "--some-param", "x  y")
+
+    assert delivered.stdout == "<--some-param><x  y><a b>"
+    tried = invoke(home, "pilot", where, "--", "true")
+    assert "no order is READY" in tried.stderr
+
+
 def test_invoke_complains_in_one_line(home):
     done = invoke(home, "load", "nothing.csv")
 
