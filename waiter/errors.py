@@ -54,5 +54,13 @@ class CommandUnstartable(WaiterError):
     exit_code = 4
 
 
+class NotTold(WaiterError):
+    """The orders have found their end, but who was to be told of it could not be: the command failed, or the address
+    refused or did not answer.
+    """
+
+    exit_code = 5
+
+
 class FleetError(WaiterError):
     """Nothing could be done on any host: no host is selected, or the cloud does not answer."""

@@ -36,7 +36,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "pause": ("steering", "Let waiters take no new orders."),
     "resume": ("steering", "Let paused waiters go on."),
     "drain": ("steering", "Ask a waiter to finish its orders and go home."),
-    "wait": ("steering", "Wait until every order has found its end."),
+    "wait": ("waiting", "Wait until every order has found its end."),
+    "notify": ("waiting", "Wait, then tell somebody: by a command, or an HTTP POST of JSON."),
     "watch": ("watching", "The live view: how far, how fast, what fails."),
     "pilot": ("trying", "Deliver a few random orders here, and reckon with them."),
     "try": ("trying", "Run one order here; the kitchen never hears of it."),
@@ -91,7 +92,7 @@ class Verbs(click.Group):
     cls=Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 all well, 1 some orders failed, 2 wrong usage, 3 the kitchen refused or was lost, "
-    "4 the command cannot be started, 130 interrupted.",
+    "4 the command cannot be started, 5 nobody could be told, 130 interrupted.",
 )
 @click.version_option(__version__, prog_name="waiter")
 @click.option("-k", "--kitchen", metavar="URL", help="Where the orders are: a file, mongodb://…, or a MongoDB host.")

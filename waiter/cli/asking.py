@@ -100,6 +100,11 @@ def _complete_batch(context: click.Context, _parameter: click.Parameter, begun: 
     return [word for word in words if word.startswith(begun)]
 
 
+def batch_option(help: str) -> Callable[[Function], Function]:
+    """--batch, with completion."""
+    return click.option("--batch", metavar="BATCH", help=help, shell_complete=_complete_batch)
+
+
 SELECTING: Sequence[Callable[[Function], Function]] = (
     click.option(
         "--status",
@@ -109,9 +114,7 @@ SELECTING: Sequence[Callable[[Function], Function]] = (
         help=f"{STATUS_WORDS}. Repeatable.",
         shell_complete=_complete_status,
     ),
-    click.option(
-        "--batch", metavar="BATCH", help="Orders of this batch: its id or name.", shell_complete=_complete_batch
-    ),
+    batch_option("Orders of this batch: its id or name."),
     click.option("--waiter", metavar="NAME", help="Orders that this waiter has or had last."),
     click.option("--host", metavar="HOST", help="Orders delivered on this host."),
     click.option("--since", type=Duration(), help="Started or stopped within this time, e.g. 10m."),

@@ -17,6 +17,7 @@ import click
 from waiter.cli.asking import chosen, kitchen_options, opened, plural, say, without_password
 from waiter.cli.bars import rows_bar
 from waiter.cli.delivery_flags import delivery_flags, delivery_options
+from waiter.cli.notifying import Tell, ended, notify_option, teller, told
 from waiter.cli.ordering import load_options, reading, tell_loaded
 from waiter.cli.printer import Printer
 from waiter.delivery.options import DeliveryOptions, Grouping, cpu_count, slots
@@ -80,9 +81,11 @@ def _is_one_at_a_time(options: DeliveryOptions) -> bool:
 @click.option("--input", "source", metavar="FILE", default="-", help="Where the inputs are. Default: stdin.")
 @reading
 @delivery_flags
+@notify_option
 @kitchen_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="CMD…")
-def run(kitchen: str | None, db: str | None, source: str, command: tuple[str, ...], **said: Any) -> int:
+def run(kitchen: str | None, db: str | None, source: str, notify: str | None, command: tuple[str, ...],
+        **said: Any) -> int:  # fmt: skip
     """Load inputs and deliver them with CMD, in one go: for those who would type xargs or parallel.
 
     Interrupted and started again with the same input and command in the same folder, it goes on where it was, and
@@ -97,6 +100,7 @@ def run(kitchen: str | None, db: str | None, source: str, command: tuple[str, ..
         raise UsageError("run: no command given. Say what to run: seq 100 | waiter run ./crunch.sh")
     place = chosen(kitchen, db, said.pop("name"))
     options = delivery_options(said, place.deliver, place.name, file=place.file)
+    tell = teller(notify)
     work = _loaded(place, source, command, load_options(said))
     if work is None:
         return 0
@@ -107,6 +111,8 @@ def run(kitchen: str | None, db: str | None, source: str, command: tuple[str, ..
     code = summary.exit_code or _verdict(work, place.db)
     if code == 0 and not place.is_kitchen_named:
         _keep_shortly(Path(str(work.kitchen)))
+    if tell and summary.left_because not in ("interrupted", "kitchen lost"):
+        code = _told(tell, work, place.db, code)
     return code or _lost_output(printer)
 
 
@@ -190,6 +196,13 @@ def _verdict(work: Work, db: str) -> int:
         say(f"{plural(left, 'order')} left: start it again to go on.")
         return INTERRUPTED
     return 0 if counts[Status.DONE] == counts.total else 1
+
+
+def _told(tell: Tell, work: Work, db: str, code: int) -> int:
+    with open_kitchen(work.kitchen, db) as kitchen:
+        ending = ended(kitchen, work.batch, code)
+    how_told = told(tell, ending)
+    return code or how_told
 
 
 def _lost_output(printer: Printer) -> int:

@@ -15,7 +15,18 @@ from typing import IO, Any
 
 import click
 
-from waiter.cli.asking import SORTS, agreed, chosen, kitchen_options, opened, plural, say, selecting, selector
+from waiter.cli.asking import (
+    SORTS,
+    agreed,
+    batch_option,
+    chosen,
+    kitchen_options,
+    opened,
+    plural,
+    say,
+    selecting,
+    selector,
+)
 from waiter.cli.bars import rows_bar
 from waiter.cli.tables import show_json, show_table
 from waiter.cli.whole_file import whole_file
@@ -112,9 +123,14 @@ def load(source: str, kitchen: str | None, db: str | None, is_json: bool, **said
     return 0
 
 
+def _loaded_facts(loaded: Loaded) -> dict[str, Any]:
+    facts = {name: getattr(loaded, name) for name in ("batch", "source", "rows", "new", "known", "blank", "bad")}
+    return {**facts, "bad_rows": [str(row) for row in loaded.bad_rows], "changed": loaded.changed}
+
+
 @click.command()
 @click.option("--json", "is_json", is_flag=True, help="One JSON object.")
-@click.option("--batch", metavar="BATCH", help="Only orders of this batch.")
+@batch_option("Only orders of this batch: its id or name.")
 @click.option("--watch", "is_watching", is_flag=True, help="The live view: the same as `waiter watch`.")
 @kitchen_options
 def status(kitchen: str | None, db: str | None, batch: str | None, is_json: bool, is_watching: bool) -> int:

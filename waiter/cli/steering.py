@@ -1,30 +1,19 @@
-"""Steering the work: cancel, priority, pause, resume, drain; and waiting for its end."""
+"""Steering the work: cancel, priority, pause, resume, drain."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import Any
 
 import click
 
-from waiter.cli.asking import Duration, agreed, chosen, kitchen_options, opened, plural, say, selecting, selector
+from waiter.cli.asking import agreed, chosen, kitchen_options, opened, plural, say, selecting, selector
 from waiter.cli.ordering import known_ids, touched
 from waiter.cli.tables import show_json
-from waiter.errors import KitchenUnreachable, UsageError
+from waiter.errors import UsageError
 from waiter.kitchen.contract import Kitchen
-from waiter.orders import Counts, Selector, Status
+from waiter.orders import Counts, Status
 from waiter.report.staff import at_work
-
-TIMED_OUT = 124
-"""What `wait` ends with when the time is up: timeout(1)'s own code."""
-
-UNATTENDED = 125
-"""What `wait` ends with when nobody is at work for too long."""
-
-LOOK_S = 0.5
-SHARE = 0.05
-"""The most of one core of the kitchen that `wait` uses."""
 
 
 def json_option(function: Any) -> Any:
@@ -166,110 +155,3 @@ def _told(what: str, changed: int, is_json: bool, sentence: str) -> int:
     else:
         say(sentence)
     return 0
-
-
-@click.command()
-@click.option("--timeout", type=Duration(), help="Wait no longer, and end with 124.")
-@click.option("--unattended", type=Duration(), help="End with 125 when no waiter has been at work for so long.")
-@click.option("--batch", metavar="BATCH", help="Only for orders of this batch: its id or name.")
-@json_option
-@kitchen_options
-def wait(kitchen: str | None, db: str | None, timeout: float | None, unattended: float | None, batch: str | None,
-         is_json: bool) -> int:  # fmt: skip
-    """Wait until every order has found its end.
-
-    While nobody is at work it says so, takes back the orders of waiters that died, and goes on waiting: somebody may
-    start a waiter; --unattended bounds that. Exit code: 0 all DONE, 1 some not, 124 the time was up, 125 nobody came.
-
-    \b
-    waiter wait && waiter extract -o all.csv
-    waiter wait --batch night --timeout 2h --unattended 10m
-    """
-    ends = None if timeout is None else time.monotonic() + timeout
-    with opened(chosen(kitchen, db)) as place:
-        which = Selector(batch=batch) if batch else None
-        place.counts(which)  # an unknown batch is told at once
-        gave_up = _waited(_Vigil(place, which, unattended), ends)
-        counts = _last_counts(place, which) if gave_up else place.counts(which)
-    code = gave_up or (0 if counts[Status.DONE] == counts.total else 1)
-    if is_json:
-        show_json({"is_done": not gave_up, "exit_code": code, "counts": {s.value: counts[s] for s in Status}})
-    else:
-        why = {TIMED_OUT: "The time is up: ", UNATTENDED: "Nobody is at work: "}.get(gave_up, "")
-        say(f"{why}{touched(counts) if counts.total else 'Nothing was ordered'}.")
-    return code
-
-
-def _last_counts(place: Kitchen, which: Selector | None) -> Counts:
-    try:
-        return place.counts(which)
-    except KitchenUnreachable:
-        return Counts({})
-
-
-class _Vigil:
-    """Looks whether all is done, and tells, each time that it changes, what keeps that from coming."""
-
-    def __init__(self, place: Kitchen, which: Selector | None, unattended_s: float | None) -> None:
-        self._place = place
-        self._which = which
-        self._unattended_s = unattended_s
-        self._nobody_since: float | None = None
-        self._told: str | None = None
-
-    def is_over(self) -> bool:
-        """Whether every order has found its end. A kitchen that does not answer is waited for."""
-        try:
-            if self._is_done():
-                return True
-            self._tell(self._hindrance())
-        except KitchenUnreachable as error:
-            self._tell(f"{error} Waiting for it.")
-        return False
-
-    @property
-    def is_hopeless(self) -> bool:
-        """Nobody has been at work for longer than the user wants to wait for."""
-        if self._nobody_since is None or self._unattended_s is None:
-            return False
-        return time.monotonic() - self._nobody_since >= self._unattended_s
-
-    def _is_done(self) -> bool:
-        if self._which is None:
-            return self._place.outlook().is_done
-        counts = self._place.counts(self._which)
-        return counts.finished == counts.total
-
-    def _hindrance(self) -> str | None:
-        now = self._place.now()
-        here = at_work(self._place.shifts(), now)
-        if here:
-            self._nobody_since = None
-            return "All waiters are paused: waiter resume" if all(shift.is_paused for shift in here) else None
-        if self._nobody_since is None:
-            self._nobody_since = time.monotonic()
-        if rescued := self._place.rescue():  # else nobody would, and what was lost too often would never end
-            who = f" ({', '.join(rescued.shifts)})" if rescued.shifts else ""
-            say(f"Took back the orders of waiters that died{who}.")
-        return "No waiter is at work. Start one: waiter deliver CMD…"
-
-    def _tell(self, hindrance: str | None) -> None:
-        if hindrance != self._told:
-            say(hindrance or "Now waiters are at work.")
-        self._told = hindrance
-
-
-def _waited(vigil: _Vigil, ends: float | None) -> int:
-    """0 when every order has found its end, else the exit code that says why nobody waits any longer."""
-    while True:
-        began = time.monotonic()
-        if vigil.is_over():
-            return 0
-        if vigil.is_hopeless:
-            return UNATTENDED
-        pause_s = max(LOOK_S, (time.monotonic() - began) / SHARE)
-        if ends is not None:
-            if time.monotonic() >= ends:
-                return TIMED_OUT
-            pause_s = min(pause_s, max(0.0, ends - time.monotonic()))
-        time.sleep(pause_s)
