@@ -24,13 +24,14 @@ MAY_IMPORT = {
     "errors": set(),
     "orders": {"errors"},
     "durations": {"errors"},
-    "settings": {"errors", "durations"},
+    "folders": set(),
+    "settings": {"errors", "durations", "folders"},
     "intake": {"errors", "orders"},
-    "kitchen": {"errors", "orders"},
+    "kitchen": {"errors", "orders", "folders"},
     "loading": {"errors", "orders", "intake", "kitchen.contract"},
-    "delivery": {"errors", "orders", "durations", "kitchen.contract", "kitchen.open_kitchen"},
+    "delivery": {"errors", "orders", "durations", "folders", "kitchen.contract", "kitchen.open_kitchen"},
     "report": {"errors", "orders", "durations"},
-    "fleet": {"errors", "orders", "durations"},
+    "fleet": {"errors", "orders", "durations", "folders"},
     "host": {"errors", "orders", "durations", "delivery", "kitchen"},
 }
 MAY_IMPORT_ALL = {"waiter", "__main__", "api", "cli", "tasks"}
@@ -55,7 +56,7 @@ HOMES = {
 }
 
 # What a remote host runs: it has Python and PyMongo and nothing else.
-REMOTE = ("errors", "orders", "kitchen", "delivery", "host")
+REMOTE = ("errors", "orders", "durations", "folders", "kitchen", "delivery", "host")
 
 
 # What the runner's and the guard's process is made of, and the light modules that it may import.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from waiter.errors import UsageError
+from waiter.folders import Kind, own_folder
 
 FILE = "waiter.toml"
 DEFAULT_DB = "simplewaiter"
@@ -55,7 +56,7 @@ def settings(
 
 
 def _file(folder: Path, environ: Mapping[str, str]) -> tuple[Path | None, Mapping[str, Any]]:
-    for candidate in (folder / FILE, _config_folder(environ) / FILE):
+    for candidate in (folder / FILE, own_folder(Kind.CONFIG, environ) / FILE):
         try:
             content = candidate.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
@@ -64,14 +65,6 @@ def _file(folder: Path, environ: Mapping[str, str]) -> tuple[Path | None, Mappin
             raise UsageError(f"{candidate}: cannot be read: {error.strerror}") from None
         return candidate, _checked(candidate, content)
     return None, {}
-
-
-def _config_folder(environ: Mapping[str, str]) -> Path:
-    if environ.get("XDG_CONFIG_HOME"):
-        return Path(environ["XDG_CONFIG_HOME"]) / "waiter"
-    from platformdirs import user_config_path  # only when no variable says it: start-up counts
-
-    return user_config_path("waiter", appauthor=False)
 
 
 def _checked(file: Path, content: bytes) -> Mapping[str, Any]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from waiter.durations import seconds, words
 from waiter.errors import UsageError
+from waiter.folders import Kind, own_folder
 from waiter.kitchen import file_path, is_file
 from waiter.settings import settings
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -83,3 +88,19 @@ def test_a_kitchens_name_is_a_file_or_a_host(tmp_path, monkeypatch):
     assert str(file_path("sqlite:///tmp/x.db")) == "/tmp/x.db"
     with pytest.raises(UsageError):
         file_path("sqlite:x")
+
+
+def test_the_users_own_folders_are_where_the_system_keeps_such_things(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    monkeypatch.setattr("sys.platform", "linux")
+    assert own_folder(Kind.STATE, {}) == Path("/home/ada/.local/state/waiter")
+    assert own_folder(Kind.CACHE, {"XDG_CACHE_HOME": "/fast"}) == Path("/fast/waiter")
+    assert own_folder(Kind.CONFIG, {"XDG_CONFIG_HOME": "not/absolute"}) == Path("/home/ada/.config/waiter")
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert own_folder(Kind.DATA, {}) == Path("/home/ada/Library/Application Support/waiter")
+
+
+def test_only_one_room_reads_where_the_system_keeps_things():
+    variables = [kind.value[0] for kind in Kind]
+    texts = {file.name: file.read_text() for file in (ROOT / "waiter").rglob("*.py")}
+    assert [name for name, text in texts.items() if any(word in text for word in variables)] == ["folders.py"]

@@ -12,28 +12,18 @@ import hashlib
 import json
 import os
 import secrets
-import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from waiter.folders import Kind, own_folder
 from waiter.orders import Outcome, Reason, Shift, Status, Vitals
 
 
 def spool_folder(kitchen_url: str, state: Path | None = None) -> Path:
     """Where outcomes for this kitchen wait: a folder of the user's own, the same for every waiter of this machine."""
-    if state is None:
-        state = Path(os.environ.get("XDG_STATE_HOME") or _default_state()) / "waiter"
-    return state / "spool" / hashlib.blake2b(kitchen_url.encode(), digest_size=8).hexdigest()
-
-
-def _default_state() -> Path:
-    try:
-        home = Path.home()
-    except RuntimeError:  # no HOME and no entry in the password file
-        return Path(tempfile.gettempdir()) / f"waiter-{os.getuid()}"
-    return home / ("Library/Application Support" if sys.platform == "darwin" else ".local/state")
+    folder = state or own_folder(Kind.STATE)
+    return folder / "spool" / hashlib.blake2b(kitchen_url.encode(), digest_size=8).hexdigest()
 
 
 class Spool:

@@ -26,8 +26,9 @@ from pathlib import Path, PurePosixPath
 
 from waiter import __version__
 from waiter.errors import UsageError
+from waiter.folders import Kind, own_folder
 
-ROOMS = ("__init__.py", "errors.py", "orders.py", "durations.py", "kitchen", "delivery", "host")
+ROOMS = ("__init__.py", "errors.py", "orders.py", "durations.py", "folders.py", "kitchen", "delivery", "host")
 """The parts of Waiter that work on a host: standard library and PyMongo only."""
 
 DRIVER = ("pymongo", "bson")
@@ -107,9 +108,7 @@ def _sources() -> Iterator[tuple[Path, str]]:
 
 
 def _cache() -> Path:
-    from platformdirs import user_cache_path
-
-    folder = user_cache_path("waiter")
+    folder = own_folder(Kind.CACHE)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 

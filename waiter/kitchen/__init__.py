@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 from waiter.errors import UsageError
+from waiter.folders import Kind, own_folder
 from waiter.kitchen.contract import Kitchen
 
 DEFAULT_DB = "simplewaiter"
@@ -36,11 +35,7 @@ def file_path(url: str) -> Path:
 
 def default_path(db: str) -> Path:
     """The SQLite file named after `db` in the user's data folder."""
-    if sys.platform == "darwin":
-        folder = Path.home() / "Library/Application Support"
-    else:
-        folder = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
-    return folder / "waiter" / f"{db}.sqlite"
+    return own_folder(Kind.DATA) / f"{db}.sqlite"
 
 
 def open_kitchen(url: str | None = None, db: str = DEFAULT_DB) -> Kitchen:

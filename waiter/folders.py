@@ -1,0 +1,38 @@
+"""Where the user's own files lie: the XDG base directories, on macOS the Library. Nobody else reads these variables.
+
+A room of its own, without a library, because hosts of a fleet ask it too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+
+
+class Kind(Enum):
+    """What is to be kept: the variable that names the base folder, the usual one under home, and macOS's."""
+
+    DATA = ("XDG_DATA_HOME", ".local/share", "Library/Application Support")
+    STATE = ("XDG_STATE_HOME", ".local/state", "Library/Application Support")
+    CONFIG = ("XDG_CONFIG_HOME", ".config", "Library/Application Support")
+    CACHE = ("XDG_CACHE_HOME", ".cache", "Library/Caches")
+
+
+def own_folder(kind: Kind, environ: Mapping[str, str] | None = None) -> Path:
+    """The folder `waiter` for files of this kind; it need not exist."""
+    variable, usual, on_a_mac = kind.value
+    base = (os.environ if environ is None else environ).get(variable)
+    if base and Path(base).is_absolute():  # others are to be ignored, says the specification
+        return Path(base) / "waiter"
+    return _home() / (on_a_mac if sys.platform == "darwin" else usual) / "waiter"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # no HOME and no entry in the password file
+        return Path(tempfile.gettempdir()) / f"waiter-{os.getuid()}"
