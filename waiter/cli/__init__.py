@@ -21,7 +21,7 @@ from waiter.errors import WaiterError
 
 # verb → its room, and what it is for.
 VERBS: dict[str, tuple[str, str]] = {
-    "run": ("delivering", "Load inputs and deliver them with a command, in one go."),
+    "run": ("running", "Load inputs and deliver them with a command, in one go."),
     "load": ("ordering", "Load a pile of inputs; each row becomes an order."),
     "deliver": ("delivering", "Take orders and run a command with the arguments of each."),
     "status": ("ordering", "How many orders stand where."),

@@ -38,7 +38,7 @@ from waiter.loading import Loaded, LoadOptions
 from waiter.loading import load as load_input
 from waiter.orders import Counts, Order, Selector, Status
 from waiter.report import extraction
-from waiter.report.outlook import eta, rate, shown_percent
+from waiter.report.outlook import eta, rate, shown_percent, while_busy
 from waiter.report.staff import at_work
 
 RECENT_S = 60.0
@@ -159,26 +159,23 @@ def status_facts(place: Kitchen, which: Selector | None) -> dict[str, Any]:
     """What `status --json` prints."""
     counts = place.counts(which)
     oldest = next(place.find(Selector(statuses=(Status.RUNNING,)), sort="start", limit=1), None)
-    recent = place.throughput(RECENT_S)
-    shifts = at_work(place.shifts(), place.now())
+    now, staff = place.now(), place.shifts(include_left=True)
+    recent = while_busy(place.throughput(RECENT_S), staff, now)
+    here = at_work(staff, now)
     versions = place.commands()
-    end = eta(counts, recent, _busy_s(place, shifts))
+    end = eta(counts, recent) if here else None
     return {
         "kitchen": place.url,
         "total": counts.total,
         "counts": {status.value: counts[status] for status in Status},
         "oldest_running": oldest
-        and {"_id": oldest.id, "waiter": oldest.waiter, "seconds": place.now() - (oldest.start or 0)},
-        "waiters": len(shifts),
+        and {"_id": oldest.id, "waiter": oldest.waiter, "seconds": now - (oldest.start or now)},
+        "waiters": len(here),
         "rate": rate(recent),
         "eta": end and [end.soonest_s, end.latest_s],
         "eta_words": str(end) if end else None,
         "commands": versions,
     }
-
-
-def _busy_s(place: Kitchen, shifts: list[Any]) -> float | None:
-    return place.now() - min(shift.since for shift in shifts) if shifts else None
 
 
 def _show_status(facts: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from waiter.errors import KitchenUnreachable
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Selector, Status
 from waiter.report.live import Seen, frame, summary
-from waiter.report.outlook import eta, rate
+from waiter.report.outlook import rate, while_busy
 
 NOW_S = 15.0
 LONGER_S = 300.0
@@ -70,7 +70,7 @@ class Onlooker:
             "counts": place.counts,
             "recent": lambda: place.throughput(NOW_S),
             "longer": lambda: place.throughput(LONGER_S),
-            "staff": lambda: (place.shifts(), {shift.host for shift in place.shifts(include_left=True)}),
+            "staff": lambda: place.shifts(include_left=True),
             "running": lambda: list(place.find(Selector(statuses=(Status.RUNNING,)), sort="start", limit=MOST_RUNNING)),
             "failures": place.failure_groups,
         }
@@ -81,17 +81,17 @@ class Onlooker:
         # A cheap question first: the others are given a minute, too long to find out that nobody is there.
         now = self._place.now()
         answers = {name: question.answer() for name, question in self._questions.items()}
-        shifts, hosts = answers["staff"]
+        staff = answers["staff"]
         return Seen(
             kitchen=self._place.url,
             now=now,
             counts=answers["counts"],
-            recent=answers["recent"],
-            longer=answers["longer"],
-            shifts=shifts,
+            recent=while_busy(answers["recent"], staff, now),
+            longer=while_busy(answers["longer"], staff, now),
+            shifts=[shift for shift in staff if shift.left_at is None],
             running=answers["running"],
             failures=answers["failures"],
-            delivering=hosts,
+            delivering={shift.host for shift in staff},
             every_s=self._questions["counts"].every_s,
         )
 
@@ -147,14 +147,13 @@ def _write(onlooker: Onlooker, every_s: float, is_json: bool) -> None:
 
 
 def _facts(seen: Seen) -> dict[str, object]:
-    end = eta(seen.counts, seen.longer, seen.busy_s)
     return {
         "at": seen.now,
         "total": seen.counts.total,
         "counts": {status.value: seen.counts[status] for status in Status},
         "waiters": len(seen.at_work),
         "rate": rate(seen.recent),
-        "eta": end and [end.soonest_s, end.latest_s],
+        "eta": seen.eta and [seen.eta.soonest_s, seen.eta.latest_s],
         "failures": [{"group": g.group, "count": g.count, "message": g.message} for g in seen.failures[:5]],
     }
 
