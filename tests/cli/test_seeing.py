@@ -205,3 +205,31 @@ def test_a_short_shift_is_told_whole(ask, kitchen):
     (gone,) = ask.json("waiters", "--all")["waiters"]
 
     assert (gone["state"], gone["busy"], gone["delivered"], gone["failed"]) == ("left", 0, 1, 1)
+
+
+def test_what_an_old_terminal_cannot_show_is_escaped(waiter_cli):
+    waiter_cli("load", "-k", "k.sqlite", "-", input="x" * 60 + "\n")
+    told = waiter_cli("orders", "-k", "k.sqlite", PYTHONIOENCODING="latin-1")
+    assert told.returncode == 0
+    assert "xxx\\u2026" in told.stdout
+
+
+def test_a_new_waiters_rate_is_not_thinned_by_the_time_before_it(ask, kitchen):
+    fill(kitchen, [[str(n)] for n in range(40)])
+    shift = check_in(kitchen)
+    kitchen.finish(shift, [outcome(order) for order in kitchen.claim(shift, limit=30)])
+
+    told = ask.json("status")
+
+    assert told["rate"] > 1  # 30 in some seconds, and not in a minute
+    assert told["eta"][0] < told["eta"][1] < 30
+
+
+def test_a_batch_has_no_end_in_sight_while_the_work_is_shared(ask, kitchen):
+    fill(kitchen, [[str(n)] for n in range(10)], batch="one")
+    fill(kitchen, [["x"]], batch="two")
+    shift = check_in(kitchen)
+    kitchen.finish(shift, [outcome(order) for order in kitchen.claim(shift, limit=5)])
+    assert ask.json("status", "--batch", "one")["eta"] is None
+    kitchen.cancel(Selector(batch="two"))
+    assert ask.json("status", "--batch", "one")["eta"] is not None

@@ -6,8 +6,9 @@ from random import Random
 
 import pytest
 
-from waiter.orders import FailureGroup, Reason
+from waiter.orders import Counts, FailureGroup, Reason, Shift, Status, Throughput
 from waiter.report.failures import how, only_host
+from waiter.report.outlook import eta, rate, while_busy
 from waiter.report.projection import Sample, cost, projected
 from waiter.report.wording import last_lines, per_second, plain, size
 
@@ -105,3 +106,33 @@ def test_last_lines_are_those_that_say_something():
 def test_sizes_and_rates_are_short():
     assert [size(n) for n in (None, 512, 1536, 3 << 30)] == ["", "512 B", "1.5 KiB", "3 GiB"]
     assert [per_second(r) for r in (0, 0.001, 0.05, 2.5, 1240)] == ["0/s", "3.6/h", "3/min", "2.5/s", "1,240/s"]
+
+
+def a_shift(since, **facts):
+    return Shift("t", "a", "h", 1, since, lease_until=1e9, **{"heartbeat_at": 1000, **facts})
+
+
+@pytest.mark.parametrize(
+    ("shifts", "worked"),
+    [
+        ([], 60),  # nobody: the whole window
+        ([a_shift(0)], 60),
+        ([a_shift(990)], 10),
+        ([a_shift(1000)], 1),
+        ([a_shift(990), a_shift(970, left_at=980)], 30),
+        ([a_shift(990), a_shift(0, left_at=900)], 10),
+        ([a_shift(990), a_shift(0, lost_at=900)], 10),
+    ],
+)
+def test_a_rate_is_that_of_the_time_that_somebody_was_at_work(shifts, worked):
+    seen = while_busy(Throughput(60, 60, 0, 1.0), shifts, 1000)
+    assert (seen.window_s, rate(seen)) == (worked, 60 / worked)
+
+
+def test_the_end_is_a_range_that_narrows_with_what_was_seen():
+    counts = Counts({Status.READY: 90, Status.RUNNING: 10, Status.DONE: 400})
+    little, much = eta(counts, Throughput(60, 9, 0, 1.0)), eta(counts, Throughput(60, 800, 100, 1.0))
+    assert little.soonest_s < 100 / (9 / 60) < little.latest_s
+    assert much.soonest_s < 100 / 15 < much.latest_s
+    assert much.latest_s / much.soonest_s < 1.2 < little.latest_s / little.soonest_s
+    assert eta(counts, Throughput(60, 2, 0, 1.0)) is None

@@ -115,6 +115,36 @@ def test_without_colour_none_is_written(kitchen, watch):
     assert not re.search(r"\x1b\[[\d;]*3[0-7][\d;]*m", screen.written())
 
 
+def test_a_terminal_that_cannot_draw_gets_lines_and_q_quits(kitchen, watch):
+    scene(kitchen)
+    screen = watch("watch", "--every", "0.2", TERM="dumb")
+    eventually(lambda: screen.written().count("40.0 % of 10") > 1)
+    screen.press(b"q")
+    assert screen.process.wait(15) == 0
+    assert "\x1b" not in screen.written()
+
+
+def test_a_redraw_erases_nothing(kitchen, watch):
+    scene(kitchen)
+    screen = watch("watch", "--every", "0.1")
+    eventually(lambda: screen.written().count("q quits") > 3)
+    assert not re.search(r"\x1b\[\d*[JK]", screen.written())  # what is erased before it is drawn flickers
+
+
+def test_the_view_follows_the_terminals_size(kitchen, watch):
+    scene(kitchen)
+    screen = watch("watch", "--every", "0.1")
+    eventually(lambda: "q quits" in screen.written())
+    fcntl.ioctl(screen.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 10, 40, 0, 0))
+    before = len(screen.written())
+
+    def last_frame():
+        frames = re.sub(r"\x1b\[[\d;]*m", "", screen.written()[before:]).split("\x1b[H")
+        return frames[-2].split("\r\n") if len(frames) > 2 else []
+
+    eventually(lambda: len(last_frame()) == 10 and max(map(len, last_frame())) == 40)
+
+
 def test_a_terminated_view_leaves_the_other_screen(kitchen, watch):
     fill(kitchen, [["1"]])
     screen = watch("watch")
@@ -193,8 +223,13 @@ def test_the_view_never_says_100_percent_too_early():
 
 
 def test_a_view_without_unicode_writes_ascii():
-    lines = frame(a_seen(waiters=0, kinds=0), 80, 24, is_unicode=False)
-    assert "".join(text for text, _ in lines[1]).isascii()
+    lines = frame(a_seen(), 80, 24, is_unicode=False)
+    assert "".join(text for line in lines for text, _ in line).isascii()
+
+
+def test_a_line_that_does_not_fit_says_that_it_goes_on():
+    lines = ["".join(text for text, _ in line) for line in frame(a_seen(), 60, 24)]
+    assert any(len(line) == 60 and line.endswith("…") for line in lines)
 
 
 @pytest.mark.timeout(240)

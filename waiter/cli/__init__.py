@@ -114,6 +114,7 @@ def cli(ctx: click.Context, kitchen: str | None, db: str | None) -> None:
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     streams.fill_in()
+    streams.show_all()
     args = sys.argv[1:] if args is None else args
     if asked := os.environ.get(COMPLETE):
         from click.shell_completion import shell_complete

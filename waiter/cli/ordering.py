@@ -147,7 +147,7 @@ def status(kitchen: str | None, db: str | None, batch: str | None, is_json: bool
 
         return int(click.get_current_context().invoke(watch, kitchen=kitchen, db=db, is_json=is_json))
     with opened(chosen(kitchen, db)) as place:
-        facts = status_facts(place, Selector(batch=batch) if batch else None)
+        facts = status_facts(place, batch)
     if is_json:
         show_json(facts)
     else:
@@ -155,15 +155,16 @@ def status(kitchen: str | None, db: str | None, batch: str | None, is_json: bool
     return 0
 
 
-def status_facts(place: Kitchen, which: Selector | None) -> dict[str, Any]:
-    """What `status --json` prints."""
-    counts = place.counts(which)
-    oldest = next(place.find(Selector(statuses=(Status.RUNNING,)), sort="start", limit=1), None)
+def status_facts(place: Kitchen, batch: str | None = None) -> dict[str, Any]:
+    """What `status --json` prints, of all or one batch. A batch has no ETA while others take part of the work."""
+    counts = place.counts(Selector(batch=batch) if batch else None)
+    is_all = batch is None or _left(counts) == _left(place.counts())
+    oldest = next(place.find(Selector(statuses=(Status.RUNNING,), batch=batch), sort="start", limit=1), None)
     now, staff = place.now(), place.shifts(include_left=True)
     recent = while_busy(place.throughput(RECENT_S), staff, now)
     here = at_work(staff, now)
     versions = place.commands()
-    end = eta(counts, recent) if here else None
+    end = eta(counts, recent) if here and is_all else None
     return {
         "kitchen": place.url,
         "total": counts.total,
@@ -176,6 +177,10 @@ def status_facts(place: Kitchen, which: Selector | None) -> dict[str, Any]:
         "eta_words": str(end) if end else None,
         "commands": versions,
     }
+
+
+def _left(counts: Counts) -> int:
+    return counts.total - counts.finished
 
 
 def _show_status(facts: dict[str, Any]) -> None:

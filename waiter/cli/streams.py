@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from typing import IO, Any
@@ -25,6 +26,13 @@ def fill_in() -> None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - as long as the process
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def show_all() -> None:
+    """Let characters that a stream's encoding has not be escapes: a table is worth more than its dots."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def give_up(stream: IO[Any]) -> None:

@@ -31,6 +31,11 @@ MOST_RUNNING = 200
 SHARES = {"counts": 0.02, "recent": 0.005, "longer": 0.005, "staff": 0.005, "running": 0.005, "failures": 0.01}
 """How much of one core of the kitchen each question may use: 5 % in all."""
 
+CANNOT_DRAW = ("dumb", "unknown")
+"""Terminals (TERM) that have lines and nothing else."""
+
+QUIT = ("q", "Q", "\x04")
+
 Answer = TypeVar("Answer")
 
 
@@ -104,7 +109,7 @@ def watch(kitchen: str | None, db: str | None, every: float = 1.0, is_json: bool
     """The live view: how far, how fast, when it ends, who runs what, and what fails. q or Ctrl-C quits.
 
     A kitchen that takes long to answer is asked less often, so that watching uses less than 5 % of one core of it.
-    Where stdout is no terminal, it writes a line for each look, until all is done.
+    Where stdout is no terminal, or one that cannot draw (TERM=dumb), it writes a line for each look until all is done.
 
     \b
     waiter watch
@@ -113,7 +118,7 @@ def watch(kitchen: str | None, db: str | None, every: float = 1.0, is_json: bool
     with opened(chosen(kitchen, db)) as place:
         onlooker = Onlooker(place, max(0.1, every))
         try:
-            if is_json or not sys.stdout.isatty():
+            if is_json or not sys.stdout.isatty() or os.environ.get("TERM", "").lower() in CANNOT_DRAW:
                 _write(onlooker, every, is_json)
             else:
                 _draw(onlooker, every)
@@ -132,18 +137,20 @@ def _looks(onlooker: Onlooker) -> Iterator[Seen | KitchenUnreachable]:
 
 def _write(onlooker: Onlooker, every_s: float, is_json: bool) -> None:
     is_told = False
-    for seen in _looks(onlooker):
-        if isinstance(seen, KitchenUnreachable):
-            if not is_told:
-                say(f"{seen} Waiting for it.")
-            is_told = True
-        else:
-            is_told = False
-            show_json(_facts(seen)) if is_json else click.echo(summary(seen))
-            sys.stdout.flush()
-            if seen.is_done:
+    with _keys() as pressed:
+        for seen in _looks(onlooker):
+            if isinstance(seen, KitchenUnreachable):
+                if not is_told:
+                    say(f"{seen} Waiting for it.")
+                is_told = True
+            else:
+                is_told = False
+                show_json(_facts(seen)) if is_json else click.echo(summary(seen))
+                sys.stdout.flush()
+                if seen.is_done:
+                    return
+            if pressed(max(every_s, 0.1 if isinstance(seen, KitchenUnreachable) else seen.every_s)) in QUIT:
                 return
-        time.sleep(max(every_s, 0.1 if isinstance(seen, KitchenUnreachable) else seen.every_s))
 
 
 def _facts(seen: Seen) -> dict[str, object]:
@@ -181,7 +188,7 @@ def _draw(onlooker: Onlooker, every_s: float) -> None:
             else:
                 shown = last = seen
             live.update(drawn(shown) if shown else Text(str(seen)), refresh=True)
-            if pressed(max(every_s, 0.1)) in ("q", "Q", "\x04"):
+            if pressed(max(every_s, 0.1)) in QUIT:
                 break
     if last:
         say(summary(last))
@@ -195,7 +202,7 @@ def _keys() -> Iterator[Callable[[float], str]]:
         time.sleep(seconds)
         return ""
 
-    if not sys.stdin.isatty():
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):  # in a pipe, the keys are another's: `waiter watch | less`
         yield sleep
         return
     import termios

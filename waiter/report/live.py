@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from waiter.durations import words
 from waiter.orders import Counts, FailureGroup, Order, Shift, Status, Throughput
 from waiter.report.failures import how, only_host
-from waiter.report.outlook import eta, percent, rate, shown_percent
+from waiter.report.outlook import Eta, eta, percent, rate, shown_percent
 from waiter.report.staff import at_work, state
 from waiter.report.wording import clock_time, per_second, plain
 
@@ -48,9 +48,9 @@ class Seen:
         return at_work(self.shifts, self.now)
 
     @property
-    def busy_s(self) -> float | None:
-        """How long somebody has been at work; None when nobody is."""
-        return max(1.0, self.now - min(shift.since for shift in self.at_work)) if self.at_work else None
+    def eta(self) -> Eta | None:
+        """When all is done; None while nobody is at work."""
+        return eta(self.counts, self.longer) if self.at_work else None
 
     @property
     def is_done(self) -> bool:
@@ -66,7 +66,12 @@ def frame(seen: Seen, width: int, height: int, *, is_unicode: bool = True) -> li
     for_failures = min(len(failures), max(room // 3, room - len(staff)))
     for_staff = room - for_failures
     body = [*_cut(staff, for_staff, "waiters"), *_cut(failures, for_failures, "kinds of failures")]
-    return [_fitted(line, width) for line in [*head, *body, *foot]][:height]
+    lines = [_fitted(line, width) for line in [*head, *body, *foot]][:height]
+    return lines if is_unicode else [[(_ascii(text), style) for text, style in line] for line in lines]
+
+
+def _ascii(text: str) -> str:
+    return text.replace("…", "~").encode("ascii", "replace").decode()
 
 
 def summary(seen: Seen) -> str:
@@ -84,11 +89,9 @@ def pace(seen: Seen) -> str:
     """The rate now and over a longer time, and when all is done, in one line."""
     if seen.is_done:
         return "all orders have found their end" if seen.counts.total else "nothing was ordered"
-    end = eta(seen.counts, seen.longer, seen.busy_s)
-    window_s = min(seen.longer.window_s, seen.busy_s or seen.longer.window_s)
-    longer = (seen.longer.done + seen.longer.failed) / window_s
-    rates = f"{per_second(rate(seen.recent))} now, {per_second(longer)} over {words(window_s).removesuffix(' 00 s')}"
-    return f"{rates}; {f'done {end}' if end and seen.at_work else 'no end in sight yet'}"
+    window = words(seen.longer.window_s).removesuffix(" 00 s")
+    rates = f"{per_second(rate(seen.recent))} now, {per_second(rate(seen.longer))} over {window}"
+    return f"{rates}; {f'done {seen.eta}' if seen.eta else 'no end in sight yet'}"
 
 
 def _head(seen: Seen, width: int, is_unicode: bool) -> list[Line]:
@@ -188,8 +191,8 @@ def _foot(seen: Seen) -> Line:
 def _fitted(line: Line, width: int) -> Line:
     fitted: Line = []
     for text, style in line:
-        if width <= 0:
-            break
-        fitted.append((text[:width], style))
+        if len(text) > width:
+            return [*fitted, (f"{text[: width - 1]}…"[:width], style)]
+        fitted.append((text, style))
         width -= len(text)
     return fitted

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from waiter.durations import words
-from waiter.orders import Counts, Status, Throughput
+from waiter.orders import Counts, Shift, Status, Throughput
+from waiter.report.staff import worked_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,23 +23,26 @@ class Eta:
         return f"in {soonest}" if soonest == latest else f"in {soonest} to {latest}"
 
 
+def while_busy(throughput: Throughput, shifts: Iterable[Shift], now: float) -> Throughput:
+    """The same, its window cut to the time that somebody was at work. `shifts` are all, those that left included."""
+    return replace(throughput, window_s=worked_s(shifts, now, throughput.window_s))
+
+
 def rate(throughput: Throughput) -> float:
     """Orders finished per second."""
     return (throughput.done + throughput.failed) / throughput.window_s
 
 
-def eta(counts: Counts, throughput: Throughput, busy_s: float | None = None) -> Eta | None:
+def eta(counts: Counts, throughput: Throughput) -> Eta | None:
     """When the READY and RUNNING orders will be finished at the recent rate; None while nothing is known.
 
     Finishes are taken as a Poisson process: n of them in the window leave the rate uncertain by 1.64/sqrt(n) (90 %).
-    `busy_s` is how much of the window there was work, if that is less than the window.
     """
     left = counts[Status.READY] + counts[Status.RUNNING]
     finished = throughput.done + throughput.failed
     if not left or finished < 3:
         return None
-    window_s = min(throughput.window_s, busy_s) if busy_s else throughput.window_s
-    per_s = finished / max(window_s, 1e-3)
+    per_s = rate(throughput)
     doubt = min(0.9, 1.64 / math.sqrt(finished))
     return Eta(left / (per_s * (1 + doubt)), left / (per_s * (1 - doubt)))
 

@@ -29,6 +29,22 @@ def at_work(shifts: Iterable[Shift], now: float) -> list[Shift]:
     return [shift for shift in shifts if state(shift, now) not in ("lost", "left")]
 
 
+def worked_s(shifts: Iterable[Shift], now: float, window_s: float) -> float:
+    """For how many of the last `window_s` seconds somebody was at work; all of them when nobody was.
+
+    `shifts` are all, those that left included. A break between two waiters counts as work.
+    """
+    begun = [shift.since for shift in shifts if _until(shift, now) > now - window_s]
+    return min(window_s, max(1.0, now - min(begun))) if begun else window_s
+
+
+def _until(shift: Shift, now: float) -> float:
+    """When the shift ended, or now."""
+    if state(shift, now) == "lost":
+        return shift.lost_at or shift.heartbeat_at
+    return now if shift.left_at is None else shift.left_at
+
+
 def average_rate(shift: Shift, now: float) -> float:
     """Orders per second since the shift began, up to its last heartbeat."""
     seconds = (shift.left_at or shift.heartbeat_at) - shift.since
