@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from waiter.delivery.heartbeat import boottime
 from waiter.delivery.runner import End, Ended, Event, Job, Returned, Runner
@@ -29,6 +29,10 @@ class FunctionRunner:
         self._events: queue.Queue[Event] = queue.Queue()
         self._deadline = 0.0
         self._stopped: set[str] = set()
+        self._lock = threading.Lock()  # of the next three: what begins, begins before the close or never
+        self._begun: set[str] = set()
+        self._told: set[str] = set()  # of those, whose end was in the last `events`
+        self._is_closed = False
         self._threads = [
             threading.Thread(target=self._work, args=(number,), daemon=True) for number in range(1, slots + 1)
         ]
@@ -40,6 +44,11 @@ class FunctionRunner:
         return None
 
     def submit(self, jobs: Sequence[Job]) -> None:
+        ids = {job.id for job in jobs}
+        with self._lock:  # whoever sends a job again has dealt with its last end
+            self._begun -= ids
+            self._told -= ids
+            self._stopped -= ids
         for job in jobs:
             self._jobs.put(job)
 
@@ -60,6 +69,13 @@ class FunctionRunner:
                 self._events.put(Returned(tuple(returned)))
 
     def events(self, timeout_s: float) -> list[Event]:
+        with self._lock:
+            self._begun -= self._told
+        events = self._heard(timeout_s)
+        self._told = {event.id for event in events if isinstance(event, Ended)}
+        return events
+
+    def _heard(self, timeout_s: float) -> list[Event]:
         events: list[Event] = []
         try:
             events.append(self._events.get(timeout=timeout_s))
@@ -68,16 +84,26 @@ class FunctionRunner:
         except queue.Empty:
             return events
 
-    def close(self) -> None:
+    def close(self) -> Collection[str]:
+        with self._lock:
+            self._is_closed = True
         for _ in self._threads:
             self._jobs.put(None)
+        return tuple(self._begun)
 
     def _work(self, slot: int) -> None:
         while (job := self._jobs.get()) is not None:
-            if boottime() >= self._deadline or job.id in self._stopped:
-                self._events.put(Returned((job.id,)))
-            else:
+            if self._begins(job):
                 self._events.put(self._ended(job, slot))
+            else:
+                self._events.put(Returned((job.id,)))
+
+    def _begins(self, job: Job) -> bool:
+        with self._lock:
+            if self._is_closed or boottime() >= self._deadline or job.id in self._stopped:
+                return False
+            self._begun.add(job.id)
+            return True
 
     def _ended(self, job: Job, slot: int) -> Ended:
         started = boottime()

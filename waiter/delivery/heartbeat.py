@@ -1,7 +1,8 @@
 """Keeps a shift alive beside the work, and says when it is lost.
 
 A thread with a kitchen connection of its own, so that a claim that hangs does not cost the lease. The waiter's loop
-asks it; it never calls the loop.
+asks it; it never calls the loop. Whatever ends the thread before its time is there for the loop to raise: a waiter
+without a pulse would work on for nothing.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Heartbeat:
         self._began_at = self._beaten_at = asked_at
         self._notice = Notice()
         self._news = 0
+        self._broken: Exception | None = None
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -81,7 +83,20 @@ class Heartbeat:
         with self._lock:
             return self._news
 
+    @property
+    def broken(self) -> Exception | None:
+        """What ended the pulse, which is not to be expected of any kitchen; None while it beats."""
+        with self._lock:
+            return self._broken
+
     def _run(self) -> None:
+        try:
+            self._keep_beating()
+        except Exception as error:  # noqa: BLE001 - the loop raises it in its own thread
+            with self._lock:
+                self._broken = error
+
+    def _keep_beating(self) -> None:
         kitchen: Kitchen | None = None
         seen: object = None
         while not self._stopping.wait(NEWS_S):

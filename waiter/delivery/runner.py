@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from binascii import a2b_base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -158,8 +158,11 @@ class Runner(Protocol):
     def events(self, timeout_s: float) -> list[Event]:
         """What happened; waits up to `timeout_s` for the first event."""
 
-    def close(self) -> None:
-        """Kill what runs, and go."""
+    def close(self) -> Collection[str]:
+        """Kill what runs, and go. Returns the jobs that had begun and whose end has not been dealt with.
+
+        That an end was dealt with is known when `events` is called again.
+        """
 
 
 class ProcessRunner:
@@ -170,6 +173,7 @@ class ProcessRunner:
         self._table = mmap.mmap(self._table_fd, 0)
         self._serial = 0
         self._in_flight: dict[str, int] = {}  # id → serial, in the order in which they start
+        self._told: set[str] = set()  # of those, whose end was in the last `events`
         ours, theirs = socket.socketpair()
         self._pid: int | None = None
         with theirs:
@@ -209,6 +213,7 @@ class ProcessRunner:
     def _numbered(self, job: Job) -> tuple[object, ...]:
         self._serial += 1
         self._in_flight[job.id] = self._serial
+        self._told.discard(job.id)
         stdin = None if job.stdin is None else job.stdin.decode("latin-1")
         paths = job.stdout_path, job.stderr_path
         return job.id, self._serial, job.argv, dict(job.env), job.timeout_s, stdin, *paths
@@ -227,20 +232,26 @@ class ProcessRunner:
     def events(self, timeout_s: float) -> list[Event]:
         if self._is_dead:
             return []
+        for job in self._told:
+            self._in_flight.pop(job, None)
+        self._told.clear()
         if b"\n" not in self._received and not self._is_over:
             self._receive(timeout_s)
         *lines, self._received = self._received.split(b"\n")
         events = [event for line in lines if (event := self._event(json.loads(line))) is not None]
         return [*events, self._died()] if self._is_over else events
 
-    def close(self) -> None:
+    def close(self) -> Collection[str]:
         self._socket.close()  # it kills everything and leaves when our end is closed
         if self._process.returncode is None and not _has_ended_within(self._process, CLOSE_S):
             self._force()
         self._process.wait()
-        if not self._table.closed:
-            self._table.close()
-            os.close(self._table_fd)
+        if self._table.closed:
+            return ()
+        begun = self._begun()
+        self._table.close()
+        os.close(self._table_fd)
+        return begun
 
     def _force(self) -> None:
         """The runner or its guard is frozen, or has to do with what cannot be killed."""
@@ -278,8 +289,11 @@ class ProcessRunner:
     def _died(self) -> RunnerDied:
         self._is_dead = True
         self._process.wait()
+        return RunnerDied(tuple(job for job in self._begun() if job not in self._told))
+
+    def _begun(self) -> tuple[str, ...]:
         (last,) = struct.unpack_from("<q", self._table)  # what was started, although it could not tell us any more
-        return RunnerDied(tuple(job for job, serial in self._in_flight.items() if serial <= last))
+        return tuple(job for job, serial in self._in_flight.items() if serial <= last)
 
     def _event(self, message: list[Any]) -> Event | None:
         kind, *facts = message
@@ -289,7 +303,7 @@ class ProcessRunner:
                 return None
             case "ended":
                 job, slot, started, stopped, code, signal, end, tail, words, result, peak = facts
-                self._in_flight.pop(job, None)
+                self._told.add(job)
                 return Ended(
                     job, slot, started, stopped, code, signal, End(end), tail.encode("latin-1"), words, result, peak
                 )

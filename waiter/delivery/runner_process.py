@@ -206,6 +206,7 @@ class RunnerProcess:
                 setsigdef=_DEFAULTED,
             )
         except OSError as error:
+            struct.pack_into("<q", self.table, 0, serial - 1)  # it has not begun after all
             self._not_started(job, error, _why(self.program, error))
             return
         finally:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -120,11 +120,10 @@ class Delivery:
         self._listener.checked_in(self._shift)
 
     def _go_home(self) -> None:
-        self._runner.close()
+        begun = self._runner.close()
         if not hasattr(self, "_heartbeat"):
             return  # the kitchen did not let it in
-        for order_id, held in self._held.items():
-            self._handover.release(held.shift, order_id)
+        self._let_go(begun)
         try:
             self._tell(self._handover.hand_in())
             if self._handover.away_since is None:
@@ -137,6 +136,17 @@ class Delivery:
             self._hooks.close()
             if self._joblog:
                 self._joblog.close()
+
+    def _let_go(self, begun: Collection[str]) -> None:
+        """Part from orders that are still held, which is so only after an error. What has begun counts as an attempt,
+        and as a loss: the order may be what brought the error about."""
+        now = boottime() + self._clock_offset_s
+        for order_id, held in self._held.items():
+            if order_id in begun:
+                lost = self._lost(held.order, now, "its waiter went home with an error while it ran")
+                self._handover.finish(Served(held.shift, held.order, lost))
+            else:
+                self._handover.release(held.shift, order_id)
 
     def _tick(self) -> None:
         self._hear(self._runner.events(PATIENCE_S))
@@ -167,9 +177,9 @@ class Delivery:
                     self._runner_died(event.ids)
 
     def _ended(self, ended: Ended) -> None:
-        held = self._held.pop(ended.id)
+        held = self._held[ended.id]  # until its outcome is on its way, whatever goes wrong on the way there
         self._tally.runner_deaths = 0
-        if not self._held:
+        if len(self._held) == 1:
             self._ask_at = 0.0  # nothing of our own to wait for any more
         self._idle_since = boottime()
         why_stopped = Reason.CANCELLED if ended.id in self._cancelled else Reason.INTERRUPTED
@@ -179,13 +189,18 @@ class Delivery:
         )
         if outcome.reason is Reason.INTERRUPTED:
             # Its command has begun, so its attempt counts: no two executions share a number. Nobody failed.
-            self._handover.finish(Served(held.shift, held.order, outcome))
+            self._hand_over(held, outcome)
             self._tally.claimed -= 1
             return
         self._pace.saw(outcome.duration_s)
         self._record(held, outcome)
 
+    def _hand_over(self, held: Held, outcome: Outcome) -> None:
+        self._handover.finish(Served(held.shift, held.order, outcome))
+        self._held.pop(held.order.id, None)
+
     def _record(self, held: Held, outcome: Outcome) -> None:
+        self._hand_over(held, outcome)  # first: a joblog on a full disk, or a listener, must not lose it
         tally = self._tally
         if outcome.status is Status.DONE:
             tally.delivered += 1
@@ -200,7 +215,6 @@ class Delivery:
             self._ask_at = min(self._ask_at, boottime() + outcome.delay_s)
         if self._joblog:
             self._joblog.write(outcome, [os.fsdecode(word) for word in held.argv])
-        self._handover.finish(Served(held.shift, held.order, outcome))
         self._listener.finished(held.order, outcome)
         self._hooks.call(held.order, outcome)
         self._look_at_halt()
@@ -220,8 +234,8 @@ class Delivery:
         self._listener.noted("The runner process died; its commands were killed. Starting another one.")
         now = boottime() + self._clock_offset_s
         for order_id in running:
-            if (held := self._held.pop(order_id, None)) is not None:
-                self._record(held, self._lost(held.order, now))
+            if (held := self._held.get(order_id)) is not None:
+                self._record(held, self._lost(held.order, now, "its runner died while it ran"))
         self._give_back(list(self._held))
         self._runner.close()
         if self._tally.runner_deaths >= MAX_RUNNER_DEATHS:
@@ -230,9 +244,8 @@ class Delivery:
         self._runner = self._ware.start_runner()
         self._runner.set_deadline(self._heartbeat.lease_ends)
 
-    def _lost(self, order: Order, now: float) -> Outcome:
+    def _lost(self, order: Order, now: float, words: str) -> Outcome:
         is_last = order.losses + 1 >= self._options.max_losses
-        words = "its runner died while it ran"
         return replace(
             unstartable(order, words, now, self._ware.version()),
             status=Status.ERROR if is_last else Status.READY,
@@ -269,6 +282,8 @@ class Delivery:
             self._handover.went_away(error)
 
     def _heed_kitchen(self) -> None:
+        if self._heartbeat.broken is not None:
+            raise self._heartbeat.broken
         notice = self._heartbeat.notice
         self._runner.set_deadline(self._heartbeat.lease_ends)
         if notice.is_lost:
