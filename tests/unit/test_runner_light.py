@@ -23,6 +23,8 @@ def runner(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     runner = ProcessRunner(RunnerOptions(2, "/bin/true", {}))
+    while runner.pid is None:
+        runner.events(1)
     yield runner
     runner.close()
 

@@ -138,7 +138,7 @@ class Runner(Protocol):
 
     @property
     def pid(self) -> int | None:
-        """The process that holds the commands, if there is one."""
+        """The process that holds the commands, once `events` has heard of it."""
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Queue the jobs. Each ends in exactly one Ended, Returned, Refused or RunnerDied."""
@@ -201,7 +201,6 @@ class ProcessRunner:
             grace_s=options.grace_s,
             capture=options.capture.value,
         )
-        self._await_hello()
 
     @property
     def pid(self) -> int | None:
@@ -260,14 +259,6 @@ class ProcessRunner:
         self._process.send_signal(SIGCONT)
         if not _has_ended_within(self._process, CLOSE_S):
             self._process.kill()
-
-    def _await_hello(self) -> None:
-        # Here, not when somebody asks for the pid: the heartbeat's thread does that too.
-        while b"\n" not in self._received and not self._is_over:
-            self._receive(CLOSE_S)
-        hello, newline, self._received = self._received.partition(b"\n")
-        if newline:
-            self._event(json.loads(hello))
 
     def _receive(self, timeout_s: float) -> None:
         if not self._poll.poll(timeout_s * 1000):

@@ -101,6 +101,11 @@ class RunnerProcess:
         self.outlet.events.append(("hello", os.getpid()))
         self._flush()
 
+    def begin(self, received: bytes) -> None:
+        """Heed what the waiter sent together with the options."""
+        self._heed_all(received)
+        self._start_queued()
+
     def loop(self) -> None:
         while True:
             for fd, _ in self.poll.poll(self._wait_ms()):
@@ -114,8 +119,8 @@ class RunnerProcess:
             self._reap()
             self._stop_overdue()
             self._start_queued()
-            self._throttle()
             self._flush()
+            self._throttle()  # by what is still unsent: whoever reads nothing has to wait for something else
 
     def _wait_ms(self) -> float | None:
         """Until the next thing that happens by itself."""
@@ -123,7 +128,7 @@ class RunnerProcess:
         times = [slot.running.stop_at for slot in slots if slot.running and slot.running.stop_at]
         if self.outlet.events and not self.unsent:
             times.append(self.flushed_at + FLUSH_S)
-        if self.queue and self.spawn_again_at:
+        if self.queue and self.free and not self._is_behind():
             times.append(self.spawn_again_at)
         return max(0.0, (min(times) - now()) * 1000 + 1) if times else None
 
@@ -140,12 +145,15 @@ class RunnerProcess:
         if received == b"":
             return False
         if received:
-            *lines, self.received = (self.received + received).split(b"\n")
-            for line in lines:
-                self._heed(json.loads(line))
+            self._heed_all(received)
         if self.unsent:
             self._send()
         return True
+
+    def _heed_all(self, received: bytes) -> None:
+        *lines, self.received = (self.received + received).split(b"\n")
+        for line in lines:
+            self._heed(json.loads(line))
 
     def _heed(self, message: dict[str, Any]) -> None:
         self.deadline = message.get("deadline", self.deadline)
@@ -178,7 +186,7 @@ class RunnerProcess:
             elif self.refusal is not None:
                 self.outlet.events.append(("refused", self.queue.popleft()[0], self.refusal))
                 self._return_queue()
-            elif now() < self.spawn_again_at or self._unsent_bytes() >= MAX_BEHIND:
+            elif now() < self.spawn_again_at or self._is_behind():
                 return
             else:
                 self.spawn_again_at = 0.0
@@ -334,8 +342,14 @@ class RunnerProcess:
     def _unsent_bytes(self) -> int:
         return len(self.unsent) + self.outlet.output_bytes
 
+    def _is_full(self) -> bool:
+        return self._unsent_bytes() >= MAX_UNSENT
+
+    def _is_behind(self) -> bool:
+        return self._unsent_bytes() >= MAX_BEHIND
+
     def _throttle(self) -> None:
-        is_full = self._unsent_bytes() >= MAX_UNSENT
+        is_full = self._is_full()
         if not (is_full or self.unpolled or self.outlet.live):
             return
         for fd, (slot, _) in self.by_fd.items():
@@ -347,7 +361,7 @@ class RunnerProcess:
     def _flush(self) -> None:
         if not self.outlet.events or self.unsent:
             return
-        if self.queue and self.by_pid and now() - self.flushed_at < FLUSH_S:
+        if self.queue and self.by_pid and now() - self.flushed_at < FLUSH_S and not self._is_full():
             return
         self.flushed_at = now()
         while self.outlet.events and not self.unsent:
@@ -391,11 +405,16 @@ def _own_children() -> int | None:
     return os.open(path, os.O_RDONLY) if os.path.exists(path) else None
 
 
-def _first_line(control: socket.socket) -> bytes:
-    first = b""
-    while not first.endswith(b"\n") and (received := control.recv(1 << 16)):  # nothing follows before our hello
-        first += received
-    return first
+def _first_line(control: socket.socket) -> tuple[bytes, bytes]:
+    """The first message, empty if the waiter has gone, and what came with it."""
+    received = b""
+    while b"\n" not in received:
+        more = control.recv(1 << 16)
+        if not more:
+            return b"", b""
+        received += more
+    first, _, rest = received.partition(b"\n")
+    return first, rest
 
 
 def main() -> None:
@@ -412,9 +431,11 @@ def main() -> None:
     control.set_inheritable(False)
     os.set_inheritable(table_fd, False)
     lock = scratch.keep(folder)
-    if options := _first_line(control):
+    options, rest = _first_line(control)
+    if options:
         runner = RunnerProcess(control, mmap.mmap(table_fd, 0), folder, leash, json.loads(options))
         try:
+            runner.begin(rest)
             runner.loop()
         finally:
             runner.kill_everything()

@@ -24,7 +24,7 @@ from waiter.delivery.leaving import is_host_busy, why_leave
 from waiter.delivery.listener import Listener, Summary
 from waiter.delivery.options import DeliveryOptions, Until
 from waiter.delivery.pace import Pace
-from waiter.delivery.runner import Ended, Event, Job, Output, Refused, Returned, RunnerDied
+from waiter.delivery.runner import Ended, Event, Job, Output, Refused, Returned, Runner, RunnerDied
 from waiter.delivery.spool import Spool
 from waiter.delivery.stopping import Stop, Stopping
 from waiter.delivery.vitals import host_load, resident_bytes
@@ -82,19 +82,18 @@ class Delivery:
         self._swept_at = boottime()
         self._ask_at = 0.0
         self._news_seen = -1
-        self._kitchen = open_kitchen()
+        self._hooks = Hooks(options)
+        self._joblog = Joblog(options.joblog, socket.gethostname()) if options.joblog else None
+        self._runner, self._kitchen = _begun(kitchenware, open_kitchen)
         self._sweep_s = self._kitchen.lease_s / BEATS_PER_LEASE
         self._handover = Handover(self._kitchen, spool(self._kitchen.url), listener.noted)
         self._spool = spool(self._kitchen.url)
-        self._hooks = Hooks(options)
-        self._joblog = Joblog(options.joblog, socket.gethostname()) if options.joblog else None
 
     # A stay, from check-in to check-out.
 
     def run(self) -> Summary:
         """Deliver until it is time to go home. Raises CommandUnstartable, KitchenError; orders never get lost by it."""
         try:
-            self._runner = self._ware.start_runner()
             try:
                 self._begin_shift()
                 self._handover.hand_in_spool()
@@ -489,3 +488,13 @@ class Delivery:
             seconds=boottime() - self._began_at,
             left_because=self._why_left,
         )
+
+
+def _begun(kitchenware: Kitchenware, open_kitchen: Callable[[], Kitchen]) -> tuple[Runner, Kitchen]:
+    """A runner that starts while the kitchen is opened."""
+    runner = kitchenware.start_runner()
+    try:
+        return runner, open_kitchen()
+    except BaseException:
+        runner.close()
+        raise
