@@ -18,18 +18,31 @@ KILL_S = 1.0
 """How long killed processes are waited for: only those in the kernel's or another user's hands take long."""
 
 _IS_LINUX = sys.platform == "linux"
-_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PR_SET_CHILD_SUBREAPER = 36
 _RLIMIT_LOCKS = 10  # linux/resource.h; no kernel since 2.4.24 heeds it
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def become_subreaper() -> bool:
     """Let orphaned descendants become children of this process. False where there is no such thing."""
+    return _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def hear_of_parents_death(number: int) -> bool:
+    """Let the kernel send this signal when the thread that started this process is gone, also after an exec.
+
+    False where there is no such thing.
+    """
+    return _prctl(_PR_SET_PDEATHSIG, number)
+
+
+def _prctl(option: int, value: int) -> bool:
     if not _IS_LINUX:
         return False
     import ctypes  # only here: it weighs 1 MB
 
-    return bool(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+    return bool(ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) == 0)
 
 
 class Tattoo:

@@ -4,11 +4,15 @@ While all is well the guard is a shell of less than a megabyte that waits for th
 the runner dies, whatever it had under it becomes the guard's, daemons with washed environments included, and the shell
 turns into a Python that kills it all. Until then the guard keeps the runner's end of the control socket open, so the
 waiter hears of the death only when nothing is left alive.
+
+The kernel tells it of the waiter's death, too: usually the runner has heard of that by itself and is just leaving, but
+one that is frozen hears nothing. Then the guard kills it with the rest.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import struct
 import sys
@@ -19,6 +23,12 @@ from waiter.delivery import containment, scratch
 
 SWEEP_S = 5.0
 """How long the guard tries."""
+
+LEAVE_S = 0.5
+"""How long a runner whose waiter has died may take to kill everything by itself."""
+
+WAITER_DIED = signal.SIGURG
+"""How the kernel tells the guard. Nothing happens should it come before the shell listens."""
 
 PYTHON_FLAGS = ("-I", "-S", "-X", "utf8", "-c")
 """No site packages, no variables of the user's: fast, light. UTF-8, because arguments are bytes, not the locale's."""
@@ -46,23 +56,36 @@ def stand_guard(control: int, table: int, folder: str) -> tuple[int, int]:
 def _wait_as_a_shell(guard_reads: int, table: int, folder: str, keeping: tuple[int, ...]) -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)  # it goes when the runner goes, no sooner
+    signal.signal(WAITER_DIED, signal.SIG_DFL)  # a shell cannot trap what was ignored when it started
+    containment.hear_of_parents_death(WAITER_DIED)
     os.dup2(guard_reads, 0)
     for descriptor in keeping:
         os.set_inheritable(descriptor, True)
     python = [sys.executable, *PYTHON_FLAGS, BOOT.format(room="guard"), sys.argv[1], str(table), folder]
-    os.execv("/bin/sh", ["/bin/sh", "-c", 'read _ && exit 0; exec "$@"', "sh", *python])
+    # The trap comes first where a signal ends `read`, and where `read` goes on after it.
+    script = """trap 'exec "$@"' URG; read _ && exit 0; exec "$@\""""
+    os.execv("/bin/sh", ["/bin/sh", "-c", script, "sh", *python])
 
 
 def main() -> None:
-    """`ROOT TABLE FOLDER`: the runner died.
+    """`ROOT TABLE FOLDER`: the runner died, or the waiter did. Descriptor 0 is the end of the runner's lifeline.
 
     TABLE is the descriptor of the table that names the first process of each job, FOLDER the runner's private folder.
     """
+    if _leaves_by_itself():
+        return
     if containment.become_subreaper():
         _kill_everything(time.monotonic() + SWEEP_S)
     else:
         _kill_groups(int(sys.argv[2]))
     scratch.remove(sys.argv[3])
+
+
+def _leaves_by_itself() -> bool:
+    """Whether the runner ends well within the time that it has. If it is dead already, the answer comes at once."""
+    lifeline = select.poll()
+    lifeline.register(0, select.POLLIN)
+    return bool(lifeline.poll(LEAVE_S * 1000)) and bool(os.read(0, 1))
 
 
 def _kill_groups(table: int) -> None:
