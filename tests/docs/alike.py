@@ -1,0 +1,76 @@
+"""Whether what a command says is what stands in the docs, but for what differs each time: times, rates, ids."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+ANY = "…"
+"""A line of its own that stands for any lines."""
+
+_T = r"\d[\d.]*( ms| s| min| h| d)( \d\d? (s|min|h))?\b"
+
+_MASKS = [
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z"), "<time>"),
+    (re.compile(r"(\d\d-\d\d )?\b\d\d:\d\d:\d\d\b"), "<time>"),
+    (re.compile(rf"\bin {_T} to {_T}"), "in <while>"),
+    (re.compile(rf"\b{_T}"), "<while>"),
+    (re.compile(r"\b\d[\d.,]*(e-\d+)?(/s|/min|/h| orders/s)"), "<rate>"),
+    (re.compile(r"\b\d[\d.]* (B|[KMGT]iB)"), "<size>"),
+    (re.compile(r"\b\d+\.\d+(e-\d+)?(?!\d* %)\b(?! %)"), "<n>"),
+    (re.compile(r"\bpid \d+|\b(?<=crunch-\d/)\d+"), "<pid>"),
+    (re.compile(r"\b\d+ delivered,"), "<count> delivered,"),
+    (re.compile(r"[━─]+"), "━"),
+    (re.compile(r"-{4,}"), "----"),
+    (re.compile(r"\s+"), " "),
+]
+_ID = re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{8,12}\b|(?<=laptop/)\d+|\bi-[0-9a-f]{17}\b")
+
+
+class Ids:
+    """Which ids of the docs are which of this run: learned from outputs, put into the commands that name them."""
+
+    def __init__(self) -> None:
+        self._here: dict[str, str] = {}
+
+    def put_in(self, command: str) -> str:
+        return _ID.sub(lambda match: self._here.get(match[0], match[0]), command)
+
+    def are_same(self, pairs: Sequence[tuple[str, str]]) -> bool:
+        """Whether these lines (said, written) name the same ids; those never seen before are learned."""
+        known = dict(self._here)
+        for said, written in pairs:
+            for here, there in zip(_ID.findall(said), _ID.findall(written), strict=True):
+                if known.setdefault(there, here) != here:
+                    return False
+        self._here = known
+        return True
+
+
+def masked(line: str) -> str:
+    """The line without what differs each time."""
+    line = _ID.sub("<id>", line)
+    for pattern, word in _MASKS:
+        line = pattern.sub(word, line)
+    return line.strip()
+
+
+def is_alike(said: Sequence[str], written: Sequence[str], ids: Ids, *, any_order: bool = False) -> bool:
+    """Whether the lines that were said are those that are written; a written line `…` stands for any lines."""
+    if any_order:
+        said, written = sorted(said, key=masked), sorted(written, key=masked)
+    pairs = _pairs(said, written)
+    return pairs is not None and ids.are_same(pairs)
+
+
+def _pairs(said: Sequence[str], written: Sequence[str]) -> list[tuple[str, str]] | None:
+    """Which line is which; None if they are not alike."""
+    if not written:
+        return None if said else []
+    if written[0].strip() == ANY:
+        rests = (_pairs(said[skipped:], written[1:]) for skipped in range(len(said) + 1))
+        return next((pairs for pairs in rests if pairs is not None), None)
+    if not said or masked(said[0]) != masked(written[0]):
+        return None
+    pairs = _pairs(said[1:], written[1:])
+    return None if pairs is None else [(said[0], written[0]), *pairs]

@@ -1,0 +1,66 @@
+"""Every command in README.md and docs/ does what stands there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import needed_binary, unavailable
+from tests.docs.page import PAGES, RUN, blocks
+from tests.docs.running import parse, parts, run
+from tests.docs.worlds import fleet, machine
+from tests.fleet.town import why_not
+
+HERE = [page for page in PAGES if parts(page, fleet=False)]
+THERE = [page for page in PAGES if parts(page, fleet=True)]
+
+NOT_RUN = 4
+"""So many blocks at most are only parsed, or left out, and each says why."""
+
+
+def checked(page: Path, steps) -> None:
+    for block, step, said, sandbox in steps:
+        written = expected(page, block) if block.language == "python" else step.output
+        shown = "\n".join([f"{page.name}, line {block.at}: $ {step.command}", "says:", *said, "written is:", *written])
+        assert sandbox.is_as_written(said, type(step)(step.command, tuple(written)), block), shown
+
+
+def expected(page: Path, block) -> tuple[str, ...]:
+    """What stands in the text block after a program."""
+    after = [other for other in blocks(page) if other.at > block.at]
+    return after[0].text if after and after[0].language == "text" else ()
+
+
+@pytest.mark.parametrize("page", HERE, ids=lambda page: page.name)
+def test_every_command_does_what_stands_there(page):
+    binary = needed_binary() if page.name == "mongodb.md" else None
+    with machine(0.4, binary=binary) as sandbox:
+        checked(page, ((*step, sandbox) for step in run(page, sandbox, fleet=False)))
+
+
+def test_every_command_for_a_fleet_does_what_stands_there(tmp_path):
+    if reason := why_not():
+        unavailable(reason)
+    with fleet(tmp_path, needed_binary()) as world:
+        for page in THERE:
+            with world.laptop(page.stem) as sandbox:
+                checked(page, ((*step, sandbox) for step in run(page, sandbox, fleet=True)))
+
+
+def test_commands_that_are_not_run_are_at_least_known():
+    not_run = [block for page in PAGES for block in blocks(page) if block.marks & {"parsed", "skip"}]
+
+    assert len(not_run) <= NOT_RUN
+    assert [block.text for block in not_run if not block.reason] == []
+    for block in not_run:
+        for step in block.steps if "parsed" in block.marks else ():
+            parse(step.command)
+
+
+def test_no_command_hides_in_another_language():
+    """Whatever stands between fences is run, or is no command."""
+    languages = {block.language for page in PAGES for block in blocks(page)}
+
+    assert languages <= {*RUN, "text", "json", "toml", "javascript"}
+    assert [page.name for page in PAGES if "\n    waiter " in page.read_text()] == []

@@ -1,0 +1,170 @@
+"""Where the docs play: one machine with a MongoDB that wants a password and TLS, and a laptop with a fleet at EC2."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import eventually
+from tests.docs.sandbox import Sandbox
+from tests.fleet.town import Town
+from tests.fleet.world import Ec2, answers, free_port
+from tests.mongod import Mongod
+
+PASSWORD = "pa55word"
+"""The one that the docs name."""
+
+HOSTS = ("crunch-1", "crunch-2")
+
+
+@contextmanager
+def machine(pace: float, *, binary: str | None = None) -> Iterator[Sandbox]:
+    """A folder on one machine. With mongod's `binary` also `db.example`, with the user that docs/mongodb.md makes."""
+    with ExitStack() as stack:
+        # A short name: the live view has 80 columns.
+        root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="w", ignore_cleanup_errors=True)))
+        names = stack.enter_context(database(root, binary)) if binary else {}
+        sandbox = Sandbox(root, names, pace=pace)
+        yield stack.enter_context(closing(sandbox))
+
+
+@contextmanager
+def closing(sandbox: Sandbox) -> Iterator[Sandbox]:
+    try:
+        yield sandbox
+    finally:
+        sandbox.close()
+
+
+@contextmanager
+def database(root: Path, binary: str) -> Iterator[dict[str, str]]:
+    """A server that lets nobody in without TLS and a password; its names."""
+    import pymongo
+
+    authority, server_file = certificates(root)
+    server = Mongod(binary, "--auth", "--tlsMode", "requireTLS", "--tlsCertificateKeyFile", str(server_file))
+    server.start()
+    try:
+        address = f"127.0.0.1:{server.port}"
+        options = {"tls": True, "tlsCAFile": str(authority), "timeoutMS": 15_000}
+        with pymongo.MongoClient(f"mongodb://{address}/", **options) as client:  # type: ignore[arg-type]
+            client.admin.command("createUser", "admin", pwd=PASSWORD, roles=["root"])
+        with pymongo.MongoClient(f"mongodb://admin:{PASSWORD}@{address}/", **options) as client:  # type: ignore[arg-type]
+            role = {"role": "readWrite", "db": "simplewaiter"}
+            client.simplewaiter.command("createUser", "waiter", pwd=PASSWORD, roles=[role])
+        yield {"/etc/ssl/db-ca.pem": str(authority), "db.example": address}
+    finally:
+        server.remove()
+
+
+def certificates(folder: Path) -> tuple[Path, Path]:
+    """A certificate of an authority, and one of 127.0.0.1 with its key, as mongod wants it."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    now, day = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=1)
+    keys = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("authority", "server")}
+    names = {
+        name: x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"Waiter's tests: {name}")]) for name in keys
+    }
+    made: dict[str, bytes] = {}
+    for name, extension in (
+        ("authority", x509.BasicConstraints(ca=True, path_length=None)),
+        ("server", x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])),
+    ):
+        builder = x509.CertificateBuilder(
+            issuer_name=names["authority"],
+            subject_name=names[name],
+            public_key=keys[name].public_key(),
+            serial_number=x509.random_serial_number(),
+            not_valid_before=now - day,
+            not_valid_after=now + day,
+        ).add_extension(extension, critical=name == "authority")
+        made[name] = builder.sign(keys["authority"], hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    plain = serialization.NoEncryption()
+    key = keys["server"].private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    authority, server = folder / "authority.pem", folder / "server.pem"
+    authority.write_bytes(made["authority"])
+    server.touch(0o600)
+    server.write_bytes(made["server"] + key)
+    return authority, server
+
+
+@contextmanager
+def fleet(root: Path, binary: str) -> Iterator[Fleet]:
+    """A laptop, two hosts that EC2 knows with the tag role=crunch, and a MongoDB that all of them reach."""
+    import pymongo
+
+    with ExitStack() as stack:
+        town = Town.build()
+        stack.callback(town.close)
+        for name in HOSTS:
+            town.add(name)
+        server = Mongod(binary, bind=f"127.0.0.1,{town.address}")
+        server.start()
+        stack.callback(server.remove)
+        with pymongo.MongoClient[Any](server.url) as client:
+            client.admin.command("createUser", "waiter", pwd=PASSWORD, roles=["root"])
+        ec2 = stack.enter_context(cloud())
+        ids = [ec2.launch(address=town.hosts[name].address, Name=name, role="crunch")[0] for name in HOSTS]
+        yield Fleet(root, town, server, ec2, ids)
+
+
+class Fleet:
+    """The fleet's world; each page has a laptop of its own there."""
+
+    def __init__(self, root: Path, town: Town, server: Mongod, ec2: Ec2, instances: list[str]) -> None:
+        self.root, self.town, self.server, self.ec2 = root, town, server, ec2
+        self.names = {f"10.0.3.{n}": town.hosts[name].address for n, name in enumerate(HOSTS, 11)}
+        self.names |= {f"i-0c1a5e7b9d3f2468{n}": instance for n, instance in enumerate(instances, 1)}
+        self.names |= {"db.example": f"{town.address}:{server.port}"}
+
+    @contextmanager
+    def laptop(self, name: str) -> Iterator[Sandbox]:
+        """A laptop that can log in at all hosts, with a script and orders; hosts and database as new."""
+        import pymongo
+
+        for host in self.town.hosts.values():
+            host.refresh()
+        with pymongo.MongoClient[Any](self.server.url) as client:
+            client.drop_database("simplewaiter")
+        root = self.root / name
+        root.mkdir()
+        variables = {**self.ec2.env, "XDG_CACHE_HOME": str(self.town.folder / "cache")}
+        sandbox = Sandbox(root, self.names, variables)
+        ssh = root / "home/.ssh"
+        ssh.mkdir(mode=0o700)
+        (ssh / "config").write_text(f"Host *\n  User root\n  IdentityFile {self.town.key}\n")
+        (ssh / "known_hosts").write_text(self.town.known_hosts())
+        script = sandbox.work / "crunch.sh"
+        script.write_text('#!/bin/sh\necho "Crunching on: $*"\nsleep 0.1\n')
+        script.chmod(0o755)
+        (sandbox.work / "orders.csv").write_text("".join(f"{row}\n" for row in range(1, 101)))
+        with closing(sandbox):
+            yield sandbox
+
+
+@contextmanager
+def cloud() -> Iterator[Ec2]:
+    """EC2 as moto_server speaks it."""
+    import boto3
+
+    port, region = free_port("127.0.0.1"), "eu-west-1"
+    program = str(Path(sys.executable).with_name("moto_server"))
+    server = subprocess.Popen([program, "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        eventually(lambda: answers("127.0.0.1", port), 30)
+        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+        endpoint = f"http://127.0.0.1:{port}"
+        yield Ec2(endpoint, region, boto3.client("ec2", endpoint_url=endpoint, region_name=region, **keys))
+    finally:
+        server.kill()
+        server.wait(10)
