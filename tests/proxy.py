@@ -44,6 +44,10 @@ class Proxy:
         with self._lock:
             self._plan += [(command, how)] * times
 
+    def lose_nothing_more(self) -> None:
+        with self._lock:
+            self._plan.clear()
+
     @property
     def has_lost_all(self) -> bool:
         """Everything that was to be lost is lost."""

@@ -62,9 +62,12 @@ Deed = Callable[[Process], None]
 class Soak:
     """One kitchen, its waiters, and the hand that hurts them."""
 
-    def __init__(self, kitchen: Kitchen, floor: Floor, rng: random.Random, blows: Sequence[Deed]) -> None:
-        """`blows` are what can be done to the kitchen itself."""
+    def __init__(
+        self, kitchen: Kitchen, floor: Floor, rng: random.Random, blows: Sequence[Deed], peace: Callable[[], None]
+    ) -> None:
+        """`blows` are what can be done to the kitchen itself; after `peace` nothing more befalls it."""
         self.kitchen = kitchen
+        self.peace = peace
         self.floor = floor
         self.rng = rng
         self.loaded: dict[str, list[str]] = {}
@@ -164,6 +167,7 @@ class Soak:
 
     def settle(self) -> None:
         """Send everybody home, and let two waiters in peace deliver what is left."""
+        self.peace()
         for timer in self.frozen:
             timer.join()
         for waiter in self.floor.waiters:
@@ -266,14 +270,21 @@ def child_of(pid: int) -> int | None:
 
 
 def soak(
-    kind: str, url: str, kitchen: Kitchen, folder: Path, seconds: float, rng: random.Random, blows: Sequence[Deed]
+    kind: str,
+    url: str,
+    kitchen: Kitchen,
+    folder: Path,
+    seconds: float,
+    rng: random.Random,
+    blows: Sequence[Deed],
+    peace: Callable[[], None] = lambda: None,
 ) -> bool:
     """Whether every promise was kept."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("WAITER_", "XDG_", "PYTEST"))}
     root = str(Path(__file__).parents[2])
     env = {**kept, "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state"), "PYTHONPATH": root}
     floor = Floor(url, folder, env)
-    run = Soak(kitchen, floor, rng, blows)
+    run = Soak(kitchen, floor, rng, blows, peace)
     try:
         run.run(seconds)
     finally:
@@ -321,7 +332,8 @@ def soak_mongodb(folder: Path, seconds: float, rng: random.Random) -> bool:
         server.start()
         with closing(Proxy(server.port)) as proxy, MongoKitchen(f"{server.url}/soak", lease_s=LEASE_S) as kitchen:
             url = proxy.url.replace("/?", "/soak?")
-            return soak("MongoDB", url, kitchen, folder, seconds, rng, [kill_server, freeze_server, lose_replies])
+            blows = [kill_server, freeze_server, lose_replies]
+            return soak("MongoDB", url, kitchen, folder, seconds, rng, blows, proxy.lose_nothing_more)
     finally:
         server.remove()
 
