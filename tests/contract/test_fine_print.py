@@ -100,7 +100,7 @@ def test_orders_can_be_sorted_by_their_start(kitchen, clock):
     (first,) = kitchen.claim(shift, limit=1)
     clock.advance(5)
     kitchen.claim(shift, limit=1)
-    kitchen.release(shift, [first.id])
+    kitchen.release(shift, [first])
     clock.advance(5)
     kitchen.claim(shift, limit=1)
 
@@ -220,10 +220,10 @@ def test_a_reset_counts_what_it_changed(kitchen):
     fill(kitchen, [["ready"], ["done"], ["cancelled"]])
     kitchen.cancel(Selector(match="cancelled"))
     shift = check_in(kitchen)
-    kitchen.claim(shift, limit=1)
+    ready = kitchen.claim(shift, limit=1)
     (done,) = kitchen.claim(shift, limit=1)
     kitchen.finish(shift, [outcome(done)])
-    kitchen.release(shift, ["b-1"])
+    kitchen.release(shift, ready)
 
     assert kitchen.reset(Selector()) == 2
 

@@ -78,7 +78,7 @@ def test_an_order_given_back_after_its_cancel_was_asked_is_cancelled(kitchen, wa
     kitchen.cancel(Selector())
 
     if way == "release":
-        kitchen.release(shift, [order.id])
+        kitchen.release(shift, [order])
     else:
         kitchen.check_out(shift)
 
@@ -164,7 +164,7 @@ def test_an_acknowledged_outcome_outlives_its_shift_and_everything_but_a_reset(k
     clock.advance(LEASE_S + 1)
     kitchen.rescue()
     kitchen.cancel(Selector())
-    kitchen.release(shift, [order.id])
+    kitchen.release(shift, [order])
     kitchen.check_out(shift)
 
     assert (only(kitchen).status, only(kitchen).result, only(kitchen).attempt) == (Status.DONE, "42", 1)
@@ -271,7 +271,7 @@ def test_two_waiters_of_one_name_keep_their_orders_apart(kitchen):
     (first,), (second,) = kitchen.claim(one, limit=1), kitchen.claim(two, limit=1)
 
     assert kitchen.finish(two, [outcome(first)]) == [Verdict.LATE]
-    assert kitchen.release(two, [first.id]) == 0
+    assert kitchen.release(two, [first]) == 0
     assert kitchen.finish(one, [outcome(first)]) == [Verdict.ACCEPTED]
     assert kitchen.finish(two, [outcome(second)]) == [Verdict.ACCEPTED]
 

@@ -42,7 +42,7 @@ def test_an_order_carries_a_shift_exactly_while_it_runs(kitchen, clock):
     kitchen.finish(
         shift, [outcome(done), outcome(failed, Status.ERROR, reason=Reason.EXIT), outcome(again, Status.READY)]
     )
-    kitchen.release(shift, [given_back.id])
+    kitchen.release(shift, [given_back])
     clock.advance(LEASE_S + 1)
     running_shift = check_in(kitchen, "b")
     kitchen.rescue()
@@ -207,11 +207,26 @@ def test_a_release_charges_no_attempt(kitchen):
     shift = check_in(kitchen)
     (order,) = kitchen.claim(shift, limit=1)
 
-    assert kitchen.release(shift, [order.id]) == 1
-    assert kitchen.release(shift, [order.id]) == 0
+    assert kitchen.release(shift, [order]) == 1
+    assert kitchen.release(shift, [order]) == 0
 
     (again,) = kitchen.claim(shift, limit=1)
     assert (again.attempt, again.losses, again.failures) == (1, 0, 0)
+
+
+def test_a_release_that_arrives_late_leaves_the_next_claim_alone(kitchen, clock):
+    """It was sent twice because its reply was lost; meanwhile the same shift runs the order, and the same attempt."""
+    fill(kitchen, [["x"], ["y"]])
+    shift = check_in(kitchen)
+    first = kitchen.claim(shift, limit=2)
+    assert kitchen.release(shift, first) == 2
+    clock.advance(0.01)  # the kitchen's clock has moved on, by its smallest step at least
+    again = kitchen.claim(shift, limit=2)
+
+    assert kitchen.release(shift, first) == 0
+
+    assert [order.attempt for order in again] == [1, 1]
+    assert kitchen.finish(shift, [outcome(order) for order in again]) == [Verdict.ACCEPTED] * 2
 
 
 def test_checking_out_gives_everything_back(kitchen):
@@ -338,7 +353,6 @@ def test_what_waits_for_another_try_says_who_had_it_last(kitchen, clock, end):
 def test_what_is_given_back_was_never_in_anybodys_hands(kitchen):
     (order_id,) = fill(kitchen, [["x"]])
     shift = check_in(kitchen)
-    kitchen.claim(shift, limit=1)
-    kitchen.release(shift, [order_id])
+    kitchen.release(shift, kitchen.claim(shift, limit=1))
 
     assert (only(kitchen, order_id).waiter, only(kitchen, order_id).start) == (None, None)

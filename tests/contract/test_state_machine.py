@@ -66,6 +66,7 @@ class Told:
     losses: int = 0
     due: float | None = None
     token: str | None = None
+    start: float | None = None  # of the last claim
     is_cancel_asked: bool = False
     accepted: list[tuple[int, str]] = field(default_factory=list)
     late: set[tuple[int, str]] = field(default_factory=set)
@@ -230,6 +231,7 @@ class Kitchens(RuleBasedStateMachine):
         for order in orders:
             told = self.orders[order.id]
             told.status, told.token, told.due, told.attempt = Status.RUNNING, shift.token, None, told.attempt + 1
+            told.start = order.start
             assert (order.attempt, order.shift, order.waiter) == (told.attempt, shift.token, shift.waiter)
         return orders
 
@@ -278,9 +280,9 @@ class Kitchens(RuleBasedStateMachine):
     def release(self, execution: Execution) -> None:
         shift, order = execution
         told = self.orders[order.id]
-        is_held = told.token == shift.token
+        is_held = (told.token, told.start) == (shift.token, order.start)  # and not claimed again since
 
-        assert self.kitchen.release(shift, [order.id]) == is_held
+        assert self.kitchen.release(shift, [order]) == is_held
 
         if is_held:
             told.give_back()

@@ -122,9 +122,9 @@ def test_a_release_without_a_reply_can_be_repeated(kitchen, proxy, how):
     proxy.lose_reply_to("update", how)
 
     with pytest.raises(KitchenUnreachable):
-        kitchen.release(shift, [order.id])
+        kitchen.release(shift, [order])
 
-    assert kitchen.release(shift, [order.id]) == 0
+    assert kitchen.release(shift, [order]) == 0
     assert (only(kitchen).status, only(kitchen).attempt) == (Status.READY, 0)
 
 

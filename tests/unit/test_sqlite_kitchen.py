@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from dataclasses import replace
 
 import pytest
 
@@ -106,7 +107,7 @@ def test_an_id_never_reaches_into_another_batch(kitchen):
     assert list(kitchen.find(Selector(ids=tuple(strange)))) == []
     shift = check_in(kitchen)
     order = kitchen.claim(shift, 1)[0]
-    assert kitchen.release(shift, strange) == 0
+    assert kitchen.release(shift, [replace(order, id=order_id) for order_id in strange]) == 0
     for order_id in strange:
         ended = outcome(order)
         assert kitchen.finish(shift, [type(ended)(order_id, 1, Status.DONE, 0.0, 1.0)]) == [Verdict.LATE]

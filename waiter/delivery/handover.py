@@ -35,7 +35,7 @@ class Handover:
         self._spool = spool
         self._note = note
         self._outcomes: list[Served] = []
-        self._releases: list[tuple[Shift, str]] = []
+        self._releases: list[tuple[Shift, Order]] = []
         self._try_again_s = FIRST_TRY_AGAIN_S
         self._try_again_at = 0.0
         self.away_since: float | None = None
@@ -44,8 +44,8 @@ class Handover:
     def finish(self, served: Served) -> None:
         self._outcomes.append(served)
 
-    def release(self, shift: Shift, order_id: str) -> None:
-        self._releases.append((shift, order_id))
+    def release(self, shift: Shift, order: Order) -> None:
+        self._releases.append((shift, order))
 
     @property
     def is_clear(self) -> bool:
@@ -116,8 +116,8 @@ class Handover:
 
     def _release_all(self) -> None:
         for token in dict.fromkeys(shift.token for shift, _ in self._releases):
-            mine = [(shift, order_id) for shift, order_id in self._releases if shift.token == token]
-            self._kitchen.release(mine[0][0], [order_id for _, order_id in mine])
+            mine = [(shift, order) for shift, order in self._releases if shift.token == token]
+            self._kitchen.release(mine[0][0], [order for _, order in mine])
         self._releases.clear()
 
     def _keep(self) -> None:

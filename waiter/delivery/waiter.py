@@ -145,7 +145,7 @@ class Delivery:
                 lost = self._lost(held.order, now, "its waiter went home with an error while it ran")
                 self._handover.finish(Served(held.shift, held.order, lost))
             else:
-                self._handover.release(held.shift, order_id)
+                self._handover.release(held.shift, held.order)
 
     def _tick(self) -> None:
         self._hear(self._runner.events(PATIENCE_S))
@@ -225,7 +225,7 @@ class Delivery:
 
     def _release(self, held: Held) -> None:
         if held.shift.token == self._shift.token:  # a lost shift has nothing to give back
-            self._handover.release(held.shift, held.order.id)
+            self._handover.release(held.shift, held.order)
             self._tally.claimed -= 1
 
     def _runner_died(self, running: Sequence[str]) -> None:

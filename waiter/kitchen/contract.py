@@ -176,8 +176,12 @@ class Kitchen(Protocol):
         (majority, fsync). An order that does not exist any more is LATE.
         """
 
-    def release(self, shift: Shift, order_ids: Sequence[str]) -> int:
-        """Give orders back: READY, due at once, attempt - 1, as if never claimed. Returns how many were still held."""
+    def release(self, shift: Shift, orders: Sequence[Order]) -> int:
+        """Give orders back: READY, due at once, attempt - 1, as if never claimed. Returns how many were still held.
+
+        It undoes the claim that gave these orders (their `start` tells it apart) and no later one: a release whose
+        reply was lost may be repeated, and may take effect when the same shift has the order, and its attempt, again.
+        """
 
     def rescue(self, max_losses: int = MAX_LOSSES) -> Rescued:
         """Declare shifts lost whose lease ran out (SQLite: or whose process on this host is dead), and take their

@@ -216,9 +216,9 @@ class MongoKitchen:
         with self._to.asking():
             return outcomes_.finish(self._to, shift, outcomes)
 
-    def release(self, shift: Shift, order_ids: Sequence[str]) -> int:
+    def release(self, shift: Shift, orders: Sequence[Order]) -> int:
         with self._to.asking():
-            return outcomes_.release(self._to, shift, order_ids)
+            return outcomes_.release(self._to, shift, orders)
 
     def rescue(self, max_losses: int = MAX_LOSSES) -> Rescued:
         with self._to.asking():

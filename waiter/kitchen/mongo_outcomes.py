@@ -15,7 +15,7 @@ from waiter.kitchen.contract import Rescued
 from waiter.kitchen.mongo_claims import BY_ID
 from waiter.kitchen.mongo_connection import Connection
 from waiter.kitchen.mongo_documents import Document
-from waiter.orders import Outcome, Shift, Status, Verdict
+from waiter.orders import Order, Outcome, Shift, Status, Verdict
 
 _TOGETHER = 64
 """Outcomes in one update: with results and tails of full size it stays under MongoDB's 16 MB."""
@@ -78,8 +78,10 @@ def _keep_late(to: Connection, shift: Shift, outcomes: Sequence[Outcome]) -> Non
         to.orders.bulk_write(writes, ordered=False)
 
 
-def release(to: Connection, shift: Shift, order_ids: Sequence[str]) -> int:
-    held = {"_id": {"$in": list(order_ids)}, "shift": shift.token, "status": "RUNNING"}
+def release(to: Connection, shift: Shift, orders: Sequence[Order]) -> int:
+    ids, starts = [order.id for order in orders], list({order.start for order in orders})
+    # What was claimed again since has another start: none of these.
+    held = {"_id": {"$in": ids}, "shift": shift.token, "status": "RUNNING", "start": {"$in": starts}}
     return to.orders.update_many(held, updates.released(to.now), hint=BY_ID).matched_count
 
 

@@ -306,13 +306,14 @@ class SqliteKitchen:
                 for outcome in outcomes
             ]
 
-    def release(self, shift: Shift, order_ids: Sequence[str]) -> int:
+    def release(self, shift: Shift, orders: Sequence[Order]) -> int:
         with self._writing() as db:
-            chosen = json.dumps(self._seqs(db, order_ids))
-            facts = {"shift": shift.token, "now": self.now(), "chosen": chosen}
-            return db.execute(
-                sqlite_outcomes.RELEASE + " AND seq IN (SELECT value FROM json_each(:chosen))", facts
-            ).rowcount
+            numbers, now = self._numbers(db, [order.id for order in orders]), self.now()
+            facts = (
+                {"shift": shift.token, "now": now, "seq": seq_of(order.id, numbers), "start": order.start}
+                for order in orders
+            )
+            return db.executemany(f"{sqlite_outcomes.RELEASE} AND seq = :seq AND start = :start", facts).rowcount
 
     def rescue(self, max_losses: int = MAX_LOSSES) -> Rescued:
         living, dead = self._living_and_dead()
