@@ -28,9 +28,10 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
 from bench_claims import _packaged, server
 
+from waiter.alike import error_group
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.contract import CLAIM_LIMIT
-from waiter.orders import Batch, Order, Outcome, Reason, Status, Vitals, error_group
+from waiter.orders import Batch, Order, Outcome, Reason, Status, Vitals
 
 GOAL = 0.05
 DELIVERED, WAITERS, SLOTS, KINDS = 60_000, 100, 8, 30

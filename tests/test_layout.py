@@ -23,13 +23,14 @@ REASON = "Long because"
 MAY_IMPORT = {
     "errors": set(),
     "orders": {"errors"},
+    "alike": {"orders"},
     "durations": {"errors"},
     "folders": set(),
     "settings": {"errors", "durations", "folders"},
     "intake": {"errors", "orders"},
-    "kitchen": {"errors", "orders", "folders"},
+    "kitchen": {"errors", "orders", "alike", "folders"},
     "loading": {"errors", "orders", "intake", "kitchen.contract"},
-    "delivery": {"errors", "orders", "durations", "folders", "kitchen.contract", "kitchen.open_kitchen"},
+    "delivery": {"errors", "orders", "alike", "durations", "folders", "kitchen.contract", "kitchen.open_kitchen"},
     "report": {"errors", "orders", "durations"},
     "fleet": {"errors", "orders", "durations", "folders"},
     "host": {"errors", "orders", "durations", "delivery", "kitchen"},
@@ -56,7 +57,7 @@ HOMES = {
 }
 
 # What a remote host runs: it has Python and PyMongo and nothing else.
-REMOTE = ("errors", "orders", "durations", "folders", "kitchen", "delivery", "host")
+REMOTE = ("errors", "orders", "alike", "durations", "folders", "kitchen", "delivery", "host")
 
 
 # What the runner's and the guard's process is made of, and the light modules that it may import.

@@ -6,8 +6,6 @@ otherwise; durations are seconds.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -104,7 +102,7 @@ class Order:
     signal: int | None = None
     reason: Reason | None = None
     error: str | None = None  # what failed, in one line; the command's own words if it left any
-    error_group: str | None = None  # see `error_group`
+    error_group: str | None = None  # see `alike.error_group`
     tail: str | None = None  # the end of the output
     result: str | None = None  # what the command handed back
     command: str | None = None  # hash of the command's file
@@ -249,7 +247,7 @@ class Throughput:
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """Failures of one kind (`orders.error_group`)."""
+    """Failures of one kind (`alike.error_group`)."""
 
     group: str
     count: int
@@ -277,26 +275,3 @@ class Selector:
     match: str | None = None  # some argument contains it
     error_group: str | None = None
     except_command: str | None = None  # delivered by another version of the command
-
-
-_NOISE = (
-    (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?([.,]\d+)?(Z|[+-]\d\d:?\d\d)?"), "<time>"),
-    (re.compile(r"\b[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"), "<id>"),
-    (re.compile(r"\b(0x)?(?=[0-9a-f]*\d)[0-9a-f]{8,}\b"), "<id>"),
-    (re.compile(r"(?<![\w<])~?(/[\w.@+-]+)+/?"), "<path>"),
-    (re.compile(r"\d+"), "<n>"),
-    (re.compile(r"\s+"), " "),
-)
-
-
-def normalised(message: str) -> str:
-    """The message without what differs from order to order: times, ids, paths, numbers."""
-    for noise, word in _NOISE:
-        message = noise.sub(word, message)
-    return message.strip()
-
-
-def error_group(error: str, reason: Reason | None, exit_code: int | None, signal: int | None) -> str:
-    """A short id (8 hex digits) that failures of the same kind share."""
-    kind = f"{reason or ''}/{exit_code}/{signal}/{normalised(error)}"
-    return hashlib.blake2b(kind.encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()

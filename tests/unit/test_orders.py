@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from waiter import errors, orders
+from waiter.alike import error_group, normalised
 from waiter.kitchen.contract import Outlook, Rescued, loss_delay_s
-from waiter.orders import Counts, Order, Outcome, Reason, Status, error_group, normalised
+from waiter.orders import Counts, Order, Outcome, Reason, Status
 
 
 def test_the_statuses_are_those_of_the_original_and_cancelled():
@@ -74,9 +75,21 @@ def test_a_rescue_that_found_nothing_is_false():
         ("two   blanks", "two blanks"),
         (" ends with a newline\n", "ends with a newline"),
         ("~/work/a.csv: empty", "~/play/b.csv: empty"),
+        ("out/berlin/1.tif: empty", "../out/paris.tif: empty"),
+        ("No such file: '/data/my tiles/x.tif'", 'No such file: "C:\\\\y.tif"'),
+        ("10.0.3.7:5432: timeout after 30 s", "10.0.3.17:80: timeout after 2.5 s"),
+        ("loss is -1.5e-07, not 3", "loss is 2026.25, not 12345678"),
+        ("table_1d001 and 0xff", "table_25b348 and 0x7ffd0123"),
+        ("RequestId: 4442587FB7D0A2F9", "RequestId: vk3Kp0Qz81aTT9"),
+        ("GET https://a.example/t/9?q=a: 503", "GET https://b.example/: 503"),
+        ("Nov 25 01:02:03 host app: boom", "Wed, Dec  1 11:02:03 host app: boom"),
+        ("KeyError: 'berlin'", "KeyError: 'paris'"),
+        ("cannot access 'berlin': No such file", "cannot access \u2018paris\u2019: No such file"),
+        ('column "a" does not exist', 'column "b" does not exist'),
+        ("can't open 'x', don't know why", "can't open 'y', don't know why"),
     ],
 )
-def test_times_ids_paths_and_numbers_make_no_difference(one, another):
+def test_times_ids_paths_numbers_and_quoted_names_make_no_difference(one, another):
     assert normalised(one) == normalised(another)
     assert error_group(one, Reason.EXIT, 1, None) == error_group(another, Reason.EXIT, 1, None)
 
@@ -88,10 +101,30 @@ def test_times_ids_paths_and_numbers_make_no_difference(one, another):
         ("cannot read /data/a", "cannot write /data/a"),
         ("deadline", "defaced"),  # words that could be hexadecimal ids
         ("n/a", "a/n"),
+        ("read/write error", "input/output error"),
+        ('{"error": "denied", "id": 17}', '{"error": "gone", "id": 17}'),
+        ('level=error msg="denied"', 'level=error msg="gone"'),
+        ("{'error': 'denied'}", "{'error': 'gone'}"),
+        ("don't retry", "won't retry"),
     ],
 )
 def test_different_words_are_different_kinds(one, another):
     assert error_group(one, Reason.EXIT, 1, None) != error_group(another, Reason.EXIT, 1, None)
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments", "kind"),
+    [
+        ("cat: berlin: No such file", ["berlin"], "cat: <argument>: No such file"),
+        ("berlin.tif is empty", ["--fast", "tiles/berlin.tif"], "<argument> is empty"),
+        ("no tile called berlin", ["tiles/berlin.tif"], "no tile called <argument>"),
+        ("berliner is no tile", ["berlin"], "berliner is no tile"),
+        ("tile 17 is not 18", ["17"], "tile <n> is not <n>"),
+        ("it is no tile", ["it"], "it is no tile"),
+    ],
+)
+def test_what_an_orders_own_arguments_name_makes_no_difference(message, arguments, kind):
+    assert normalised(message, arguments) == kind
 
 
 def test_how_it_ended_is_part_of_the_kind():

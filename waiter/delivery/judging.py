@@ -6,10 +6,11 @@ import signal as signals
 from dataclasses import dataclass
 from random import Random
 
+from waiter.alike import error_group
 from waiter.delivery.options import DeliveryOptions, Keep
 from waiter.delivery.runner import End, Ended
 from waiter.errors import UsageError
-from waiter.orders import TAIL_BYTES, Order, Outcome, Reason, Status, error_group
+from waiter.orders import TAIL_BYTES, Order, Outcome, Reason, Status
 
 MAX_BACKOFF_S = 600.0
 
@@ -73,6 +74,7 @@ def judge(
     status, delay_s = _status(order, ended, reason, options, rng)
     error = None if reason is None else (ended.message or _words(ended, reason)).strip()
     is_well = reason is None or reason is Reason.INTERRUPTED
+    group = None if is_well else error_group(error or "", reason, ended.exit_code, ended.signal, order.arguments)
     is_tail_kept = options.keep_output is Keep.ALL or (options.keep_output is Keep.ERRORS and reason is not None)
     return Outcome(
         order_id=order.id,
@@ -85,7 +87,7 @@ def judge(
         reason=reason,
         delay_s=delay_s,
         error=error,
-        error_group=None if is_well else error_group(error or "", reason, ended.exit_code, ended.signal),
+        error_group=group,
         tail=ended.tail[-TAIL_BYTES:].decode("utf-8", "replace") if is_tail_kept and ended.tail else None,
         result=ended.result,
         command=command,
@@ -103,7 +105,7 @@ def unstartable(order: Order, why: str, at: float, command: str) -> Outcome:
         stop=at,
         reason=Reason.UNSTARTABLE,
         error=why,
-        error_group=error_group(why, Reason.UNSTARTABLE, None, None),
+        error_group=error_group(why, Reason.UNSTARTABLE, None, None, order.arguments),
         command=command,
     )
 

@@ -28,7 +28,8 @@ from waiter import __version__
 from waiter.errors import UsageError
 from waiter.folders import Kind, own_folder
 
-ROOMS = ("__init__.py", "errors.py", "orders.py", "durations.py", "folders.py", "kitchen", "delivery", "host")
+MODULES = ("__init__.py", "errors.py", "orders.py", "alike.py", "durations.py", "folders.py")
+ROOMS = (*MODULES, "kitchen", "delivery", "host")
 """The parts of Waiter that work on a host: standard library and PyMongo only."""
 
 DRIVER = ("pymongo", "bson")

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from waiter.alike import error_group
 from waiter.kitchen.mongo_documents import AT_ONCE, Document, text
-from waiter.orders import Outcome, Reason, Shift, Status, error_group
+from waiter.orders import Outcome, Reason, Shift, Status
 
 Expression = Any
 """A MongoDB aggregation expression."""

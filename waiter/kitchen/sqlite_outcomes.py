@@ -9,8 +9,9 @@ import dataclasses
 import json
 import sqlite3
 
+from waiter.alike import error_group
 from waiter.kitchen.sqlite_rows import appended, finish_event, json_event, text, with_event
-from waiter.orders import Event, Outcome, Reason, Shift, Status, Verdict, error_group
+from waiter.orders import Event, Outcome, Reason, Shift, Status, Verdict
 
 LOST_WORDS = "its waiter died while it ran"
 
