@@ -150,6 +150,28 @@ def test_odd_arguments_break_no_table(ask, kitchen):
     assert "\\xff" in ask("show", "b-1").stdout
 
 
+NASTY = "\x1b]0;owned\x07\x9b31m\u202e"
+"""Sets a terminal's title, its colour, and turns the writing round."""
+
+
+def test_nobodys_words_make_a_terminal_obey(ask, kitchen, tmp_path):
+    (tmp_path / "in.jsonl").write_text(json.dumps({"name" + NASTY: "value" + NASTY, "n": "1"}) + "\n" * 2)
+    ask("load", "--batch", "batch" + NASTY, "in.jsonl")
+    shift = kitchen.check_in("ada" + NASTY, "host" + NASTY, 1)
+    kitchen.pause("ada" + NASTY, "reason" + NASTY)
+    kitchen.resume()
+    (order,) = kitchen.claim(shift, limit=1)
+    kitchen.finish(shift, [failed(order, "error" + NASTY, "0000aaaa", tail="tail" + NASTY, result="result" + NASTY)])
+    kitchen.pause("ada" + NASTY, "reason" + NASTY)
+    unknown = "nobody" + NASTY
+    told = [ask(verb, *words) for verb, *words in (["errors"], ["orders"], ["show", order.id], ["waiters"], ["status"])]
+    wrong = (["show", unknown], ["orders", "--batch", unknown], ["orders", "--since", unknown], ["drain", unknown])
+    told += [ask(*words, code=2) for words in wrong]
+    told += [ask("load", unknown, code=1), ask("deliver", unknown, code=4), ask("cancel", unknown, code=2)]
+    for ended in told:
+        assert not set(NASTY) - set("]0;owned31m") & set(ended.stdout + ended.stderr), ended.args
+
+
 def test_trying_an_order_leaves_the_kitchen_as_it_was(ask, busy):
     before = ask.json("show", "b-7")
 

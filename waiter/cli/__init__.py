@@ -18,6 +18,7 @@ import click
 from waiter import __version__
 from waiter.cli import streams
 from waiter.errors import WaiterError
+from waiter.report.wording import plain
 
 # verb → its room, and what it is for.
 VERBS: dict[str, tuple[str, str]] = {
@@ -168,5 +169,5 @@ def _complain(message: str, is_json: bool, code: int) -> int:
         print(json.dumps({"error": message}), flush=True)  # noqa: T201
     else:
         with suppress(OSError):  # nobody listens
-            print(f"waiter: {message}", file=sys.stderr)  # noqa: T201
+            print(plain(f"waiter: {message}"), file=sys.stderr)  # noqa: T201
     return code

@@ -17,6 +17,7 @@ from waiter.errors import UsageError, WaiterError
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.contract import STATUS_WORDS, Kitchen
 from waiter.orders import Selector, Status
+from waiter.report.wording import plain
 from waiter.settings import Settings, settings
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -26,9 +27,12 @@ PATIENCE_S = 1.0
 
 
 def say(message: str) -> None:
-    """Talk: to stderr, so that stdout holds nothing but what was asked for. It does not matter if nobody listens."""
+    """Talk: to stderr, so that stdout holds nothing but what was asked for. It does not matter if nobody listens.
+
+    Whoever's words it holds, nothing in it makes a terminal obey.
+    """
     with suppress(OSError):
-        click.echo(message, err=True)
+        click.echo(plain(message), err=True)
 
 
 def kitchen_options(function: Function) -> Function:

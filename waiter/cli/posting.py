@@ -20,7 +20,6 @@ from waiter import __version__
 from waiter.cli.asking import say
 from waiter.cli.tables import shortened
 from waiter.errors import NotTold, UsageError
-from waiter.report.wording import plain
 
 TIMEOUT_S = 10.0
 PAUSES_S = (1.0, 2.0, 4.0)
@@ -91,7 +90,7 @@ def _tried(to: Address, body: bytes) -> tuple[str | None, bool]:
             return _refusal(answer), answer.code not in TRY_AGAIN
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
-        return plain(shortened(str(getattr(reason, "strerror", None) or reason or type(error).__name__), 120)), False
+        return shortened(str(getattr(reason, "strerror", None) or reason or type(error).__name__), 120), False
 
 
 def _refusal(answer: urllib.error.HTTPError) -> str:
@@ -101,4 +100,4 @@ def _refusal(answer: urllib.error.HTTPError) -> str:
         said = answer.read(2000).decode("utf-8", "replace")
     except (OSError, http.client.HTTPException):
         said = ""
-    return f"answered {answer.code} {plain(shortened(f'{answer.reason} {said}', 160))}".rstrip(" .")
+    return f"answered {answer.code} {shortened(f'{answer.reason} {said}', 160)}".rstrip(" .")

@@ -14,6 +14,7 @@ from waiter.cli.tables import shortened
 from waiter.delivery.listener import Listener, Summary
 from waiter.durations import words
 from waiter.orders import Order, Outcome, Status
+from waiter.report.wording import plain
 
 SHOWN_FAILURES = 5
 REDRAW_S = 0.1
@@ -72,7 +73,7 @@ class Printer(Listener):
     def claimed(self, orders: Sequence[Order]) -> None:
         if self._is_telling_each:
             for order in orders:
-                say(f"Delivering {order.id}: {' '.join(order.arguments)}".encode("utf-8", "replace").decode())
+                say(f"Delivering {order.id}: {' '.join(order.arguments)}")
 
     def output(self, order: Order, stream: int, chunk: bytes) -> None:
         to: BinaryIO = sys.stdout.buffer if stream == 1 else sys.stderr.buffer
@@ -117,7 +118,7 @@ class Printer(Listener):
             return
         self._drawn_at = time.monotonic()
         failed = self._counts["failed"]
-        last = shortened(" ".join(order.arguments), 24).encode("utf-8", "replace").decode()
+        last = shortened(plain(" ".join(order.arguments)), 24)
         self._bar.update(
             self._task,
             completed=self._counts["done"] + failed,
@@ -143,7 +144,7 @@ class Printer(Listener):
             parts += [f"{count:,} {word}"] if count else []
         say(f"{', '.join(parts)} in {words(summary.seconds)}.")
         for order, outcome in [] if self._is_telling_each else self._failures:
-            arguments = shortened(" ".join(order.arguments), 40).encode("utf-8", "replace").decode()
+            arguments = shortened(" ".join(order.arguments), 40)
             say(f"  {order.id} ({arguments}): {shortened(outcome.error or '', 120)}")
         if summary.failed:
             say(f"See what failed, and why: {hint}")

@@ -11,7 +11,7 @@ import click
 from waiter.cli.asking import SORTS, chosen, kitchen_options, opened, plural, say, selecting, selector
 from waiter.cli.by_hand import line_by_hand
 from waiter.cli.ordering import known_ids
-from waiter.cli.tables import shortened, show_json, show_table
+from waiter.cli.tables import shortened, show_json, show_table, write_line
 from waiter.durations import words
 from waiter.errors import UsageError
 from waiter.kitchen.contract import Kitchen
@@ -53,7 +53,7 @@ def listing(default_limit: int, default_sort: str) -> Callable[[Function], Funct
 @click.option("--json", "is_json", is_flag=True, help="One JSON object.")
 @kitchen_options
 def errors(kitchen: str | None, db: str | None, limit: int, lines: int, is_json: bool, **said: Any) -> int:
-    """Failures, grouped by what went wrong: times, numbers, ids and paths in the messages do not count.
+    """Failures, grouped by what went wrong. Times, numbers, ids, paths and names in the messages do not count.
 
     \b
     waiter errors
@@ -93,17 +93,17 @@ def _show_group(
     group: FailureGroup, total: int, delivering: set[str], example: Order | None, lines: int, now: float
 ) -> None:
     ended = how(group.reason, group.exit_code, group.signal)
-    click.echo(f"{group.group}  {plural(group.count, 'order')} ({shown_percent(group.count, total)})  {ended}")
-    click.echo(f"  {shortened(plain(group.message), 78)}")
+    write_line(f"{group.group}  {plural(group.count, 'order')} ({shown_percent(group.count, total)})  {ended}")
+    write_line(f"  {shortened(plain(group.message), 78)}")
     if host := only_host(group, delivering):
-        click.secho(f"  all {group.count:,} on {host}", bold=True)
+        click.secho(plain(f"  all {group.count:,} on {host}"), bold=True)
     elif group.hosts:
-        click.echo(f"  on {shortened(', '.join(group.hosts), 60)}")
+        write_line(f"  on {shortened(', '.join(group.hosts), 60)}")
     first, last = clock_time(group.first, now), clock_time(group.last, now)
     when = first if first == last else f"{first} to {last}"
-    click.echo(f"  {when}, for example {group.example}")
+    write_line(f"  {when}, for example {group.example}")
     for line in last_lines(example.tail if example else None, lines):
-        click.echo(f"    | {shortened(line, 74)}")
+        write_line(f"    | {shortened(line, 74)}")
 
 
 @click.command()
@@ -143,7 +143,7 @@ def _row(order: Order, now: float) -> list[str]:
         order.status.value,
         clock_time(order.start, now),
         took(order, now),
-        shortened(order.waiter or "", 16),
+        shortened(plain(order.waiter or ""), 16),
         shortened(plain(arguments), 24),
     ]
 
@@ -193,7 +193,7 @@ def show(kitchen: str | None, db: str | None, ids: tuple[str, ...], sort: str, l
         say("No such orders.")
     for number, order in enumerate(found):
         if number:
-            click.echo()
+            write_line()
         _show_order(order, shifts, now)
     return 0
 
@@ -219,25 +219,25 @@ def event_facts(event: Event) -> dict[str, object]:
 
 
 def _show_order(order: Order, shifts: Sequence[Shift], now: float) -> None:
-    click.echo(f"{order.id}  {order.status.value}{', a cancel was asked' if order.is_cancel_asked else ''}")
+    write_line(f"{order.id}  {order.status.value}{', a cancel was asked' if order.is_cancel_asked else ''}")
     names = order.names or [str(number) for number in range(1, len(order.arguments) + 1)]
     for name, argument in zip(names, order.arguments, strict=True):
-        click.echo(f"  {plain(name)}: {plain(argument)}")
+        write_line(f"  {name}: {argument}")
     for title, value in _facts(order, now):
         if value:
-            click.echo(f"{title + ':':<12}{value}")
+            write_line(f"{title + ':':<12}{value}")
     for title, events in (("history", order.history), ("late", order.late)):
         if events:
-            click.echo(f"{title}:")
+            write_line(f"{title}:")
         for event in events:
-            click.echo(f"  {_event_line(event, now)}")
+            write_line(f"  {_event_line(event, now)}")
     for heading, text in (("result", order.result), ("output", order.tail)):
         if text:
-            click.echo(f"{heading}:")
+            write_line(f"{heading}:")
             for line in plain(text).splitlines():
-                click.echo(f"  | {line}")
+                write_line(f"  | {line}")
     if by_hand := line_by_hand(order, shifts):
-        click.echo(f"by hand:    {by_hand}")
+        write_line(f"by hand:    {by_hand}")
 
 
 def _facts(order: Order, now: float) -> list[tuple[str, str]]:
@@ -253,7 +253,7 @@ def _facts(order: Order, now: float) -> list[tuple[str, str]]:
         ("stopped", clock_time(order.stop, now)),
         ("took", took(order, now)),
         ("ended", how(order.reason, order.exit_code, order.signal)),
-        ("error", plain(order.error or "")),
+        ("error", order.error or ""),
         ("group", order.error_group or ""),
         ("memory", size(order.peak_memory)),
         ("command", order.command or ""),
@@ -263,7 +263,7 @@ def _facts(order: Order, now: float) -> list[tuple[str, str]]:
 def _event_line(event: Event, now: float) -> str:
     parts = [f"{clock_time(event.at, now)}  {event.what}, attempt {event.attempt}: {event.status.value}"]
     if event.error or (ended := how(event.reason, event.exit_code, event.signal)):
-        parts.append(plain(event.error or ended))
+        parts.append(event.error or ended)
     if event.start is not None and event.stop is not None:
         parts.append(f"after {words(max(0.0, event.stop - event.start))}")
     if event.waiter and event.what in ("finish", "lost"):
@@ -295,14 +295,14 @@ def waiters(kitchen: str | None, db: str | None, is_all: bool, is_json: bool) ->
     show_table(header, [_waiter_row(shift, now) for shift in shifts], right=(2, 3, 4, 5, 6, 7))
     for shift in shifts:
         if shift.is_paused and shift.pause_reason:
-            say(f"{shift.waiter} is paused: {plain(shift.pause_reason)}")
+            say(f"{shift.waiter} is paused: {shift.pause_reason}")
     return 0
 
 
 def _waiter_row(shift: Shift, now: float) -> list[str]:
     vitals = shift.vitals
     return [
-        shortened(shift.waiter, 20),
+        shortened(plain(shift.waiter), 20),
         state(shift, now),
         f"{vitals.busy}/{vitals.slots}",
         per_second(average_rate(shift, now)),

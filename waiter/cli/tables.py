@@ -8,7 +8,14 @@ from collections.abc import Sequence
 
 import click
 
+from waiter.report.wording import plain
+
 STYLES = {"READY": "cyan", "RUNNING": "yellow", "DONE": "green", "ERROR": "red", "CANCELLED": "magenta"}
+
+
+def write_line(line: str = "") -> None:
+    """Text for people on stdout; nothing in it makes a terminal obey, whoever's words it holds."""
+    click.echo(plain(line))
 
 
 def show_json(value: object) -> None:
@@ -18,6 +25,7 @@ def show_json(value: object) -> None:
 
 def show_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
     """A table; the columns numbered in `right` are aligned to the right."""
+    rows = [[plain(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         _show_plain(header, rows, right)
         return
@@ -41,7 +49,7 @@ def _show_plain(header: Sequence[str], rows: Sequence[Sequence[str]], right: Seq
             cell.rjust(width) if number in right else cell.ljust(width)
             for number, (cell, width) in enumerate(zip(line, widths, strict=True))
         ]
-        click.echo("  ".join(cells).rstrip())
+        write_line("  ".join(cells).rstrip())
 
 
 def shortened(text: str, width: int) -> str:

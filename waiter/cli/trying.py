@@ -18,7 +18,7 @@ import click
 
 from waiter.cli.asking import Duration, chosen, kitchen_options, opened, plural, say
 from waiter.cli.delivery_flags import delivery_options
-from waiter.cli.tables import shortened, show_json
+from waiter.cli.tables import shortened, show_json, write_line
 from waiter.delivery.command import NoSuchArgument, command, named
 from waiter.delivery.listener import Listener, Summary
 from waiter.delivery.options import DeliveryOptions, Grouping, Until, cpu_count, slots
@@ -200,18 +200,18 @@ def _tell_pilot(
     price: float | None,
 ) -> None:
     low, high = sample.failing()
-    click.echo(f"delivered:  {plural(sample.count, 'order')}")
-    click.echo(f"failed:     {sample.failed} ({sample.failed / sample.count:.0%}); of all, {low:.0%} to {high:.0%}")
+    write_line(f"delivered:  {plural(sample.count, 'order')}")
+    write_line(f"failed:     {sample.failed} ({sample.failed / sample.count:.0%}); of all, {low:.0%} to {high:.0%}")
     kinds = Counter(outcome.error_group for outcome in outcomes if outcome.reason is not None)
     for group, number in kinds.most_common(5):
         message = next(outcome.error or "" for outcome in outcomes if outcome.error_group == group)
-        click.echo(f"            {number} {shortened(plain(message), 60)}")
+        write_line(f"            {number} {shortened(plain(message), 60)}")
     times = [words(value) for value in (sample.quantile(0.5), sample.quantile(0.95), sample.seconds[-1])]
-    click.echo(f"time:       {times[0]} median, {times[1]} for 95 %, {times[2]} at most")
+    write_line(f"time:       {times[0]} median, {times[1]} for 95 %, {times[2]} at most")
     if sample.peak_memory is not None:
         at_once = size(sample.peak_memory * places[-1][1])
-        click.echo(f"memory:     {size(sample.peak_memory)} at most; {at_once} for {plural(places[-1][1], 'slot')}")
-    click.echo(f"left:       {plural(left, 'READY order')}")
+        write_line(f"memory:     {size(sample.peak_memory)} at most; {at_once} for {plural(places[-1][1], 'slot')}")
+    write_line(f"left:       {plural(left, 'READY order')}")
     for number, (hosts, slots_, end) in enumerate(_ends(sample, left, places)):
         where = "here" if not number else plural(hosts, "host")
         costs = ""
@@ -219,7 +219,7 @@ def _tell_pilot(
             least, most = (f"{value:,.2f}" for value in cost(end, hosts, price))
             range_ = least if least == most else f"{least} to {most}"
             costs = f", cost {'under 0.01' if most == '0.00' and price else range_}"
-        click.echo(f"all done:   {end} ({where}, {plural(slots_, 'slot')}{' each' if hosts > 1 else ''}){costs}")
+        write_line(f"all done:   {end} ({where}, {plural(slots_, 'slot')}{' each' if hosts > 1 else ''}){costs}")
 
 
 @click.command("try", context_settings=COMMAND)
@@ -255,7 +255,7 @@ def try_(kitchen: str | None, db: str | None, order_id: str, words_: tuple[str, 
     say(f"{order.id}: exit code {code} after {words(seconds_)}.")
     for title, text in (("Result", result), ("Error", message)):
         if text:
-            say(f"{title}: {plain(text)}")
+            say(f"{title}: {text}")
     return code
 
 
