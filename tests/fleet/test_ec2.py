@@ -8,10 +8,12 @@ from pathlib import Path
 
 import boto3
 import pytest
+from click.testing import CliRunner
 
 from tests.conftest import eventually
 from tests.fleet.world import Ec2, Laptop, Shop
-from waiter.errors import FleetError
+from waiter.cli.fleet import fleet
+from waiter.errors import FleetError, UsageError
 from waiter.fleet import inventory
 from waiter.fleet.inventory import Address, Selection, selected
 from waiter.orders import Status
@@ -106,6 +108,31 @@ def test_a_cloud_that_does_not_answer_is_named(at_ec2: Ec2, monkeypatch: pytest.
 
     with pytest.raises(FleetError, match="AWS does not answer"):
         names("x")
+
+
+def test_what_is_no_cloud_is_named(at_ec2: Ec2, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"{at_ec2.endpoint}/moto-api")  # a page, as a proxy would show one
+
+    with pytest.raises(FleetError, match=r"^(what answers is no AWS|AWS: )"):
+        names("x")
+
+
+def test_what_is_typed_comes_before_what_waiter_toml_says(
+    at_ec2: Ec2, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    at_ec2.launch(Name="web", role="crunch")
+    monkeypatch.chdir(tmp_path)
+
+    def shown(toml: str, *words: str) -> list[str]:
+        Path("waiter.toml").write_text(f"[fleet]\n{toml}\n")
+        return [host["host"] for host in json.loads(CliRunner().invoke(fleet, ["hosts", "--json", *words]).stdout)]
+
+    assert shown('hosts = ["a", "b"]') == ["a", "b"]
+    assert shown('hosts = "a"', "--tag", "role=crunch") == ["web"]
+    assert shown('tag = "role=crunch"') == ["web"]
+    assert shown('tag = "role=crunch"', "--hosts", "a,b") == ["a", "b"]
+    both = CliRunner().invoke(fleet, ["hosts", "--tag", "role=crunch", "--hosts", "a"])
+    assert isinstance(both.exception, UsageError)
 
 
 def test_address_auto_is_the_public_one_where_there_is_one() -> None:

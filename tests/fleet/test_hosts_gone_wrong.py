@@ -5,9 +5,11 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import pytest
 
 from tests.fleet.town import Town, TownHost, must
 from tests.fleet.world import Laptop, Pantry, Shop
@@ -86,6 +88,50 @@ def test_a_host_that_is_off_and_one_whose_cable_is_cut_hold_nobody_up(laptop: La
     assert done["by_name"]["ben"]["outcome"] in ("timeout", "no route")
     assert [done["by_name"][name]["stdout"] for name in ("cleo", "dora")] == ["cleo\n", "dora\n"]
     laptop.town.hosts["anna"].boot()
+
+
+@contextmanager
+def falling_silent(town: Town, limits: Sequence[int]) -> Iterator[list[str]]:
+    """Ways to one host; on each, nothing more comes back after so many bytes."""
+    host = town.hosts["anna"]
+    servers = [socket.create_server((town.address, 0)) for _ in limits]
+
+    def pass_on(source: socket.socket, target: socket.socket, left: int | None) -> None:
+        with suppress(OSError):
+            while content := source.recv(1 << 16):
+                target.sendall(content if left is None else content[: max(left, 0)])
+                left = None if left is None else left - len(content)
+
+    def accept(server: socket.socket, limit: int) -> None:
+        with suppress(OSError):
+            while True:
+                client = server.accept()[0]
+                behind = socket.create_connection((host.address, 22))
+                threading.Thread(target=pass_on, args=(client, behind, None), daemon=True).start()
+                threading.Thread(target=pass_on, args=(behind, client, limit), daemon=True).start()
+
+    for server, limit in zip(servers, limits, strict=True):
+        threading.Thread(target=accept, args=(server, limit), daemon=True).start()
+    yield [f"{town.address}:{server.getsockname()[1]}" for server in servers]
+    for server in servers:
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("words", [["push"], ["run", "--", "true"]])
+def test_a_host_that_falls_silent_at_any_moment_holds_nobody_up(laptop: Laptop, words: list[str]) -> None:
+    anna, ben = (laptop.town.hosts[name] for name in ("anna", "ben"))
+    # The greeting, the keys, the login, the channel, the command, the file: one of each at least.
+    with falling_silent(laptop.town, [20, 1200, 1700, 1900, 2100, 2300, 2500]) as hosts:
+        lines = [anna.known_hosts_line().replace(anna.address, "[{}]:{}".format(*host.split(":"))) for host in hosts]
+        laptop.known_hosts.write_text("".join([*lines, ben.known_hosts_line()]))
+        began = time.monotonic()
+
+        all_hosts = ",".join([*hosts, ben.address])
+        done = laptop.json(words[0], *QUICK, "--host-timeout", "5", "--hosts", all_hosts, *words[1:])
+
+    assert time.monotonic() - began < 20
+    assert done["by_name"]["ben"]["ok"], done
+    assert {each["outcome"] for each in done["hosts"] if not each["ok"]} == {"timeout"}
 
 
 @contextmanager
@@ -177,6 +223,40 @@ def test_a_waiter_home_that_is_a_symlink_is_refused(laptop: Laptop, shop: Shop) 
 
     assert what == "unsafe folder"
     assert not list((dora.root / "elsewhere").iterdir())
+
+
+def test_a_disk_that_is_full_and_a_home_that_cannot_be_written_to_are_told_apart(laptop: Laptop) -> None:
+    anna, ben = (laptop.town.hosts[name] for name in ("anna", "ben"))
+    small = "mkdir -m 700 .waiter; mount -t tmpfs -o size=600k,mode=700 none .waiter"
+    laptop.fleet("run", "--limit", anna.address, "--", small)
+    laptop.fleet("run", "--limit", ben.address, "--", "mount --bind -o ro /root /root")
+
+    said = laptop.json("push")
+
+    assert {name: each["outcome"] for name, each in said["by_name"].items()} == {
+        "anna": "disk full",
+        "ben": "not writable",
+        "cleo": "pushed",
+        "dora": "pushed",
+    }
+    assert said["by_name"]["anna"]["troubles"][0]["mend"] == f"ssh {anna.address} 'df -h ~'"
+    assert laptop.fleet("run", "--limit", anna.address, "--", "ls -A .waiter").stdout == ""
+
+
+def test_what_a_login_shell_prints_is_no_reply(laptop: Laptop) -> None:
+    (laptop.town.hosts["anna"].root / ".bashrc").write_text("echo waiter-reply mine; printf 'no end of line'\n")
+    (laptop.town.hosts["ben"].root / ".bashrc").write_text("echo closed for today; exit 3\n")
+
+    said = laptop.json("push")["by_name"]
+
+    assert [said[name]["outcome"] for name in ("anna", "ben", "cleo", "dora")] == [
+        "pushed",
+        "no reply",
+        "pushed",
+        "pushed",
+    ]
+    assert said["ben"]["troubles"][0]["detail"] == "exit code 3: closed for today"
+    assert ".bashrc" in said["ben"]["troubles"][0]["mend"]
 
 
 def test_a_command_that_cannot_be_found_on_the_hosts_is_named(laptop: Laptop, shop: Shop) -> None:

@@ -69,8 +69,18 @@ def test_a_broken_script_stops_a_rolling_restart_at_its_first_batch(laptop: Lapt
 
     done = laptop.json("restart", *shop.flags, "--cmd", "no-such-program", "--batch", "1")
 
-    assert [each["outcome"] for each in done["hosts"]] == ["failed", "left alone", "left alone", "left alone"]
+    assert [each["outcome"] for each in done["hosts"]] == ["not started", "left alone", "left alone", "left alone"]
     assert sorted(laptop.outcomes("status").values()) == ["not running", "running", "running", "running"]
+
+
+def test_a_host_where_nothing_ever_ran_stops_no_rolling_restart(laptop: Laptop, shop: Shop) -> None:
+    laptop.script("true")
+    laptop.fleet("start", *shop.flags, *STAY, "--limit", "*.3,*.4,*.5")
+
+    done = laptop.json("restart", "--batch", "1")
+
+    assert [each["outcome"] for each in done["hosts"]] == ["failed", "restarted", "restarted", "restarted"]
+    assert "waiter fleet start --cmd" in done["hosts"][0]["troubles"][0]["detail"]
 
 
 def test_start_with_another_script_says_that_the_old_one_runs(laptop: Laptop, shop: Shop) -> None:

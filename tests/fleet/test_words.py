@@ -43,6 +43,13 @@ def test_words_reach_the_host_as_they_are(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == [".waiter"]
 
 
+def test_no_login_shell_reads_more_into_a_command_than_sh_does() -> None:
+    """csh knows newlines and `!` even in quotes, fish backslashes."""
+    said = daemon.command("waiter-1.pyz", ["stop", "a\nb\\c!d"], placed=[daemon.Placed("a\\b", "c!d", "e\nf")])
+
+    assert set("\n!\\").isdisjoint(said)
+
+
 def test_a_host_names_what_must_be_sent_and_makes_its_folder_private(tmp_path: Path) -> None:
     said = said_by_a_host(daemon.command("waiter-1.pyz", ["look"], needs=["bundles/2"]), tmp_path)
 
@@ -66,15 +73,23 @@ def test_a_reply_is_found_among_the_greetings_of_a_shell() -> None:
     assert daemon.read_reply(stdout, b"", 0) == {"outcome": "running"}
 
 
+def test_a_refusal_is_the_last_line_of_what_a_host_said() -> None:
+    with pytest.raises(HostError, match=r"^no reply: exit code 1: This account is not available\.$"):
+        daemon.read_reply(b"Welcome!\nThis account is not available.\n", b"", 1)
+
+
 @pytest.mark.parametrize(
     ("said", "trouble"),
     [
         (b'Please login as the user "ubuntu" rather than the user "root".', Trouble.WRONG_USER),
         (b"mkdir: No space left on device", Trouble.DISK),
-        (b"sh: syntax error", Trouble.FAILED),
+        (b"sh: syntax error", Trouble.NO_REPLY),
         (b'waiter-reply {"trouble": "unsafe folder", "error": "a symlink"}', Trouble.UNSAFE_FOLDER),
         (b'waiter-reply {"outcome": "failed", "error": "x", "error_type": "KitchenUnreachable"}', Trouble.KITCHEN),
         (b'waiter-reply {"outcome": "failed", "error": "x", "errno": 28}', Trouble.DISK),
+        (b'waiter-reply {"outcome": "failed", "error": "x", "errno": 30}', Trouble.NOT_WRITABLE),
+        (b'waiter-reply {"outcome": "not started", "error": "x"}', Trouble.NOT_STARTED),
+        (b'waiter-reply {"outcome": "failed", "error": "x"}', Trouble.FAILED),
         (b"waiter-reply {", Trouble.UNEXPECTED),
     ],
 )
@@ -196,7 +211,9 @@ def test_hosts_are_written_as_for_ssh(word: str, address: str, user: str | None,
     assert (host.address, host.user, host.port) == (address, user, port)
 
 
-@pytest.mark.parametrize("word", ["-oProxyCommand=x", "u@-x", "a b", "@"])
+@pytest.mark.parametrize(
+    "word", ["-oProxyCommand=x", "u@-x", "a b", "@", "u@", "@a", "a:", "a:0", "a:65536", "[::1]x", "[a", "a,b"]
+)
 def test_what_is_no_host_is_refused(word: str) -> None:
     with pytest.raises(UsageError):
         parsed_host(word)
@@ -209,6 +226,14 @@ def test_a_hosts_file_has_comments_and_each_host_counts_once(tmp_path: Path) -> 
     found = selected(Selection(hosts=("a,c",), hosts_file=file, user="me"))
 
     assert [(host.name, host.user) for host in found] == [("a", "me"), ("b", "me"), ("c", "me")]
+
+
+def test_a_line_of_a_hosts_file_that_is_no_host_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "hosts"
+    file.write_text("\ufeffa\r\n# none\nb c\n")
+
+    with pytest.raises(UsageError, match=f"^{file}, line 3: b c: not a host"):
+        selected(Selection(hosts_file=file))
 
 
 def test_instances_of_one_name_are_told_apart() -> None:

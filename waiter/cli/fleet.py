@@ -266,7 +266,10 @@ def work_of(said: dict[str, Any], names: KitchenNames, packed: Packed | None) ->
 
 
 def settings_of(said: dict[str, Any], names: KitchenNames, packed: Packed) -> Settings:
-    """How hosts are to deliver: the flags, [fleet], [deliver], and as many slots as a host has CPUs."""
+    """How hosts are to deliver: the flags, [fleet], [deliver]; but how many slots never comes from [deliver].
+
+    Those are this machine's; a host has one for each of its own CPUs.
+    """
     from waiter.fleet.daemon import Settings
 
     options = delivery_options({**said, "jobs": said["jobs"] or "auto"}, chosen(None, None).deliver, said["name"])

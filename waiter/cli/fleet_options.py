@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from waiter.cli.asking import Duration, chosen, kitchen_options, say
 from waiter.cli.bars import rows_bar
@@ -143,17 +144,25 @@ def defaults_for(command: click.Command, table: Mapping[str, Any]) -> dict[str, 
     return values
 
 
+def is_typed(name: str) -> bool:
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
 def hosts_of(said: Mapping[str, Any], *, states: tuple[str, ...] = ("running",)) -> list[Host]:
     """The hosts that the options of a verb select. Raises FleetError, UsageError."""
+    by_tag, by_name = is_typed("tags"), is_typed("hosts") or is_typed("hosts_file")
+    # Hosts that are typed come before tags of waiter.toml, and tags that are typed before its hosts.
+    left_out = ("hosts", "hosts_file") if by_tag and not by_name else ("tags",) if by_name and not by_tag else ()
+    said = {**said, **dict.fromkeys(left_out, ())}
     return selected(
         Selection(
-            tags=tuple(said["tags"]) if not said["hosts"] and not said["hosts_file"] else (),
+            tags=tuple(said["tags"]),
             regions=tuple(said["regions"]),
             profile=said["profile"],
             states=tuple(said["states"]) or states,
             address=Address(said["address"]),
             hosts=tuple(said["hosts"]),
-            hosts_file=said["hosts_file"],
+            hosts_file=said["hosts_file"] or None,
             limit=tuple(glob for given in said["limit"] for glob in given.split(",")),
             user=said.get("user"),
         )

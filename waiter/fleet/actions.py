@@ -8,6 +8,7 @@ import secrets
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,7 @@ def ask(
     asked = daemon.command(shipment.parcel.name, words, needs=needs, is_any=shipment.is_any)
     reply = _reply(session, asked, stdin, timeout_s)
     if "missing" in reply and not shipment.is_any:
-        placed = send(session, shipment, reply)
+        placed = send(session, shipment, reply, timeout_s)
         reply = _reply(session, daemon.command(shipment.parcel.name, words, placed=placed), stdin, timeout_s)
     return reply
 
@@ -147,7 +148,7 @@ def _reply(session: Session, command: str, stdin: bytes, timeout_s: float) -> di
     return daemon.read_reply(reply.stdout, reply.stderr, reply.exit_code)
 
 
-def send(session: Session, shipment: Shipment, reply: Mapping[str, Any]) -> list[Placed]:
+def send(session: Session, shipment: Shipment, reply: Mapping[str, Any], timeout_s: float) -> list[Placed]:
     """Upload what a host said is missing, under temporary names; it checks the hashes and renames. Raises HostError."""
     missing = reply["missing"]
     files: list[tuple[Path, str, str]] = []
@@ -157,17 +158,19 @@ def send(session: Session, shipment: Shipment, reply: Mapping[str, Any]) -> list
         archive, sha256 = shipment.bundle.archive()
         files.append((archive, f"bundle-{shipment.bundle.digest}.tgz", sha256))
     placed = []
-    with session.files() as sftp:
+    with session.files(timeout_s) as sftp:
         for local, name, sha256 in files:
             temporary = f".{name}-{secrets.token_hex(6)}"
             try:
-                with sftp.open(f"{reply['home']}/{temporary}", "wx") as remote, local.open("rb") as content:
-                    remote.chmod(0o600)
-                    remote.set_pipelined(True)
-                    while chunk := content.read(1 << 18):
-                        remote.write(chunk)
+                remote = sftp.open(f"{reply['home']}/{temporary}", "wx")
             except OSError as error:
                 raise HostError(Trouble.UPLOAD, f"{name}: {error}") from error
+            # SFTP says no more of a full disk than "Failure"; the host, which finds another hash, knows why.
+            with suppress(OSError), remote, local.open("rb") as content:
+                remote.chmod(0o600)
+                remote.set_pipelined(True)
+                while chunk := content.read(1 << 18):
+                    remote.write(chunk)
             placed.append(Placed(temporary, name, sha256))
     return placed
 
@@ -187,7 +190,7 @@ def push(drive: Drive, hosts: Sequence[Host], shipment: Shipment) -> list[Report
             reply = _reply(session, asked, json.dumps(sent).encode(), drive.timeout_s)
             if "missing" not in reply:
                 return Report(host, "already there", reply)
-            placed = send(session, shipment, reply)
+            placed = send(session, shipment, reply, drive.timeout_s)
             again = daemon.command(shipment.parcel.name, ["push"], placed=placed)
             reply = _reply(session, again, json.dumps(sent).encode(), drive.timeout_s)
             return Report(host, "pushed", {**reply, "files": [each.name for each in placed]})
@@ -253,8 +256,7 @@ def restart(
 ) -> list[Report]:
     """Rolling: so many hosts at a time finish their orders and start anew.
 
-    When every host of a batch stopped and did not start again, the new script is to blame: the hosts that are left keep
-    their old waiters.
+    When no host of a batch starts again, the new script is to blame: the hosts that are left keep their old waiters.
     """
     words = ["restart", "--grace", str(grace_s)]
 
@@ -267,7 +269,7 @@ def restart(
     for first in range(0, len(hosts), batch):
         done = drive.each(hosts[first : first + batch], act)
         reports += done
-        if all(report.findings and report.findings[0].trouble is Trouble.FAILED for report in done):
+        if all(report.findings and report.findings[0].trouble is Trouble.NOT_STARTED for report in done):
             reports += [left_alone(host) for host in hosts[first + batch :]]
             break
     return reports

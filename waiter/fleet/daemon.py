@@ -6,7 +6,9 @@ first, puts in place what has been sent, and hands on to Waiter's own file. Secr
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import errno
 import hashlib
 import json
 import re
@@ -25,27 +27,30 @@ PYTHONS = ("python3", "python3.14", "python3.13", "python3.12", "python3.11")
 TOO_OLD = 93
 """The exit code of a Python that is too old, whatever else it may be told."""
 
-# Plain sh: nothing is known of the host yet. "$@" is GATE and its argument.
-FIND_PYTHON = f"""\
-for python in {" ".join(PYTHONS)}; do
-  command -v "$python" >/dev/null 2>&1 || continue
-  "$python" -ISc "$@"
-  code=$?
-  [ "$code" = {TOO_OLD} ] || exit "$code"
-  found="$found $("$python" -V 2>&1 | head -n 1)"
-done
-echo "{MARK}{{\\"trouble\\": \\"{Trouble.NO_PYTHON}\\", \\"error\\": \\"found:${{found:- none}}\\"}}"
-"""
+FULL_BYTES = 1 << 20
+"""With less free, it is the disk's fault that a file came short."""
 
-# Read by any Python, even one that is too old to run the rest.
-GATE = f"""\
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+# Plain sh: nothing is known of the host yet. "$@" is UNPACK and its argument. One line, and no `!` or backslash: the
+# login shell may be csh or fish, which read those even in quotes.
+FIND_PYTHON = (
+    f'for python in {" ".join(PYTHONS)}; do command -v "$python" >/dev/null 2>&1 || continue; '
+    f'"$python" -ISc "$@"; code=$?; [ "$code" = {TOO_OLD} ] || exit "$code"; '
+    'found="$found $("$python" -V 2>&1 | head -n 1)"; done; '
+    f"""echo; echo '{MARK}{{"trouble": "{Trouble.NO_PYTHON}", "error": "found:'"${{found:- none}}"'"}}'"""
+)
+
+UNPACK = "import base64, sys; exec(base64.b64decode(sys.argv[1]))"
+
+# Read by any Python, even one that is too old to run the rest. `task` stands before it.
+GATE = f"""
 import sys
 if sys.version_info < (3, 11):
     sys.exit({TOO_OLD})
-import hashlib, json, os, runpy, stat
-task = json.loads(sys.argv[1])
+import hashlib, json, os, runpy, shutil, stat
 def reply(**words):
-    print("{MARK}" + json.dumps(words))
+    print("\\n{MARK}" + json.dumps(words))
     sys.exit(0)
 home = os.path.join(os.path.expanduser("~"), ".waiter")
 try:
@@ -61,12 +66,19 @@ try:
     for sent, name, digest in task["place"]:
         sent, name = os.path.join(home, sent), os.path.join(home, name)
         with open(sent, "rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-                os.unlink(sent)
-                reply(trouble="{Trouble.UPLOAD}", error=sent + " came with another hash than it left with")
+            is_whole = hashlib.file_digest(file, "sha256").hexdigest() == digest
+        if not is_whole:
+            free = shutil.disk_usage(home).free
+            os.unlink(sent)
+            if free < {FULL_BYTES}:
+                reply(trouble="{Trouble.DISK}", error="%d KiB free in %s" % (free // 1024, home))
+            reply(trouble="{Trouble.UPLOAD}", error=sent + " came with another hash than it left with")
         os.replace(sent, name)
 except OSError as error:
-    reply(trouble="{Trouble.UPLOAD}", error=str(error))
+    reply(
+        trouble="{Trouble.DISK}" if error.errno in {FULL} else "{Trouble.NOT_WRITABLE}",
+        error="%s: %s" % (error.filename, error.strerror),
+    )
 missing = [name for name in task["needs"] if not os.path.lexists(os.path.join(home, name))]
 if missing and task["any"]:
     here = [name for name in os.listdir(home) if name.startswith("waiter-") and name.endswith(".pyz")]
@@ -119,8 +131,8 @@ def command(
         "place": [dataclasses.astuple(each) for each in placed],
         "run": [parcel, *words],
     }
-    # The user's login shell may be any; it only ever starts sh.
-    return shlex.join(["exec", "sh", "-c", FIND_PYTHON, "waiter", GATE, json.dumps(task)])
+    program = base64.b64encode(f"task = {task!r}{GATE}".encode()).decode()
+    return shlex.join(["exec", "sh", "-c", FIND_PYTHON, "waiter", UNPACK, program])
 
 
 def read_reply(stdout: bytes, stderr: bytes, exit_code: int | None) -> dict[str, Any]:
@@ -143,23 +155,31 @@ def read_reply(stdout: bytes, stderr: bytes, exit_code: int | None) -> dict[str,
     return dict(reply)
 
 
+_ERRNO = {
+    **dict.fromkeys(FULL, Trouble.DISK),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), Trouble.NOT_WRITABLE),
+}
+
+
 def failure(reply: Mapping[str, Any]) -> HostError:
     """What a reply that carries an error says."""
     kinds = {"UnsafeFolder": Trouble.UNSAFE_FOLDER, "KitchenUnreachable": Trouble.KITCHEN}
-    trouble = kinds.get(str(reply.get("error_type")), Trouble.FAILED)
-    if reply.get("errno") in (28, 122):  # ENOSPC, EDQUOT
-        trouble = Trouble.DISK
+    if reply.get("outcome") == Trouble.NOT_STARTED:
+        trouble = Trouble.NOT_STARTED
+    else:
+        trouble = kinds.get(str(reply.get("error_type"))) or _ERRNO.get(reply.get("errno", 0), Trouble.FAILED)
     return HostError(trouble, str(reply["error"]))
 
 
 def no_reply(said: str, exit_code: int | None) -> HostError:
-    """A host that ran something else than what it was asked to: it says why, mostly."""
+    """A host that ran something else than what it was asked to: its last line says why, mostly."""
     if (found := wrong_user(said)) is not None:
         return found
+    last = next(iter(said.strip().splitlines()[-1:]), "it said nothing")[:300]
     if re.search(r"no space left|disk quota", said, re.IGNORECASE):
-        return HostError(Trouble.DISK, said.strip()[-200:])
+        return HostError(Trouble.DISK, last)
     ending = "a signal ended it" if exit_code is None else f"exit code {exit_code}"
-    return HostError(Trouble.FAILED, f"{ending}: {said.strip()[-300:] or 'it said nothing'}")
+    return HostError(Trouble.NO_REPLY, f"{ending}: {last}")
 
 
 def wrong_user(said: str) -> HostError | None:

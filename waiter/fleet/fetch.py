@@ -28,7 +28,7 @@ def fetch(drive: Drive, hosts: Sequence[Host], remote: str, local: Path) -> list
     def act(host: Host) -> Report:
         target = local / folder_of(host)
         count = size = 0
-        with drive.network.session(host) as session, session.files() as sftp:
+        with drive.network.session(host) as session, session.files(drive.timeout_s) as sftp:
             for path in named(sftp, remote.removeprefix("~/")):
                 for source, name in below(sftp, path):
                     size += copied(sftp, source, target / name)
@@ -106,5 +106,7 @@ def copied(sftp: Any, source: str, target: Path) -> int:
         finally:
             temporary.unlink(missing_ok=True)
         return target.stat().st_size
+    except TimeoutError:
+        raise  # the host's, not the file's
     except OSError as error:
         raise HostError(Trouble.FAILED, f"{source} → {target}: {error}", " ") from error

@@ -104,28 +104,45 @@ def natural(name: str) -> list[tuple[int, str]]:
 
 def listed(selection: Selection) -> list[Host]:
     """The hosts of --hosts and --hosts-file, each once. Raises FleetError when the file holds none."""
-    words = [word for given in selection.hosts for word in given.split(",")]
+    words = [("--hosts", word.strip()) for given in selection.hosts for word in given.split(",")]
     if selection.hosts_file:
-        try:
-            lines = selection.hosts_file.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"--hosts-file {selection.hosts_file}: {error}") from error
-        words += [line.partition("#")[0].strip() for line in lines]
-    unique = dict.fromkeys(word.strip() for word in words if word.strip())
+        words += in_file(selection.hosts_file)
+    unique = {word: where for where, word in reversed(words) if word}
     if not unique:
         raise FleetError("no host is selected: --hosts and --hosts-file name none")
-    return [parsed_host(word) for word in unique]
+    return [parsed_host(word, where) for word, where in reversed(unique.items())]
 
 
-def parsed_host(word: str) -> Host:
+def in_file(file: Path) -> list[tuple[str, str]]:
+    """The words of a file, one a line, each with where it stands. Raises UsageError."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise UsageError(f"--hosts-file {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--hosts-file {file}: not UTF-8 text") from error
+    return [(f"{file}, line {number}", line.partition("#")[0].strip()) for number, line in enumerate(lines, 1)]
+
+
+def parsed_host(word: str, where: str = "--hosts") -> Host:
     """`[user@]host[:port]`, an IPv6 address with a port in brackets: `[::1]:22`. Raises UsageError."""
     user, _, rest = word.rpartition("@")
-    match = re.fullmatch(r"\[([^]\s]+)\](?::(\d+))?|([^:\s]+):(\d+)|([^\s]+)", rest)
-    if not match or rest.startswith("-") or user.startswith("-"):
-        raise UsageError(f"{word}: not a host. Give name, user@name or user@name:port")
-    address = match[1] or match[3] or match[5]
-    port = match[2] or match[4]
-    return Host(name=word, address=address, user=user or None, port=int(port) if port else None)
+    match = _PLACE.fullmatch(rest)
+    if not match or word.startswith(("-", "@")) or rest.startswith("-") or "," in word or len(word.split()) != 1:
+        raise UsageError(f"{where}: {word}: not a host. Give name, user@name or user@name:port")
+    address = match["bracketed"] or match["name"] or match["bare"]
+    digits = match["port_6"] or match["port"]
+    port = int(digits) if digits else None
+    if port is not None and not 0 < port < 65536:
+        raise UsageError(f"{where}: {word}: there is no port {port}")
+    return Host(name=word, address=address, user=user or None, port=port)
+
+
+_PLACE = re.compile(
+    r"\[(?P<bracketed>[^][\s]+)\](:(?P<port_6>\d+))?"
+    r"|(?P<name>[^][:\s]+)(:(?P<port>\d+))?"
+    r"|(?P<bare>[\da-fA-F]*:[\da-fA-F:.]+(%\S+)?)"  # IPv6
+)
 
 
 # EC2.
@@ -181,6 +198,7 @@ def ec2(profile: str | None, region: str | None) -> Any:
 def instances(client: Any, filters: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """All pages of DescribeInstances, by instance id. Raises FleetError."""
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     try:
         pages: Iterator[Any] = client.get_paginator("describe_instances").paginate(
@@ -192,7 +210,7 @@ def instances(client: Any, filters: Sequence[Mapping[str, Any]]) -> dict[str, Ma
             for reservation in page["Reservations"]
             for instance in reservation["Instances"]
         }
-    except (BotoCoreError, ClientError) as error:
+    except (BotoCoreError, ClientError, ResponseParserError) as error:
         raise FleetError(cloud_words(error, None)) from error
 
 
@@ -213,6 +231,7 @@ def cloud_words(error: Exception, profile: str | None) -> str:
         "UnauthorizedSSOTokenError": "the AWS session has expired. Run: aws sso login",
         "EndpointConnectionError": "AWS does not answer. Check the network, --region and AWS_ENDPOINT_URL",
         "ConnectTimeoutError": "AWS does not answer. Check the network, --region and AWS_ENDPOINT_URL",
+        "ResponseParserError": "what answers is no AWS. Check the network (a proxy?), --region and AWS_ENDPOINT_URL",
     }
     return advice.get(code, f"AWS: {' '.join(str(error).split())}")
 

@@ -1,16 +1,16 @@
-"""Connections to hosts. The only room that knows Fabric and Paramiko.
+"""Connections to hosts. Only this room and `ssh_trouble` know Fabric and Paramiko.
 
 Fabric reads ~/.ssh/config and walks through jump hosts; what it leaves open is closed here: host keys are checked,
-every wait has a deadline, a connection that fails in passing is tried again, and each failure has a name (`trouble`).
+every wait has a deadline, a connection that fails in passing is tried again, and each failure has a name.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
 import random
 import selectors
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,12 +20,12 @@ from typing import Any
 
 import fabric
 import paramiko
-from paramiko.ssh_exception import NoValidConnectionsError
 
 from waiter.errors import FleetError
 from waiter.fleet import known_hosts
 from waiter.fleet.inventory import Host
 from waiter.fleet.ssh_config import ssh_config
+from waiter.fleet.ssh_trouble import HostKeyRevoked, HostKeyUnknown, trouble_of
 from waiter.fleet.trouble import HostError, Trouble
 
 OnChunk = Callable[[int, bytes], None]
@@ -33,10 +33,16 @@ OnChunk = Callable[[int, bytes], None]
 
 KEEP_ALIVE_S = 15
 
+ANSWER_S = 30.0
+"""How long a host may take to begin with a command that may itself run for ever."""
+
 LINGER_S = 0.4
 """How long after a command's end its output may still be on the way."""
 
 _CHUNK = 1 << 16
+
+_PASSING = {Trouble.REFUSED, Trouble.NO_ROUTE, Trouble.CONNECTION_LOST, Trouble.JUMP_HOST}
+"""What may be over in a moment."""
 
 # Paramiko logs tracebacks of what is raised anyway.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -58,14 +64,6 @@ class Reply:
     exit_code: int | None
     stdout: bytes
     stderr: bytes
-
-
-class HostKeyUnknown(paramiko.SSHException):
-    """The host showed a key, and known_hosts has none for it."""
-
-
-class HostKeyRevoked(paramiko.SSHException):
-    """The host showed a key that known_hosts marks @revoked."""
 
 
 @dataclass(slots=True)
@@ -236,13 +234,13 @@ class Session:
         `is_stdin_open`: its stdin ends with the connection only. What the command leaves in the background is not
         waited for, even if it holds on to stdout. Raises HostError with TIMEOUT or CONNECTION_LOST.
         """
-        transport = self._client.get_transport()
-        if transport is None:
-            raise HostError(Trouble.CONNECTION_LOST)
+        transport = self._transport()
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        channel = transport.open_session(timeout=transport.channel_timeout)
-        with channel:
+        with _answering(transport, timeout_s or ANSWER_S):
+            channel = transport.open_session()
             channel.exec_command(command)
+        with channel:
+            channel.settimeout(timeout_s)
             if stdin:
                 channel.sendall(stdin)
             if not is_stdin_open:
@@ -256,16 +254,54 @@ class Session:
         return Reply(exit_code, b"".join(output[0]), b"".join(output[1]))
 
     @contextmanager
-    def files(self) -> Iterator[paramiko.SFTPClient]:
-        """SFTP on this connection; paths are relative to the user's home. Raises HostError without it."""
+    def files(self, timeout_s: float) -> Iterator[paramiko.SFTPClient]:
+        """SFTP on this connection; paths are relative to the user's home. Raises HostError without it.
+
+        `timeout_s` bounds each wait for the host, not the whole: a large file takes as long as it takes.
+        """
         try:
-            sftp = self._client.open_sftp()
+            with _answering(self._transport(), timeout_s):
+                sftp = self._client.open_sftp()
         except (paramiko.SSHException, EOFError) as error:
+            if (trouble := trouble_of(error)).trouble is Trouble.TIMEOUT:
+                raise trouble from error
             raise HostError(
                 Trouble.UPLOAD, "the host's sshd offers no SFTP", "add to its sshd_config: Subsystem sftp internal-sftp"
             ) from error
+        except paramiko.SFTPError as error:
+            raise HostError(Trouble.NO_REPLY, "something else than SFTP answers there") from error
         with sftp:
+            if (channel := sftp.get_channel()) is not None:
+                channel.settimeout(timeout_s)
             yield sftp
+
+    def _transport(self) -> paramiko.Transport:
+        transport = self._client.get_transport()
+        if transport is None:
+            raise HostError(Trouble.CONNECTION_LOST)
+        return transport
+
+
+@contextmanager
+def _answering(transport: paramiko.Transport, within_s: float) -> Iterator[None]:
+    """Hang up on a host that says nothing more: Paramiko waits for some of its answers for ever."""
+    is_late = threading.Event()
+
+    def hang_up() -> None:
+        is_late.set()
+        transport.close()
+
+    timer = threading.Timer(within_s, hang_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        if is_late.is_set():
+            raise HostError(Trouble.TIMEOUT, "it let us in and says nothing") from error
+        raise
+    finally:
+        timer.cancel()
 
 
 def _chunks(channel: paramiko.Channel, deadline: float | None) -> Iterator[tuple[int, bytes]]:
@@ -313,77 +349,3 @@ def _exit_code(channel: paramiko.Channel, deadline: float | None) -> int | None:
     if not channel.get_transport().is_active():
         raise HostError(Trouble.CONNECTION_LOST, "while the command ran")
     return None
-
-
-_PASSING = {Trouble.REFUSED, Trouble.NO_ROUTE, Trouble.CONNECTION_LOST, Trouble.JUMP_HOST}
-
-_ERRNO = {
-    errno.ECONNREFUSED: Trouble.REFUSED,
-    errno.EHOSTUNREACH: Trouble.NO_ROUTE,
-    errno.ENETUNREACH: Trouble.NO_ROUTE,
-    errno.EHOSTDOWN: Trouble.NO_ROUTE,
-    errno.EADDRNOTAVAIL: Trouble.NO_ROUTE,
-    errno.ETIMEDOUT: Trouble.TIMEOUT,
-    errno.ENOSPC: Trouble.DISK,
-}
-
-
-def trouble_of(error: Exception) -> HostError:
-    """The name of what a connection ran into."""
-    words = str(error)
-    match error:
-        case HostKeyUnknown():
-            return HostError(Trouble.HOST_KEY_UNKNOWN, words)
-        case HostKeyRevoked():
-            return HostError(Trouble.HOST_KEY_CHANGED, words, "the key is revoked: do not connect")
-        case paramiko.BadHostKeyException():
-            shown = known_hosts.fingerprint(error.key.asbytes())
-            return HostError(
-                Trouble.HOST_KEY_CHANGED, f"it shows {error.key.get_name()} {shown}, known_hosts has another"
-            )
-        case paramiko.PasswordRequiredException():
-            return HostError(Trouble.KEY_REFUSED, "the private key is encrypted", "ssh-add the key")
-        case paramiko.AuthenticationException():
-            is_late = "timeout" in words.lower()
-            return HostError(Trouble.TIMEOUT if is_late else Trouble.KEY_REFUSED, words)
-        case NoValidConnectionsError():
-            codes = {_ERRNO.get(getattr(each, "errno", 0), Trouble.UNEXPECTED) for each in error.errors.values()}
-            return HostError(codes.pop() if len(codes) == 1 else Trouble.NO_ROUTE, words.removeprefix("[Errno None] "))
-        case paramiko.ChannelException():
-            return HostError(Trouble.NO_ROUTE, f"the jump host cannot reach it: {words}")
-        case paramiko.SSHException():
-            return _ssh_trouble(error, words)
-        case socket.gaierror():
-            return HostError(Trouble.NO_NAME, words)
-        case TimeoutError():
-            return HostError(Trouble.TIMEOUT, "it does not answer")
-        case ConnectionError() | EOFError():
-            is_refused = isinstance(error, ConnectionRefusedError)
-            return HostError(Trouble.REFUSED if is_refused else Trouble.CONNECTION_LOST, words or type(error).__name__)
-        case OSError():
-            return HostError(_ERRNO.get(error.errno or 0, Trouble.UNEXPECTED), words)
-    return HostError(Trouble.UNEXPECTED, f"{type(error).__name__}: {words}")
-
-
-def _ssh_trouble(error: paramiko.SSHException, words: str) -> HostError:
-    """Paramiko says most of it in words only."""
-    low = words.lower()
-    if "no authentication methods" in low:
-        return HostError(Trouble.KEY_REFUSED, "there is no key to offer")
-    if "not a valid" in low and "private key" in low:
-        return HostError(Trouble.KEY_REFUSED, words)
-    if "protocol banner" in low:
-        # The greeting ran into its deadline, or the other side hung up during it (sshd's MaxStartups does).
-        is_hung_up = isinstance(error.__context__, EOFError) or "eof" in low
-        if is_hung_up:
-            return HostError(Trouble.CONNECTION_LOST, "it hung up before its greeting")
-        return HostError(Trouble.TIMEOUT, "it accepts connections and says nothing")
-    if "indecipherable" in low or "banner" in low or "incompatible version" in low:
-        return HostError(Trouble.NOT_SSH, words)
-    if "no existing session" in low:  # Paramiko's words when its own time for the handshake is up
-        return HostError(Trouble.TIMEOUT, "it accepts connections and says nothing")
-    if "timeout" in low or "timed out" in low:
-        return HostError(Trouble.TIMEOUT, words)
-    if "eof" in low or "session not active" in low or "not open" in low:
-        return HostError(Trouble.CONNECTION_LOST, words)
-    return HostError(Trouble.UNEXPECTED, words)

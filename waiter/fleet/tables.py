@@ -14,11 +14,12 @@ from waiter.fleet.trouble import Finding
 Rows = tuple[list[str], list[list[str]]]
 """A header and the rows below it."""
 
-WIDTH = 80
+WIDTH, LAST_WIDTH = 80, 19
+"""The table's, and what its last column gets at least: an instance's id."""
 
 
 def host_rows(hosts: Sequence[Host]) -> Rows:
-    """Who is selected. Columns that nobody fills are left out."""
+    """Who is selected."""
     cells: dict[str, list[str]] = {
         "HOST": [host.name for host in hosts],
         "ADDRESS": [host.address or "none" for host in hosts],
@@ -29,8 +30,9 @@ def host_rows(hosts: Sequence[Host]) -> Rows:
     }
     if all(host.name == host.address for host in hosts):
         del cells["ADDRESS"]
-    used = {name: column for name, column in cells.items() if any(column)}
-    return list(used), [list(row) for row in zip(*used.values(), strict=True)]
+    return fitted(
+        list(cells), [list(row) for row in zip(*cells.values(), strict=True)], ("TYPE", "REGION", "INSTANCE", "STATE")
+    )
 
 
 def report_rows(reports: Sequence[Report]) -> Rows:
@@ -38,11 +40,24 @@ def report_rows(reports: Sequence[Report]) -> Rows:
     return fitted(["HOST", "OUTCOME", "DETAIL"], [[each.host.name, each.outcome, detail(each)] for each in reports])
 
 
-def fitted(header: list[str], rows: list[list[str]]) -> Rows:
-    """The same with the last column cut so that the table fits; --json has the whole text."""
-    taken = sum(max(len(row[column]) for row in [header, *rows]) + 2 for column in range(len(header) - 1))
-    width = max(16, WIDTH - taken)
-    return header, [[*row[:-1], shortened(row[-1], width)] for row in rows]
+def fitted(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str] = ()) -> Rows:
+    """The same in WIDTH: without columns that nobody fills, then without spare ones, and with the last one cut.
+
+    --json has the whole text. The first column always stays.
+    """
+    columns = [list(column) for column in zip(header, *rows, strict=True)]
+    used = [column for number, column in enumerate(columns) if number == 0 or any(column[1:])]
+    for name in spare:
+        if room_left(used) < min(LAST_WIDTH, max(map(len, used[-1]))):
+            used = [column for column in used if column[0] != name]
+    used[-1] = [shortened(cell, max(LAST_WIDTH, room_left(used))) for cell in used[-1]]
+    first, *others = zip(*used, strict=True)
+    return list(first), [list(row) for row in others]
+
+
+def room_left(columns: Sequence[Sequence[str]]) -> int:
+    """What the last of these columns may take."""
+    return WIDTH - sum(max(map(len, column)) + 2 for column in columns[:-1])
 
 
 def shortened(text: str, width: int) -> str:
@@ -57,7 +72,8 @@ def detail(report: Report) -> str:
     facts = report.facts
     match report.outcome:
         case "fetched":
-            return f"{facts['files']:,} files, {facts['bytes']:,} bytes in {facts['to']}"
+            files = "1 file" if facts["files"] == 1 else f"{facts['files']:,} files"
+            return f"{files}, {facts['bytes']:,} bytes in {facts['to']}"
         case "fit":
             return f"Python {facts['python']}, {facts['cpus']} CPUs, {facts['disk_free'] / 1e9:.0f} GB free"
         case "pushed":
@@ -116,7 +132,7 @@ def to_json(verb: str, reports: Sequence[Report]) -> dict[str, Any]:
 
 
 def roster_rows(rows: Sequence[Row], now: float) -> Rows:
-    """Hosts by waiters. Columns that nobody fills are left out."""
+    """Hosts by waiters."""
     header = ["HOST", "STATE", "PID", "SINCE", "BUSY", "DONE", "FAILED", "BEAT", "RUNS"]
     cells = [
         [
@@ -132,8 +148,7 @@ def roster_rows(rows: Sequence[Row], now: float) -> Rows:
         ]
         for row in rows
     ]
-    used = [column for column in range(len(header)) if column < 2 or any(row[column] for row in cells)]
-    return fitted([header[column] for column in used], [[row[column] for column in used] for row in cells])
+    return fitted(header, cells, ("SINCE", "BEAT", "PID"))
 
 
 def roster_notes(rows: Sequence[Row]) -> list[str]:

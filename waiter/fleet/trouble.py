@@ -28,14 +28,17 @@ class Trouble(StrEnum):
     WRONG_USER = "wrong user"
     JUMP_HOST = "jump host"
     CONNECTION_LOST = "connection lost"
+    NO_REPLY = "no reply"
     NO_PYTHON = "no Python 3.11"
     UNSAFE_FOLDER = "unsafe folder"
+    NOT_WRITABLE = "not writable"
     DISK = "disk full"
     CLOCK = "clock off"
     KITCHEN = "kitchen unreachable"
     OLD_WAITER = "older Waiter"
     OLD_SCRIPT = "older script"
     UPLOAD = "upload failed"
+    NOT_STARTED = "not started"
     FAILED = "failed"
     LEFT_ALONE = "left alone"
     UNEXPECTED = "unexpected"
@@ -96,16 +99,19 @@ def mend(trouble: Trouble, host: Host) -> str:
         Trouble.WRONG_USER: "--user NAME, or user = NAME under [fleet] in waiter.toml",
         Trouble.JUMP_HOST: "check ProxyJump in ~/.ssh/config",
         Trouble.CONNECTION_LOST: "run it again: what is there already is skipped",
+        Trouble.NO_REPLY: f"{ssh_line(host, 'exit 0')}   must print nothing: look at its login shell and .bashrc",
         Trouble.NO_PYTHON: f"{ssh_line(host, 'sudo dnf install -y python3.11')}   (or apt-get install python3)",
         Trouble.UNSAFE_FOLDER: ssh_line(host, "ls -ld ~/.waiter") + "   then move it away",
-        Trouble.DISK: ssh_line(host, "df -h"),
+        Trouble.NOT_WRITABLE: f"{ssh_line(host, 'touch ~/.waiter')}   must work: look at its home's owner and mount",
+        Trouble.DISK: ssh_line(host, "df -h ~"),
         Trouble.CLOCK: ssh_line(host, "sudo timedatectl set-ntp true"),
         Trouble.KITCHEN: "open the kitchen's port for the hosts, or --kitchen-from-hosts URL",
         Trouble.OLD_WAITER: "waiter fleet restart",
         Trouble.OLD_SCRIPT: "waiter fleet restart",
-        Trouble.UPLOAD: ssh_line(host, "df -h ~"),
+        Trouble.UPLOAD: "run it again: what is there already is skipped",
+        Trouble.NOT_STARTED: "waiter fleet logs",
         Trouble.FAILED: "waiter fleet logs",
         Trouble.LEFT_ALONE: "mend the first batch, then run it again",
-        Trouble.UNEXPECTED: "run it again with WAITER_DEBUG=1 to see where",
+        Trouble.UNEXPECTED: f"{ssh_line(host, 'true')}   if that works, this is a bug of Waiter: please report it",
     }
     return lines[trouble]

@@ -65,14 +65,17 @@ class Home:
     def write(self, name: str, text: str) -> None:
         """Put a file of 0600 in place at once."""
         temporary = self.path / f".{name}-{os.urandom(6).hex()}"
-        with open(
-            os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600),
-            "w",
-            encoding="utf-8",
-            errors="surrogateescape",
-        ) as out:
-            out.write(text)
-        temporary.replace(self.path / name)
+        try:
+            with open(
+                os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600),
+                "w",
+                encoding="utf-8",
+                errors="surrogateescape",
+            ) as out:
+                out.write(text)
+            temporary.replace(self.path / name)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def remove(self, name: str) -> None:
         (self.path / name).unlink(missing_ok=True)
@@ -134,6 +137,12 @@ class Home:
             unpacked.rename(folder)
         archive.unlink(missing_ok=True)
         return folder
+
+    def forget_torn(self) -> None:
+        """Remove what came here in part, when a connection or a disk ended: nobody sends for longer than a day."""
+        for file in self.path.glob(".*"):
+            if file.is_file() and time.time() - file.stat().st_mtime > 86400:
+                file.unlink(missing_ok=True)
 
     def forget_bundles(self, kept: str | None) -> None:
         """Remove what was sent with other bundles. What commands have written beside it stays."""

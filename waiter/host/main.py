@@ -12,7 +12,7 @@ from waiter.host import verbs
 from waiter.host.home import Home
 
 MARK = "waiter-reply "
-"""What a reply's line starts with: a host's shell may print greetings of its own."""
+"""What a reply's line starts with: a host's shell may print greetings of its own, and end none of them."""
 
 
 def main(words: list[str] | None = None) -> int:
@@ -28,9 +28,13 @@ def main(words: list[str] | None = None) -> int:
     except WaiterError as error:
         reply = {"outcome": "failed", "error": str(error), "error_type": type(error).__name__}
     except OSError as error:
-        reply = {"outcome": "failed", "error": str(error), "errno": error.errno}
-    sys.stdout.write(f"{MARK}{json.dumps(reply)}\n")
+        reply = {"outcome": "failed", "error": _words(error), "errno": error.errno}
+    sys.stdout.write(f"\n{MARK}{json.dumps(reply)}\n")
     return 0
+
+
+def _words(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
 def _reply(home: Home, asked: argparse.Namespace) -> dict[str, Any]:

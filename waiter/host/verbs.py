@@ -152,7 +152,7 @@ def _start(home: Home, sent: Reply) -> Reply:
     by = boot.install(parcel) if sent.get("boot") else None
     word, process = _spawned(home, parcel)
     if "error" in word:
-        return {"outcome": "failed", "error": word["error"], "log": home.log_lines(5)}
+        return {"outcome": "not started", "error": word["error"], "log": home.log_lines(5)}
     state = home.json(STATE)
     outcome = "started" if word else "started, not checked in yet"
     _tidy(home, parcel, state)
@@ -192,6 +192,7 @@ def _tidy(home: Home, parcel: Path, state: Reply) -> None:
         if file.name not in (parcel.name, state.get("parcel")):
             file.unlink(missing_ok=True)
     home.forget_bundles(kept=state.get("bundle"))
+    home.forget_torn()
 
 
 # Stopping.

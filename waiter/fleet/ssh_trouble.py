@@ -1,0 +1,92 @@
+"""What Paramiko and sockets raise, by name: every failure of a connection becomes a HostError that says what it was."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+import paramiko
+from paramiko.ssh_exception import NoValidConnectionsError
+
+from waiter.fleet import known_hosts
+from waiter.fleet.trouble import HostError, Trouble
+
+
+class HostKeyUnknown(paramiko.SSHException):
+    """The host showed a key, and known_hosts has none for it."""
+
+
+class HostKeyRevoked(paramiko.SSHException):
+    """The host showed a key that known_hosts marks @revoked."""
+
+
+_ERRNO = {
+    errno.ECONNREFUSED: Trouble.REFUSED,
+    errno.EHOSTUNREACH: Trouble.NO_ROUTE,
+    errno.ENETUNREACH: Trouble.NO_ROUTE,
+    errno.EHOSTDOWN: Trouble.NO_ROUTE,
+    errno.EADDRNOTAVAIL: Trouble.NO_ROUTE,
+    errno.ETIMEDOUT: Trouble.TIMEOUT,
+    errno.ENOSPC: Trouble.DISK,
+}
+
+
+def trouble_of(error: Exception) -> HostError:
+    """The name of what a connection ran into."""
+    words = str(error)
+    match error:
+        case HostKeyUnknown():
+            return HostError(Trouble.HOST_KEY_UNKNOWN, words)
+        case HostKeyRevoked():
+            return HostError(Trouble.HOST_KEY_CHANGED, words, "the key is revoked: do not connect")
+        case paramiko.BadHostKeyException():
+            shown = known_hosts.fingerprint(error.key.asbytes())
+            return HostError(
+                Trouble.HOST_KEY_CHANGED, f"it shows {error.key.get_name()} {shown}, known_hosts has another"
+            )
+        case paramiko.PasswordRequiredException():
+            return HostError(Trouble.KEY_REFUSED, "the private key is encrypted", "ssh-add the key")
+        case paramiko.AuthenticationException():
+            is_late = "timeout" in words.lower()
+            return HostError(Trouble.TIMEOUT if is_late else Trouble.KEY_REFUSED, words)
+        case NoValidConnectionsError():
+            codes = {_ERRNO.get(getattr(each, "errno", 0), Trouble.UNEXPECTED) for each in error.errors.values()}
+            return HostError(codes.pop() if len(codes) == 1 else Trouble.NO_ROUTE, words.removeprefix("[Errno None] "))
+        case paramiko.ChannelException():
+            return HostError(Trouble.NO_ROUTE, f"the jump host cannot reach it: {words}")
+        case paramiko.SSHException():
+            return _ssh_trouble(error, words)
+        case socket.gaierror():
+            return HostError(Trouble.NO_NAME, words)
+        case TimeoutError():
+            return HostError(Trouble.TIMEOUT, "it does not answer")
+        case ConnectionError() | EOFError():
+            is_refused = isinstance(error, ConnectionRefusedError)
+            return HostError(Trouble.REFUSED if is_refused else Trouble.CONNECTION_LOST, words or type(error).__name__)
+        case OSError():
+            return HostError(_ERRNO.get(error.errno or 0, Trouble.UNEXPECTED), words)
+    return HostError(Trouble.UNEXPECTED, f"{type(error).__name__}: {words}")
+
+
+def _ssh_trouble(error: paramiko.SSHException, words: str) -> HostError:
+    """Paramiko says most of it in words only."""
+    low = words.lower()
+    if "no authentication methods" in low:
+        return HostError(Trouble.KEY_REFUSED, "there is no key to offer")
+    if "not a valid" in low and "private key" in low:
+        return HostError(Trouble.KEY_REFUSED, words)
+    if "protocol banner" in low:
+        # The greeting ran into its deadline, or the other side hung up during it (sshd's MaxStartups does).
+        is_hung_up = isinstance(error.__context__, EOFError) or "eof" in low
+        if is_hung_up:
+            return HostError(Trouble.CONNECTION_LOST, "it hung up before its greeting")
+        return HostError(Trouble.TIMEOUT, "it accepts connections and says nothing")
+    if "indecipherable" in low or "banner" in low or "incompatible version" in low:
+        return HostError(Trouble.NOT_SSH, words)
+    if "no existing session" in low:  # Paramiko's words when its own time for the handshake is up
+        return HostError(Trouble.TIMEOUT, "it accepts connections and says nothing")
+    if "timeout" in low or "timed out" in low:
+        return HostError(Trouble.TIMEOUT, words)
+    if "eof" in low or "session not active" in low or "not open" in low:
+        return HostError(Trouble.CONNECTION_LOST, words)
+    return HostError(Trouble.UNEXPECTED, words)
