@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
@@ -22,11 +22,22 @@ from waiter.cli import VERBS, cli
 from waiter.errors import WaiterError
 
 
+class _Verb(Task[Any]):
+    """A task with the short flags of its command: Invoke would make up others."""
+
+    short: Mapping[str, str] = {}
+
+    def arg_opts(self, name: str, default: Any, taken_names: set[str]) -> dict[str, Any]:
+        options = super().arg_opts(name, default, taken_names)
+        return {**options, "names": [*options["names"], *([self.short[name]] if name in self.short else [])]}
+
+
 def as_task(command: click.Command, name: str | None = None) -> Task[Any]:
     """An Invoke task that runs a Click command in this process.
 
-    Options that may be repeated may be repeated here too. A command line to run stands after two dashes, `invoke
-    deliver -- ./crunch.sh --some-param some-value`, or is one quoted text, `invoke deliver "./crunch.sh --some-param"`.
+    Short flags are the command's, and options that may be repeated may be repeated here too. A command line to run
+    stands after two dashes, `invoke deliver -- ./crunch.sh --some-param some-value`, or is one quoted text, `invoke
+    deliver "./crunch.sh --some-param"`.
     """
     rest = _after_dashes()
     # Two flags may set one parameter (--grouping line, --line-buffer): the first one speaks for it.
@@ -42,8 +53,8 @@ def as_task(command: click.Command, name: str | None = None) -> Task[Any]:
             *(_parameter(p, is_needed=_is_needed(p, rest)) for p in parameters),
         ]
     )
-    body.__doc__ = inspect.cleandoc((command.help or "").replace("\b\n", ""))
-    task: Task[Any] = Task(
+    body.__doc__ = inspect.cleandoc(command.help or "").replace("\b\n", "")
+    task = _Verb(
         body,
         name=name or command.name,
         positional=[_name(p) for p in parameters if _is_needed(p, rest)],
@@ -51,6 +62,7 @@ def as_task(command: click.Command, name: str | None = None) -> Task[Any]:
         auto_shortflags=False,
         help={_name(p).replace("_", "-"): p.help or "" for p in parameters if isinstance(p, click.Option)},
     )
+    task.short = {_name(p): flag[1:] for p in parameters for flag in p.opts if len(flag) == 2}
     return task
 
 

@@ -29,7 +29,7 @@ def test_invoke_does_what_waiter_does(home, tmp_path, kitchen_url):
     where = f"--kitchen={kitchen_url}"
 
     assert "Loaded 2 orders" in invoke(home, "load", str(tmp_path / "orders.csv"), where).stderr
-    delivered = invoke(home, "deliver", "printf '<%s>'", where, "--jobs=2")
+    delivered = invoke(home, "deliver", "printf '<%s>'", "-k", kitchen_url, "-j2")
     status = invoke(home, "status", "--json", where)
     extract = invoke(home, "extract", where, "--columns=status,arguments", "--format=jsonl")
 
