@@ -218,6 +218,12 @@ def test_a_waiter_goes_home_after_so_many_orders(waiter_cli, kitchen_url):
     assert [order.status for order in orders(kitchen_url).values()].count(Status.DONE) == 4
 
 
+def test_a_run_of_a_missing_command_loads_nothing_first(waiter_cli):
+    done = waiter_cli("run", "./no-such", input="1\n")
+
+    assert (done.returncode, "Loaded" in done.stderr) == (4, False)
+
+
 def test_a_missing_command_costs_no_order_anything(waiter_cli, kitchen_url, tmp_path):
     load(waiter_cli, kitchen_url, "x\n")
     (tmp_path / "plain.sh").write_text("#!/bin/sh\n")

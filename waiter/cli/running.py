@@ -20,6 +20,7 @@ from waiter.cli.delivery_flags import delivery_flags, delivery_options
 from waiter.cli.notifying import Tell, ended, notify_option, teller, told
 from waiter.cli.ordering import load_options, reading, tell_loaded
 from waiter.cli.printer import Printer
+from waiter.delivery.ware import checked
 from waiter.delivery.ware import deliver as deliver_orders
 from waiter.errors import UsageError
 from waiter.intake import Input
@@ -64,6 +65,7 @@ def run(kitchen: str | None, db: str | None, source: str, notify: str | None, co
     place = chosen(kitchen, db, said.pop("name"))
     options = delivery_options(said, place.deliver, place.name, file=place.file)
     tell = teller(notify)
+    checked(command, options)  # before millions of rows are loaded for it
     work = _loaded(place, source, command, load_options(said))
     if work is None:
         return 0

@@ -39,7 +39,7 @@ class CommandWare:
         if options.cwd and not Path(options.cwd).is_dir():
             raise UsageError(f"--cwd {options.cwd}: no such folder")
         self._options = options
-        self._slots = slots
+        self.slots = slots
         inherited = {key: value for key, value in os.environ.items() if key not in SECRETS}
         self._env = {**inherited, **options.env, "WAITER_NAME": name}
         self._command = command(words, shell=options.shell, cwd=options.cwd, path=self._env.get("PATH"))
@@ -55,13 +55,13 @@ class CommandWare:
         options = self._options
         return ProcessRunner(
             RunnerOptions(
-                slots=self._slots,
+                slots=self.slots,
                 program=self._command.program,
                 env=self._env,
                 cwd=options.cwd,
                 nice=options.nice,
                 grace_s=options.grace_s,
-                capture=capture(options, self._slots),
+                capture=capture(options, self.slots),
             )
         )
 
@@ -127,6 +127,18 @@ def capture(options: DeliveryOptions, slots: int) -> Capture:
     }[grouping]
 
 
+def checked(words: Sequence[str], options: DeliveryOptions) -> CommandWare:
+    """The command, and its options, as far as they can be checked before an order is there.
+
+    Raises UsageError and CommandUnstartable.
+    """
+    checked_timeout(options.timeout)
+    if options.halt:
+        parse_halt(options.halt)
+    name = options.name or f"{socket.gethostname()}/{os.getpid()}"
+    return CommandWare(words, options, slots=slots(options.jobs, cpu_count()), name=name)
+
+
 def deliver(
     open_kitchen: Callable[[], Kitchen],
     words: Sequence[str],
@@ -142,19 +154,14 @@ def deliver(
     UsageError and CommandUnstartable before any order is taken where possible, KitchenError when the kitchen refuses.
     """
     options = options or DeliveryOptions()
-    checked_timeout(options.timeout)
-    if options.halt:
-        parse_halt(options.halt)
-    name = options.name or f"{socket.gethostname()}/{os.getpid()}"
-    count = slots(options.jobs, cpu_count())
-    ware = CommandWare(words, options, slots=count, name=name)
+    ware = checked(words, options)
     stopping = stopping or Stopping()
     with stopping.by_signals():
         return Delivery(
             open_kitchen,
             ware,
             options,
-            slots=count,
+            slots=ware.slots,
             spool=lambda url: Spool(spool_folder(url, state)),
             stopping=stopping,
             listener=listener or Listener(),
