@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "alike": {"orders"},
     "durations": {"errors"},
     "folders": set(),
-    "settings": {"errors", "durations", "folders"},
+    "settings": {"errors", "folders", "kitchen.DEFAULT_DB"},
     "intake": {"errors", "orders"},
     "kitchen": {"errors", "orders", "alike", "folders"},
     "loading": {"errors", "orders", "intake", "kitchen.contract"},

@@ -11,9 +11,9 @@ from typing import Any
 
 from waiter.errors import UsageError
 from waiter.folders import Kind, own_folder
+from waiter.kitchen import DEFAULT_DB
 
 FILE = "waiter.toml"
-DEFAULT_DB = "simplewaiter"
 _TEXTS = ("kitchen", "db", "name")
 _TABLES = ("deliver", "fleet")
 
