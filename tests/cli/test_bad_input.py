@@ -61,6 +61,10 @@ def test_an_unwritable_place_for_the_kitchen(waiter_cli):
     assert "/proc/nowhere" in one_line(waiter_cli("status", "-k", "/proc/nowhere/kitchen.db"), 3)
 
 
+def test_a_name_that_no_file_can_have(waiter_cli):
+    assert "File name too long" in one_line(waiter_cli("status", "-k", f"{'x' * 300}.sqlite"), 3)
+
+
 def test_an_unknown_status(waiter_cli):
     assert "READY, RUNNING, DONE, ERROR, CANCELLED" in one_line(waiter_cli("extract", "--status", "gone"), 2)
 
@@ -226,6 +230,12 @@ def test_a_json_flag_of_the_command_is_the_commands(waiter_cli):
         (("status", "--watch", "--batch", "b"), "--batch"),
         (("extract", "--limit", "-3"), "-3"),
         (("extract", "--sort", "size"), "size"),
+        (("extract", "-k", "orders.sqlite", "-o", "./orders.sqlite"), "the kitchen itself"),
+        (("load", "--priority", "9" * 20, "orders.csv"), "9" * 20),
+        (("reset", "--status", "ready", "--yes"), "READY already"),
+        (("status", "-k", "postgres://host/db"), "postgres://…: no such kind of kitchen"),
+        (("load",), "See: waiter load --help"),
+        (("stauts",), "Did you mean status?"),
     ],
 )
 def test_what_a_verb_cannot_do_is_refused(waiter_cli, arguments, words):

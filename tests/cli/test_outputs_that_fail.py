@@ -51,6 +51,14 @@ def test_a_full_disk_is_one_line(shell, kitchen_of_three, verb):
     assert "No space left" in line
 
 
+@needs_full
+def test_a_file_that_takes_nothing_is_named_and_a_dash_is_stdout(shell, kitchen_of_three):
+    full, dash = shell(f"{WAITER} extract -o /dev/full"), shell(f"{WAITER} extract -o -")
+
+    assert (full.returncode, full.stderr.startswith("waiter: /dev/full: cannot be written")) == (1, True)
+    assert dash.stdout.startswith("_id,status")
+
+
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_are_no_error(shell, kitchen_of_three, closed):
     done = shell(f"{WAITER} status -k {kitchen_of_three} {closed}")

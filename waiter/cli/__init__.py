@@ -79,6 +79,11 @@ class Verbs(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in VERBS and not ctx.resilient_parsing:
+            from difflib import get_close_matches  # here, because nobody else needs it
+
+            alike = get_close_matches(args[0], VERBS, n=1)
+            ctx.fail(f"no such verb: {args[0]}." + (f" Did you mean {alike[0]}?" if alike else ""))
         name, command, words = super().resolve_command(ctx, args)
         if isinstance(ctx.obj, Told):
             ctx.obj.verb, ctx.obj.words = command, tuple(words)
@@ -141,18 +146,29 @@ def _run(args: list[str]) -> int:
         error.show()
         return 2
     except click.ClickException as error:
-        return _complain(error.format_message(), _is_json_wanted(args, told), error.exit_code)
+        return _complain(_in_words(error), _is_json_wanted(args, told), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:  # `waiter extract | head`: who reads has had enough
         streams.give_up(sys.stdout)
         return 0
     except OSError as error:
-        if error.errno not in streams.FULL:
+        if error.errno in streams.FULL:
+            streams.give_up(sys.stdout)
+            return _complain(f"{error.filename or 'stdout'}: cannot be written: {error.strerror}", False, 1)
+        if error.filename is None:
             raise
-        streams.give_up(sys.stdout)
-        return _complain(f"{error.filename or 'stdout'}: cannot be written: {error.strerror}", False, 1)
+        return _complain(f"{os.fsdecode(error.filename)}: {error.strerror}", _is_json_wanted(args, told), 1)
     return code if isinstance(code, int) else 0
+
+
+def _in_words(error: click.ClickException) -> str:
+    """What Click has to say, in one line with where to read on."""
+    message = " ".join(error.format_message().split())
+    if not isinstance(error, click.UsageError) or error.ctx is None:
+        return message
+    end = "" if message.endswith((".", "?")) else "."
+    return f"{message}{end} See: {error.ctx.command_path} --help"
 
 
 def _is_json_wanted(args: list[str], told: Told) -> bool:

@@ -15,12 +15,16 @@ from waiter.cli import Told
 from waiter.durations import seconds
 from waiter.errors import UsageError, WaiterError
 from waiter.kitchen import open_kitchen
+from waiter.kitchen import selecting as kitchens
 from waiter.kitchen.contract import STATUS_WORDS, Kitchen
 from waiter.orders import Selector, Status
 from waiter.report.wording import plain
 from waiter.settings import Settings, settings
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+PRIORITIES = click.IntRange(-(2**31), 2**31 - 1)
+"""What a priority may be."""
 
 PATIENCE_S = 1.0
 """How long a kitchen may take to answer before the user is told what is waited for. It gives up after some 10 s."""
@@ -128,7 +132,7 @@ SELECTING: Sequence[Callable[[Function], Function]] = (
     click.option("--except-command", metavar="HASH", help="Delivered by another version of the command."),
 )
 
-SORTS = [sign + name for name in ("age", "start", "stop", "duration") for sign in ("", "-")]
+SORTS = [sign + name for name in kitchens.SORTS for sign in ("", "-")]
 
 
 def selecting(function: Function) -> Function:

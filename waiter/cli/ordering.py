@@ -11,11 +11,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 from typing import IO, Any
 
 import click
 
 from waiter.cli.asking import (
+    PRIORITIES,
     SORTS,
     agreed,
     batch_option,
@@ -41,6 +43,9 @@ from waiter.report import extraction
 from waiter.report.outlook import eta, rate, shown_percent, while_busy
 from waiter.report.staff import at_work
 
+STDOUT = ("-", "/dev/stdout")
+"""What `-o` calls stdout."""
+
 RECENT_S = 60.0
 """The window of the rate that `status` shows."""
 
@@ -56,7 +61,7 @@ def reading(function: Any) -> Any:
             click.option("--skip-bad", is_flag=True, help="Leave out rows that cannot become orders, and list them."),
             click.option("--unique", is_flag=True, help="Leave out rows whose arguments are an order already."),
             click.option("--again", is_flag=True, help="Load it once more, though it was loaded."),
-            click.option("--priority", type=int, default=0, show_default=True, help="Higher goes first."),
+            click.option("--priority", type=PRIORITIES, metavar="N", default=0, help="Higher goes first. Default: 0."),
             click.option("--batch", metavar="NAME", help="Name this pile."),
         )
     ):
@@ -208,7 +213,7 @@ def _show_status(facts: dict[str, Any]) -> None:
     help=f"Which columns: {', '.join(extraction.COLUMNS)}, result.KEY; result.* is all keys.",
 )
 @click.option("--format", "format_", type=click.Choice(["csv", "jsonl", "parquet"]), default="csv", show_default=True)
-@click.option("-o", "--output", metavar="FILE", help="Write here instead of stdout; the file is whole or not there.")
+@click.option("-o", "--output", metavar="FILE", help="Write here, not to stdout (-); the file is whole or not there.")
 @click.option("--raw", is_flag=True, help="Leave cells that a spreadsheet would run as formulas as they are.")
 @click.option("--limit", type=click.IntRange(min=0), help="At most this many orders.")
 @click.option(
@@ -230,7 +235,10 @@ def extract(kitchen: str | None, db: str | None, ids: tuple[str, ...], columns: 
     waiter extract --status DONE --columns arguments,result.* -o results.csv
     """
     names = extraction.columns(columns)
+    output = None if output in STDOUT else output
     with opened(chosen(kitchen, db)) as place:
+        if output and Path(output).resolve() == Path(place.url).resolve():
+            raise UsageError(f"-o {output}: that is the kitchen itself. Name another file.")
         which = selector(place.now(), ids, **said)
         known_ids(place, ids)
 
@@ -297,24 +305,36 @@ def reset(kitchen: str | None, db: str | None, ids: tuple[str, ...], running: bo
     waiter reset --status DONE 7f2e… 5 do a finished order again
     """
     with opened(chosen(kitchen, db)) as place:
-        which = selector(place.now(), ids, **said)
+        which = _resettable(selector(place.now(), ids, **said), is_from_living=running)
         known_ids(place, ids)
         rescued = place.rescue()  # who is dead is dead
-        if not which.statuses and not ids and which.except_command is None:
-            which = replace(which, statuses=(Status.ERROR, Status.RUNNING) if running else (Status.ERROR,))
         counts = place.counts(which)
         question = f"Reset {plural(counts.total, 'order')} ({touched(counts)}) in {place.url}?"
-        done = place.reset(which, from_living=running) if counts.total and agreed(question, is_yes=yes) else 0
+        is_agreed = not counts.total or agreed(question, is_yes=yes)
+        done = place.reset(which, from_living=running) if counts.total and is_agreed else 0
     if is_json:
         show_json({"reset": done, "rescued": rescued.ready})
         return 0
     if rescued.ready:
         say(f"Took back {plural(rescued.ready, 'order')} of waiters that are gone.")
-    if done or not (rescued.ready or counts.total):
-        say(f"Reset {plural(done, 'order')}." if done else "Nothing to reset.")
-    elif counts[Status.RUNNING] and not running:
+    if done:
+        say(f"Reset {plural(done, 'order')}.")
+    elif counts[Status.RUNNING] and not running and is_agreed:
         say(f"{plural(counts[Status.RUNNING], 'order')} RUNNING in the hands of living waiters: --running takes them.")
+    elif is_agreed and not rescued.ready:
+        say("Nothing to reset.")
     return 0
+
+
+def _resettable(which: Selector, *, is_from_living: bool) -> Selector:
+    """The orders of a selector that a reset changes. Without a word on it those that failed; never READY ones."""
+    statuses = which.statuses
+    if not statuses:
+        is_any = which.ids or which.except_command is not None
+        statuses = tuple(Status) if is_any else (Status.ERROR, *([Status.RUNNING] if is_from_living else []))
+    if statuses == (Status.READY,):
+        raise UsageError("--status READY: those are READY already. A reset is for the others, above all ERROR.")
+    return replace(which, statuses=tuple(status for status in statuses if status is not Status.READY))
 
 
 def known_ids(place: Kitchen, ids: tuple[str, ...]) -> None:

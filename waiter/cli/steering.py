@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from waiter.cli.asking import agreed, chosen, kitchen_options, opened, plural, say, selecting, selector
+from waiter.cli.asking import PRIORITIES, agreed, chosen, kitchen_options, opened, plural, say, selecting, selector
 from waiter.cli.ordering import known_ids, touched
 from waiter.cli.tables import show_json
 from waiter.errors import UsageError
@@ -57,7 +57,7 @@ def cancel(kitchen: str | None, db: str | None, ids: tuple[str, ...], yes: bool,
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("number", type=click.IntRange(-(2**31), 2**31 - 1), metavar="N")
+@click.argument("number", type=PRIORITIES, metavar="N")
 @click.argument("ids", nargs=-1, metavar="[ORDER]…")
 @selecting
 @json_option

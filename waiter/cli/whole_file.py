@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from waiter.cli.streams import FULL
 from waiter.errors import InputUnreadable
 
 
@@ -19,30 +18,35 @@ def whole_file(output: str) -> Iterator[Path]:
     A link's target is replaced, not the link, and keeps its permissions. A pipe or a device is written as it is.
     """
     path = Path(output)
-    if path.is_dir():
-        raise InputUnreadable(f"{output}: a directory. Name a file: -o {path / 'orders.csv'}")
-    if path.exists() and not path.is_file():
-        yield path
-        return
-    target = path.resolve()
-    temporary = _beside(target, output)
-    try:
-        yield temporary
-        temporary.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
-        temporary.replace(target)
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise InputUnreadable(f"{output}: cannot be written: {error.strerror}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _speaking_of(output):
+        if path.is_dir():
+            raise InputUnreadable(f"{output}: a directory. Name a file: -o {path / 'orders.csv'}")
+        if path.exists() and not path.is_file():
+            yield path
+            return
+        target = path.resolve()
+        temporary = _beside(target)
+        try:
+            yield temporary
+            temporary.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
-def _beside(target: Path, output: str) -> Path:
+@contextmanager
+def _speaking_of(output: str) -> Iterator[None]:
+    """Name the file in what the system says of it. A reader that left a pipe is not the file's fault."""
     try:
-        number, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}")
+        yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise InputUnreadable(f"{output}: cannot be written: {error.strerror}") from None
+
+
+def _beside(target: Path) -> Path:
+    number, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:200]}")
     os.close(number)
     return Path(name)
 

@@ -37,7 +37,7 @@ def json_row(line: str) -> tuple[list[str], tuple[str, ...] | None]:
     try:
         value = _DECODER.decode(line)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"not JSON: {error}. Mend it, or skip such rows with --skip-bad.") from None
+        raise ValueError(f"not JSON: {_said(error)}. Mend it, or skip such rows with --skip-bad.") from None
     if isinstance(value, list):
         return [_argument(item) for item in value], None
     if not isinstance(value, dict):
@@ -48,6 +48,11 @@ def json_row(line: str) -> tuple[list[str], tuple[str, ...] | None]:
     if "" in names:
         raise ValueError("a key is empty. Name it, or skip such rows with --skip-bad.")
     return [_argument(item) for item in value.values()], names
+
+
+def _said(error: Exception) -> str:
+    """What is wrong, and at which character of the line: json speaks of a line 1 that is none of the file's."""
+    return f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else str(error)
 
 
 def _argument(value: object) -> str:

@@ -79,6 +79,8 @@ def _stdin() -> Iterator[BinaryIO]:
 def _file(source: str) -> Iterator[BinaryIO]:
     path = Path(source)
     try:
+        if not source:
+            raise InputUnreadable("the input's name is empty. Name a file, or - for stdin.")
         if path.is_dir():
             raise InputUnreadable(f"{source}: a directory. Name a file, or list it: ls {source} | waiter load -")
         file = path.open("rb")

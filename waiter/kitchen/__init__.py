@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 from waiter.errors import UsageError
@@ -10,17 +12,23 @@ from waiter.kitchen.contract import Kitchen
 
 DEFAULT_DB = "simplewaiter"
 _FILE_ENDINGS = (".db", ".sqlite", ".sqlite3")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 def is_file(url: str) -> bool:
     """Whether `--kitchen` names an SQLite file rather than a MongoDB.
 
     A file is `sqlite:///path`, whatever holds a slash or starts with . or ~, ends in .db, .sqlite or .sqlite3, or is
-    there already. Everything else is a host, as it was for the original.
+    there already. Everything else is a host, as it was for the original. Raises UsageError for another scheme.
     """
     if url.startswith(("mongodb://", "mongodb+srv://")):
         return False
-    return url.startswith(("sqlite:", ".", "~")) or "/" in url or url.endswith(_FILE_ENDINGS) or Path(url).exists()
+    if not url.startswith("sqlite:") and (scheme := _SCHEME.match(url)):
+        raise UsageError(
+            f"--kitchen {scheme[0]}…: no such kind of kitchen. Name a file, or a MongoDB: mongodb://HOST/DB, HOST:PORT"
+        )
+    is_path = url.startswith(("sqlite:", ".", "~")) or "/" in url or url.endswith(_FILE_ENDINGS)
+    return is_path or os.path.exists(url)  # noqa: PTH110 - Path.exists raises for a name that no file can have
 
 
 def file_path(url: str) -> Path:
@@ -39,7 +47,7 @@ def default_path(db: str) -> Path:
 
 
 def open_kitchen(url: str | None = None, db: str = DEFAULT_DB) -> Kitchen:
-    """Open what `--kitchen` names: see `is_file`. None is the default file. Raises UsageError and KitchenError."""
+    """Open what `--kitchen` names, see `is_file`; None is the default file. Raises UsageError and KitchenError."""
     if not url or is_file(url):
         from waiter.kitchen.sqlite import SqliteKitchen
 

@@ -53,9 +53,11 @@ def connect(path: Path) -> sqlite3.Connection:
         raise KitchenError(
             f"Python's SQLite is {sqlite3.sqlite_version}; a kitchen needs 3.35. Use another Python, or MongoDB."
         )
-    if path.is_dir():
-        raise KitchenError(f"{path}: a directory. A kitchen is a file: name one, for example {path / 'orders.sqlite'}")
     with speaking_of(path):
+        if path.is_dir():
+            raise KitchenError(
+                f"{path}: a directory. A kitchen is a file: name one, for example {path / 'orders.sqlite'}"
+            )
         refuse_network(path)
         _make_folder(path.parent)
         if not path.exists():
@@ -153,6 +155,8 @@ def speaking_of(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _translated(error, path) from None
+    except OverflowError as error:
+        raise KitchenError(f"{path}: {error}. Use a smaller number.") from None
     except OSError as error:
         raise KitchenError(
             f"{path}: cannot be used as a kitchen: {error.strerror or error}. "
