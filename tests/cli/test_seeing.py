@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from tests.conftest import check_in, eventually, fill, outcome
+from waiter.cli.reckoning import status_facts
 from waiter.orders import Reason, Selector, Status, Vitals
 
 
@@ -33,7 +34,7 @@ def busy(kitchen):
 def test_failures_come_in_groups_the_largest_first(ask, busy):
     told = ask.json("errors")
 
-    assert told["errors"] == 4
+    assert set(told) == {"groups"}
     assert [(g["group"], g["count"], g["exit_code"], g["hosts"]) for g in told["groups"]] == [
         ("1111bbbb", 3, 3, ["host-of-b"]),
         ("0000aaaa", 1, 3, ["host-of-a"]),
@@ -63,7 +64,7 @@ def test_an_example_shows_its_last_lines_and_no_control_characters(ask, busy):
 
 def test_failures_can_be_selected(ask, busy):
     assert [group["group"] for group in ask.json("errors", "--host", "host-of-a")["groups"]] == ["0000aaaa"]
-    assert ask.json("errors", "--host", "nowhere") == {"errors": 0, "groups": []}
+    assert ask.json("errors", "--host", "nowhere") == {"groups": []}
 
 
 def test_orders_are_listed_as_they_are_selected_and_sorted(ask, busy):
@@ -245,6 +246,43 @@ def test_a_new_waiters_rate_is_not_thinned_by_the_time_before_it(ask, kitchen):
 
     assert told["rate"] > 1  # 30 in some seconds, and not in a minute
     assert told["eta"][0] < told["eta"][1] < 30
+
+
+def test_with_more_hosts_it_ends_sooner(ask, kitchen):
+    fill(kitchen, [[str(n)] for n in range(40)])
+    shift = check_in(kitchen)
+    kitchen.finish(shift, [outcome(order) for order in kitchen.claim(shift, limit=30)])
+
+    told = ask.json("status", "--more-hosts", "3")
+
+    assert told["with_more_hosts"]["hosts"] == 3
+    assert told["with_more_hosts"]["eta"][0] < told["eta"][0]
+    assert "With 3 more hosts like these: done in" in ask("status", "--more-hosts", "3").stderr
+
+
+def test_slow_orders_have_an_end_as_well(ask, kitchen, clock):
+    fill(kitchen, [[str(n)] for n in range(40)])
+    shift = check_in(kitchen)
+    for _ in range(4):
+        (order,) = kitchen.claim(shift, limit=1)
+        for _ in range(4):
+            clock.advance(50)
+            kitchen.heartbeat(shift, Vitals())
+        kitchen.finish(shift, [outcome(order, stop=kitchen.now())])
+    assert status_facts(kitchen, None, None)["eta"][0] < 36 * 200 < status_facts(kitchen, None, None)["eta"][1]
+
+
+def test_mixed_versions_of_the_command_are_told_with_the_line_that_mends_it(ask, kitchen):
+    fill(kitchen, [["1"], ["2"], ["3"]])
+    for name, version, count in (("old", "0ld", 2), ("new", "11ew", 1)):
+        shift = kitchen.check_in(name, "h", 1, Vitals(command_hash=version))
+        kitchen.finish(shift, [outcome(order, command=version) for order in kitchen.claim(shift, limit=count)])
+    assert "2 versions of the command: 0ld (2), 11ew (1)." in ask("status").stderr
+    assert "waiter reset --except-command 11ew\n" in ask("status").stderr
+
+    assert ask.json("reset", "--yes", "--except-command", "11ew")["reset"] == 2
+
+    assert ask.json("status")["commands"] == {"11ew": 1}
 
 
 def test_a_batch_has_no_end_in_sight_while_the_work_is_shared(ask, kitchen):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
 
-from waiter.orders import Counts, FailureGroup, Reason, Shift, Status, Throughput
+from waiter.orders import Counts, FailureGroup, Reason, Shift, Status, Throughput, Vitals
 from waiter.report.failures import how, only_host
 from waiter.report.outlook import eta, rate, while_busy
 from waiter.report.projection import Sample, cost, projected
+from waiter.report.staff import Staffing, staffing
 from waiter.report.wording import last_lines, per_second, plain, size
 
 
@@ -119,20 +121,67 @@ def a_shift(since, **facts):
         ([a_shift(0)], 60),
         ([a_shift(990)], 10),
         ([a_shift(1000)], 1),
-        ([a_shift(990), a_shift(970, left_at=980)], 30),
+        ([a_shift(990), a_shift(970, left_at=980)], 20),
+        ([a_shift(990), a_shift(980), a_shift(970, left_at=985)], 30),
         ([a_shift(990), a_shift(0, left_at=900)], 10),
         ([a_shift(990), a_shift(0, lost_at=900)], 10),
     ],
 )
 def test_a_rate_is_that_of_the_time_that_somebody_was_at_work(shifts, worked):
-    seen = while_busy(Throughput(60, 60, 0, 1.0), shifts, 1000)
+    seen = while_busy(Throughput(60, 60, 0, 1.0), staffing(shifts, 1000, 60))
     assert (seen.window_s, rate(seen)) == (worked, 60 / worked)
 
 
 def test_the_end_is_a_range_that_narrows_with_what_was_seen():
     counts = Counts({Status.READY: 90, Status.RUNNING: 10, Status.DONE: 400})
-    little, much = eta(counts, Throughput(60, 9, 0, 1.0)), eta(counts, Throughput(60, 800, 100, 1.0))
+    few, many = Staffing(60, 60, 1, 1), Staffing(60, 900, 15, 1)
+    little, much = eta(counts, Throughput(60, 9, 0, 6.6), few), eta(counts, Throughput(60, 800, 100, 0.99), many)
     assert little.soonest_s < 100 / (9 / 60) < little.latest_s
     assert much.soonest_s < 100 / 15 < much.latest_s
     assert much.latest_s / much.soonest_s < 1.2 < little.latest_s / little.soonest_s
-    assert eta(counts, Throughput(60, 2, 0, 1.0)) is None
+    assert eta(counts, Throughput(60, 2, 0, 1.0), few) is None
+
+
+def ends(shifts, *, left=6000, finished=600, mean_s=1.0, **more):
+    """When it ends, after a minute in which so many orders were finished."""
+    counts = Counts({Status.READY: left})
+    return eta(counts, Throughput(60, finished, 0, mean_s), staffing(shifts, 1000, 60), **more)
+
+
+TEN_SLOTS = Vitals(slots=10)
+
+
+def test_the_end_is_reckoned_for_todays_fleet_not_for_that_of_a_minute_ago():
+    one = a_shift(0, vitals=TEN_SLOTS)
+    others = [a_shift(1000, vitals=TEN_SLOTS) for _ in range(3)]
+    alone, together = ends([one]), ends([one, *others])
+    assert together.latest_s == pytest.approx(alone.latest_s / 4)
+    left = ends([one, a_shift(0, left_at=1000, vitals=TEN_SLOTS)], finished=1200)
+    assert left.latest_s == pytest.approx(alone.latest_s, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "facts", [{"is_paused": True}, {"is_draining": True}, {"lost_at": 1000.0}, {"left_at": 1000.0}]
+)
+def test_who_takes_no_orders_brings_no_end_nearer(facts):
+    assert ends([a_shift(0, vitals=TEN_SLOTS, **facts)]) is None
+    both = ends([a_shift(0, vitals=TEN_SLOTS, **facts), a_shift(990, vitals=TEN_SLOTS)])
+    assert both.latest_s > 500
+
+
+def test_the_end_comes_nearer_with_more_hosts_down_to_the_time_of_one_order():
+    hosts = [a_shift(0, vitals=TEN_SLOTS), replace(a_shift(0, vitals=TEN_SLOTS), host="h2")]
+    now, doubled, endless = (ends(hosts, finished=1200, more_hosts=more) for more in (0, 2, 10**6))
+    assert doubled.latest_s == pytest.approx(now.latest_s / 2)
+    assert endless.soonest_s == pytest.approx(1.0, rel=0.1)
+
+
+def test_a_fleet_that_had_nothing_to_do_until_now_is_not_taken_for_a_slow_one():
+    end = ends([a_shift(0, vitals=TEN_SLOTS)], finished=100)  # ten seconds' work in a minute
+    assert end.soonest_s < 6000 / 10 * 1.02 < end.latest_s
+
+
+def test_the_last_orders_take_the_time_of_an_order_and_a_slow_one_as_long_again():
+    shifts = [a_shift(0, vitals=TEN_SLOTS)]
+    assert ends(shifts, left=2).soonest_s == pytest.approx(1.0, rel=0.1)
+    assert ends(shifts, left=2, oldest_s=300).latest_s == 300

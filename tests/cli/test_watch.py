@@ -14,6 +14,7 @@ import subprocess
 import sys
 import termios
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -22,6 +23,7 @@ from tests.mongod import Mongod, mongod_binary
 from waiter.cli.watching import SHARES, Question
 from waiter.orders import Counts, FailureGroup, Order, Reason, Shift, Status, Throughput, Vitals
 from waiter.report.live import Seen, frame, summary
+from waiter.report.staff import staffing
 
 
 class Screen:
@@ -198,8 +200,9 @@ def a_seen(waiters=40, kinds=30, total=100_000, done=99_999):
         for n in range(kinds)
     ]
     counts = Counts({Status.DONE: done, Status.ERROR: total - done - 1 if total > done + 1 else 0, Status.READY: 1})
-    rate = Throughput(300, 9000, 5, 1.0)
-    return Seen("kitchen", 1000.0, counts, Throughput(15, 450, 1, 1.0), rate, shifts, running, groups, {"h1", "h2"})
+    recent, longer = Throughput(15, 450, 1, 1.0), Throughput(300, 9000, 5, 1.0)
+    staff = staffing(shifts, 1000.0, 300)
+    return Seen("kitchen", 1000.0, counts, recent, longer, staff, shifts, running, groups, {"h1", "h2"})
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 10), (200, 60), (20, 3)])
@@ -216,6 +219,17 @@ def test_at_80_by_24_many_waiters_leave_room_for_failures():
     assert "more waiters" in text
     assert "[all on h1]" in text
     assert "q quits" in text
+
+
+def test_a_waiter_is_as_busy_as_it_says_though_not_all_that_it_runs_was_looked_at():
+    seen = a_seen(waiters=2)
+    (busy, idle), running = seen.shifts, [replace(order, shift="t0") for order in seen.running[:2]]
+    shifts = [replace(busy, vitals=Vitals(slots=8, busy=7)), idle]
+    text = "\n".join(
+        "".join(text for text, _ in line) for line in frame(replace(seen, shifts=shifts, running=running), 80, 24)
+    )
+    assert "7/8" in text
+    assert "0/8" in text
 
 
 def test_the_view_never_says_100_percent_too_early():

@@ -25,7 +25,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "run": ("running", "Load inputs and deliver them with a command, in one go."),
     "load": ("ordering", "Load a pile of inputs; each row becomes an order."),
     "deliver": ("delivering", "Take orders and run a command with the arguments of each."),
-    "status": ("ordering", "How many orders stand where."),
+    "status": ("reckoning", "How many orders stand where."),
     "orders": ("seeing", "List orders."),
     "show": ("seeing", "Everything about one order."),
     "errors": ("seeing", "Failures, grouped by what went wrong."),

@@ -1,4 +1,4 @@
-"""Loading orders, counting them, writing them out, and doing them again."""
+"""Loading orders, writing them out, doing them again, and deleting them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from waiter.cli.asking import (
     PRIORITIES,
     SORTS,
     agreed,
-    batch_option,
     chosen,
     kitchen_options,
     opened,
@@ -30,9 +29,8 @@ from waiter.cli.asking import (
     selector,
 )
 from waiter.cli.bars import rows_bar
-from waiter.cli.tables import show_json, show_table
+from waiter.cli.tables import show_json
 from waiter.cli.whole_file import whole_file
-from waiter.durations import words
 from waiter.errors import UsageError
 from waiter.intake import Format
 from waiter.kitchen.contract import Kitchen
@@ -40,14 +38,9 @@ from waiter.loading import Loaded, LoadOptions
 from waiter.loading import load as load_input
 from waiter.orders import Counts, Order, Selector, Status
 from waiter.report import extraction
-from waiter.report.outlook import eta, rate, shown_percent, while_busy
-from waiter.report.staff import at_work
 
 STDOUT = ("-", "/dev/stdout")
 """What `-o` calls stdout."""
-
-RECENT_S = 60.0
-"""The window of the rate that `status` shows."""
 
 
 def reading(function: Any) -> Any:
@@ -131,77 +124,6 @@ def load(source: str, kitchen: str | None, db: str | None, is_json: bool, **said
 def _loaded_facts(loaded: Loaded) -> dict[str, Any]:
     facts = {name: getattr(loaded, name) for name in ("batch", "source", "rows", "new", "known", "blank", "bad")}
     return {**facts, "bad_rows": [str(row) for row in loaded.bad_rows], "changed": loaded.changed}
-
-
-@click.command()
-@click.option("--json", "is_json", is_flag=True, help="One JSON object.")
-@batch_option("Only orders of this batch: its id or name.")
-@click.option("--watch", "is_watching", is_flag=True, help="The live view: the same as `waiter watch`.")
-@kitchen_options
-def status(kitchen: str | None, db: str | None, batch: str | None, is_json: bool, is_watching: bool) -> int:
-    """How many orders stand where, how fast they get done, and when that ends.
-
-    \b
-    waiter status
-    waiter status --json | jq .counts.DONE
-    """
-    if is_watching and batch:
-        raise UsageError("--watch shows the whole kitchen: leave --batch out, or see `waiter status --batch`")
-    if is_watching:
-        from waiter.cli.watching import watch
-
-        return int(click.get_current_context().invoke(watch, kitchen=kitchen, db=db, is_json=is_json))
-    with opened(chosen(kitchen, db)) as place:
-        facts = status_facts(place, batch)
-    if is_json:
-        show_json(facts)
-    else:
-        _show_status(facts)
-    return 0
-
-
-def status_facts(place: Kitchen, batch: str | None = None) -> dict[str, Any]:
-    """What `status --json` prints, of all or one batch. A batch has no ETA while others take part of the work."""
-    counts = place.counts(Selector(batch=batch) if batch else None)
-    is_all = batch is None or _left(counts) == _left(place.counts())
-    oldest = next(place.find(Selector(statuses=(Status.RUNNING,), batch=batch), sort="start", limit=1), None)
-    now, staff = place.now(), place.shifts(include_left=True)
-    recent = while_busy(place.throughput(RECENT_S), staff, now)
-    here = at_work(staff, now)
-    versions = place.commands()
-    end = eta(counts, recent) if here and is_all else None
-    return {
-        "kitchen": place.url,
-        "total": counts.total,
-        "counts": {status.value: counts[status] for status in Status},
-        "oldest_running": oldest
-        and {"_id": oldest.id, "waiter": oldest.waiter, "seconds": now - (oldest.start or now)},
-        "waiters": len(here),
-        "rate": rate(recent),
-        "eta": end and [end.soonest_s, end.latest_s],
-        "eta_words": str(end) if end else None,
-        "commands": versions,
-    }
-
-
-def _left(counts: Counts) -> int:
-    return counts.total - counts.finished
-
-
-def _show_status(facts: dict[str, Any]) -> None:
-    say(f"Kitchen: {facts['kitchen']}")
-    total = facts["total"]
-    rows = [[status, f"{n:,}", shown_percent(n, total)] for status, n in facts["counts"].items() if n]
-    show_table(["STATUS", "ORDERS", "SHARE"], [*rows, ["total", f"{total:,}", ""]], right=(1, 2))
-    if oldest := facts["oldest_running"]:
-        say(f"Oldest RUNNING: {oldest['_id']}, for {words(oldest['seconds'])}, by {oldest['waiter']}.")
-    if facts["waiters"]:
-        end = f", done {facts['eta_words']}" if facts["eta_words"] else ""
-        say(f"{plural(facts['waiters'], 'waiter')} at work, {facts['rate']:.3g} orders/s{end}.")
-    if len(facts["commands"]) > 1:
-        versions = ", ".join(f"{version} ({count:,})" for version, count in facts["commands"].items())
-        say(f"Delivered by {len(facts['commands'])} versions of the command: {versions}.")
-        say("To do again what other ones than the last delivered: waiter reset --except-command HASH")
 
 
 @click.command()

@@ -71,7 +71,7 @@ def errors(kitchen: str | None, db: str | None, limit: int, lines: int, is_json:
     total = sum(group.count for group in groups)
     if is_json:
         facts = [group_facts(group, total, delivering, examples.get(group.example), lines) for group in shown]
-        show_json({"errors": total, "groups": facts})
+        show_json({"groups": facts})
         return 0
     if not groups:
         say("No failures.")

@@ -14,16 +14,17 @@ from typing import Any, Generic, TypeVar
 import click
 
 from waiter.cli.asking import Duration, chosen, kitchen_options, opened, say
+from waiter.cli.reckoning import telling
 from waiter.cli.tables import show_json
 from waiter.errors import KitchenUnreachable
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Selector, Status
 from waiter.report.live import Seen, frame, summary
 from waiter.report.outlook import rate, while_busy
+from waiter.report.staff import staffing
 
 NOW_S = 15.0
-LONGER_S = 300.0
-"""The windows of the two rates."""
+"""The window of the rate now."""
 
 MOST_RUNNING = 200
 """How many RUNNING orders are looked at."""
@@ -74,7 +75,7 @@ class Onlooker:
         asked: dict[str, Callable[[], Any]] = {
             "counts": place.counts,
             "recent": lambda: place.throughput(NOW_S),
-            "longer": lambda: place.throughput(LONGER_S),
+            "longer": lambda: telling(place),
             "staff": lambda: place.shifts(include_left=True),
             "running": lambda: list(place.find(Selector(statuses=(Status.RUNNING,)), sort="start", limit=MOST_RUNNING)),
             "failures": place.failure_groups,
@@ -87,12 +88,14 @@ class Onlooker:
         now = self._place.now()
         answers = {name: question.answer() for name, question in self._questions.items()}
         staff = answers["staff"]
+        lately = staffing(staff, now, answers["longer"].window_s)
         return Seen(
             kitchen=self._place.url,
             now=now,
             counts=answers["counts"],
-            recent=while_busy(answers["recent"], staff, now),
-            longer=while_busy(answers["longer"], staff, now),
+            recent=while_busy(answers["recent"], staffing(staff, now, NOW_S)),
+            longer=while_busy(answers["longer"], lately),
+            staff=lately,
             shifts=[shift for shift in staff if shift.left_at is None],
             running=answers["running"],
             failures=answers["failures"],

@@ -216,8 +216,8 @@ class Kitchen(Protocol):
     def failure_groups(self, selector: Selector | None = None) -> list[FailureGroup]:
         """Orders in ERROR by `error_group`, largest first."""
 
-    def commands(self) -> dict[str, int]:
-        """How many DONE and ERROR orders each version (hash) of the command delivered."""
+    def commands(self, selector: Selector | None = None) -> dict[str, int]:
+        """How many DONE and ERROR orders each version (hash) of the command delivered, most first."""
 
     # Steering. Each returns how many orders (or shifts) it changed.
 

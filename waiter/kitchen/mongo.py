@@ -246,9 +246,9 @@ class MongoKitchen:
         with self._to.asking_patiently():
             return seeing.failure_groups(self._to, selector)
 
-    def commands(self) -> dict[str, int]:
+    def commands(self, selector: Selector | None = None) -> dict[str, int]:
         with self._to.asking_patiently():
-            return seeing.commands(self._to)
+            return seeing.commands(self._to, selector)
 
     # Steering
 

@@ -148,9 +148,10 @@ def _failure_group(row: Document) -> FailureGroup:
     )
 
 
-def commands(to: Connection) -> dict[str, int]:
+def commands(to: Connection, selector: Selector | None) -> dict[str, int]:
+    delivered = {"status": {"$in": ["DONE", "ERROR"]}, "command": {"$exists": True}}
     stages: list[Document] = [
-        {"$match": {"status": {"$in": ["DONE", "ERROR"]}, "command": {"$exists": True}}},
+        {"$match": {"$and": [delivered, selected(to, selector or Selector())]}},
         {"$group": {"_id": "$command", "n": {"$sum": 1}}},
         {"$sort": {"n": -1, "_id": 1}},
     ]

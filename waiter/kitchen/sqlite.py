@@ -383,8 +383,8 @@ class SqliteKitchen:
     def failure_groups(self, selector: Selector | None = None) -> list[FailureGroup]:
         return sqlite_seeing.failure_groups(self._read, self._condition(selector))
 
-    def commands(self) -> dict[str, int]:
-        return sqlite_seeing.commands(self._read)
+    def commands(self, selector: Selector | None = None) -> dict[str, int]:
+        return sqlite_seeing.commands(self._read, self._condition(selector))
 
     # Steering
 

@@ -76,9 +76,10 @@ def _failure_group(read: Read, row: sqlite3.Row, hosts: tuple[str, ...]) -> Fail
     )
 
 
-def commands(read: Read) -> dict[str, int]:
+def commands(read: Read, where: Condition) -> dict[str, int]:
     rows = read(
-        "SELECT command, count(*) AS n FROM orders WHERE status IN ('DONE', 'ERROR') AND command IS NOT NULL "
-        "GROUP BY command"
+        f"SELECT command, count(*) AS n FROM orders WHERE status IN ('DONE', 'ERROR') AND command IS NOT NULL "
+        f"AND {where.sql} GROUP BY command ORDER BY n DESC, command",
+        where.values,
     )
     return {row["command"]: row["n"] for row in rows}

@@ -9,7 +9,7 @@ from waiter.durations import words
 from waiter.orders import Counts, FailureGroup, Order, Shift, Status, Throughput
 from waiter.report.failures import how, only_host
 from waiter.report.outlook import Eta, eta, percent, rate, shown_percent
-from waiter.report.staff import at_work, state
+from waiter.report.staff import Staffing, at_work, state
 from waiter.report.wording import clock_time, per_second, plain
 
 Line = list[tuple[str, str]]
@@ -36,6 +36,7 @@ class Seen:
     counts: Counts
     recent: Throughput  # the rate now
     longer: Throughput  # the rate that the end is reckoned from
+    staff: Staffing  # in that time
     shifts: Sequence[Shift]
     running: Sequence[Order]  # those that run longest
     failures: Sequence[FailureGroup]
@@ -49,8 +50,9 @@ class Seen:
 
     @property
     def eta(self) -> Eta | None:
-        """When all is done; None while nobody is at work."""
-        return eta(self.counts, self.longer) if self.at_work else None
+        """When all is done; None while nobody takes orders."""
+        oldest_s = max((self.now - order.start for order in self.running if order.start is not None), default=0.0)
+        return eta(self.counts, self.longer, self.staff, oldest_s=oldest_s)
 
     @property
     def is_done(self) -> bool:
@@ -137,7 +139,7 @@ def _staff(seen: Seen) -> list[Line]:
 
 def _waiter(shift: Shift, running: Sequence[Order], now: float) -> Line:
     its_state, vitals = state(shift, now), shift.vitals
-    busy = f"{min(len(running), vitals.slots) or vitals.busy}/{vitals.slots}"
+    busy = f"{min(max(len(running), vitals.busy), vitals.slots)}/{vitals.slots}"
     name = plain(shift.waiter)
     name = name if len(name) <= NAME_WIDTH else "…" + name[1 - NAME_WIDTH :]
     runs = ", ".join(f"{_short(order)} {words(max(0.0, now - (order.start or now)))}" for order in running[:4])
@@ -159,8 +161,7 @@ def _short(order: Order) -> str:
 def _failures(seen: Seen, width: int) -> list[Line]:
     if not seen.failures:
         return []
-    total = sum(group.count for group in seen.failures)
-    lines: list[Line] = [[], [(f"{total:,} FAILED, the latest kinds first", "dim")]]
+    lines: list[Line] = [[], [(f"{seen.counts[Status.ERROR]:,} FAILED, the latest kinds first", "dim")]]
     for group in sorted(seen.failures, key=lambda group: -group.last):
         ended = how(group.reason, group.exit_code, group.signal)
         host = only_host(group, seen.delivering)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from waiter.durations import words
-from waiter.orders import Counts, Shift, Status, Throughput
-from waiter.report.staff import worked_s
+from waiter.orders import Counts, Status, Throughput
+from waiter.report.staff import Staffing
+
+OVERHEAD_S = 0.02
+"""Between two orders a slot waits no longer than this, if there are any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +25,9 @@ class Eta:
         return f"in {soonest}" if soonest == latest else f"in {soonest} to {latest}"
 
 
-def while_busy(throughput: Throughput, shifts: Iterable[Shift], now: float) -> Throughput:
-    """The same, its window cut to the time that somebody was at work. `shifts` are all, those that left included."""
-    return replace(throughput, window_s=worked_s(shifts, now, throughput.window_s))
+def while_busy(throughput: Throughput, staff: Staffing) -> Throughput:
+    """The same, its window cut to the time that somebody was at work."""
+    return replace(throughput, window_s=staff.worked_s)
 
 
 def rate(throughput: Throughput) -> float:
@@ -33,18 +35,27 @@ def rate(throughput: Throughput) -> float:
     return (throughput.done + throughput.failed) / throughput.window_s
 
 
-def eta(counts: Counts, throughput: Throughput) -> Eta | None:
-    """When the READY and RUNNING orders will be finished at the recent rate; None while nothing is known.
+def eta(
+    counts: Counts, throughput: Throughput, staff: Staffing, *, oldest_s: float = 0.0, more_hosts: int = 0
+) -> Eta | None:
+    """When the READY and RUNNING orders will be finished by today's staff, or that with more hosts like theirs.
 
-    Finishes are taken as a Poisson process: n of them in the window leave the rate uncertain by 1.64/sqrt(n) (90 %).
+    None while nothing is known, or nobody takes orders. `throughput` and `staff` are of the same window. Finishes are
+    taken as a Poisson process: n of them leave the rate uncertain by 1.64/sqrt(n) (90 %). The rate is that of a slot:
+    at the latest what slots did in the whole window, at the soonest what they do when they never wait for orders.
+    Orders are not divided, so few of them use few slots; and one that has been running for `oldest_s` may take as
+    long again.
     """
     left = counts[Status.READY] + counts[Status.RUNNING]
     finished = throughput.done + throughput.failed
-    if not left or finished < 3:
+    if not left or finished < 3 or not staff.slots:
         return None
-    per_s = rate(throughput)
+    slots = min(left, staff.slots * (1 + more_hosts / staff.hosts))
     doubt = min(0.9, 1.64 / math.sqrt(finished))
-    return Eta(left / (per_s * (1 + doubt)), left / (per_s * (1 - doubt)))
+    measured = finished / staff.slot_s
+    unhindered = max(measured, 1 / ((throughput.mean_s or 0.0) + OVERHEAD_S))
+    soonest_s = left / slots / (unhindered * (1 + doubt))
+    return Eta(soonest_s, max(soonest_s, left / slots / (measured * (1 - doubt)), oldest_s))
 
 
 def percent(counts: Counts) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from waiter.orders import Shift
 from waiter.report.extraction import timestamp
@@ -29,13 +30,31 @@ def at_work(shifts: Iterable[Shift], now: float) -> list[Shift]:
     return [shift for shift in shifts if state(shift, now) not in ("lost", "left")]
 
 
-def worked_s(shifts: Iterable[Shift], now: float, window_s: float) -> float:
-    """For how many of the last `window_s` seconds somebody was at work; all of them when nobody was.
+@dataclass(frozen=True, slots=True)
+class Staffing:
+    """Who was there in the last seconds, and who takes orders now."""
 
-    `shifts` are all, those that left included. A break between two waiters counts as work.
-    """
-    begun = [shift.since for shift in shifts if _until(shift, now) > now - window_s]
-    return min(window_s, max(1.0, now - min(begun))) if begun else window_s
+    worked_s: float  # for so long somebody was; the whole time if nobody was
+    slot_s: float  # slots, each for the time that it was there
+    slots: int  # now, of those who are neither paused nor going home
+    hosts: int  # that they are on
+
+
+def staffing(shifts: Iterable[Shift], now: float, window_s: float) -> Staffing:
+    """The staff of the last `window_s` seconds; `shifts` are all, those that left included."""
+    shifts, begin = list(shifts), now - window_s
+    stays = sorted((max(begin, s.since), _until(s, now), s.vitals.slots) for s in shifts if _until(s, now) > begin)
+    covered_s, covered_until = 0.0, begin
+    for since, until, _ in stays:
+        covered_s += max(0.0, until - max(since, covered_until))
+        covered_until = max(covered_until, until)
+    here = [shift for shift in at_work(shifts, now) if not (shift.is_paused or shift.is_draining)]
+    return Staffing(
+        worked_s=min(window_s, max(1.0, covered_s)) if stays else window_s,
+        slot_s=max(1.0, sum((until - since) * slots for since, until, slots in stays)),
+        slots=sum(shift.vitals.slots for shift in here),
+        hosts=len({shift.host for shift in here}),
+    )
 
 
 def _until(shift: Shift, now: float) -> float:
