@@ -1,4 +1,7 @@
-"""Flag > WAITER_* variable > waiter.toml > default, as one frozen value. Nobody else reads them."""
+"""Flag > WAITER_* variable > waiter.toml of this folder > the user's > default, key by key, as one frozen value.
+
+Nobody else reads them.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ class Settings:
     name: str | None = None  # None: host/pid
     deliver: Mapping[str, Any] = field(default_factory=dict)  # defaults of `waiter deliver`'s options
     fleet: Mapping[str, Any] = field(default_factory=dict)  # defaults of the fleet's options
-    file: Path | None = None  # the waiter.toml that was read
+    file: str | None = None  # the waiter.toml that was read, or both, for messages
     is_kitchen_named: bool = False  # somebody said which kitchen, anywhere
 
 
@@ -41,30 +44,34 @@ def settings(
 ) -> Settings:
     """The settings with these flags, in this environment and folder. Raises UsageError for a bad waiter.toml."""
     environ = os.environ if environ is None else environ
-    file, table = _file(folder or Path(), environ)
+    files = _files(folder or Path(), environ)
+    own, users = [*files.values(), {}, {}][:2]
     said = {"kitchen": kitchen, "db": db, "name": name}
-    values = {key: said[key] or environ.get(f"WAITER_{key.upper()}") or table.get(key) for key in _TEXTS}
+    values = {
+        key: said[key] or environ.get(f"WAITER_{key.upper()}") or own.get(key) or users.get(key) for key in _TEXTS
+    }
     return Settings(
         kitchen=values["kitchen"],
         db=values["db"] or DEFAULT_DB,
         name=values["name"],
-        deliver=table.get("deliver", {}),
-        fleet=table.get("fleet", {}),
-        file=file,
+        deliver={**users.get("deliver", {}), **own.get("deliver", {})},
+        fleet={**users.get("fleet", {}), **own.get("fleet", {})},
+        file=" or ".join(map(str, files)) or None,
         is_kitchen_named=bool(values["kitchen"] or values["db"]),
     )
 
 
-def _file(folder: Path, environ: Mapping[str, str]) -> tuple[Path | None, Mapping[str, Any]]:
+def _files(folder: Path, environ: Mapping[str, str]) -> dict[Path, Mapping[str, Any]]:
+    """What each waiter.toml says, the one that wins first."""
+    files = {}
     for candidate in (folder / FILE, own_folder(Kind.CONFIG, environ) / FILE):
         try:
-            content = candidate.read_bytes()
+            files[candidate] = _checked(candidate, candidate.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
             raise UsageError(f"{candidate}: cannot be read: {error.strerror}") from None
-        return candidate, _checked(candidate, content)
-    return None, {}
+    return files
 
 
 def _checked(file: Path, content: bytes) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -136,6 +137,23 @@ def test_stdin_that_is_closed(tmp_path, home):
         timeout=60,
     )
     assert "stdin" in one_line(done, 1)
+
+
+def test_an_interrupted_load_says_how_to_go_on(tmp_path, home):
+    loading = subprocess.Popen(
+        [sys.executable, "-m", "waiter", "load", "-"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        env=home,
+    )
+    assert loading.stdin is not None
+    loading.stdin.write(b"row\n" * 1_000_000)  # more than a pipe holds: it is being read now
+
+    loading.send_signal(signal.SIGINT)
+
+    _, said = loading.communicate(timeout=60)
+    assert (loading.returncode, said) == (130, b"Interrupted. The same load again adds what is missing.\n")
 
 
 def test_a_reader_that_has_had_enough_is_no_error(waiter_cli, kitchen_url, tmp_path, home):

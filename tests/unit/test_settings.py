@@ -9,7 +9,7 @@ import pytest
 from waiter.durations import seconds, words
 from waiter.errors import UsageError
 from waiter.folders import Kind, own_folder
-from waiter.kitchen import file_path, is_file
+from waiter.kitchen import default_path, file_path, is_file
 from waiter.settings import settings
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +36,16 @@ def test_each_source_wins_over_the_next(places):
     assert settings(environ=environ, folder=folder).kitchen == "from-config"
     nothing = settings(environ={"XDG_CONFIG_HOME": str(folder)}, folder=folder)
     assert (nothing.kitchen, nothing.db, nothing.is_kitchen_named) == (None, "simplewaiter", False)
+
+
+def test_what_this_folder_does_not_say_is_as_the_user_says_it_everywhere(places):
+    folder, environ = places
+    (folder / "config/waiter/waiter.toml").write_text("kitchen = 'mine'\ndb = 'mine'\n[deliver]\njobs = 2\nnice = 5\n")
+    (folder / "waiter.toml").write_text("db = 'ours'\n[deliver]\njobs = 4\n")
+
+    found = settings(environ=environ, folder=folder)
+
+    assert (found.kitchen, found.db, found.deliver) == ("mine", "ours", {"jobs": 4, "nice": 5})
 
 
 def test_tables_are_handed_on(places):
@@ -88,6 +98,11 @@ def test_a_kitchens_name_is_a_file_or_a_host(tmp_path, monkeypatch):
     assert str(file_path("sqlite:///tmp/x.db")) == "/tmp/x.db"
     with pytest.raises(UsageError):
         file_path("sqlite:x")
+
+
+def test_a_databases_name_is_no_path():
+    with pytest.raises(UsageError, match="--kitchen"):
+        default_path("../orders")
 
 
 def test_the_users_own_folders_are_where_the_system_keeps_such_things(monkeypatch):

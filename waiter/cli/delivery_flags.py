@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -101,11 +100,11 @@ FIELDS = frozenset(field.name for field in dataclasses.fields(DeliveryOptions))
 
 
 def delivery_options(
-    said: Mapping[str, Any], table: Mapping[str, Any], name: str | None = None, *, file: Path | None = None
+    said: Mapping[str, Any], table: Mapping[str, Any], name: str | None = None, *, file: str | None = None
 ) -> DeliveryOptions:
     """The options: what was said on the command line, else the [deliver] table of `file`, else the defaults."""
     values: dict[str, Any] = {}
-    values.update(_from_toml(key, value, str(file or FILE)) for key, value in table.items())
+    values.update(_from_toml(key, value, file or FILE) for key, value in table.items())
     values |= {key: value for key, value in said.items() if key in FIELDS and value is not None and value != ()}
     if name:
         values["name"] = name

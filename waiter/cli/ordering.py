@@ -32,7 +32,7 @@ from waiter.cli.bars import rows_bar
 from waiter.cli.tables import show_json
 from waiter.cli.whole_file import whole_file
 from waiter.errors import UsageError
-from waiter.intake import Format
+from waiter.intake import Format, Input
 from waiter.kitchen.contract import Kitchen
 from waiter.loading import Loaded, LoadOptions
 from waiter.loading import load as load_input
@@ -75,6 +75,16 @@ def load_options(said: dict[str, Any]) -> LoadOptions:
     )
 
 
+def load_with_bar(place: Kitchen, source: str | Input, options: LoadOptions) -> Loaded:
+    """Load, with a bar on a terminal; who interrupts it is told that nothing is lost."""
+    try:
+        with rows_bar() as bar:
+            return load_input(place, source, options, bar)
+    except KeyboardInterrupt:
+        say("Interrupted. The same load again adds what is missing.")
+        raise
+
+
 def tell_loaded(loaded: Loaded) -> None:
     """One line with counts, and warnings where something was left out."""
     for row in loaded.bad_rows:
@@ -112,8 +122,8 @@ def load(source: str, kitchen: str | None, db: str | None, is_json: bool, **said
     waiter load orders.csv
     find . -name '*.tif' | waiter load -
     """
-    with opened(chosen(kitchen, db)) as place, rows_bar() as bar:
-        loaded = load_input(place, source, load_options(said), bar)
+    with opened(chosen(kitchen, db)) as place:
+        loaded = load_with_bar(place, source, load_options(said))
     if is_json:
         show_json(_loaded_facts(loaded))
     else:

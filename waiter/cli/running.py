@@ -14,11 +14,10 @@ from typing import Any, BinaryIO
 import click
 
 from waiter.cli.asking import chosen, kitchen_options, opened, plural, say
-from waiter.cli.bars import rows_bar
 from waiter.cli.delivering import COMMAND, lost_output, named
 from waiter.cli.delivery_flags import delivery_flags, delivery_options
 from waiter.cli.notifying import Tell, ended, notify_option, teller, told
-from waiter.cli.ordering import load_options, reading, tell_loaded
+from waiter.cli.ordering import load_options, load_with_bar, reading, tell_loaded
 from waiter.cli.printer import Printer
 from waiter.delivery.ware import checked
 from waiter.delivery.ware import deliver as deliver_orders
@@ -28,7 +27,6 @@ from waiter.intake import opened as opened_input
 from waiter.kitchen import default_path, open_kitchen
 from waiter.kitchen.contract import Kitchen
 from waiter.loading import LoadOptions
-from waiter.loading import load as load_input
 from waiter.orders import Selector, Status
 from waiter.settings import Settings
 
@@ -98,8 +96,7 @@ def _loaded(place: Settings, source: str, command: Sequence[str], reading: LoadO
         with opened(Settings(kitchen=where, db=place.db)) as kitchen:
             if not place.is_kitchen_named:
                 _begin_anew_if_all_is_done(kitchen)
-            with rows_bar() as bar:
-                loaded = load_input(kitchen, input, reading, bar)
+            loaded = load_with_bar(kitchen, input, reading)
             if not loaded.is_unchanged:
                 tell_loaded(loaded)
             return None if loaded.batch is None else _go_on(kitchen, where, loaded.batch)

@@ -82,9 +82,8 @@ def filled(word: str, order: Order) -> str:
             number = int(name)
             if 1 <= number <= len(order.arguments):
                 return order.arguments[number - 1]
-            raise NoSuchArgument(
-                f"the command asks for {{{name}}}, and this order has {len(order.arguments)} argument(s)"
-            )
+            last = f"{{{len(order.arguments)}}}" if order.arguments else "none"
+            raise NoSuchArgument(f"the command asks for {{{name}}}, and this order's last argument is {last}")
         return order.named.get(name, match[0])
 
     return _PLACEHOLDER.sub(value, word)

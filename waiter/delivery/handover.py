@@ -103,7 +103,7 @@ class Handover:
             file.unlink(missing_ok=True)
             handed_in += len(outcomes)
         if handed_in:
-            self._note(f"{handed_in} outcome(s) kept on disk were handed in.")
+            self._note(f"Outcomes kept on disk were handed in: {handed_in}.")
         return handed_in
 
     def _finish_all(self) -> list[tuple[Served, Verdict]]:

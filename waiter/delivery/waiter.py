@@ -323,7 +323,7 @@ class Delivery:
         if rescued:
             self._ask_at = 0.0
             lost = ", ".join(rescued.shifts) or "a waiter that is gone"
-            self._listener.noted(f"Took back {rescued.ready + rescued.failed} order(s) of {lost}.")
+            self._listener.noted(f"Took back orders of {lost}: {rescued.ready + rescued.failed}.")
 
     # New orders.
 

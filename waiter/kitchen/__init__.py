@@ -33,6 +33,8 @@ def is_file(url: str) -> bool:
 
 def file_path(url: str) -> Path:
     """The path in `sqlite:///path` (absolute: four slashes or a full path), or a plain path. Raises UsageError."""
+    if "\0" in url:
+        raise UsageError(f"--kitchen {url!r}: no file's name holds a NUL byte")
     if url.startswith("sqlite:"):
         if not url.startswith("sqlite:///") or len(url) == len("sqlite:///"):
             raise UsageError(f"--kitchen {url}: write sqlite:///PATH, or just the path")
@@ -42,7 +44,9 @@ def file_path(url: str) -> Path:
 
 
 def default_path(db: str) -> Path:
-    """The SQLite file named after `db` in the user's data folder."""
+    """The SQLite file named after `db` in the user's data folder. Raises UsageError for a path."""
+    if "/" in db or "\0" in db:
+        raise UsageError(f"--db {db!r}: a name is wanted, not a path. A file is named with --kitchen")
     return own_folder(Kind.DATA) / f"{db}.sqlite"
 
 
