@@ -141,7 +141,7 @@ def test_an_outcome_kept_on_disk_is_handed_in_by_the_next_waiter_of_the_machine(
         second = floor.start(work="true", lease_s=LONG_LEASE_S)
 
         assert second.wait(40) == 0, floor.talk(second)
-        assert "1 outcome(s) kept on disk were handed in" in floor.talk(second)
+        assert "Outcomes kept on disk were handed in: 1." in floor.talk(second)
         assert began(floor) == {"b-1": 1}
         (order,) = check_all_done(kitchen, floor, 1)
         assert order.waiter == "w0"
