@@ -32,7 +32,7 @@ def deliver(kitchen: str | None, db: str | None, command: tuple[str, ...], **sai
 
     \b
     waiter deliver ./crunch.sh --some-param some-value
-    waiter deliver -j auto --retries 2 --timeout 5m convert {1} -resize 50% small/{2}
+    waiter deliver -j auto --retries 2 convert {1} -resize 50% small/{2}
     """
     place = chosen(kitchen, db, said.pop("name"))
     options = delivery_options(said, place.deliver, place.name, file=place.file)

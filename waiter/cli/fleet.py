@@ -41,13 +41,21 @@ if TYPE_CHECKING:
 __all__ = ["fleet", "init"]
 
 
-@click.group()
+class Verbs(click.Group):
+    """A group whose list of verbs has their first sentences whole."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, verb.get_short_help_str(1000)) for name, verb in sorted(self.commands.items())])
+
+
+@click.group(cls=Verbs)
 def fleet() -> None:
     """Drive waiters on many hosts: EC2 instances by tag, or a list.
 
     \b
     waiter fleet hosts --tag crunch
-    waiter fleet start --tag crunch --kitchen mongodb://db.example/ --cmd "./crunch.sh --some-param x"
+    waiter fleet start --tag crunch -k mongodb://db.example/ --cmd ./crunch.sh
     waiter fleet status --tag crunch
     waiter fleet stop --tag crunch
     """
@@ -57,7 +65,12 @@ def fleet() -> None:
 @selecting
 @click.option("--json", "is_json", is_flag=True, help="One JSON value instead of a table.")
 def hosts(**said: Any) -> None:
-    """Who is selected. Connects to no host."""
+    """Who is selected. Connects to no host.
+
+    \b
+    waiter fleet hosts --tag role=crunch --region eu-central-1
+    waiter fleet hosts --hosts crunch-1,crunch-2 --json
+    """
     from waiter.fleet import tables
 
     found = hosts_of(said)
@@ -72,7 +85,12 @@ def hosts(**said: Any) -> None:
 @driving
 @working
 def doctor(**said: Any) -> None:
-    """What would keep each host from working, and the line that mends it."""
+    """What would keep each host from working, and the line that mends it.
+
+    \b
+    waiter fleet doctor --tag crunch
+    waiter fleet doctor --hosts crunch-1 --kitchen mongodb://db.example/
+    """
     from waiter.fleet.doctor import doctor as examined
 
     found, began = hosts_of(said, states=ALIVE), time.monotonic()
@@ -97,7 +115,11 @@ def doctor(**said: Any) -> None:
 @driving
 @working
 def push(**said: Any) -> None:
-    """Put Waiter and the command's files on each host, where they are not there yet."""
+    """Put Waiter and the command's files on each host, where they are not there yet.
+
+    \b
+    waiter fleet push --tag crunch --cmd ./crunch.sh
+    """
     from waiter.fleet import actions
 
     found, began = hosts_of(said), time.monotonic()
@@ -114,7 +136,12 @@ def push(**said: Any) -> None:
 @driving
 @working
 def start(**said: Any) -> None:
-    """Start one waiter on each host, detached, with a slot for each CPU. Those that run are left alone."""
+    """Start one waiter on each host, detached, with a slot for each CPU. Those that run are left alone.
+
+    \b
+    waiter fleet start --tag crunch --cmd "./crunch.sh --fast"
+    waiter fleet start --hosts crunch-1,crunch-2 --cmd ./crunch.sh --dry-run
+    """
     from waiter.fleet import actions
 
     found, began = hosts_of(said), time.monotonic()
@@ -139,6 +166,9 @@ def restart(**said: Any) -> None:
     """Rolling: so many hosts at a time finish their orders and start anew, with a new script or as before.
 
     Without --cmd each host runs again what it ran. A host where nothing runs is started.
+
+    \b
+    waiter fleet restart --tag crunch --batch 25%
     """
     from waiter.fleet import actions
 
@@ -160,7 +190,12 @@ def restart(**said: Any) -> None:
 @grace_option
 @click.option("--now", is_flag=True, help="Stop the running orders too, and give them back at once.")
 def stop(**said: Any) -> None:
-    """Let every waiter finish its orders and go home, and wait for it; it does not come back after a reboot."""
+    """Let every waiter finish its orders and go home, and wait for it; it does not come back after a reboot.
+
+    \b
+    waiter fleet stop --tag crunch
+    waiter fleet stop --hosts crunch-2 --now
+    """
     from waiter.fleet import actions
 
     found, began = hosts_of(said), time.monotonic()
@@ -175,7 +210,12 @@ def stop(**said: Any) -> None:
 @driving
 @kitchen_options
 def status(**said: Any) -> None:
-    """What each host's waiter does, as SSH and the kitchen see it, and where the two disagree."""
+    """What each host's waiter does, as SSH and the kitchen see it, and where the two disagree.
+
+    \b
+    waiter fleet status --tag crunch
+    waiter fleet status --tag crunch --json
+    """
     from waiter.fleet import actions
 
     found, began = hosts_of(said), time.monotonic()
@@ -189,9 +229,22 @@ def status(**said: Any) -> None:
 @fleet.command(cls=FleetCommand)
 @driving
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is added, until Ctrl-C.")
-@click.option("-n", "--lines", type=click.IntRange(0), default=20, show_default=True, help="So many of the last lines.")
+@click.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(0),
+    metavar="N",
+    default=20,
+    show_default=True,
+    help="So many of the last lines.",
+)
 def logs(**said: Any) -> None:
-    """The end of each waiter's log, every line with its host."""
+    """The end of each waiter's log, every line with its host.
+
+    \b
+    waiter fleet logs --tag crunch -n 50
+    waiter fleet logs --hosts crunch-1 --follow
+    """
     from waiter.fleet import actions
 
     found, began = hosts_of(said), time.monotonic()
@@ -229,7 +282,11 @@ def run(**said: Any) -> None:
 @click.argument("remote")
 @click.argument("local", type=click.Path(path_type=Path, file_okay=False))
 def fetch(**said: Any) -> None:
-    """Bring REMOTE of every host into LOCAL/HOST/: a file, a folder, or a glob. Relative to the user's home there."""
+    """Bring REMOTE of every host into LOCAL/HOST/: a file, a folder, or a glob. Relative to the user's home there.
+
+    \b
+    waiter fleet fetch --tag crunch results ./results
+    """
     from waiter.fleet.fetch import fetch as fetched
 
     found, began = hosts_of(said), time.monotonic()

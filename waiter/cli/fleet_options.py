@@ -53,7 +53,9 @@ _SELECTING: Sequence[Option] = (
 _DRIVING: Sequence[Option] = (
     click.option("-u", "--user", metavar="NAME", help="Log in as. Default: what ~/.ssh/config says."),
     click.option("--accept-new", is_flag=True, help="Trust and remember keys of hosts never met before."),
-    click.option("--parallel", type=click.IntRange(1), default=32, show_default=True, help="Hosts at a time."),
+    click.option(
+        "--parallel", type=click.IntRange(1), metavar="N", default=32, show_default=True, help="Hosts at a time."
+    ),
     click.option("--host-timeout", type=Duration(), default=60.0, show_default=True, help="Seconds a host may take."),
     click.option("--connect-timeout", type=Duration(), default=10.0, show_default=True, help="… and to let us in."),
     click.option("--dry-run", is_flag=True, help="Say what would be done where, and connect to no host."),

@@ -147,7 +147,7 @@ def _loaded_facts(loaded: Loaded) -> dict[str, Any]:
 @click.option("--format", "format_", type=click.Choice(["csv", "jsonl", "parquet"]), default="csv", show_default=True)
 @click.option("-o", "--output", metavar="FILE", help="Write here, not to stdout (-); the file is whole or not there.")
 @click.option("--raw", is_flag=True, help="Leave cells that a spreadsheet would run as formulas as they are.")
-@click.option("--limit", type=click.IntRange(min=0), help="At most this many orders.")
+@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most this many orders.")
 @click.option(
     "--sort",
     type=click.Choice(SORTS),
@@ -163,7 +163,7 @@ def extract(kitchen: str | None, db: str | None, ids: tuple[str, ...], columns: 
 
     \b
     waiter extract > all.csv
-    waiter extract --status ERROR --columns _id,arguments,exit_code,error -o failed.csv
+    waiter extract --status ERROR --columns _id,arguments,error -o failed.csv
     waiter extract --status DONE --columns arguments,result.* -o results.csv
     """
     names = extraction.columns(columns)
@@ -233,8 +233,8 @@ def reset(kitchen: str | None, db: str | None, ids: tuple[str, ...], running: bo
 
     \b
     waiter reset                       all that failed or got stuck
-    waiter reset --like 3f9c2a1b       failures of one kind, as `waiter errors` names them
-    waiter reset --status DONE 7f2e… 5 do a finished order again
+    waiter reset --like 3f9c2a1b       failures of one kind, see `waiter errors`
+    waiter reset 7f2e90c14ab3-17       one order, also if it is DONE
     """
     with opened(chosen(kitchen, db)) as place:
         which = _resettable(selector(place.now(), ids, **said), is_from_living=running)

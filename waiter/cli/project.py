@@ -51,6 +51,10 @@ def init(folder: Path) -> None:
     """Write fabfile.py, tasks.py and waiter.toml into FOLDER (default: this one), so that fab and invoke work there.
 
     Files that are there already stay as they are.
+
+    \b
+    waiter init
+    waiter init ~/crunching && cd ~/crunching && fab --list
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in FILES.items():

@@ -32,7 +32,12 @@ def listing(default_limit: int, default_sort: str) -> Callable[[Function], Funct
 
     def add(function: Function) -> Function:
         function = click.option(
-            "--limit", type=click.IntRange(min=0), default=default_limit, show_default=True, help="At most so many."
+            "--limit",
+            type=click.IntRange(min=0),
+            metavar="N",
+            default=default_limit,
+            show_default=True,
+            help="At most so many.",
         )(function)
         return click.option(
             "--sort",
@@ -48,8 +53,12 @@ def listing(default_limit: int, default_sort: str) -> Callable[[Function], Funct
 
 @click.command()
 @selecting
-@click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True, help="At most so many groups.")
-@click.option("--lines", type=click.IntRange(min=0), default=3, show_default=True, help="Last lines of each example.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", default=10, show_default=True, help="At most so many groups."
+)
+@click.option(
+    "--lines", type=click.IntRange(min=0), metavar="N", default=3, show_default=True, help="Last lines of each example."
+)
 @click.option("--json", "is_json", is_flag=True, help="One JSON object.")
 @kitchen_options
 def errors(kitchen: str | None, db: str | None, limit: int, lines: int, is_json: bool, **said: Any) -> int:
@@ -175,7 +184,7 @@ def show(kitchen: str | None, db: str | None, ids: tuple[str, ...], sort: str, l
 
     \b
     waiter show 7f2e90c14ab3-17
-    waiter show --status RUNNING --sort start --limit 1      the one that runs longest
+    waiter show --status RUNNING --sort start --limit 1     the longest running
     """
     with opened(chosen(kitchen, db)) as place:
         now = place.now()

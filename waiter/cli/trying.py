@@ -67,11 +67,15 @@ class Observer(Listener):
 
 
 @click.command(context_settings=COMMAND)
-@click.option("-n", "--orders", "count", type=click.IntRange(min=1), default=20, show_default=True, help="How many.")
+@click.option(
+    "-n", "--orders", "count", type=click.IntRange(min=1), metavar="N", default=20, show_default=True, help="How many."
+)
 @click.option("-j", "--jobs", metavar="N", help="Slots here: a number, auto, or 50% of the CPUs. Default: 1.")
-@click.option("--hosts", type=click.IntRange(min=1), help="Reckon for so many hosts …")
-@click.option("--slots", "per_host", type=click.IntRange(min=1), help="… with so many slots each. Default: as here.")
-@click.option("--price", type=click.FloatRange(min=0), help="What one host costs per hour.")
+@click.option("--hosts", type=click.IntRange(min=1), metavar="N", help="Reckon for so many hosts …")
+@click.option(
+    "--slots", "per_host", type=click.IntRange(min=1), metavar="N", help="… with so many slots each. Default: as here."
+)
+@click.option("--price", type=click.FloatRange(min=0), metavar="PRICE", help="What one host costs per hour.")
 @click.option("--shell", is_flag=True, default=None, help='The command is a line for sh; arguments are "$@".')
 @click.option("--timeout", type=Duration(), help="Stop an order that runs longer.")
 @click.option("--json", "is_json", is_flag=True, help="One JSON object.")

@@ -87,7 +87,7 @@ def notify(kitchen: str | None, db: str | None, url: str | None, is_json: bool, 
 
     \b
     waiter notify sh -c 'echo "$WAITER_TEXT" | mail -s "orders" me@example.com'
-    waiter notify --batch night --unattended 10m --post https://hooks.example.com/batches
+    waiter notify --batch night --unattended 10m --post https://example.com/hook
     """
     if bool(url) == bool(command):
         raise UsageError("notify: say whom to tell: a command, or --post URL")
