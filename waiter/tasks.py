@@ -32,19 +32,19 @@ class _Verb(Task[Any]):
         return {**options, "names": [*options["names"], *([self.short[name]] if name in self.short else [])]}
 
 
-def as_task(command: click.Command, name: str | None = None) -> Task[Any]:
+def as_task(command: click.Command, name: str | None = None, *, is_line: bool = False) -> Task[Any]:
     """An Invoke task that runs a Click command in this process.
 
     Short flags are the command's, and options that may be repeated may be repeated here too. A command line to run
     stands after two dashes, `invoke deliver -- ./crunch.sh --some-param some-value`, or is one quoted text, `invoke
-    deliver "./crunch.sh --some-param"`.
+    deliver "./crunch.sh --some-param"`, which `is_line` leaves whole.
     """
     rest = _after_dashes()
     # Two flags may set one parameter (--grouping line, --line-buffer): the first one speaks for it.
     parameters = list({p.name: p for p in reversed(command.params) if p.name not in (None, "help")}.values())[::-1]
 
     def body(_context: Context, **said: Any) -> None:
-        words = [word for parameter in parameters for word in _words(parameter, said.get(_name(parameter)))]
+        words = [word for parameter in parameters for word in _words(parameter, said.get(_name(parameter)), is_line)]
         _run(command, [*words, *(rest if any(map(_is_command_line, parameters)) else [])])
 
     body.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -97,12 +97,12 @@ def _parameter(parameter: click.Parameter, *, is_needed: bool) -> inspect.Parame
     return inspect.Parameter(_name(parameter), inspect.Parameter.KEYWORD_ONLY, default=default)
 
 
-def _words(parameter: click.Parameter, value: Any) -> Iterable[str]:
+def _words(parameter: click.Parameter, value: Any, is_line: bool) -> Iterable[str]:
     """What was said for one parameter, as it stands on a command line."""
     if value in (None, "", False, []):
         return []
     if isinstance(parameter, click.Argument):
-        return shlex.split(value) if parameter.nargs == -1 else [str(value)]
+        return shlex.split(value) if parameter.nargs == -1 and not is_line else [str(value)]
     flag = max(parameter.opts, key=len)
     if isinstance(parameter, click.Option) and parameter.is_flag:
         return [flag]

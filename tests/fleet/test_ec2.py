@@ -167,6 +167,8 @@ def test_fab_drives_tagged_instances_from_start_to_stop(laptop: Laptop, shop: Sh
     assert sum(each["delivered"] or 0 for each in status["waiters"]) <= 40
     logs = laptop.fab("fleet.logs", "--lines=100")
     assert logs.stdout.count("crunched --size 3") == 40
+    ran = laptop.fab("fleet.run", "hostname | tr a-z A-Z")
+    assert {line.partition(" | ")[2] for line in ran.stdout.splitlines()} == {"ANNA", "BEN", "CLEO", "DORA"}
     stopped = laptop.fab("fleet.stop", "--tag=role=crunch", "--limit=b*", "--limit=a*")
     assert stopped.stdout.count(" stopped ") == 2
     assert laptop.fab("fleet.stop").returncode == 0

@@ -330,7 +330,7 @@ def _streamed(
             return Report(host, "exit code 0", facts)
         ending = "ended by a signal" if reply.exit_code is None else f"exit code {reply.exit_code}"
         last = next(iter(reply.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]), "")
-        return Report(host, ending, facts, (Finding(Trouble.FAILED, f"{ending} {last}".strip(), ""),))
+        return Report(host, ending, facts, (Finding(Trouble.FAILED, f"{ending}: {last}" if last else ending, ""),))
 
     return drive.each(hosts, act)
 

@@ -9,8 +9,11 @@ from waiter.tasks import as_task
 
 
 def fleet_tasks() -> Collection:
-    """`fleet.start`, `fleet.status` and all the others."""
+    """`fleet.start`, `fleet.status` and all the others.
+
+    Fabric keeps what stands after `--` to itself, so a command to run is one text, a line for the hosts' shell.
+    """
     collection = Collection("fleet")
     for command in fleet.commands.values():
-        collection.add_task(as_task(command))
+        collection.add_task(as_task(command, is_line=True))
     return collection
