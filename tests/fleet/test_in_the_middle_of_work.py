@@ -222,11 +222,18 @@ def test_boot_comes_back_by_cron_until_stop_takes_it_away(laptop: Laptop, shop: 
     (anna.root / "cron.tab").write_text("@daily somebody else's\n")
     laptop.script("true")
     with booted_otherwise(anna, PATH):
-        started = laptop.json("start", *shop.flags, *STAY, "--limit", anna.address, "--boot")["hosts"][0]
+        start = ("start", *shop.flags, *STAY, "--limit", anna.address)
+        assert laptop.json(*start)["hosts"][0]["boot"] is None
 
-        assert (started["outcome"], started["boot"]) == ("started", "cron")
+        started = laptop.json(*start, "--boot")["hosts"][0]
+
+        assert (started["outcome"], started["boot"]) == ("already running", "cron")
         (line,) = [line for line in (anna.root / "cron.tab").read_text().splitlines() if line.startswith("@reboot ")]
         comes_back_with(laptop, shop, anna, line.removeprefix("@reboot ").removesuffix("# waiter"))
+        (anna.root / "cron.tab").write_text("@reboot python3 waiter-older.pyz run # waiter\n@daily somebody else's\n")
+        assert laptop.json("restart", "--limit", anna.address)["hosts"][0]["boot"] == "cron"
+        (parcel,) = anna.waiter_home.glob("waiter-*.pyz")
+        assert f"/root/.waiter/{parcel.name} run" in (anna.root / "cron.tab").read_text()
         laptop.fleet("stop", "--limit", anna.address)
         assert (anna.root / "cron.tab").read_text() == "@daily somebody else's\n"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from pathlib import Path
@@ -32,6 +33,7 @@ from waiter.errors import KitchenError, UsageError
 from waiter.fleet.inventory import ALIVE, Host, described
 from waiter.kitchen import open_kitchen
 from waiter.orders import Shift
+from waiter.report.wording import plain
 
 if TYPE_CHECKING:
     from waiter.fleet.actions import OnLine, Report, Shipment, Work
@@ -247,6 +249,8 @@ def logs(**said: Any) -> None:
     """
     from waiter.fleet import actions
 
+    if said["follow"] and said["is_json"]:
+        raise UsageError("--follow never ends, and --json is one value at the end: give one of them")
     found, began = hosts_of(said), time.monotonic()
     if said["dry_run"]:
         return show_plan(said, "read logs", found)
@@ -353,17 +357,18 @@ def batch_size(word: str, hosts: int) -> int:
     return max(1, int(number) * hosts // 100) if word.endswith("%") else int(number)
 
 
-def line_printer(said: dict[str, Any], found: list[Host]) -> OnLine:
-    """Prints the hosts' lines as they come, each behind its host's name."""
+def line_printer(said: dict[str, Any], found: list[Host]) -> OnLine | None:
+    """Prints the hosts' lines as they come, each behind its host's name; None where all goes into one JSON value."""
     width = max(len(host.name) for host in found)
     printing = threading.Lock()
+    # On a terminal a bar may stand where the line is to go. It comes again.
+    begin = "\r\x1b[2K" if sys.stdout.isatty() and sys.stderr.isatty() else ""
 
     def show(host: Host, stream: int, line: str) -> None:
-        if not said["is_json"]:
-            with printing:
-                click.echo(f"{host.name:<{width}} | {line}", err=stream == 2)
+        with printing:
+            click.echo(f"{begin}{plain(f'{host.name:<{width}} | {line}')}", err=stream == 2)
 
-    return show
+    return None if said["is_json"] else show
 
 
 def show_roster(said: dict[str, Any], reports: list[Report], began: float) -> None:

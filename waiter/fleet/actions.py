@@ -20,6 +20,8 @@ from waiter.fleet.parcel import Bundle, Parcel
 from waiter.fleet.ssh import Network, Session
 from waiter.fleet.trouble import Finding, HostError, Trouble, mend
 
+LONGEST_LINE = 1 << 16
+
 OnLine = Callable[[Host, int, str], None]
 """Is told each line of output as it comes: host, stream (1 or 2), text. Called by many threads."""
 
@@ -293,12 +295,14 @@ def look(drive: Drive, hosts: Sequence[Host], shipment: Shipment) -> list[Report
     return drive.each(hosts, act)
 
 
-def run(drive: Drive, hosts: Sequence[Host], words: Sequence[str], on_line: OnLine) -> list[Report]:
-    """Run a command on each host, in the user's home."""
+def run(drive: Drive, hosts: Sequence[Host], words: Sequence[str], on_line: OnLine | None) -> list[Report]:
+    """Run a command on each host, in the user's home. Where nobody hears its lines, the reports have all of them."""
     return _streamed(drive, hosts, daemon.user_command(words), drive.timeout_s, on_line)
 
 
-def logs(drive: Drive, hosts: Sequence[Host], lines: int, *, is_following: bool, on_line: OnLine) -> list[Report]:
+def logs(
+    drive: Drive, hosts: Sequence[Host], lines: int, *, is_following: bool, on_line: OnLine | None
+) -> list[Report]:
     """The end of each waiter's log, and with `is_following` what is added to it until somebody interrupts."""
     command = daemon.logs_command(lines, follow=is_following)
     return _streamed(drive, hosts, command, None if is_following else drive.timeout_s, on_line, is_open=is_following)
@@ -309,15 +313,17 @@ def _streamed(
     hosts: Sequence[Host],
     command: str,
     timeout_s: float | None,
-    on_line: OnLine,
+    on_line: OnLine | None,
     *,
     is_open: bool = False,
 ) -> list[Report]:
     def act(host: Host) -> Report:
-        lines = Lines(host, on_line)
+        lines = Lines(host, on_line) if on_line else None
+        take = lines.take if lines else None
         with drive.network.session(host) as session:
-            reply = session.run(command, timeout_s=timeout_s, on_chunk=lines.take, is_stdin_open=is_open)
-        lines.end()
+            reply = session.run(command, timeout_s=timeout_s, on_chunk=take, is_stdin_open=is_open)
+        if lines:
+            lines.end()
         said = (reply.stdout + reply.stderr[-2000:]).decode("utf-8", "replace")
         if reply.exit_code and (wrong := daemon.wrong_user(said)):
             raise wrong
@@ -336,7 +342,7 @@ def _streamed(
 
 
 class Lines:
-    """Puts the pieces of one host's output together to lines."""
+    """Puts the pieces of one host's output together to lines. What goes on too long is cut."""
 
     def __init__(self, host: Host, on_line: OnLine) -> None:
         self._host, self._on_line = host, on_line
@@ -346,8 +352,11 @@ class Lines:
         *lines, self._rest[stream] = (self._rest[stream] + chunk).split(b"\n")
         for line in lines:
             self._on_line(self._host, stream, line.decode("utf-8", "replace"))
+        if len(self._rest[stream]) > LONGEST_LINE:
+            self.end()
 
     def end(self) -> None:
         for stream, rest in self._rest.items():
             if rest:
                 self._on_line(self._host, stream, rest.decode("utf-8", "replace"))
+                self._rest[stream] = b""

@@ -66,6 +66,7 @@ try:
     for sent, name, digest in task["place"]:
         sent, name = os.path.join(home, sent), os.path.join(home, name)
         with open(sent, "rb") as file:
+            os.fsync(file.fileno())
             is_whole = hashlib.file_digest(file, "sha256").hexdigest() == digest
         if not is_whole:
             free = shutil.disk_usage(home).free
@@ -158,6 +159,7 @@ def read_reply(stdout: bytes, stderr: bytes, exit_code: int | None) -> dict[str,
 _ERRNO = {
     **dict.fromkeys(FULL, Trouble.DISK),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), Trouble.NOT_WRITABLE),
+    errno.ELOOP: Trouble.UNSAFE_FOLDER,  # a symlink where O_NOFOLLOW refuses it
 }
 
 

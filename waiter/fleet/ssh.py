@@ -218,7 +218,6 @@ class Session:
 
     def __init__(self, connection: fabric.Connection) -> None:
         self._client: paramiko.SSHClient = connection.client
-        self.user = str(connection.user)
 
     def run(
         self,
@@ -232,7 +231,8 @@ class Session:
         """Run a command line in the user's login shell, and wait for it. None waits for ever.
 
         `is_stdin_open`: its stdin ends with the connection only. What the command leaves in the background is not
-        waited for, even if it holds on to stdout. Raises HostError with TIMEOUT or CONNECTION_LOST.
+        waited for, even if it holds on to stdout. Where `on_chunk` hears all output, the reply has its end only.
+        Raises HostError with TIMEOUT or CONNECTION_LOST.
         """
         transport = self._transport()
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
@@ -245,13 +245,14 @@ class Session:
                 channel.sendall(stdin)
             if not is_stdin_open:
                 channel.shutdown_write()
-            output: tuple[list[bytes], list[bytes]] = ([], [])
+            output = {1: bytearray(), 2: bytearray()}
             for stream, chunk in _chunks(channel, deadline):
-                output[stream - 1].append(chunk)
+                output[stream] += chunk
                 if on_chunk:
                     on_chunk(stream, chunk)
+                    del output[stream][:-_CHUNK]  # a flood, or days of `logs -f`, cost no memory
             exit_code = _exit_code(channel, deadline)
-        return Reply(exit_code, b"".join(output[0]), b"".join(output[1]))
+        return Reply(exit_code, bytes(output[1]), bytes(output[2]))
 
     @contextmanager
     def files(self, timeout_s: float) -> Iterator[paramiko.SFTPClient]:
@@ -310,6 +311,8 @@ def _chunks(channel: paramiko.Channel, deadline: float | None) -> Iterator[tuple
         selector.register(channel.fileno(), selectors.EVENT_READ)
         quiet_since: float | None = None
         while True:
+            if deadline is not None and time.monotonic() > deadline:
+                raise HostError(Trouble.TIMEOUT, *_LATE)
             is_over = channel.eof_received or channel.closed
             if channel.recv_ready():
                 yield 1, channel.recv(_CHUNK)
@@ -318,7 +321,7 @@ def _chunks(channel: paramiko.Channel, deadline: float | None) -> Iterator[tuple
             elif is_over:
                 return
             elif not channel.exit_status_ready():
-                _wait(selector, deadline)
+                selector.select(0.2)  # the end of a command wakes nobody up
                 continue
             elif quiet_since is None:
                 quiet_since = time.monotonic()
@@ -329,12 +332,6 @@ def _chunks(channel: paramiko.Channel, deadline: float | None) -> Iterator[tuple
                 selector.select(LINGER_S / 4)
                 continue
             quiet_since = None
-
-
-def _wait(selector: selectors.BaseSelector, deadline: float | None) -> None:
-    if deadline is not None and time.monotonic() > deadline:
-        raise HostError(Trouble.TIMEOUT, *_LATE)
-    selector.select(0.2)  # the end of a command wakes nobody up
 
 
 _LATE = ("the command did not end in time", "--host-timeout SECONDS")

@@ -42,7 +42,9 @@ def install(parcel: Path) -> str:
         _install_unit(parcel)
         return "systemd"
     if shutil.which("crontab"):
-        _set_crontab([*_foreign_lines(), f"@reboot {shlex.join(command(parcel))} {_MARK}"])
+        # To cron, a percent sign is the end of the line.
+        line = shlex.join(command(parcel)).replace("%", "\\%")
+        _set_crontab([*_foreign_lines(), f"@reboot {line} {_MARK}"])
         return "cron"
     raise NoBoot("--boot: this host has neither systemd for users nor cron. Install cron, or leave --boot out")
 
@@ -79,13 +81,16 @@ def has_systemd() -> bool:
 
 
 def _systemctl(*words: str) -> int:
-    if not shutil.which("systemctl"):
+    return _exit_code("systemctl", "--user", *words)
+
+
+def _exit_code(*words: str) -> int:
+    if not shutil.which(words[0]):
         return 127
     # A session over SSH may come without the address of the user's own systemd.
     runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
     env = {**os.environ, "XDG_RUNTIME_DIR": runtime}
-    done = subprocess.run(["systemctl", "--user", *words], env=env, capture_output=True, check=False, timeout=30)
-    return done.returncode
+    return subprocess.run(words, env=env, capture_output=True, check=False, timeout=30).returncode
 
 
 def _unit_file() -> Path:
@@ -98,11 +103,9 @@ def _install_unit(parcel: Path) -> None:
     # %% is systemd's own word for a percent sign.
     unit.write_text(_UNIT_TEXT.format(command=shlex.join(command(parcel)).replace("%", "%%")))
     user = getpass.getuser()
-    lingers = (
-        Path("/var/lib/systemd/linger", user).exists()
-        or not subprocess.run(["loginctl", "enable-linger"], capture_output=True, check=False, timeout=30).returncode
-    )
+    lingers = Path("/var/lib/systemd/linger", user).exists() or not _exit_code("loginctl", "enable-linger")
     if _systemctl("daemon-reload") or _systemctl("enable", UNIT) or not lingers:
+        remove()
         raise NoBoot(f"--boot: systemd refuses. Run on the host: sudo loginctl enable-linger {user}")
 
 

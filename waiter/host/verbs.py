@@ -45,8 +45,10 @@ def start(home: Home, sent: Reply) -> Reply:
         home.want()
         state = home.json(STATE)
         if is_alive(state):
+            if sent.get("boot"):
+                boot.install(home.path / state["parcel"])
             is_same = not sent.get("settings") or state.get("settings") == sent["settings"]["digest"]
-            return {"outcome": "already running", **_told(state), "is_same": is_same}
+            return {"outcome": "already running", **_told(state), "boot": boot.installed(), "is_same": is_same}
         _put_settings(home, sent)
         return _start(home, sent)
 
@@ -149,9 +151,13 @@ def _put_settings(home: Home, sent: Reply) -> None:
 def _start(home: Home, sent: Reply) -> Reply:
     """Start the daemon and wait until the kitchen has let it in, or it has died of something."""
     parcel = home.path / Path(sys.argv[0]).name
-    by = boot.install(parcel) if sent.get("boot") else None
+    # What is to come back names its parcel, and an earlier one is about to be forgotten.
+    was_installed = boot.installed()
+    by = boot.install(parcel) if sent.get("boot") or was_installed else None
     word, process = _spawned(home, parcel)
     if "error" in word:
+        if not was_installed:
+            boot.remove()
         return {"outcome": "not started", "error": word["error"], "log": home.log_lines(5)}
     state = home.json(STATE)
     outcome = "started" if word else "started, not checked in yet"
