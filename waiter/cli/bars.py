@@ -6,10 +6,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import RLock, Timer
 from typing import Any
 
 PATIENCE_S = 0.5
 """What is done sooner needs no bar."""
+
+REDRAW_S = 0.1
+"""How often a bar is drawn at most."""
 
 
 @contextmanager
@@ -40,3 +44,73 @@ def rows_bar() -> Iterator[Callable[[str, int, int | None], None]]:
     finally:
         if bar is not None:
             bar.stop()
+
+
+class OrdersBar:
+    """A bar for orders, of which `done` are finished already. It steps aside for what is written to the terminal.
+
+    It comes back a moment later, not after each line: to draw it costs more than a quick command does.
+    """
+
+    def __init__(self, total: int, done: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[failed]}"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[last]}", markup=False),
+        )
+        self._rich = Progress(
+            *columns, console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False
+        )
+        self._task = self._rich.add_task("", total=total, completed=done, failed="", last="")
+        self._drawn_at = 0.0
+        self._lock = RLock()  # a timer brings the bar back
+        self._is_shown = True
+        self._is_mid_line = self._is_over = False
+        self._rich.start()
+
+    def close(self) -> None:
+        """Away with it for good."""
+        with self._lock:
+            self._is_over = True
+            self._end_line()
+            self._rich.stop()
+
+    def show(self, done: int, failed: int, last: str) -> None:
+        """Tell how many are finished and failed, and the last one."""
+        if time.monotonic() - self._drawn_at < REDRAW_S:
+            return
+        self._drawn_at = time.monotonic()
+        words = f"[red]{failed} failed[/]" if failed else ""
+        self._rich.update(self._task, completed=done + failed, failed=words, last=last)
+
+    @contextmanager
+    def aside(self, written: bytes = b"\n") -> Iterator[None]:
+        """Inside, the bar is away from the terminal, and this is written to it."""
+        with self._lock:
+            if self._is_shown:
+                self._is_shown = False
+                self._rich.stop()
+                back = Timer(REDRAW_S, self._come_back)
+                back.daemon = True
+                back.start()
+            self._is_mid_line = not written.endswith(b"\n")
+            yield
+
+    def _come_back(self) -> None:
+        with self._lock:
+            if not self._is_over:
+                self._end_line()
+                self._is_shown = True
+                self._rich.start()
+
+    def _end_line(self) -> None:
+        """Begin a new line where output has left one open: else it would be drawn over."""
+        if self._is_mid_line:
+            self._is_mid_line = False
+            sys.stderr.write("\n")
+            sys.stderr.flush()

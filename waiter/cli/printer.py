@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, BinaryIO
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import BinaryIO
 
 from waiter.cli.asking import plural, say
+from waiter.cli.bars import OrdersBar
 from waiter.cli.streams import give_up
 from waiter.cli.tables import shortened
 from waiter.delivery.listener import Listener, Summary
@@ -17,7 +17,6 @@ from waiter.orders import Order, Outcome, Status
 from waiter.report.wording import plain
 
 SHOWN_FAILURES = 5
-REDRAW_S = 0.1
 
 
 class Printer(Listener):
@@ -29,9 +28,7 @@ class Printer(Listener):
         self._total = total
         self._failures: list[tuple[Order, Outcome]] = []
         self._counts = {"done": done, "failed": 0}
-        self._bar: Any = None
-        self._task: Any = None
-        self._drawn_at = 0.0
+        self._bar: OrdersBar | None = None
         self.is_output_lost = False  # other than by a reader that had enough
         self._line_starts = {1: True, 2: True}
 
@@ -41,34 +38,16 @@ class Printer(Listener):
         if not sys.stderr.isatty() or self._total is None:
             yield
             return
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[failed]}"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            TextColumn("{task.fields[last]}"),
-        )
-        self._bar = Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=True)
-        self._task = self._bar.add_task("", total=self._total, completed=self._counts["done"], failed="", last="")
-        self._bar.start()
+        self._bar = OrdersBar(self._total, self._counts["done"])
         try:
             yield
         finally:
-            self._bar.stop()
+            self._bar.close()
             self._bar = None
 
-    @contextmanager
-    def _aside(self) -> Iterator[None]:
-        """The bar away from the terminal while something is written there."""
-        if self._bar is None:
-            yield
-            return
-        self._bar.stop()
-        yield
-        self._bar.start()
+    def _aside(self, written: bytes = b"\n") -> AbstractContextManager[None]:
+        """The bar away from the terminal while this is written there."""
+        return self._bar.aside(written) if self._bar else nullcontext()
 
     def claimed(self, orders: Sequence[Order]) -> None:
         if self._is_telling_each:
@@ -77,9 +56,10 @@ class Printer(Listener):
 
     def output(self, order: Order, stream: int, chunk: bytes) -> None:
         to: BinaryIO = sys.stdout.buffer if stream == 1 else sys.stderr.buffer
-        with self._aside():
+        text = self._tagged(order, stream, chunk) if self._tag else chunk
+        with self._aside(text) if to.isatty() else nullcontext():
             try:
-                to.write(self._tagged(order, stream, chunk) if self._tag else chunk)
+                to.write(text)
                 to.flush()
             except OSError as error:
                 give_up(to)
@@ -111,20 +91,9 @@ class Printer(Listener):
         if outcome.status is not Status.DONE and self._is_telling_each:
             with self._aside():
                 say(f"{_ending(outcome)} {order.id}: {shortened(outcome.error or '', 200)}")
-        self._draw(order)
-
-    def _draw(self, order: Order) -> None:
-        if self._bar is None or time.monotonic() - self._drawn_at < REDRAW_S:
-            return
-        self._drawn_at = time.monotonic()
-        failed = self._counts["failed"]
-        last = shortened(plain(" ".join(order.arguments)), 24)
-        self._bar.update(
-            self._task,
-            completed=self._counts["done"] + failed,
-            failed=f"[red]{failed} failed[/]" if failed else "",
-            last=last.replace("[", "\\["),
-        )
+        if self._bar:
+            last = shortened(plain(" ".join(order.arguments)), 24)
+            self._bar.show(self._counts["done"], self._counts["failed"], last)
 
     def late(self, order: Order, outcome: Outcome) -> None:
         self.noted(f"{order.id} ended too late: the kitchen had given it to somebody else.")
