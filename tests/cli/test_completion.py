@@ -1,6 +1,11 @@
-"""Completion in a real bash."""
+"""Completion: what the shells are told, and a real bash and fish."""
 
 from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,3 +38,37 @@ def test_batches_are_those_of_the_kitchen_before_the_verb(waiter_cli):
     variables = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")), "_WAITER_COMPLETE": "bash_complete"}
 
     assert "plain,night" in waiter_cli(**variables).stdout
+
+
+IN_BASH = """
+. <(waiter completion bash)
+compopt() {{ :; }}  # works only where a key was pressed
+COMP_WORDS=({}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+_waiter_completion waiter
+echo "${{COMPREPLY[@]}}"
+"""
+"""What bash does when Tab is pressed."""
+
+IN_FISH = "waiter completion fish | source; complete -C '{}'"
+
+
+@pytest.mark.parametrize(("shell", "script"), [("bash", IN_BASH), ("fish", IN_FISH)])
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("waiter prio", "priority"), ("waiter orders --status E", "ERROR"), ("waiter orders --batch ni", "night")],
+)
+def test_tab_completes_in_a_real_shell(waiter_cli, home, tmp_path, shell, script, words, expected):
+    if shutil.which(shell) is None:
+        pytest.skip(f"no {shell} on this machine")
+    waiter_cli("load", "-k", "./kitchen.sqlite", "--batch", "night", "-", input="x\n")
+    env = {**home, "PATH": f"{Path(sys.executable).parent}:{home['PATH']}", "WAITER_KITCHEN": "./kitchen.sqlite"}
+    done = subprocess.run(
+        [shell, "-c", script.format(words)], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert expected in done.stdout.split(), done.stderr
+
+
+@pytest.mark.parametrize("words", ["waiter load in", "waiter deliver ./cr", "waiter extract -o a"])
+def test_files_are_completed_where_files_are_meant(waiter_cli, words):
+    variables = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")), "_WAITER_COMPLETE": "bash_complete"}
+    assert waiter_cli(**variables).stdout == f"file,{words.split()[-1]}\n"

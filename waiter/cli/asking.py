@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from waiter.cli import Told
 from waiter.durations import seconds
@@ -106,6 +107,11 @@ def _complete_batch(context: click.Context, _parameter: click.Parameter, begun: 
     except WaiterError:
         return []
     return [word for word in words if word.startswith(begun)]
+
+
+def complete_file(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Lets the shell complete names of files, as it would without us."""
+    return [CompletionItem(begun, type="file")]
 
 
 def batch_option(help: str) -> Callable[[Function], Function]:

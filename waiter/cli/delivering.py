@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from waiter.cli.asking import chosen, kitchen_options, opened, without_password
+from waiter.cli.asking import chosen, complete_file, kitchen_options, opened, without_password
 from waiter.cli.delivery_flags import delivery_flags, delivery_options
 from waiter.cli.printer import Printer
 from waiter.delivery.options import DeliveryOptions, Grouping, cpu_count, slots
@@ -23,7 +23,7 @@ COMMAND = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 @click.command(context_settings=COMMAND)
 @delivery_flags
 @kitchen_options
-@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="CMD…")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_file, metavar="CMD…")
 def deliver(kitchen: str | None, db: str | None, command: tuple[str, ...], **said: Any) -> int:
     """Take orders and run CMD with the arguments of each, until all are delivered.
 

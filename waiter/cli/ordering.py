@@ -21,6 +21,7 @@ from waiter.cli.asking import (
     SORTS,
     agreed,
     chosen,
+    complete_file,
     kitchen_options,
     opened,
     plural,
@@ -108,7 +109,7 @@ def tell_loaded(loaded: Loaded) -> None:
 
 
 @click.command()
-@click.argument("source", metavar="FILE")
+@click.argument("source", metavar="FILE", shell_complete=complete_file)
 @reading
 @click.option("--json", "is_json", is_flag=True, help="One JSON object.")
 @kitchen_options
@@ -145,7 +146,13 @@ def _loaded_facts(loaded: Loaded) -> dict[str, Any]:
     help=f"Which columns: {', '.join(extraction.COLUMNS)}, result.KEY; result.* is all keys.",
 )
 @click.option("--format", "format_", type=click.Choice(["csv", "jsonl", "parquet"]), default="csv", show_default=True)
-@click.option("-o", "--output", metavar="FILE", help="Write here, not to stdout (-); the file is whole or not there.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    shell_complete=complete_file,
+    help="Write here, not to stdout (-); the file is whole or not there.",
+)
 @click.option("--raw", is_flag=True, help="Leave cells that a spreadsheet would run as formulas as they are.")
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most this many orders.")
 @click.option(

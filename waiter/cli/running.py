@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from waiter.cli.asking import chosen, kitchen_options, opened, plural, say
+from waiter.cli.asking import chosen, complete_file, kitchen_options, opened, plural, say
 from waiter.cli.delivering import COMMAND, lost_output, named
 from waiter.cli.delivery_flags import delivery_flags, delivery_options
 from waiter.cli.notifying import Tell, ended, notify_option, teller, told
@@ -45,7 +45,7 @@ INTERRUPTED = 130
 @delivery_flags
 @notify_option
 @kitchen_options
-@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="CMD…")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_file, metavar="CMD…")
 def run(kitchen: str | None, db: str | None, source: str, notify: str | None, command: tuple[str, ...],
         **said: Any) -> int:  # fmt: skip
     """Load inputs and deliver them with CMD, in one go: for those who would type xargs or parallel.

@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from waiter.cli.asking import Duration, chosen, kitchen_options, opened, plural, say
+from waiter.cli.asking import Duration, chosen, complete_file, kitchen_options, opened, plural, say
 from waiter.cli.delivery_flags import delivery_options
 from waiter.cli.tables import shortened, show_json, write_line
 from waiter.delivery.command import NoSuchArgument, command, named
@@ -80,7 +80,7 @@ class Observer(Listener):
 @click.option("--timeout", type=Duration(), help="Stop an order that runs longer.")
 @click.option("--json", "is_json", is_flag=True, help="One JSON object.")
 @kitchen_options
-@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="CMD…")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_file, metavar="CMD…")
 def pilot(kitchen: str | None, db: str | None, count: int, hosts: int | None, per_host: int | None,
           price: float | None, is_json: bool, command: tuple[str, ...], **said: Any) -> int:  # fmt: skip
     """Deliver a few random orders here, then say what all the others will take, and cost.
@@ -233,7 +233,7 @@ def _tell_pilot(
 @click.option("--json", "is_json", is_flag=True, help="One JSON object; the command's output goes to stderr.")
 @kitchen_options
 @click.argument("order_id", metavar="ORDER")
-@click.argument("words_", nargs=-1, type=click.UNPROCESSED, metavar="CMD…", required=True)
+@click.argument("words_", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_file, metavar="CMD…", required=True)
 def try_(kitchen: str | None, db: str | None, order_id: str, words_: tuple[str, ...], shell: bool, stdin: str,
          cwd: str | None, is_json: bool) -> int:  # fmt: skip
     """Run CMD here with the arguments of one order. The kitchen never hears of it. Ends with CMD's exit code.

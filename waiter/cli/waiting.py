@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from waiter.cli.asking import Duration, batch_option, chosen, kitchen_options, opened, say
+from waiter.cli.asking import Duration, batch_option, chosen, complete_file, kitchen_options, opened, say
 from waiter.cli.notifying import (
     TIMED_OUT,
     UNATTENDED,
@@ -76,7 +76,7 @@ def wait(kitchen: str | None, db: str | None, notify: str | None, is_json: bool,
 @click.option("--post", "url", metavar="URL", help="POST the facts there, as one JSON object, instead of running CMD.")
 @json_option
 @kitchen_options
-@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[CMD…]")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_file, metavar="[CMD…]")
 def notify(kitchen: str | None, db: str | None, url: str | None, is_json: bool, command: tuple[str, ...],
            **said: Any) -> int:  # fmt: skip
     """Wait until every order has found its end, then run CMD, or POST to a URL: once.
