@@ -14,6 +14,9 @@ from waiter.orders import Order, Outcome, Status
 AT_ONCE = 4
 """So many hooks run at the same time; the waiter waits for one of them before it starts another."""
 
+PATIENCE_S = 60.0
+"""How long it waits. Then the oldest is ended: a hook that hangs must not hold up the orders for ever."""
+
 FAREWELL_S = 10.0
 """How long a waiter that goes home waits for its last hooks."""
 
@@ -50,14 +53,23 @@ class Hooks:
         line = self._lines.get(outcome.status)
         if line is None:
             return
-        self._running = [hook for hook in self._running if hook.poll() is None]
-        if len(self._running) >= AT_ONCE:
-            self._running.pop(0).wait()
+        self._wait_for_room()
         self._running.append(
             subprocess.Popen(
                 ["/bin/sh", "-c", line], env={**self._env, **facts(order, outcome)}, stdin=subprocess.DEVNULL
             )
         )
+
+    def _wait_for_room(self) -> None:
+        ends = time.monotonic() + PATIENCE_S
+        while len(self._alive()) >= AT_ONCE:
+            if time.monotonic() >= ends:
+                self._running[0].kill()
+            time.sleep(0.01)
+
+    def _alive(self) -> list[subprocess.Popen[bytes]]:
+        self._running = [hook for hook in self._running if hook.poll() is None]
+        return self._running
 
     def close(self) -> None:
         """Wait for the last ones; what takes too long is ended."""

@@ -101,9 +101,9 @@ class Slot:
             chunk = os.read(self._reads[stream], _CHUNK)
         except BlockingIOError:
             return 0
-        self._tail = (self._tail + chunk)[-TAIL_BYTES:]
         if self.running is None:
-            return len(chunk)
+            return len(chunk)  # of somebody who got away: no job's
+        self._tail = (self._tail + chunk)[-TAIL_BYTES:]
         if outlet.capture == "stream" or outlet.live is self:
             outlet.output(self.running.id, stream, chunk)
         elif outlet.capture == "line":
@@ -171,7 +171,8 @@ def _end(path: str | None) -> bytes:
     if path is None:
         return b""
     try:
-        with open(path, "rb") as file:
+        # Not waiting: a command may have put a FIFO in its place.
+        with open(path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
             return file.read(TAIL_BYTES)
     except OSError:

@@ -52,10 +52,11 @@ class Spool:
         for file in sorted(self.folder.glob("*.json")):
             try:
                 saved = json.loads(file.read_bytes())
-            except (OSError, ValueError):
-                continue  # another waiter handed it in meanwhile, or it is not ours
-            shift = Shift(**{**saved["shift"], "vitals": Vitals()})
-            yield file, shift, [_outcome(facts) for facts in saved["outcomes"]]
+                shift = Shift(**{**saved["shift"], "vitals": Vitals()})
+                outcomes = [_outcome(facts) for facts in saved["outcomes"]]
+            except (OSError, ValueError, KeyError, TypeError):
+                continue  # another waiter handed it in meanwhile, it is not ours, or another version's
+            yield file, shift, outcomes
 
     def __len__(self) -> int:
         """How many outcomes wait."""

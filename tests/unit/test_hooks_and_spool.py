@@ -1,0 +1,54 @@
+"""What stands beside the delivery: hooks that hang, and outcomes on disk that nobody here can read."""
+
+from __future__ import annotations
+
+import json
+
+from tests.conftest import outcome
+from waiter.delivery import hooks as room
+from waiter.delivery.hooks import Hooks
+from waiter.delivery.options import DeliveryOptions
+from waiter.delivery.spool import Spool
+from waiter.orders import Order, Shift, Status
+
+
+def order(number: int) -> Order:
+    return Order(f"b-{number}", "b", number, (), None, Status.RUNNING, attempt=1, start=0.0)
+
+
+def test_one_hook_that_hangs_holds_up_no_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(room, "FAREWELL_S", 0.0)
+    line = f'[ "$WAITER_ORDER" != b-1 ] || exec sleep 300; echo "$WAITER_ORDER" >> {tmp_path}/heard'
+    hooks = Hooks(DeliveryOptions(on_done=line))
+
+    for number in range(1, 21):
+        hooks.call(order(number), outcome(order(number)))
+    hooks._wait_for_room()
+    hooks.close()
+
+    assert len((tmp_path / "heard").read_text().split()) >= 20 - room.AT_ONCE
+
+
+def test_hooks_that_all_hang_are_ended_one_by_one(monkeypatch):
+    monkeypatch.setattr(room, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(room, "FAREWELL_S", 0.0)
+    hooks = Hooks(DeliveryOptions(on_error="exec sleep 300"))
+
+    for number in range(8):
+        hooks.call(order(number), outcome(order(number), Status.ERROR))
+
+    hooks.close()
+
+
+def test_outcomes_of_another_version_stay_on_disk_and_hold_up_no_others(tmp_path):
+    spool = Spool(tmp_path)
+    shift = Shift("a" * 32, "w", "h", 1, since=0.0, heartbeat_at=0.0, lease_until=0.0)
+    spool.save(shift, [outcome(order(1))])
+    (file, _, _), *_ = spool
+    saved = json.loads(file.read_text())
+    saved["outcomes"][0]["colour"] = "blue"
+    (tmp_path / "0.json").write_text(json.dumps(saved))
+    (tmp_path / "1.json").write_text("{}")
+
+    assert [[one.order_id for one in outcomes] for _, _, outcomes in spool] == [["b-1"]]
+    assert not spool.is_empty
