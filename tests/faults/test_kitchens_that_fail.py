@@ -29,6 +29,8 @@ pytestmark = [
     pytest.mark.timeout(180),
 ]
 
+WAITS = "while [ ! -e go ]; do sleep 0.02; done"
+
 LONG_LEASE_S = 30
 """A lease that outlasts the trouble: nobody may give the waiter up for it."""
 
@@ -196,6 +198,73 @@ def test_lost_replies_start_no_order_twice(server, place, command, how):
     assert spooled(floor.folder) == []
 
 
+@pytest.mark.parametrize(("how", "times"), [(Loss.CUT, 2), (Loss.SILENCE, 1)])
+def test_heartbeats_without_a_reply_cost_no_order_anything(server, place, how, times):
+    with closing(Proxy(server.port)) as proxy:
+        url = database(proxy.url)
+        with MongoKitchen(database_beside(server, url), timeout_s=10) as kitchen:
+            fill(kitchen, [["x"]])
+            floor = place(url)
+            waiter = floor.start(work=WAITS, lease_s=LONG_LEASE_S)
+            eventually(lambda: floor.oracle("begin"))
+            proxy.lose_reply_to("findAndModify", how, times)
+            eventually(lambda: proxy.has_lost_all)
+            heard = kitchen.shifts()[0].heartbeat_at
+            eventually(lambda: kitchen.shifts()[0].heartbeat_at > heard)
+            (floor.folder / "go").touch()
+
+            assert waiter.wait(60) == 0, floor.talk(waiter)
+
+            check_all_done(kitchen, floor, 1)
+
+
+def test_orders_of_a_claim_without_a_reply_go_back_when_it_is_time_to_go(server, place):
+    with closing(Proxy(server.port)) as proxy:
+        url = database(proxy.url)
+        with MongoKitchen(database_beside(server, url), timeout_s=10) as kitchen:
+            fill(kitchen, [["first"]])
+            floor = place(url)
+            waiter = floor.start(work=WAITS, jobs="2", lease_s=LONG_LEASE_S)
+            eventually(lambda: floor.oracle("begin"))
+            proxy.lose_reply_to("update", Loss.SILENCE)
+            fill(kitchen, [["second"]], batch="c")
+            eventually(lambda: proxy.has_lost_all)
+            waiter.terminate()  # while it still waits for the reply
+            eventually(lambda: kitchen.counts()[Status.READY] == 1)
+            (floor.folder / "go").touch()
+
+            assert waiter.wait(60) == 0, floor.talk(waiter)
+
+            assert began(floor) == {"b-1": 1}
+            first, second = all_orders(kitchen)
+            assert (first.status, second.status, second.attempt) == (Status.DONE, Status.READY, 0)
+
+
+def test_a_kitchen_that_was_away_for_longer_than_a_lease_takes_no_order_from_the_living(server, place):
+    """The waiters are busy and have nothing to hand in, and so nothing by which they would notice that it is back."""
+    url, lease_s = database(server.url), 8
+    with MongoKitchen(url, timeout_s=10) as kitchen:
+        fill(kitchen, [["x"], ["y"]])
+        floor = place(url)
+        waiters = [floor.start(work=WAITS, lease_s=lease_s) for _ in range(2)]
+        eventually(lambda: len(floor.oracle("begin")) == 2)
+        server.kill()
+        eventually(lambda: all("gave no answer" in floor.talk(waiter) for waiter in waiters))
+        time.sleep(lease_s)  # the time that it is away is what happens here
+        told = [floor.talk(waiter) for waiter in waiters]
+        server.start()
+        back_at = kitchen.now()
+        eventually(lambda: all(shift.heartbeat_at > back_at for shift in kitchen.shifts()))
+        eventually(lambda: all("The kitchen is back" in floor.talk(waiter) for waiter in waiters))
+        (floor.folder / "go").touch()
+
+        assert [waiter.wait(60) for waiter in waiters] == [0, 0], floor.talk(waiters[0])
+
+        assert "The kitchen is back" not in "".join(told)
+        assert [floor.talk(waiter).count("gave no answer") for waiter in waiters] == [1, 1]
+        check_all_done(kitchen, floor, 2)
+
+
 def database_beside(server: Mongod, url: str) -> str:
     """The same database without the proxy."""
     return f"{server.url}/{url.rpartition('/')[2].partition('?')[0]}"
@@ -269,7 +338,7 @@ def test_an_order_whose_outcome_waits_in_memory_is_not_taken_for_one_that_was_ne
         with MongoKitchen(database_beside(server, url), timeout_s=10) as kitchen:
             fill(kitchen, [["first"]])
             floor = place(url)
-            work = "[ $1 = second ] || while [ ! -e go ]; do sleep 0.02; done"
+            work = f"[ $1 = second ] || {WAITS}"
             waiter = floor.start(work=work, jobs="2", lease_s=LONG_LEASE_S)
             eventually(lambda: floor.oracle("begin"))
             full_disk()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import eventually, fill
+from tests.conftest import check_in, eventually, fill, outcome
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Reason, Selector, Status
 
@@ -222,6 +222,30 @@ def test_a_running_order_that_is_cancelled_gets_term(kitchen, floor):
     assert [o.status for o in all_orders(kitchen)] == [Status.CANCELLED, Status.DONE]
 
 
+def test_a_cancelled_order_that_waits_to_run_alone_never_begins(kitchen, floor):
+    """It was lost twice, so it waits until its waiter runs nothing else."""
+    fill(kitchen, [["long"], ["lost"]])
+    shift = check_in(kitchen, "before")
+    for _ in range(2):
+        claimed = [*kitchen.claim(shift, limit=2), *kitchen.claim(shift, limit=2)]
+        lost = next(order for order in claimed if order.arguments == ("lost",))
+        kitchen.finish(shift, [outcome(lost, Status.READY, reason=Reason.LOST)])
+        kitchen.check_out(shift)
+        shift = check_in(kitchen, "before")
+    kitchen.check_out(shift)
+    waiter = floor.start(work="while [ ! -e go ]; do sleep 0.02; done", jobs="2")
+    eventually(lambda: kitchen.counts()[Status.RUNNING] == 2)
+
+    kitchen.cancel(Selector(ids=(lost.id,)))
+    asked_at = kitchen.now()
+    eventually(lambda: kitchen.shifts()[0].heartbeat_at > asked_at)  # by which it hears
+    (floor.folder / "go").touch()
+
+    assert waiter.wait(20) == 0, floor.talk(waiter)
+    assert [order.status for order in all_orders(kitchen)] == [Status.DONE, Status.CANCELLED]
+    assert lost.id not in {order for order, _, _ in floor.oracle("begin")}
+
+
 def test_a_script_that_vanishes_costs_no_order_anything(kitchen, floor, tmp_path):
     fill(kitchen, [[str(n)] for n in range(20)])
     script = tmp_path / "crunch.sh"
@@ -326,13 +350,15 @@ def test_sqlite_locked_by_somebody_else_is_waited_for(tmp_path, home):
             somebody.execute("BEGIN IMMEDIATE")
             before = len(floor.oracle("begin"))
             time.sleep(2)  # the lock is held for a while, which is what happens here
+            began_while_locked = len(floor.oracle("begin")) - before
             somebody.execute("COMMIT")
         try:
             assert waiter.wait(40) == 0
         finally:
             floor.close()
-        assert kitchen.counts()[Status.DONE] == 10
-        assert before <= 10
+        check_promises(kitchen, floor)
+        assert {(order.status, order.attempt, order.losses) for order in all_orders(kitchen)} == {(Status.DONE, 1, 0)}
+        assert began_while_locked <= 1, "it began orders that it could not have claimed"
 
 
 def test_a_paused_waiter_runs_nothing_until_it_is_resumed(kitchen, floor):

@@ -21,8 +21,8 @@ NEWS_S = 2.0
 YOUNG_BEATS = 4
 """A young shift beats after a quarter of its age: what a new waiter delivers is soon seen."""
 
-RETRY_S = 2.0
-"""How soon a heartbeat that failed is tried again."""
+RETRY_S = 1.0
+"""How soon a heartbeat that failed is tried again: a kitchen that was away hears of the living before it is swept."""
 
 
 def boottime() -> float:
@@ -99,7 +99,9 @@ class Heartbeat:
     def _keep_beating(self) -> None:
         kitchen: Kitchen | None = None
         seen: object = None
-        while not self._stopping.wait(NEWS_S):
+        wait_s = NEWS_S
+        while not self._stopping.wait(wait_s):
+            wait_s = NEWS_S
             try:
                 kitchen = kitchen or self._open_kitchen()
                 news = kitchen.news()
@@ -112,7 +114,7 @@ class Heartbeat:
                 if kitchen is not None:
                     kitchen.close()
                 kitchen = None
-                self._stopping.wait(RETRY_S)
+                wait_s = RETRY_S
         if kitchen is not None:
             kitchen.close()
 

@@ -182,7 +182,6 @@ class Delivery:
             self._ask_at = 0.0  # nothing of our own to wait for any more
         self._idle_since = boottime()
         why_stopped = Reason.CANCELLED if ended.id in self._cancelled else Reason.INTERRUPTED
-        self._cancelled.discard(ended.id)
         outcome = judge(
             held.order, ended, self._options, self._clock_offset_s, self._rng, self._ware.version(), why_stopped
         )
@@ -196,7 +195,11 @@ class Delivery:
 
     def _hand_over(self, held: Held, outcome: Outcome) -> None:
         self._handover.finish(Served(held.shift, held.order, outcome))
-        self._held.pop(held.order.id, None)
+        self._part_with(held.order.id)
+
+    def _part_with(self, order_id: str) -> Held | None:
+        self._cancelled.discard(order_id)  # should it come back, it was not asked of that claim
+        return self._held.pop(order_id, None)
 
     def _record(self, held: Held, outcome: Outcome) -> None:
         self._hand_over(held, outcome)  # first: a joblog on a full disk, or a listener, must not lose it
@@ -220,7 +223,7 @@ class Delivery:
 
     def _give_back(self, order_ids: Sequence[str]) -> None:
         for order_id in order_ids:
-            if (held := self._held.pop(order_id, None)) is not None:
+            if (held := self._part_with(order_id)) is not None:
                 self._release(held)
 
     def _release(self, held: Held) -> None:
@@ -269,16 +272,27 @@ class Delivery:
         if not self._handover.may_ask or (self._handover.away_since is None and not self._is_held_asked):
             return
         try:
+            self._kitchen.news()  # when nothing waits for it, nothing below asks it anything
             self._handover.hand_in_spool()
-            if self._is_held_asked:
-                # What waits to be handed in is RUNNING there too, and must not be taken for an order never started.
-                self._tell(self._handover.hand_in())
-            if self._is_held_asked and self._handover.is_clear and self._handover.may_ask:
-                self._take([order for order in self._kitchen.held(self._shift) if order.id not in self._held])
-                self._is_held_asked = False
-            self._handover.came_back()
+            # What waits to be handed in is RUNNING there too, and must not be taken for an order never started.
+            self._tell(self._handover.hand_in())
+            if self._handover.is_clear and self._handover.may_ask:
+                self._find_what_is_held()
+                self._handover.came_back()
         except KitchenUnreachable as error:
             self._handover.went_away(error)
+
+    def _find_what_is_held(self) -> None:
+        """Take the orders of claims without a reply, or give them back if it is time to go."""
+        if not self._is_held_asked:
+            return
+        found = [order for order in self._kitchen.held(self._shift) if order.id not in self._held]
+        self._is_held_asked = False
+        if not self._stopping.level:
+            self._take(found)
+            return
+        for order in found:
+            self._handover.release(self._shift, order)
 
     def _heed_kitchen(self) -> None:
         if self._heartbeat.broken is not None:
@@ -300,17 +314,23 @@ class Delivery:
 
     def _begin_shift_anew(self) -> None:
         self._listener.noted("The kitchen gave this waiter up: its orders are offered to others. Starting a new shift.")
-        self._heartbeat.stop()
         self._runner.give_back()
         if self._options.on_lost == "kill":
             self._runner.stop(list(self._held))
+        lost = self._heartbeat
         try:
             self._begin_shift()
         except KitchenUnreachable as error:
-            self._handover.went_away(error)
+            self._handover.went_away(error)  # the old pulse goes on saying that the shift is lost
+        else:
+            lost.stop()
 
     def _sweep(self) -> None:
-        if boottime() - self._swept_at < self._sweep_s or not self._handover.may_ask:
+        handover = self._handover
+        if boottime() - self._swept_at < self._sweep_s or not handover.may_ask:
+            return
+        # A kitchen that was away has heard of nobody: first the living get the time to say so.
+        if boottime() - handover.back_at < min(handover.was_away_s, self._sweep_s):
             return
         self._swept_at = boottime()
         try:
@@ -423,6 +443,9 @@ class Delivery:
         order, self._alone = self._alone, None
         if order is None or order.id not in self._held or self._held[order.id].argv:
             return  # it ran, and ended
+        if order.id in self._cancelled:
+            self._give_back([order.id])  # the runner was told to stop it, and knew nothing of it
+            return
         del self._held[order.id]
         if (job := self._job(order)) is not None:
             self._alone = order
