@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 
 import pytest
+
+from tests.conftest import with_database
 
 
 def one_line(done, code):
@@ -56,6 +59,20 @@ def test_somebody_elses_sqlite_database_is_left_alone(waiter_cli, tmp_path):
         db.execute("CREATE TABLE theirs (x)")
 
     assert "something else" in one_line(waiter_cli("load", "-k", "./theirs.db", "-", input="x\n"), 3)
+
+
+def test_somebody_elses_mongodb_database_is_left_alone(waiter_cli, mongod_url):
+    import pymongo
+
+    name = f"waiter_test_{secrets.token_hex(6)}"
+    with pymongo.MongoClient(mongod_url) as client:
+        client[name].orders.insert_one({"customer": 17})
+
+        line = one_line(waiter_cli("clean", "--yes", "-k", with_database(mongod_url, name)), 3)
+
+        assert "something else" in line
+        assert client[name].list_collection_names() == ["orders"]
+        client.drop_database(name)
 
 
 def test_an_unwritable_place_for_the_kitchen(waiter_cli):

@@ -83,6 +83,7 @@ class Connection:
         """Make the indexes, once in a database's life; afterwards it is one read."""
         found = self.state.find_one({"_id": "schema"})
         if found is None:
+            self._refuse_what_is_not_ours()
             self.orders.create_indexes(list(_INDEXES))
             self.shifts.create_indexes([_OPEN_SHIFTS])
             self.state.update_one({"_id": "news"}, {"$inc": {"n": 1}}, upsert=True)
@@ -91,6 +92,14 @@ class Connection:
             raise KitchenError(
                 f"{self.url} was set up by another version of waiter (schema {found['version']},"
                 f" this one has {SCHEMA}): use the same version everywhere, or another database (--db)."
+            )
+
+    def _refuse_what_is_not_ours(self) -> None:
+        # Ours have `seq`, also while somebody else makes the indexes just now.
+        if self.orders.find_one({"seq": {"$exists": False}}, {"_id": 1}) is not None:
+            raise KitchenError(
+                f"{self.url}: its collection `orders` is of something else, or of the Waiter of 2014. Name another"
+                " database: --db NAME, or after the host in the address."
             )
 
     @property

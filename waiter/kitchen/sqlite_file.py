@@ -166,12 +166,13 @@ def speaking_of(path: Path) -> Iterator[None]:
 
 def _translated(error: sqlite3.Error, path: Path) -> KitchenError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    said = str(error).rstrip(".")
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return KitchenUnreachable(f"{path}: locked by somebody else for more than {BUSY_S:.0f} s.")
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-        return KitchenError(f"{path}: not a database, or a damaged one ({error}). Name another file for the kitchen.")
+        return KitchenError(f"{path}: not a database, or a damaged one ({said}). Name another file for the kitchen.")
     if code == sqlite3.SQLITE_FULL:
         return KitchenError(f"{path}: the disk is full. Make room, and do it again: nothing was lost.")
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
-        return KitchenError(f"{path}: cannot be written: {error}. Check who owns the file and its folder.")
-    return KitchenError(f"{path}: {error}. Check the file and its disk, or name another file for the kitchen.")
+        return KitchenError(f"{path}: cannot be written: {said}. Check who owns the file and its folder.")
+    return KitchenError(f"{path}: {said}. Check the file and its disk, or name another file for the kitchen.")
