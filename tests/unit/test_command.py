@@ -32,6 +32,9 @@ def test_arguments_are_appended_or_go_where_placeholders_stand():
 def test_names_are_placeholders_for_orders_that_have_them():
     sized = order("7", "x", names=("size", "name"))
     assert argv(["echo", "--size={size}"], sized) == ("echo", "--size=7")
+    spaced = order("7", "x", names=("Tile size (mm)", "2nd"))
+    assert argv(["echo", "{Tile size (mm)}", "{2nd}"], spaced) == ("echo", "7", "x")
+    assert argv(["awk", "{print $1}", "{size}"], sized) == ("awk", "{print $1}", "7")
     assert argv(["awk", "{print}"], sized) == ("awk", "{print}", "7", "x")
     assert argv(["echo", "{size}"], order("a")) == ("echo", "{size}", "a")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from waiter.errors import CommandUnstartable, UsageError
 from waiter.orders import Order
 
-_PLACEHOLDER = re.compile(r"\{(\d*|[^\W\d][\w.-]*)\}")
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _POSITIONAL = re.compile(r"\$(?:[@*1-9]|\{[@*1-9])")
 _HASHED_BYTES = 64 * 1024 * 1024
 
@@ -57,8 +57,8 @@ def command(words: Sequence[str], *, shell: bool = False, cwd: str | None = None
 
 
 def _stands_for_something(word: str) -> bool:
-    # A word such as awk's '{print}' looks like a name, and is one only for orders that have it: see `named`.
-    return any(not name or name.isdigit() for name in _PLACEHOLDER.findall(word))
+    # A word such as awk's '{print $1}' looks like a name, and is one only for orders that have it: see `named`.
+    return any(not name or name.isdecimal() for name in _PLACEHOLDER.findall(word))
 
 
 def named(template: Command, names: Sequence[str] | None) -> Command:
@@ -78,7 +78,7 @@ def filled(word: str, order: Order) -> str:
         name = match[1]
         if not name:
             return " ".join(order.arguments)
-        if name.isdigit():
+        if name.isdecimal():
             number = int(name)
             if 1 <= number <= len(order.arguments):
                 return order.arguments[number - 1]
@@ -99,7 +99,7 @@ def shell_line(line: str) -> str:
     def parameter(match: re.Match[str]) -> str:
         if not match[1]:
             return '"$@"'
-        return f'"${{{match[1]}}}"' if match[1].isdigit() else match[0]
+        return f'"${{{match[1]}}}"' if match[1].isdecimal() else match[0]
 
     replaced = _PLACEHOLDER.sub(parameter, line)
     return replaced if replaced != line or _POSITIONAL.search(line) else f'{line} "$@"'

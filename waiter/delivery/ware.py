@@ -107,7 +107,7 @@ def file_stem(template: str, order: Order) -> str:
     def value(match: re.Match[str]) -> str:
         return _UNSAFE_IN_NAMES.sub("_", words.get(match[1], match[0]))[:200]
 
-    filled = re.sub(r"\{([\w.-]+)\}", value, template)
+    filled = re.sub(r"\{([^{}]+)\}", value, template)
     parts = [part for part in filled.split("/") if part not in ("", ".", "..")]
     return "/".join(parts) or order.id
 
