@@ -63,6 +63,9 @@ def deliver_with(
         ).run()
 
 
+_NOT_OVERRIDDEN = "override deliver(order) in a subclass of Waiter"
+
+
 class Waiter:
     """A waiter to subclass: override `deliver`."""
 
@@ -73,10 +76,12 @@ class Waiter:
 
     def deliver(self, order: Order) -> object:
         """Do the work of one order. What it returns (as text) is the order's result; raise to make it fail."""
-        raise NotImplementedError("override deliver(order) in a subclass of Waiter")
+        raise NotImplementedError(_NOT_OVERRIDDEN)
 
     def run(self) -> Summary:
         """Deliver until `options.until`."""
+        if getattr(self.deliver, "__func__", None) is Waiter.deliver:  # at no order's cost
+            raise NotImplementedError(_NOT_OVERRIDDEN)
         return deliver_with(self._deliver, self.kitchen, self.options, db=self.db)
 
     def _deliver(self, order: Order) -> str | None:

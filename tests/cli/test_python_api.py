@@ -7,7 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-from waiter import DeliveryOptions, Selector, Status, deliver, deliver_with, iter_orders, load_rows, open_kitchen
+import pytest
+
+from waiter import (
+    DeliveryOptions,
+    Selector,
+    Status,
+    Waiter,
+    deliver,
+    deliver_with,
+    iter_orders,
+    load_rows,
+    open_kitchen,
+)
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -51,3 +63,13 @@ def test_a_command_delivers_too(tmp_path):
     assert (summary.delivered, summary.failed) == (1, 1)
     with open_kitchen(url) as kitchen:
         assert [order.arguments for order in kitchen.find(Selector(statuses=(Status.ERROR,)))] == [("y",)]
+
+
+def test_a_waiter_that_nobody_taught_to_deliver_costs_no_order_anything(tmp_path):
+    with open_kitchen(str(tmp_path / "k.sqlite")) as kitchen:
+        load_rows(kitchen, [["1"]])
+
+        with pytest.raises(NotImplementedError, match="override deliver"):
+            Waiter(str(tmp_path / "k.sqlite")).run()
+
+        assert [order.status for order in iter_orders(kitchen)] == [Status.READY]
