@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import os
 import sys
 import threading
@@ -127,8 +129,9 @@ def test_bytes_that_are_no_utf8_come_through(write):
     assert os.fsencode(value) == b"caf\xe9"
 
 
-def test_gzip_is_unzipped_by_its_ending(write):
-    assert rows_of(write("a.csv.gz", gzip.compress(b"a,b\n"))) == [(1, ["a", "b"], None)]
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.csv"])
+def test_gzip_is_unzipped_whatever_its_name(write, name):
+    assert rows_of(write(name, gzip.compress(b"a,b\n"))) == [(1, ["a", "b"], None)]
 
 
 def test_stdin_is_lines(monkeypatch):
@@ -256,6 +259,9 @@ def test_a_line_without_end_takes_no_more_memory_than_an_order_may(write, name):
         ("a.csv.gz", b"a,b\n", "not a whole gzip file"),
         ("cut.csv.gz", gzip.compress(os.urandom(1000).hex().encode())[:-20], "not a whole gzip file"),
         ("a.csv", "a,b\n".encode("utf-16"), "UTF-16"),
+        ("a.csv", b"PK\3\4\x14\0\6\0", "Excel's workbooks"),
+        ("a.csv.xz", lzma.compress(b"a,b\n"), "xzcat"),
+        ("a.csv.bz2", bz2.compress(b"a,b\n"), "bzcat"),
     ],
 )
 def test_a_file_that_is_not_what_its_ending_says_is_refused(write, name, content, words):

@@ -34,6 +34,18 @@ ENDINGS: Mapping[str, Format] = {
 }
 
 
+_GZIP = b"\x1f\x8b"
+_NO_ROWS = {
+    b"PK\3\4": "a zip file, as Excel's workbooks are. Unzip it, or save the sheet as CSV.",
+    b"\xfd7zXZ\0": "packed with xz. Unpack it on the way: xzcat FILE | waiter load --format csv -",
+    b"\x28\xb5\x2f\xfd": "packed with zstd. Unpack it on the way: zstdcat FILE | waiter load --format csv -",
+    **{
+        b"BZh%d1AY" % level: "packed with bzip2. Unpack it on the way: bzcat FILE | waiter load --format csv -"
+        for level in range(1, 10)
+    },
+}
+
+
 def format_of(name: str) -> Format:
     """The format that a file's ending stands for; a further .gz does not count, and what is not known is lines."""
     return ENDINGS.get(Path(name.lower().removesuffix(".gz")).suffix, Format.LINES)
@@ -62,10 +74,18 @@ def opened(source: str, format: Format | None = None, *, header: bool = False) -
         raise UsageError(f"--header is for CSV, and {source} is read as {format}. Add --format csv, or leave it out.")
     name = "stdin" if is_stdin else source
     with _stdin() if is_stdin else _file(source) as raw, _seekable(name, raw) as file:
-        start = file.read(4)
-        if start[:2] in (b"\xff\xfe", b"\xfe\xff") and b"\0" in start:
-            raise InputUnreadable(f"{name}: UTF-16, as Excel's Unicode text is. Save it as UTF-8.")
-        yield Input(name, file, format, header, is_gzip=not is_stdin and source.lower().endswith(".gz"))
+        start = file.read(8)
+        if what := _what_has_no_rows(start):
+            raise InputUnreadable(f"{name}: {what}")
+        is_gzip = start.startswith(_GZIP) or source.lower().endswith(".gz")
+        yield Input(name, file, format, header, is_gzip)
+
+
+def _what_has_no_rows(start: bytes) -> str | None:
+    """What begins like this, if it is known to be neither text nor gzip, and what to do about it."""
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff") and b"\0" in start[:4]:
+        return "UTF-16, as Excel's Unicode text is. Save it as UTF-8."
+    return next((what for magic, what in _NO_ROWS.items() if start.startswith(magic)), None)
 
 
 @contextmanager
