@@ -102,7 +102,18 @@ def test_no_command(waiter_cli, verb):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--timeout", "soon"), ("--jobs", "many"), ("--halt", "later"), ("--backoff", "1 week"), ("--env", "NOVALUE")],
+    [
+        ("--timeout", "soon"),
+        ("--jobs", "many"),
+        ("--halt", "later"),
+        ("--backoff", "1 week"),
+        ("--env", "NOVALUE"),
+        ("--retries", "-1"),
+        ("--max-orders", "0"),
+        ("--fail-on", "256"),
+        ("--nice", "20"),
+        ("--max-load", "-0.5"),
+    ],
 )
 def test_an_option_that_cannot_be_read_is_named(waiter_cli, option, value):
     assert value in one_line(waiter_cli("run", option, value, "true", input="x\n"), 2)

@@ -53,6 +53,8 @@ def _choice(values: Any) -> click.Choice[str]:
     return click.Choice([value.value for value in values])
 
 
+EXIT_CODES: dict[str, Any] = {"type": click.IntRange(0, 255), "metavar": "CODE", "multiple": True}
+
 FLAGS = (
     _option("-n", "--name", metavar="NAME", help="This waiter's name. Default: host/pid."),
     _option("-j", "--jobs", metavar="N", help="Slots: commands at the same time. A number, auto, or 50% of the CPUs."),
@@ -61,18 +63,33 @@ FLAGS = (
     _option("--stdin", type=click.Choice(["none", "json"]), help="json: the arguments as JSON on stdin."),
     _option("--cwd", metavar="DIR", help="Where commands run."),
     click.option("--env", multiple=True, metavar="K=V", help="A variable for the command. Repeatable."),
-    _option("--nice", type=int, help="Run commands with lower priority."),
-    _option("--max-load", type=float, help="Start nothing above this load average."),
+    _option("--nice", type=click.IntRange(-20, 19), metavar="N", help="Run commands with lower priority."),
+    _option(
+        "--max-load",
+        type=click.FloatRange(0, min_open=True),
+        metavar="LOAD",
+        help="Start nothing above this load average.",
+    ),
     _option("--min-memory", type=Size(), help="Start nothing with less memory available: 2G."),
     _option("--timeout", type=Timeout(), help="Stop an order that runs longer: 5m, or 200% of the median."),
     _option("--grace", "grace_s", type=Duration(), help="Between TERM and KILL. Default: 10."),
-    _option("--retries", type=int, help="Try a failed order so many times more."),
+    _option("--retries", type=click.IntRange(0), metavar="N", help="Try a failed order so many times more."),
     _option("--backoff", "backoff_s", type=Duration(), help="Before the first retry at most; doubles. Default: 5."),
-    click.option("--retry-on", type=int, multiple=True, help="Retry only on this exit code. Repeatable."),
-    click.option("--fail-on", type=int, multiple=True, help="Only this exit code is a failure. Repeatable."),
+    click.option("--retry-on", **EXIT_CODES, help="Retry only on this exit code. Repeatable."),
+    click.option("--fail-on", **EXIT_CODES, help="Only this exit code is a failure. Repeatable."),
     _option("--halt", metavar="WHEN,WHY", help="As in GNU parallel: soon,fail=10% or now,fail=1."),
-    _option("--max-losses", type=int, help="Give an order up that took so many waiters down. Default: 5."),
-    _option("--pause-after", type=int, help="Pause after so many failures in a row, if others do well. Default: 10."),
+    _option(
+        "--max-losses",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Give an order up that took so many waiters down. Default: 5.",
+    ),
+    _option(
+        "--pause-after",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Pause after so many failures in a row, if others do well. Default: 10.",
+    ),
     _option("--grouping", type=_choice(Grouping), help="How output is shown: stream, group, line or none."),
     click.option("--line-buffer", "grouping", flag_value="line", help="The same as --grouping line."),
     click.option("--tag", is_flag=True, default=None, help="Start lines of output with the order's first argument."),
@@ -80,7 +97,7 @@ FLAGS = (
     _option("--output", metavar="DIR", help="Keep all output in files there."),
     _option("--output-format", metavar="NAME", help="Their names: {order} (default), {attempt}, {batch}, {row}, {1}."),
     _option("--joblog", metavar="FILE", help="A log with GNU parallel's columns."),
-    _option("--max-orders", type=int, help="Go home after so many orders."),
+    _option("--max-orders", type=click.IntRange(1), metavar="N", help="Go home after so many orders."),
     _option("--max-time", "max_time_s", type=Duration(), help="Take nothing new after this time."),
     _option("--idle-timeout", "idle_timeout_s", type=Duration(), help="Go home after so long without an order."),
     _option("--on-lost", type=click.Choice(["finish", "kill"]), help="When the lease ran out. Default: finish."),
