@@ -100,6 +100,13 @@ def test_a_kitchens_name_is_a_file_or_a_host(tmp_path, monkeypatch):
         file_path("sqlite:x")
 
 
+@pytest.mark.parametrize("url", ["db.example:27017/night", "ada:pa55word@db.example/night"])
+def test_half_an_address_is_no_file(url):
+    with pytest.raises(UsageError, match="write mongodb://") as error:
+        is_file(url)
+    assert "pa55" not in str(error.value)
+
+
 def test_a_databases_name_is_no_path():
     with pytest.raises(UsageError, match="--kitchen"):
         default_path("../orders")

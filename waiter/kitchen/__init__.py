@@ -12,6 +12,8 @@ from waiter.kitchen.contract import Kitchen
 
 DEFAULT_DB = "simplewaiter"
 _FILE_ENDINGS = (".db", ".sqlite", ".sqlite3")
+_HALF_AN_ADDRESS = re.compile(r"[^/]+[:@][^/]*/")
+"""HOST:PORT/DB or USER:PASSWORD@HOST/DB, which would make a folder of that name, password and all."""
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
@@ -19,16 +21,20 @@ def is_file(url: str) -> bool:
     """Whether `--kitchen` names an SQLite file rather than a MongoDB.
 
     A file is `sqlite:///path`, whatever holds a slash or starts with . or ~, ends in .db, .sqlite or .sqlite3, or is
-    there already. Everything else is a host, as it was for the original. Raises UsageError for another scheme.
+    there already. Everything else is a host, as it was for the original. Raises UsageError for what may be neither.
     """
     if url.startswith(("mongodb://", "mongodb+srv://")):
         return False
-    if not url.startswith("sqlite:") and (scheme := _SCHEME.match(url)):
+    if url.startswith(("sqlite:", "/", ".", "~")):
+        return True
+    if scheme := _SCHEME.match(url):
         raise UsageError(
             f"--kitchen {scheme[0]}…: no such kind of kitchen. Name a file, or a MongoDB: mongodb://HOST/DB, HOST:PORT"
         )
-    is_path = url.startswith(("sqlite:", ".", "~")) or "/" in url or url.endswith(_FILE_ENDINGS)
-    return is_path or os.path.exists(url)  # noqa: PTH110 - Path.exists raises for a name that no file can have
+    if _HALF_AN_ADDRESS.match(url) and not os.path.exists(url.partition("/")[0]):  # noqa: PTH110 - as below
+        raise UsageError("--kitchen: write mongodb:// before an address with a database, or ./ before a path")
+    # Path.exists raises for a name that no file can have.
+    return "/" in url or url.endswith(_FILE_ENDINGS) or os.path.exists(url)  # noqa: PTH110
 
 
 def file_path(url: str) -> Path:
