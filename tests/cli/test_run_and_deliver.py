@@ -163,8 +163,16 @@ def test_halting_stops_taking_orders(waiter_cli, kitchen_url):
     waiter_cli("deliver", "-k", kitchen_url, "--halt", "soon,fail=3", "false")
 
     statuses = [order.status for order in orders(kitchen_url).values()]
-    assert 3 <= statuses.count(Status.ERROR) < 300
-    assert statuses.count(Status.RUNNING) == 0
+    assert (statuses.count(Status.ERROR), statuses.count(Status.READY)) == (3, 297)
+
+
+def test_a_timeout_in_percent_ends_an_order_that_began_before_there_was_a_median(waiter_cli, kitchen_url):
+    load(waiter_cli, kitchen_url, "60\n0.1\n0.1\n0.1\n0.1\n")
+
+    done = waiter_cli("deliver", "-k", kitchen_url, "-j2", "--timeout", "1000%", "sleep")
+
+    assert done.returncode == 1
+    assert {a: o.reason for a, o in orders(kitchen_url).items()} == {"60": Reason.TIMEOUT, "0.1": None}
 
 
 def test_the_joblog_reads_like_gnu_parallels(waiter_cli, tmp_path):

@@ -281,12 +281,24 @@ def test_a_timeout_terminates_the_whole_tree_and_kills_what_does_not_listen(star
     deaf = (
         "trap '' TERM; sh -c 'trap \"\" TERM; echo $$ >> {0}; while :; do sleep 0.1; done' & echo $$ >> {0}; wait; wait"
     )
-    runner.submit([script("slow", deaf.format(pids), timeout_s=0.3)])
+    runner.set_timeout(0.3)
+    runner.submit([script("slow", deaf.format(pids))])
 
     ended = end_of(runner)
 
     assert (ended.end, ended.signal) == (End.TIMEOUT, signal.SIGKILL)
     assert ended.stopped - ended.started >= 0.6
+    assert living(pids) == []
+
+
+def test_a_timeout_that_is_set_later_ends_what_runs_already(start, pids):
+    runner = start(slots=2)
+    runner.submit([script("slow", f"echo $$ >> {pids}; exec sleep 300")])
+    wait_for(lambda: living(pids))
+
+    runner.set_timeout(0.2)
+
+    assert end_of(runner).end is End.TIMEOUT
     assert living(pids) == []
 
 

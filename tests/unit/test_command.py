@@ -111,6 +111,8 @@ def test_a_timeout_may_be_a_share_of_the_median():
     assert pace.timeout_s("200%") is None
     for duration in (1.0, 2.0, 30.0):
         pace.saw(duration)
+    for _ in range(9):
+        pace.saw(0.01, is_delivered=False)
     assert (pace.timeout_s("200%"), pace.timeout_s("7"), pace.timeout_s(None)) == (4.0, 7.0, None)
 
 
@@ -118,6 +120,7 @@ def test_halting_counts_as_gnu_parallel_does():
     soon = parse_halt("soon,fail=20%")
     assert [soon.is_reached(d, f) for d, f in ((0, 2), (2, 1), (9, 1))] == [False, True, False]
     assert parse_halt("now,success=2").is_reached(2, 0)
+    assert (soon.left(5, 3), parse_halt("now,fail=10").left(5, 3), parse_halt("now,done=10").left(5, 3)) == (None, 7, 2)
 
 
 def test_backoff_grows_and_is_bounded():

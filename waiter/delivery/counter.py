@@ -13,7 +13,7 @@ from waiter.orders import Order, Shift
 class Kitchenware(Protocol):
     """What turns orders into jobs: a command's argv, or a Python function."""
 
-    def job(self, order: Order, timeout_s: float | None) -> Job:
+    def job(self, order: Order) -> Job:
         """Raises NoSuchArgument, or ValueError, when this order can never be started."""
 
     def start_runner(self) -> Runner: ...

@@ -28,6 +28,7 @@ class FunctionRunner:
         self._jobs: queue.Queue[Job | None] = queue.Queue()
         self._events: queue.Queue[Event] = queue.Queue()
         self._deadline = 0.0
+        self._timeout_s: float | None = None
         self._stopped: set[str] = set()
         self._lock = threading.Lock()  # of the next three: what begins, begins before the close or never
         self._begun: set[str] = set()
@@ -54,6 +55,9 @@ class FunctionRunner:
 
     def set_deadline(self, at: float) -> None:
         self._deadline = at
+
+    def set_timeout(self, timeout_s: float | None) -> None:
+        self._timeout_s = timeout_s
 
     def stop(self, ids: Sequence[str]) -> None:
         self._stopped.update(ids)
@@ -115,7 +119,7 @@ class FunctionRunner:
             tail = traceback.format_exc().encode("utf-8", "replace")[-TAIL_BYTES:]
         stopped = boottime()
         end = End.STOPPED if job.id in self._stopped else End.EXITED
-        if job.timeout_s is not None and stopped - started > job.timeout_s:
+        if self._timeout_s is not None and stopped - started > self._timeout_s:
             end = End.TIMEOUT
         return Ended(
             job.id,
@@ -147,6 +151,6 @@ class FunctionWare:
     def start_runner(self) -> Runner:
         return FunctionRunner(lambda order_id: self._deliver(self._orders.pop(order_id)), self._slots)
 
-    def job(self, order: Order, timeout_s: float | None) -> Job:
+    def job(self, order: Order) -> Job:
         self._orders[order.id] = order
-        return Job(order.id, order.arguments, timeout_s=timeout_s)
+        return Job(order.id, order.arguments)

@@ -24,6 +24,11 @@ class Halt:
     number: int
     is_percent: bool
 
+    def left(self, delivered: int, failed: int) -> int | None:
+        """How many orders may end until it can be reached; None where that depends on how they end."""
+        count = {"fail": failed, "success": delivered, "done": delivered + failed}[self.counts]
+        return None if self.is_percent else self.number - count
+
     def is_reached(self, delivered: int, failed: int) -> bool:
         """Whether these counts of one waiter call for it. A percentage wants at least three orders that ended."""
         finished = delivered + failed

@@ -27,9 +27,10 @@ class Pace:
         self._mean_s: float | None = None
         self._lately: deque[float] = deque(maxlen=999)
 
-    def saw(self, duration_s: float) -> None:
+    def saw(self, duration_s: float, *, is_delivered: bool = True) -> None:
         """Learn from an order that ended; long ones count at once, short ones little by little."""
-        self._lately.append(duration_s)
+        if is_delivered:  # those that fail at once say nothing of how long the work takes
+            self._lately.append(duration_s)
         if self._mean_s is None or duration_s > 4 * self._mean_s:
             self._mean_s = duration_s
         else:
@@ -45,7 +46,7 @@ class Pace:
         return min(CLAIM_LIMIT, missing) if in_flight < self.slots or missing * 2 >= queue else 0
 
     def timeout_s(self, timeout: str | None) -> float | None:
-        """`--timeout` in seconds: "12.5", or "200%" of the median so far (none until three orders have ended)."""
+        """`--timeout` in seconds: "12.5", or "200%" of the median so far (none until three orders are delivered)."""
         if timeout is None:
             return None
         if not timeout.endswith("%"):

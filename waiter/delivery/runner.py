@@ -57,7 +57,6 @@ class Job:
     id: str
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
-    timeout_s: float | None = None
     stdin: bytes | None = None  # None: nothing, /dev/null
     stdout_path: str | None = None  # with Capture.FILES
     stderr_path: str | None = None
@@ -146,6 +145,9 @@ class Runner(Protocol):
     def set_deadline(self, at: float) -> None:
         """Start nothing after this time on CLOCK_BOOTTIME [6]: what still waits then is returned."""
 
+    def set_timeout(self, timeout_s: float | None) -> None:
+        """Stop every job that runs for longer, also those that run already. None, as at first: no job."""
+
     def stop(self, ids: Sequence[str]) -> None:
         """TERM to all processes of these jobs, KILL to those that are left after the grace period.
 
@@ -190,6 +192,7 @@ class ProcessRunner:
         self._poll.register(ours, select.POLLIN)
         self._received = b""
         self._deadline = 0.0
+        self._timeout_s: float | None = None
         self._is_over = False  # nothing more will be received
         self._is_dead = False  # and RunnerDied has been returned
         self._send(
@@ -215,12 +218,17 @@ class ProcessRunner:
         self._told.discard(job.id)
         stdin = None if job.stdin is None else job.stdin.decode("latin-1")
         paths = job.stdout_path, job.stderr_path
-        return job.id, self._serial, job.argv, dict(job.env), job.timeout_s, stdin, *paths
+        return job.id, self._serial, job.argv, dict(job.env), stdin, *paths
 
     def set_deadline(self, at: float) -> None:
         if at != self._deadline:
             self._deadline = at
             self._send(deadline=at)
+
+    def set_timeout(self, timeout_s: float | None) -> None:
+        if timeout_s != self._timeout_s:
+            self._timeout_s = timeout_s
+            self._send(timeout=timeout_s)
 
     def stop(self, ids: Sequence[str]) -> None:
         self._send(stop=list(ids))

@@ -61,6 +61,7 @@ class RunnerProcess:
         self.program: str = options["program"]
         self.grace_s: float = options["grace_s"]
         self.deadline = 0.0
+        self.timeout_s: float | None = None
         self.queue: deque[list[Any]] = deque()
         self.refusal: str | None = None  # why nothing can be started
         self.spawn_again_at = 0.0
@@ -157,11 +158,22 @@ class RunnerProcess:
 
     def _heed(self, message: dict[str, Any]) -> None:
         self.deadline = message.get("deadline", self.deadline)
+        if "timeout" in message:
+            self._set_timeout(message["timeout"])
         self.queue.extend(message.get("jobs", ()))
         if message.get("give_back"):
             self._return_queue()
         if stopped := set(message.get("stop", ())):
             self._stop(stopped)
+
+    def _set_timeout(self, timeout_s: float | None) -> None:
+        self.timeout_s = timeout_s
+        for slot in self.by_pid.values():
+            if slot.running and slot.running.end == "exited":
+                slot.running.stop_at = self._times_out_at(slot.running.started)
+
+    def _times_out_at(self, started: float) -> float | None:
+        return None if self.timeout_s is None else started + self.timeout_s
 
     def _return_queue(self) -> None:
         if self.queue:
@@ -193,7 +205,7 @@ class RunnerProcess:
                 self._start(self.queue.popleft(), self.free[-1])
 
     def _start(self, job: list[Any], slot: Slot) -> None:
-        job_id, serial, argv, env, timeout_s, stdin, out_path, err_path = job
+        job_id, serial, argv, env, stdin, out_path, err_path = job
         try:
             actions, opened = slot.file_actions(stdin, out_path, err_path)
         except OSError as error:
@@ -222,8 +234,7 @@ class RunnerProcess:
                 os.close(fd)
         self.free.pop()
         self.by_pid[pid] = slot
-        stop_at = started + timeout_s if timeout_s is not None else None
-        slot.running = Running(job_id, serial, pid, started, stop_at, out_path, err_path)
+        slot.running = Running(job_id, serial, pid, started, self._times_out_at(started), out_path, err_path)
         struct.pack_into("<q", self.table, 8 * slot.number, pid)
 
     def _not_started(self, job: list[Any], error: OSError, why: str) -> None:

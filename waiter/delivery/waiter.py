@@ -115,8 +115,12 @@ class Delivery:
         self._clock_offset_s = self._shift.heartbeat_at - (asked_at + boottime()) / 2
         self._heartbeat = Heartbeat(self._open_kitchen, self._shift, asked_at, self._vitals, self._kitchen.lease_s)
         self._heartbeat.start()
-        self._runner.set_deadline(self._heartbeat.lease_ends)
+        self._brief_runner()
         self._listener.checked_in(self._shift)
+
+    def _brief_runner(self) -> None:
+        self._runner.set_deadline(self._heartbeat.lease_ends)
+        self._runner.set_timeout(self._pace.timeout_s(self._options.timeout))
 
     def _go_home(self) -> None:
         begun = self._runner.close()
@@ -190,7 +194,7 @@ class Delivery:
             self._hand_over(held, outcome)
             self._tally.claimed -= 1
             return
-        self._pace.saw(outcome.duration_s)
+        self._pace.saw(outcome.duration_s, is_delivered=outcome.status is Status.DONE)
         self._record(held, outcome)
 
     def _hand_over(self, held: Held, outcome: Outcome) -> None:
@@ -244,7 +248,7 @@ class Delivery:
             self._unstartable = f"the runner process died {MAX_RUNNER_DEATHS} times in a row"
             self._stopping.ask(Stop.DRAIN)
         self._runner = self._ware.start_runner()
-        self._runner.set_deadline(self._heartbeat.lease_ends)
+        self._brief_runner()
 
     def _lost(self, order: Order, now: float, words: str) -> Outcome:
         is_last = order.losses + 1 >= self._options.max_losses
@@ -298,7 +302,7 @@ class Delivery:
         if self._heartbeat.broken is not None:
             raise self._heartbeat.broken
         notice = self._heartbeat.notice
-        self._runner.set_deadline(self._heartbeat.lease_ends)
+        self._brief_runner()
         if notice.is_lost:
             if self._handover.may_ask:
                 self._begin_shift_anew()
@@ -350,11 +354,7 @@ class Delivery:
     def _top_up(self) -> None:
         if not self._is_hungry():
             return
-        limit = self._pace.appetite(len(self._held))
-        if self._options.max_orders is not None:
-            limit = min(limit, self._options.max_orders - self._tally.claimed)
-        if self._options.max_load or self._options.min_memory:
-            limit = min(limit, self._pace.slots - len(self._held))
+        limit = self._appetite()
         if limit <= 0:
             return
         try:
@@ -369,6 +369,18 @@ class Delivery:
             # The claim may have happened: ask the kitchen what this shift holds before anything of it runs.
             self._is_held_asked = self._was_claim_unanswered = True
             self._handover.went_away(error)
+
+    def _appetite(self) -> int:
+        """How many orders to claim now."""
+        held, tally = len(self._held), self._tally
+        limit = self._pace.appetite(held)
+        if self._options.max_orders is not None:
+            limit = min(limit, self._options.max_orders - tally.claimed)
+        if self._options.max_load or self._options.min_memory:
+            limit = min(limit, self._pace.slots - held)
+        if self._halt and (left := self._halt.left(tally.delivered, tally.failed)) is not None:
+            limit = min(limit, max(self._pace.slots, left) - held)  # what waits in the runner does not halt at once
+        return limit
 
     def _is_hungry(self) -> bool:
         handover = self._handover
@@ -401,7 +413,7 @@ class Delivery:
 
     def _job(self, order: Order) -> Job | None:
         try:
-            job = self._ware.job(order, self._pace.timeout_s(self._options.timeout))
+            job = self._ware.job(order)
         except ValueError as error:
             outcome = unstartable(order, str(error), boottime() + self._clock_offset_s, self._ware.version())
             self._record(Held(order, self._shift, ()), outcome)

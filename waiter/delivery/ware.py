@@ -65,13 +65,12 @@ class CommandWare:
             )
         )
 
-    def job(self, order: Order, timeout_s: float | None) -> Job:
+    def job(self, order: Order) -> Job:
         out, err = self._files(order)
         return Job(
             id=order.id,
             argv=named(self._command, order.names).argv(order),
             env={"WAITER_ORDER": order.id, "WAITER_ATTEMPT": str(order.attempt)},
-            timeout_s=timeout_s,
             stdin=stdin_json(order) if self._options.stdin == "json" else None,
             stdout_path=out,
             stderr_path=err,
