@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,15 @@ def test_a_command_imports_only_what_it_needs(tmp_path, home, arguments, unwante
     )
 
     assert not unwanted & set(done.stderr.splitlines()[-1].split())
+
+
+def test_a_command_ends_when_it_has_said_all(home, kitchen_url):
+    def lingers_s():
+        command = [sys.executable, "-m", "waiter", "status", "-k", kitchen_url]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=home) as process:
+            while process.stdout.readline().split()[:1] != [b"total"]:
+                pass
+            said_at = time.monotonic()
+        return time.monotonic() - said_at
+
+    assert min(lingers_s() for _ in range(3)) < 0.3

@@ -128,6 +128,8 @@ def main(args: list[str] | None = None) -> None:
         sys.exit(shell_complete(cli, {}, "waiter", COMPLETE, asked))
     code = _run(args)
     streams.flush_or_give_up()
+    if "pymongo" in sys.modules:
+        os._exit(code)  # Python's own end would wait for the driver's threads, which sleep for half a second
     sys.exit(code)
 
 
