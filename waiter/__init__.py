@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from waiter.delivery.options import DeliveryOptions
     from waiter.delivery.ware import deliver
     from waiter.kitchen import open_kitchen
-    from waiter.loading import load, load_rows
+    from waiter.loading import LoadOptions, load, load_rows
     from waiter.orders import Order, Selector, Status
 
 _HOMES = {
     "DeliveryOptions": "waiter.delivery.options",
+    "LoadOptions": "waiter.loading",
     "Order": "waiter.orders",
     "Selector": "waiter.orders",
     "Status": "waiter.orders",
@@ -34,6 +35,7 @@ _HOMES = {
 
 __all__ = [
     "DeliveryOptions",
+    "LoadOptions",
     "Order",
     "Selector",
     "Status",
