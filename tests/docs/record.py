@@ -11,23 +11,28 @@ from collections import defaultdict
 from pathlib import Path
 
 from tests.conftest import needed_binary
-from tests.docs.alike import ANY
+from tests.docs.alike import ANY, folded
 from tests.docs.page import PAGES, rewrite
 from tests.docs.running import parts, run
 from tests.docs.sandbox import Sandbox
 from tests.docs.worlds import fleet, machine
 
+SETTLES_S = 4.0
+"""How long what other processes do may take to become what is written; then what it is now is written."""
+
 
 def record(page: Path, sandbox: Sandbox, *, is_fleet: bool, is_all: bool) -> None:
     """Write the page's outputs anew, in one of its worlds."""
     texts: dict[int, list[str]] = defaultdict(list)
+    sandbox.settles_s = SETTLES_S
     for block, step, said in run(page, sandbox, fleet=is_fleet):
         if block.language == "python":
+            print("  ", step.command, *said, sep="\n      ", flush=True)  # what is said stands in another block
             continue
         is_as_written = sandbox.is_as_written(said, step, block)
         print("  " if is_as_written else "* ", step.command.splitlines()[0], flush=True)
         is_kept = is_as_written and (not is_all or ANY in step.output)
-        texts[block.at] += step.lines if is_kept else [*step.lines[: len(step.lines) - len(step.output)], *said]
+        texts[block.at] += step.lines if is_kept else [*step.lines[: len(step.lines) - len(step.output)], *folded(said)]
         if block.language == "sh":
             del texts[block.at]
     rewrite(page, texts)

@@ -27,6 +27,9 @@ PATIENCE_S = 25.0
 
 CTRL_C = "^C"
 
+_SLOW = re.compile(r"Waiting for \S+ to answer…")
+"""What is said only where the kitchen's machine is busy."""
+
 _TYPED = """\
 cd "$(cat {state}/folder)"; . {state}/variables
 {command}
@@ -47,6 +50,7 @@ class Sandbox:
     names: Mapping[str, str] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
     pace: float = 0.1  # how long the commands' `sleep 1` takes
+    settles_s: float = PATIENCE_S  # how long what is shown of other processes may differ from what is written
     ids: Ids = field(default_factory=Ids)
     _begun: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -59,7 +63,9 @@ class Sandbox:
             sleep = self.root / "bin/sleep"
             sleep.write_text(_SLEEP.format(python=shlex.quote(sys.executable), pace=self.pace))
             sleep.chmod(0o755)
-        (self.root / "bin/python").symlink_to(sys.executable)
+        python = self.root / "bin/python"  # no link: by its own path it finds what is installed
+        python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+        python.chmod(0o755)
         (self.root / "state/folder").write_text(str(self.work))
         (self.root / "state/variables").touch()
 
@@ -100,7 +106,7 @@ class Sandbox:
 
     def said(self, step: Step, block: Block) -> list[str]:
         """What the step's command says now, repeated until it is what is written if the block allows for that."""
-        ends = time.monotonic() + PATIENCE_S / 2
+        ends = time.monotonic() + self.settles_s
         while True:
             lines = self._screen(step) if "screen" in block.marks else self._typed(step)
             is_final = "eventually" not in block.marks or time.monotonic() > ends
@@ -135,7 +141,10 @@ class Sandbox:
         text = file.read_text(errors="surrogateescape")
         for size in reversed(pressed_at):
             text = f"{text[:size]}{CTRL_C}{text[size:]}"
-        return self.there(text).splitlines()
+        return self._heard(text)
+
+    def _heard(self, text: str) -> list[str]:
+        return [line for line in self.there(text).splitlines() if not _SLOW.fullmatch(line)]
 
     @staticmethod
     def _presses(step: Step) -> list[int]:
@@ -147,7 +156,7 @@ class Sandbox:
         ends = time.monotonic() + PATIENCE_S
         while True:
             text = file.read_text(errors="surrogateescape")
-            lines = self.there(text).splitlines()
+            lines = self._heard(text)
             if [masked(line) for line in lines] == [masked(line) for line in before]:
                 os.killpg(process.pid, signal.SIGINT)
                 return len(text)
@@ -166,7 +175,7 @@ class Sandbox:
         )  # fmt: skip
         self._begun.append(process)
         os.close(terminal)
-        written, lines, ends = "", [""], time.monotonic() + PATIENCE_S / 4
+        written, lines, ends = "", [""], time.monotonic() + self.settles_s
         while time.monotonic() < ends and not (step.output and is_alike(lines, step.output, self.ids)):
             if select.select([controller], [], [], 0.1)[0]:
                 written += os.read(controller, 65536).decode(errors="replace")

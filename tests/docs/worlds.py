@@ -9,10 +9,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from tests.conftest import eventually
+from tests.docs.page import ROOT, blocks
 from tests.docs.sandbox import Sandbox
 from tests.fleet.town import Town
 from tests.fleet.world import Ec2, answers, free_port
@@ -26,11 +29,13 @@ HOSTS = ("crunch-1", "crunch-2")
 
 @contextmanager
 def machine(pace: float, *, binary: str | None = None) -> Iterator[Sandbox]:
-    """A folder on one machine. With mongod's `binary` also `db.example`, with the user that docs/mongodb.md makes."""
+    """A folder on one machine, and a hook to post to. With mongod's `binary` also a MongoDB."""
     with ExitStack() as stack:
         # A short name: the live view has 80 columns.
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="w", ignore_cleanup_errors=True)))
-        names = stack.enter_context(database(root, binary)) if binary else {}
+        names = {"hooks.example": stack.enter_context(hook())}
+        if binary:
+            names |= stack.enter_context(database(root, binary))
         sandbox = Sandbox(root, names, pace=pace)
         yield stack.enter_context(closing(sandbox))
 
@@ -43,23 +48,39 @@ def closing(sandbox: Sandbox) -> Iterator[Sandbox]:
         sandbox.close()
 
 
+class _Ear(BaseHTTPRequestHandler):
+    """Takes what is posted."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@contextmanager
+def hook() -> Iterator[str]:
+    """The address of somebody who wants to be told."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Ear) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
 @contextmanager
 def database(root: Path, binary: str) -> Iterator[dict[str, str]]:
-    """A server that lets nobody in without TLS and a password; its names."""
-    import pymongo
-
+    """A server as docs/mongodb.md sets it up, without users as yet; its names."""
     authority, server_file = certificates(root)
-    server = Mongod(binary, "--auth", "--tlsMode", "requireTLS", "--tlsCertificateKeyFile", str(server_file))
+    (settings,) = [block.text for block in blocks(ROOT / "docs/mongodb.md") if block.language == "yaml"]
+    file = root / "mongod.conf"
+    file.write_text("\n".join(settings).replace("/etc/ssl/db.pem", str(server_file)))
+    server = Mongod(binary, "--config", str(file))
     server.start()
     try:
         address = f"127.0.0.1:{server.port}"
-        options = {"tls": True, "tlsCAFile": str(authority), "timeoutMS": 15_000}
-        with pymongo.MongoClient(f"mongodb://{address}/", **options) as client:  # type: ignore[arg-type]
-            client.admin.command("createUser", "admin", pwd=PASSWORD, roles=["root"])
-        with pymongo.MongoClient(f"mongodb://admin:{PASSWORD}@{address}/", **options) as client:  # type: ignore[arg-type]
-            role = {"role": "readWrite", "db": "simplewaiter"}
-            client.simplewaiter.command("createUser", "waiter", pwd=PASSWORD, roles=[role])
-        yield {"/etc/ssl/db-ca.pem": str(authority), "db.example": address}
+        yield {"/etc/ssl/db-ca.pem": str(authority), "db.example": address, "localhost": address}
     finally:
         server.remove()
 
@@ -145,7 +166,7 @@ class Fleet:
         (ssh / "config").write_text(f"Host *\n  User root\n  IdentityFile {self.town.key}\n")
         (ssh / "known_hosts").write_text(self.town.known_hosts())
         script = sandbox.work / "crunch.sh"
-        script.write_text('#!/bin/sh\necho "Crunching on: $*"\nsleep 0.1\n')
+        script.write_text('#!/bin/sh\necho "Crunching on: $*"\nsleep 0.02\n')
         script.chmod(0o755)
         (sandbox.work / "orders.csv").write_text("".join(f"{row}\n" for row in range(1, 101)))
         with closing(sandbox):
