@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from waiter.cli.asking import kitchen_options, say
+from waiter.cli.asking import kitchen_options, plural, say
 from waiter.cli.fleet_options import (
     FleetCommand,
     KitchenNames,
@@ -77,7 +77,7 @@ def hosts(**said: Any) -> None:
         show_json(described(found))
         return
     show_table(*tables.host_rows(found))
-    say("1 host" if len(found) == 1 else f"{len(found):,} hosts")
+    say(plural(len(found), "host"))
 
 
 @fleet.command(cls=FleetCommand)
@@ -320,7 +320,8 @@ def show_roster(said: dict[str, Any], reports: list[Report], began: float) -> No
     from waiter.fleet import tables
     from waiter.fleet.roster import roster
 
-    shifts, now, problem = kitchen_view(kitchen_names(said))
+    names = kitchen_names(said)
+    shifts, now, problem = kitchen_view(names)
     rows = roster(reports, shifts, now)
     is_ok = problem is None and all(row.is_ok for row in rows)
     if said["is_json"]:
@@ -330,6 +331,8 @@ def show_roster(said: dict[str, Any], reports: list[Report], began: float) -> No
         show_table(*tables.roster_rows(rows, now))
         for line in (*tables.roster_notes(rows), *tables.mends(reports), *([problem] if problem else ())):
             say(line)
+        if names.here is None:
+            say("This is what SSH sees. Give --kitchen, and it says what the kitchen knows of them too")
         say(tables.summary(reports, time.monotonic() - began))
     if not is_ok:
         click.get_current_context().exit(1)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from waiter.cli.asking import Duration, chosen, kitchen_options, say
+from waiter.cli.asking import Duration, chosen, kitchen_options, plural, say
 from waiter.cli.bars import rows_bar
 from waiter.cli.delivery_flags import delivery_flags
 from waiter.cli.tables import show_json, show_table
@@ -260,4 +260,4 @@ def show_plan(said: Mapping[str, Any], verb: str, hosts: Sequence[Host], *facts:
     show_table(*tables.host_rows(hosts))
     for fact in facts:
         say(fact)
-    say(f"{len(hosts)} hosts: would {verb}; nothing was done (--dry-run)")
+    say(f"{plural(len(hosts), 'host')}: would {verb}; nothing was done (--dry-run)")

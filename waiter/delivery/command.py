@@ -119,6 +119,8 @@ def found(program: str, *, cwd: str | None = None, path: str | None = None) -> s
     if file.is_dir():
         raise CommandUnstartable(f"{program}: a directory cannot be run")
     if not os.access(file, os.X_OK):
+        if os.statvfs(file).f_flag & os.ST_NOEXEC:
+            raise CommandUnstartable(f"{program}: {file.parent} is mounted noexec. Name its interpreter: sh {program}")
         raise CommandUnstartable(f"{program}: not executable. Run: chmod +x {program}")
     return str(file)
 

@@ -126,14 +126,20 @@ def capture(options: DeliveryOptions, slots: int) -> Capture:
     }[grouping]
 
 
+def check_values(options: DeliveryOptions) -> None:
+    """Raise UsageError for values that make no sense on any machine."""
+    checked_timeout(options.timeout)
+    slots(options.jobs, 1)
+    if options.halt:
+        parse_halt(options.halt)
+
+
 def checked(words: Sequence[str], options: DeliveryOptions) -> CommandWare:
     """The command, and its options, as far as they can be checked before an order is there.
 
     Raises UsageError and CommandUnstartable.
     """
-    checked_timeout(options.timeout)
-    if options.halt:
-        parse_halt(options.halt)
+    check_values(options)
     name = options.name or f"{socket.gethostname()}/{os.getpid()}"
     return CommandWare(words, options, slots=slots(options.jobs, cpu_count()), name=name)
 

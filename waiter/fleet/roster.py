@@ -63,11 +63,10 @@ def roster(reports: Sequence[Report], shifts: Sequence[Shift] | None, now: float
 def row_of(report: Report, shift: Shift | None, is_kitchen_asked: bool, now: float) -> Row:
     facts = report.facts
     if not report.is_ok:
-        why = tuple(str(finding) for finding in report.findings)
         if shift is None or shift.lost_at is not None:
-            return Row(report.host.name, report.outcome, notes=why, is_ok=False)
+            return Row(report.host.name, report.outcome, is_ok=False)
         heard = f"SSH does not reach it, but the kitchen heard from it {now - shift.heartbeat_at:.0f} s ago"
-        return _of_shift(report.host.name, report.outcome, shift, now, (*why, heard))
+        return _of_shift(report.host.name, report.outcome, shift, now, (heard,))
     if report.outcome != "running":
         return Row(report.host.name, report.outcome, notes=parting_words(facts))
     notes = disagreements(shift, now) if is_kitchen_asked else ()

@@ -101,7 +101,7 @@ def mend(trouble: Trouble, host: Host) -> str:
         Trouble.CONNECTION_LOST: "run it again: what is there already is skipped",
         Trouble.NO_REPLY: f"{ssh_line(host, 'exit 0')}   must print nothing: look at its login shell and .bashrc",
         Trouble.NO_PYTHON: f"{ssh_line(host, 'sudo dnf install -y python3.11')}   (or apt-get install python3)",
-        Trouble.UNSAFE_FOLDER: ssh_line(host, "ls -ld ~/.waiter") + "   then move it away",
+        Trouble.UNSAFE_FOLDER: ssh_line(host, "ls -la ~/.waiter") + "   then move away what is a symlink or not yours",
         Trouble.NOT_WRITABLE: f"{ssh_line(host, 'touch ~/.waiter')}   must work: look at its home's owner and mount",
         Trouble.DISK: ssh_line(host, "df -h ~"),
         Trouble.CLOCK: ssh_line(host, "sudo timedatectl set-ntp true"),

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,9 @@ def _spawned(home: Home, parcel: Path) -> tuple[Reply, subprocess.Popen[bytes]]:
     heard = os.read(hear, 1 << 16)
     if heard:
         word: Reply = json.loads(heard)
+        if "error" in word:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(5)  # whoever starts the next one shall not meet this one
         return word, process
     last = (home.log_lines(1) or [f"exit code {process.wait(5)}"])[-1]
     return {"error": f"it ended at once: {last}"}, process
