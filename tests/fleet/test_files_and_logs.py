@@ -105,8 +105,11 @@ def test_logs_are_followed_until_ctrl_c_and_nothing_of_it_stays_on_the_hosts(lap
 
 def test_aliases_includes_and_jump_hosts_of_ssh_config_are_respected(laptop: Laptop) -> None:
     anna, ben = laptop.town.hosts["anna"], laptop.town.hosts["ben"]
-    (laptop.home / ".ssh/fleet.conf").write_text(f"Host inner\n  HostName {ben.address}\n  ProxyJump {anna.address}\n")
-    laptop.configure(f"Include fleet.conf\nUser root\nIdentityFile {laptop.town.key}\n")
+    (laptop.home / ".ssh/fleet.conf").write_text(
+        f"Host jump\n  HostName {anna.address}\nHost inner\n  HostName {ben.address}\n"
+        "Host *\n  ProxyJump jump\nMatch final all\n  Compression no\n"  # all but the jump host itself
+    )
+    laptop.configure(f"Include fleet.conf\nUser root\nIdentityFile ~/.ssh/missing\nIdentityFile {laptop.town.key}\n")
 
     done = laptop.json("run", "--hosts", "inner", "--", 'hostname; echo "${SSH_CONNECTION%% *}"')
 

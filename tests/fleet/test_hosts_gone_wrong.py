@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -52,6 +53,19 @@ def test_accept_new_remembers_every_key_once_and_a_changed_one_is_refused_all_th
     what, mend = trouble(laptop, "cleo", "--accept-new")
     assert what == "host key changed"
     assert mend.endswith(f"ssh-keygen -R {cleo.address}")
+
+
+def test_fab_says_the_same_of_a_bad_host_and_ends_with_1(laptop: Laptop) -> None:
+    laptop.type(sys.executable, "-m", "waiter", "init")
+    ben = laptop.town.hosts["ben"]
+    laptop.known_hosts.write_text(laptop.known_hosts.read_text().replace(ben.known_hosts_line(), ""))
+
+    done = laptop.fab("fleet.push", f"--hosts={laptop.addresses}")
+
+    assert done.returncode == 1
+    assert done.stdout.count(" pushed ") + done.stdout.count(" already there") == 3
+    assert done.stderr.count("host key unknown") >= 1
+    assert "Traceback" not in done.stderr
 
 
 def test_a_hashed_known_hosts_is_understood(laptop: Laptop) -> None:

@@ -18,6 +18,7 @@ from waiter.fleet.trouble import Finding, HostError, Trouble, mend
 from waiter.orders import Shift, Vitals
 
 ANNA = Host("anna", "10.0.0.1")
+AT_EC2 = Host("web", "192.0.2.1", dns="ip-10-0-0-1.eu-west-1.compute.internal")
 
 
 # Commands and replies.
@@ -331,6 +332,12 @@ def seen(outcome: str = "running", token: str | None = "t") -> Report:
             Report(ANNA, "timeout", {}, (Finding(Trouble.TIMEOUT, "silent", ""),)),
             [shift("t")],
             ["timeout"],
+            "the kitchen heard from it 1 s ago",
+        ),
+        (
+            Report(AT_EC2, "timeout", {}, (Finding(Trouble.TIMEOUT, "silent", ""),)),
+            [shift("t", "ip-10-0-0-1"), shift("u", "ip-10-0-0-2")],
+            ["timeout", "elsewhere"],
             "the kitchen heard from it 1 s ago",
         ),
     ],

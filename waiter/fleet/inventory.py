@@ -48,6 +48,7 @@ class Host:
     state: str | None = None
     region: str | None = None
     kind: str | None = None  # the instance type
+    dns: str | None = None  # what EC2 calls it, and what it mostly calls itself
     tags: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
@@ -258,6 +259,7 @@ def host_of(instance: Mapping[str, Any], region: str, address: Address) -> Host:
         state=instance["State"]["Name"],
         region=region,
         kind=instance.get("InstanceType"),
+        dns=instance.get("PrivateDnsName") or None,
         tags=tags,
     )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from waiter.fleet.actions import Report
+from waiter.fleet.inventory import Host
 from waiter.orders import Shift
 
 LATE_S = 45.0
@@ -50,7 +51,7 @@ def roster(reports: Sequence[Report], shifts: Sequence[Shift] | None, now: float
     for report in reports:
         shift = by_token.get(str(report.facts.get("shift"))) if report.outcome == "running" else None
         if not report.is_ok:
-            shift = next((each for each in present if each.host in (report.host.name, report.host.address)), None)
+            shift = next((each for each in present if is_called(report.host, each.host)), None)
         rows.append(row_of(report, shift, shifts is not None, now))
         seen.add(shift.token if shift else None)
         for ghost in ghosts_on(report, present, seen):
@@ -58,6 +59,12 @@ def roster(reports: Sequence[Report], shifts: Sequence[Shift] | None, now: float
             seen.add(ghost.token)
     elsewhere = [shift for shift in present if shift.token not in seen and shift.lost_at is None]
     return rows + [elsewhere_row(shift, now) for shift in elsewhere]
+
+
+def is_called(host: Host, name: str) -> bool:
+    """Whether a host that cannot be asked would call itself so."""
+    known = (host.name, host.address, host.instance_id, host.dns, host.dns and host.dns.partition(".")[0])
+    return name in known or name.partition(".")[0] in known
 
 
 def row_of(report: Report, shift: Shift | None, is_kitchen_asked: bool, now: float) -> Row:

@@ -129,6 +129,11 @@ def _bracketed(name: str, port: int) -> str:
     return name if port == 22 else f"[{name}]:{port}"
 
 
+def _name_of(hop: str) -> str:
+    """The host of `user@host:port`."""
+    return hop.rpartition("@")[2].partition(":")[0]
+
+
 class Network:
     """Opens sessions. One for a whole verb: ~/.ssh/config and known_hosts are read once. Raises FleetError."""
 
@@ -174,6 +179,7 @@ class Network:
             host.address,
             user=host.user,
             port=host.port,
+            gateway=self._gateway(host.address),
             config=self._config.clone(),  # a connection writes into its own: threads must not share one
             connect_timeout=max(1, round(timeout)),
             connect_kwargs={
@@ -183,8 +189,25 @@ class Network:
             },
         )
 
+    def _gateway(self, name: str, behind: frozenset[str] = frozenset()) -> fabric.Connection | bool | None:
+        """The last hop of a name's ProxyJump, False for `none`; None leaves it to ProxyCommand.
+
+        `Host *` with a ProxyJump means the jump host too: a host is not its own way, nor that of one before it.
+        """
+        jump = str(self._config.base_ssh_config.lookup(name).get("proxyjump", ""))
+        behind |= {name}
+        hops = [hop for hop in jump.split(",") if hop not in ("", "none") and _name_of(hop) not in behind]
+        gateway: fabric.Connection | bool | None = False if jump else None
+        for number, hop in enumerate(hops):
+            way = gateway if number else self._gateway(_name_of(hop), behind)
+            gateway = fabric.Connection(hop, gateway=way, config=self._config.clone())
+        return gateway
+
     def _open(self, connection: fabric.Connection) -> None:
         self._keys.prepare(connection)
+        # As OpenSSH does: what an IdentityFile names may be missing.
+        keys = connection.connect_kwargs.get("key_filename", [])
+        connection.connect_kwargs["key_filename"] = [key for key in keys if Path(key).expanduser().exists()]
         if str(connection.ssh_config.get("identitiesonly", "no")).lower() == "yes":
             connection.connect_kwargs.update(allow_agent=False, look_for_keys=False)
         gateway = connection.gateway

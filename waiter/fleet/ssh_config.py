@@ -1,4 +1,4 @@
-"""~/.ssh/config as one text: Paramiko, which reads it, knows no Include."""
+"""~/.ssh/config as one text: Paramiko, which reads it, knows neither Include nor `Match final`."""
 
 from __future__ import annotations
 
@@ -30,13 +30,22 @@ def lines_of(file: Path, folder: Path, depth: int = 0) -> list[str]:
     for line in lines:
         keyword, value = split(line)
         if keyword in ("host", "match"):
-            block = line
-        if keyword != "include":
+            block = without_final(line)
+            out.append(block)
+        elif keyword != "include":
             out.append(line)
         elif depth < DEPTH:
             for included in included_files(value, folder):
                 out += [*lines_of(included, folder, depth + 1), block]
     return out
+
+
+def without_final(line: str) -> str:
+    """A Match in words that Paramiko knows. `final` is for what Fedora says at the end of its own: to all, at last."""
+    words = [word for word in line.split() if word.lower() != "final"]
+    if len(words) == len(line.split()):
+        return line
+    return " ".join(words if len(words) > 1 else [*words, "all"])
 
 
 def split(line: str) -> tuple[str, str]:

@@ -54,6 +54,8 @@ def trouble_of(error: Exception) -> HostError:
             return HostError(codes.pop() if len(codes) == 1 else Trouble.NO_ROUTE, words.removeprefix("[Errno None] "))
         case paramiko.ChannelException():
             return HostError(Trouble.NO_ROUTE, f"the jump host cannot reach it: {words}")
+        case paramiko.ProxyCommandFailure():
+            return HostError(Trouble.JUMP_HOST, words)
         case paramiko.SSHException():
             return _ssh_trouble(error, words)
         case socket.gaierror():
@@ -63,6 +65,8 @@ def trouble_of(error: Exception) -> HostError:
         case ConnectionError() | EOFError():
             is_refused = isinstance(error, ConnectionRefusedError)
             return HostError(Trouble.REFUSED if is_refused else Trouble.CONNECTION_LOST, words or type(error).__name__)
+        case FileNotFoundError():
+            return HostError(Trouble.JUMP_HOST, f"ProxyCommand: {error.filename}: no such program")
         case OSError():
             return HostError(_ERRNO.get(error.errno or 0, Trouble.UNEXPECTED), words)
     return HostError(Trouble.UNEXPECTED, f"{type(error).__name__}: {words}")

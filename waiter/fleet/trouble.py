@@ -97,7 +97,7 @@ def mend(trouble: Trouble, host: Host) -> str:
         Trouble.HOST_KEY_CHANGED: f"if the host was rebuilt: ssh-keygen -R {shlex.quote(known_hosts_name(host))}",
         Trouble.KEY_REFUSED: "--user NAME, or an IdentityFile for it in ~/.ssh/config, or ssh-add the key",
         Trouble.WRONG_USER: "--user NAME, or user = NAME under [fleet] in waiter.toml",
-        Trouble.JUMP_HOST: "check ProxyJump in ~/.ssh/config",
+        Trouble.JUMP_HOST: "check ProxyJump or ProxyCommand in ~/.ssh/config",
         Trouble.CONNECTION_LOST: "run it again: what is there already is skipped",
         Trouble.NO_REPLY: f"{ssh_line(host, 'exit 0')}   must print nothing: look at its login shell and .bashrc",
         Trouble.NO_PYTHON: f"{ssh_line(host, 'sudo dnf install -y python3.11')}   (or apt-get install python3)",
