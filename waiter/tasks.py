@@ -18,8 +18,7 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import Task
 
-from waiter.cli import VERBS, cli
-from waiter.errors import WaiterError
+from waiter.cli import VERBS, cli, run_verb
 
 
 class _Verb(Task[Any]):
@@ -32,8 +31,10 @@ class _Verb(Task[Any]):
         return {**options, "names": [*options["names"], *([self.short[name]] if name in self.short else [])]}
 
 
-def as_task(command: click.Command, name: str | None = None, *, is_line: bool = False) -> Task[Any]:
-    """An Invoke task that runs a Click command in this process.
+def as_task(
+    command: click.Command, name: str | None = None, *, called: str | None = None, is_line: bool = False
+) -> Task[Any]:
+    """An Invoke task that runs a Click command in this process; `called` is how its user calls it.
 
     Short flags are the command's, and options that may be repeated may be repeated here too. A command line to run
     stands after two dashes, `invoke deliver -- ./crunch.sh --some-param some-value`, or is one quoted text, `invoke
@@ -45,7 +46,9 @@ def as_task(command: click.Command, name: str | None = None, *, is_line: bool = 
 
     def body(_context: Context, **said: Any) -> None:
         words = [word for parameter in parameters for word in _words(parameter, said.get(_name(parameter)), is_line)]
-        _run(command, [*words, *(rest if any(map(_is_command_line, parameters)) else [])])
+        words += rest if any(map(_is_command_line, parameters)) else []
+        if code := run_verb(command, words, called or f"invoke {command.name}"):
+            raise Exit("", code)
 
     body.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
@@ -107,19 +110,6 @@ def _words(parameter: click.Parameter, value: Any, is_line: bool) -> Iterable[st
     if isinstance(parameter, click.Option) and parameter.is_flag:
         return [flag]
     return [word for one in (value if isinstance(value, list) else [value]) for word in (flag, str(one))]
-
-
-def _run(command: click.Command, arguments: list[str]) -> None:
-    try:
-        code = command.main(arguments, prog_name=command.name, standalone_mode=False)
-    except WaiterError as error:
-        raise Exit(f"waiter: {error}", error.exit_code) from None
-    except click.ClickException as error:
-        raise Exit(f"waiter: {error.format_message()}", error.exit_code) from None
-    except click.Abort:
-        raise Exit("", 130) from None
-    if code:
-        raise Exit("", code)
 
 
 def kitchen_tasks() -> Collection:

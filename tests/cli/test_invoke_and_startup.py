@@ -53,6 +53,27 @@ def test_invoke_hands_on_what_stands_after_two_dashes_word_by_word(home, tmp_pat
     assert "no order is READY" in tried.stderr
 
 
+def test_invoke_ends_as_waiter_does(home, tmp_path):
+    kitchen = str(tmp_path / "k.sqlite")
+    (tmp_path / "many").write_text("row\n" * 20_000)
+    invoke(home, "load", str(tmp_path / "many"), "-k", kitchen)
+
+    piped = subprocess.run(
+        ["/bin/bash", "-o", "pipefail", "-c", f"{sys.executable} -m invoke extract -k {kitchen} | head -n 1"],
+        cwd=ROOT,
+        env=home,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert (piped.returncode, piped.stdout[:11]) == (0, "_id,status,")
+    assert (
+        "no such batch" in json.loads(invoke(home, "status", "-k", kitchen, "--json", "--batch", "x").stdout)["error"]
+    )
+    assert "See: invoke load --help" in invoke(home, "load", "--format", "xml", "x").stderr
+
+
 def test_invoke_complains_in_one_line(home):
     done = invoke(home, "load", "nothing.csv")
 

@@ -6,10 +6,9 @@ pays for the libraries of another.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
@@ -17,8 +16,7 @@ import click
 
 from waiter import __version__
 from waiter.cli import streams
-from waiter.errors import WaiterError
-from waiter.report.wording import plain
+from waiter.cli.ending import exit_code
 
 # verb → its room, and what it is for.
 VERBS: dict[str, tuple[str, str]] = {
@@ -135,42 +133,24 @@ def main(args: list[str] | None = None) -> None:
 
 def _run(args: list[str]) -> int:
     told = Told()
-    try:
+
+    def call() -> object:
         # Not `cli.main`: it makes an error of a reader that has had enough.
         with cli.make_context("waiter", list(args), obj=told) as context:
-            code = cli.invoke(context)
-        sys.stdout.flush()
-    except click.exceptions.Exit as end:
-        return end.exit_code
-    except WaiterError as error:
-        return _complain(str(error), _is_json_wanted(args, told), error.exit_code)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return 2
-    except click.ClickException as error:
-        return _complain(_in_words(error), _is_json_wanted(args, told), error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        return 130
-    except BrokenPipeError:  # `waiter extract | head`: who reads has had enough
-        streams.give_up(sys.stdout)
-        return 0
-    except OSError as error:
-        if error.errno in streams.FULL:
-            streams.give_up(sys.stdout)
-            return _complain(f"{error.filename or 'stdout'}: cannot be written: {error.strerror}", False, 1)
-        if error.filename is None:
-            raise
-        return _complain(f"{os.fsdecode(error.filename)}: {error.strerror}", _is_json_wanted(args, told), 1)
-    return code if isinstance(code, int) else 0
+            return cli.invoke(context)
+
+    return exit_code(call, lambda: _is_json_wanted(args, told))
 
 
-def _in_words(error: click.ClickException) -> str:
-    """What Click has to say, in one line with where to read on."""
-    message = " ".join(error.format_message().split())
-    if not isinstance(error, click.UsageError) or error.ctx is None:
-        return message
-    end = "" if message.endswith((".", "?")) else "."
-    return f"{message}{end} See: {error.ctx.command_path} --help"
+def run_verb(verb: click.Command, words: Sequence[str], called: str) -> int:
+    """Run one verb as the whole command line does, in this process; `called` is how its user calls it."""
+    told = Told(verb=verb, words=tuple(words))
+
+    def call() -> object:
+        with verb.make_context(called, list(words), obj=told) as context:
+            return verb.invoke(context)
+
+    return exit_code(call, lambda: _is_json_wanted([], told))
 
 
 def _is_json_wanted(args: list[str], told: Told) -> bool:
@@ -180,12 +160,3 @@ def _is_json_wanted(args: list[str], told: Told) -> bool:
     if verb is None or isinstance(verb, click.Group) or verb.context_settings.get("allow_interspersed_args", True):
         return "--json" in (words[: words.index("--")] if "--" in words else words)
     return bool(verb.make_context(verb.name, words, resilient_parsing=True).params.get("is_json"))
-
-
-def _complain(message: str, is_json: bool, code: int) -> int:
-    if is_json:
-        print(json.dumps({"error": message}), flush=True)  # noqa: T201
-    else:
-        with suppress(OSError):  # nobody listens
-            print(plain(f"waiter: {message}"), file=sys.stderr)  # noqa: T201
-    return code

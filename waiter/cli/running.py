@@ -16,6 +16,7 @@ import click
 from waiter.cli.asking import chosen, complete_file, kitchen_options, opened, plural, say
 from waiter.cli.delivering import COMMAND, lost_output, named
 from waiter.cli.delivery_flags import delivery_flags, delivery_options
+from waiter.cli.ending import INTERRUPTED
 from waiter.cli.notifying import Tell, ended, notify_option, teller, told
 from waiter.cli.ordering import load_options, load_with_bar, reading, tell_loaded
 from waiter.cli.printer import Printer
@@ -35,8 +36,6 @@ KEPT_S = 30 * 86_400.0
 
 KEPT_WHEN_DONE_S = 86_400.0
 """The same, if all of it was delivered: a day to look at results."""
-
-INTERRUPTED = 130
 
 
 @click.command(context_settings=COMMAND)

@@ -15,5 +15,5 @@ def fleet_tasks() -> Collection:
     """
     collection = Collection("fleet")
     for command in fleet.commands.values():
-        collection.add_task(as_task(command, is_line=True))
+        collection.add_task(as_task(command, called=f"fab fleet.{command.name}", is_line=True))
     return collection

@@ -1,0 +1,65 @@
+"""How a verb ends, whoever called it: with an exit code, and with one line about what it could not do."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+import click
+
+from waiter.cli import streams
+from waiter.errors import WaiterError
+from waiter.report.wording import plain
+
+INTERRUPTED = 130
+"""What a shell has for who was ended by Ctrl-C."""
+
+
+def exit_code(call: Callable[[], object], is_json_wanted: Callable[[], bool]) -> int:
+    """What the call ends with. An error is told on stderr, or as a JSON object on stdout."""
+    try:
+        code = call()
+        sys.stdout.flush()
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except WaiterError as error:
+        return _complain(str(error), is_json_wanted(), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return 2
+    except click.ClickException as error:
+        return _complain(_in_words(error), is_json_wanted(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:  # `waiter extract | head`: who reads has had enough
+        streams.give_up(sys.stdout)
+        return 0
+    except OSError as error:
+        if error.errno in streams.FULL:
+            streams.give_up(sys.stdout)
+            return _complain(f"{error.filename or 'stdout'}: cannot be written: {error.strerror}", False, 1)
+        if error.filename is None:
+            raise
+        return _complain(f"{os.fsdecode(error.filename)}: {error.strerror}", is_json_wanted(), 1)
+    return code if isinstance(code, int) else 0
+
+
+def _in_words(error: click.ClickException) -> str:
+    """What Click has to say, in one line with where to read on."""
+    message = " ".join(error.format_message().split())
+    if not isinstance(error, click.UsageError) or error.ctx is None:
+        return message
+    end = "" if message.endswith((".", "?")) else "."
+    return f"{message}{end} See: {error.ctx.command_path} --help"
+
+
+def _complain(message: str, is_json: bool, code: int) -> int:
+    if is_json:
+        print(json.dumps({"error": message}), flush=True)  # noqa: T201
+    else:
+        with suppress(OSError):  # nobody listens
+            print(plain(f"waiter: {message}"), file=sys.stderr)  # noqa: T201
+    return code
