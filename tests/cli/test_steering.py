@@ -63,6 +63,42 @@ def test_verbs_name_orders_and_waiters_that_do_not_exist(ask, kitchen):
     assert "--bogus" in ask("priority", "1", "--bogus", code=2).stderr
 
 
+SELECTING = [["orders"], ["show"], ["extract"], ["errors"], ["reset", "--yes"], ["cancel", "--yes"], ["clean", "--yes"]]
+
+
+def test_groups_and_versions_that_do_not_exist_change_nothing(ask, kitchen):
+    fill(kitchen, [["1"], ["2"]])
+    shift = check_in(kitchen)
+    kitchen.finish(shift, [outcome(order, command="c0ffee0123") for order in kitchen.claim(shift, limit=1)])
+
+    for words in (*SELECTING, ["priority", "9"]):
+        assert "waiter errors" in ask(*words, "--like", "00000000", code=2).stderr
+        assert "There is c0ffee0123." in ask(*words, "--except-command", "c0ffee", code=2).stderr
+
+    assert kitchen.counts().by_status == {Status.DONE: 1, Status.READY: 1}
+
+
+def test_the_same_options_mean_the_same_orders_for_every_verb(ask, kitchen):
+    fill(kitchen, [["small"], ["huge"], ["x"], ["y"], ["huge"]])
+    ada, ben = check_in(kitchen, "ada"), check_in(kitchen, "ben")
+    done = [outcome(order, stop=order.start + 9, command="0ld") for order in kitchen.claim(ada, limit=3)]
+    kitchen.finish(ada, done)
+    kitchen.finish(ben, [outcome(order, command="11ew") for order in kitchen.claim(ben, limit=1)])
+
+    def rows(*words):
+        return [order["row"] for order in ask.json("orders", *words)["orders"]]
+
+    assert rows("--waiter", "ada") == rows("--longer-than", "5s") == rows("--except-command", "11ew") == [1, 2, 3]
+    assert rows("--since", "1h") == [1, 2, 3, 4]
+    words = ["--match", "huge", "--waiter", "ada"]
+    assert [order["row"] for order in ask.json("show", *words)["orders"]] == [2]
+    assert ask("extract", "--columns", "row", *words).stdout == "row\n2\n"
+    assert ask.json("reset", "--yes", "--status", "DONE", *words)["reset"] == 1
+    assert ask.json("priority", "9", "--match", "huge")["changed"] == 2
+    assert ask.json("cancel", "--yes", "--match", "huge")["cancelled"] == 2
+    assert ask.json("clean", "--yes", "--match", "huge")["deleted"] == 2
+
+
 def test_a_paused_waiter_takes_nothing_until_it_may_go_on(ask, kitchen):
     fill(kitchen, [["1"], ["2"]])
     a, b = check_in(kitchen, "a"), check_in(kitchen, "b")

@@ -142,13 +142,34 @@ SORTS = [sign + name for name in kitchens.SORTS for sign in ("", "-")]
 
 
 def selecting(function: Function) -> Function:
-    """The options that say which orders are meant; `selector` makes a value of them."""
+    """The options that say which orders are meant; `selected` makes a value of them."""
     for option in reversed(SELECTING):
         function = option(function)
     return function
 
 
-def selector(now: float, ids: Sequence[str] = (), **said: Any) -> Selector:
+def selected(place: Kitchen, ids: Sequence[str] = (), **said: Any) -> Selector:
+    """The selector that the options of `selecting` say. Raises UsageError for what they name and does not exist."""
+    which = _selector(place.now(), ids, **said)
+    if ids and (missing := set(ids) - {order.id for order in place.find(Selector(ids=tuple(ids)))}):
+        raise UsageError(f"no such order: {', '.join(sorted(missing))}. See: waiter orders")
+    group, version = which.error_group, which.except_command
+    if group is not None and not any(place.find(Selector(error_group=group), limit=1)):
+        raise UsageError(f"no order failed like this: {group}. See the groups: waiter errors")
+    # A part of a hash would be another version than all that there are: every order would be meant.
+    if version is not None and version not in (known := _versions(place)):
+        there = f"There is {', '.join(known)}" if known else "There is none"
+        raise UsageError(f"no such version of the command: {version}. {there}. See: waiter status")
+    return which
+
+
+def _versions(place: Kitchen) -> list[str]:
+    """The hashes of commands that delivered something, or that waiters came with."""
+    came = (shift.vitals.command_hash for shift in place.shifts(include_left=True))
+    return list(dict.fromkeys((*place.commands(), *filter(None, came))))
+
+
+def _selector(now: float, ids: Sequence[str], **said: Any) -> Selector:
     """The selector that these options say. `now` is the kitchen's clock. Raises UsageError."""
     return Selector(
         ids=tuple(ids),

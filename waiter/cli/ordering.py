@@ -26,8 +26,8 @@ from waiter.cli.asking import (
     opened,
     plural,
     say,
+    selected,
     selecting,
-    selector,
 )
 from waiter.cli.bars import rows_bar
 from waiter.cli.tables import show_json
@@ -178,8 +178,7 @@ def extract(kitchen: str | None, db: str | None, ids: tuple[str, ...], columns: 
     with opened(chosen(kitchen, db)) as place:
         if output and Path(output).resolve() == Path(place.url).resolve():
             raise UsageError(f"-o {output}: that is the kitchen itself. Name another file.")
-        which = selector(place.now(), ids, **said)
-        known_ids(place, ids)
+        which = selected(place, ids, **said)
 
         def found() -> Iterator[Order]:
             return place.find(which, sort=sort, limit=limit, is_whole=extraction.is_whole_needed(names))
@@ -244,8 +243,7 @@ def reset(kitchen: str | None, db: str | None, ids: tuple[str, ...], running: bo
     waiter reset 7f2e90c14ab3-17       one order, also if it is DONE
     """
     with opened(chosen(kitchen, db)) as place:
-        which = _resettable(selector(place.now(), ids, **said), is_from_living=running)
-        known_ids(place, ids)
+        which = _resettable(selected(place, ids, **said), is_from_living=running)
         rescued = place.rescue()  # who is dead is dead
         counts = place.counts(which)
         question = f"Reset {plural(counts.total, 'order')} ({touched(counts)}) in {place.url}?"
@@ -276,12 +274,6 @@ def _resettable(which: Selector, *, is_from_living: bool) -> Selector:
     return replace(which, statuses=tuple(status for status in statuses if status is not Status.READY))
 
 
-def known_ids(place: Kitchen, ids: tuple[str, ...]) -> None:
-    """Raise UsageError for an order that does not exist."""
-    if ids and (missing := set(ids) - {order.id for order in place.find(Selector(ids=ids))}):
-        raise UsageError(f"no such order: {', '.join(sorted(missing))}. See: waiter orders")
-
-
 @click.command()
 @click.argument("ids", nargs=-1, metavar="[ORDER]…")
 @selecting
@@ -296,8 +288,7 @@ def clean(kitchen: str | None, db: str | None, ids: tuple[str, ...], yes: bool, 
     waiter clean --batch night --status DONE
     """
     with opened(chosen(kitchen, db)) as place:
-        which = selector(place.now(), ids, **said)
-        known_ids(place, ids)
+        which = selected(place, ids, **said)
         counts = place.counts(which)
         question = f"Delete {plural(counts.total, 'order')} ({touched(counts)}) from {place.url}?"
         is_agreed = not counts.total or agreed(question, is_yes=yes)

@@ -8,9 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
-from waiter.cli.asking import SORTS, chosen, kitchen_options, opened, plural, say, selecting, selector
+from waiter.cli.asking import SORTS, chosen, kitchen_options, opened, plural, say, selected, selecting
 from waiter.cli.by_hand import line_by_hand
-from waiter.cli.ordering import known_ids
 from waiter.cli.tables import shortened, show_json, show_table, write_line
 from waiter.durations import words
 from waiter.errors import UsageError
@@ -71,7 +70,7 @@ def errors(kitchen: str | None, db: str | None, limit: int, lines: int, is_json:
     """
     with opened(chosen(kitchen, db)) as place:
         now = place.now()
-        which = selector(now, **said)
+        which = selected(place, **said)
         groups = place.failure_groups(which)
         shown = groups if is_json else groups[:limit]
         delivering = hosts_delivering(place, groups)
@@ -131,8 +130,7 @@ def orders(kitchen: str | None, db: str | None, ids: tuple[str, ...], sort: str,
     """
     with opened(chosen(kitchen, db)) as place:
         now = place.now()
-        known_ids(place, ids)
-        found = list(place.find(selector(now, ids, **said), sort=sort, limit=limit if is_json else limit + 1))
+        found = list(place.find(selected(place, ids, **said), sort=sort, limit=limit if is_json else limit + 1))
     if is_json:
         show_json({"orders": [_clean(extraction.record(order, LIGHT_COLUMNS)) for order in found]})
         return 0
@@ -188,10 +186,9 @@ def show(kitchen: str | None, db: str | None, ids: tuple[str, ...], sort: str, l
     """
     with opened(chosen(kitchen, db)) as place:
         now = place.now()
-        which = selector(now, ids, **said)
+        which = selected(place, ids, **said)
         if which == Selector():
             raise UsageError("show: say which order, for example: waiter show --status ERROR --limit 1")
-        known_ids(place, ids)
         found = list(place.find(which, sort=sort, limit=limit, is_whole=True))
         shifts = place.shifts(include_left=True)
     if is_json:

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from waiter.cli.asking import PRIORITIES, agreed, chosen, kitchen_options, opened, plural, say, selecting, selector
-from waiter.cli.ordering import known_ids, touched
+from waiter.cli.asking import PRIORITIES, agreed, chosen, kitchen_options, opened, plural, say, selected, selecting
+from waiter.cli.ordering import touched
 from waiter.cli.tables import show_json
 from waiter.errors import UsageError
 from waiter.kitchen.contract import Kitchen
@@ -36,10 +36,9 @@ def cancel(kitchen: str | None, db: str | None, ids: tuple[str, ...], yes: bool,
     waiter cancel --status RUNNING --longer-than 2h
     """
     with opened(chosen(kitchen, db)) as place:
-        which = selector(place.now(), ids, **said)
+        which = selected(place, ids, **said)
         if not which.statuses:
             which = replace(which, statuses=(Status.READY, Status.RUNNING))
-        known_ids(place, ids)
         counts = place.counts(which)
         ready, running = counts[Status.READY], counts[Status.RUNNING]
         affected = Counts({status: counts[status] for status in (Status.READY, Status.RUNNING)})
@@ -73,8 +72,7 @@ def priority(kitchen: str | None, db: str | None, number: int, ids: tuple[str, .
         if word.startswith("-"):  # negative numbers make us let unknown options through
             raise UsageError(f"no such option: {word}")
     with opened(chosen(kitchen, db)) as place:
-        known_ids(place, ids)
-        changed = place.set_priority(selector(place.now(), ids, **said), number)
+        changed = place.set_priority(selected(place, ids, **said), number)
     if is_json:
         show_json({"changed": changed, "priority": number})
     else:
