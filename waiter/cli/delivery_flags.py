@@ -101,6 +101,7 @@ FLAGS = (
     _option("--max-time", "max_time_s", type=Duration(), help="Take nothing new after this time."),
     _option("--idle-timeout", "idle_timeout_s", type=Duration(), help="Go home after so long without an order."),
     _option("--on-lost", type=click.Choice(["finish", "kill"]), help="When the lease ran out. Default: finish."),
+    click.option("--spot", is_flag=True, default=None, help="Go home when EC2 takes this spot instance back."),
     _option("--on-done", metavar="LINE", help="A shell line after each delivered order, its facts in WAITER_*."),
     _option("--on-error", metavar="LINE", help="The same after each failed one."),
 )

@@ -75,6 +75,7 @@ class DeliveryOptions:
     max_time_s: float | None = None
     idle_timeout_s: float | None = None
     on_lost: str = "finish"  # or "kill": what happens to running commands when the lease ran out
+    spot: bool = False  # go home when EC2 says that it takes this instance back
     on_done: str | None = None  # a command line for /bin/sh after each delivered order
     on_error: str | None = None  # the same after each failed one
 

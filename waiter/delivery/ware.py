@@ -8,6 +8,7 @@ import re
 import shlex
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from waiter.delivery.command import Version, command, named
@@ -144,6 +145,14 @@ def checked(words: Sequence[str], options: DeliveryOptions) -> CommandWare:
     return CommandWare(words, options, slots=slots(options.jobs, cpu_count()), name=name)
 
 
+def _spot_notice(options: DeliveryOptions, stopping: Stopping) -> AbstractContextManager[None]:
+    if not options.spot:
+        return nullcontext()
+    from waiter.delivery.spot import watched  # only here: HTTP weighs 2 MB
+
+    return watched(stopping)
+
+
 def deliver(
     open_kitchen: Callable[[], Kitchen],
     words: Sequence[str],
@@ -161,7 +170,7 @@ def deliver(
     options = options or DeliveryOptions()
     ware = checked(words, options)
     stopping = stopping or Stopping()
-    with stopping.by_signals():
+    with stopping.by_signals(), _spot_notice(options, stopping):
         return Delivery(
             open_kitchen,
             ware,

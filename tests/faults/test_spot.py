@@ -1,0 +1,147 @@
+"""EC2 takes a spot instance back while its waiter delivers. The metadata service is a real one, on loopback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+
+from tests.conftest import eventually, fill
+from waiter.delivery import spot
+from waiter.delivery.stopping import Stop, Stopping
+from waiter.orders import Selector, Status
+
+TOKEN = "a-token"
+
+
+class Metadata:
+    """Answers as an instance's service does: 404 until there is a notice, and nothing without a token."""
+
+    def __init__(self) -> None:
+        self.has_notice = False
+        self.asked: list[str] = []
+        metadata = self
+
+        class Answers(BaseHTTPRequestHandler):
+            def do_PUT(self) -> None:
+                metadata.asked.append(self.path)
+                self.answer(200, TOKEN)
+
+            def do_GET(self) -> None:
+                metadata.asked.append(self.path)
+                if self.headers["X-aws-ec2-metadata-token"] != TOKEN:
+                    self.answer(401, "")
+                elif not metadata.has_notice or self.path != "/latest/meta-data/spot/instance-action":
+                    self.answer(404, "")
+                else:
+                    self.answer(200, '{"action": "terminate", "time": "2026-11-25T02:00:00Z"}')
+
+            def answer(self, status: int, said: str) -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(said)))
+                self.end_headers()
+                self.wfile.write(said.encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def metadata() -> Iterator[Metadata]:
+    metadata = Metadata()
+    yield metadata
+    metadata.server.shutdown()
+    metadata.server.server_close()
+
+
+def start(url: str, folder: Path, home: dict[str, str], *flags: str) -> subprocess.Popen[str]:
+    work = "touch begun; while [ ! -e go ]; do sleep 0.02; done"
+    command = [sys.executable, "-m", "waiter", "deliver", "-k", url, *flags, "sh", "-c", work, "sh"]
+    return subprocess.Popen(command, cwd=folder, env=home, stderr=subprocess.PIPE, text=True)
+
+
+def test_after_the_notice_what_runs_ends_and_the_rest_goes_back(kitchen, kitchen_url, metadata, tmp_path, home):
+    fill(kitchen, [[str(n)] for n in range(5)])
+    home["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = metadata.url
+    waiter = start(kitchen_url, tmp_path, home, "--spot")
+    eventually((tmp_path / "begun").exists)
+
+    metadata.has_notice = True
+
+    assert waiter.stderr is not None
+    assert any("this spot instance is about to go" in line for line in waiter.stderr)
+    (tmp_path / "go").touch()
+    assert waiter.wait(20) == 0
+    waiter.stderr.close()
+    assert sorted((order.status, order.attempt) for order in kitchen.find(Selector())) == [
+        (Status.DONE, 1),
+        *[(Status.READY, 0)] * 4,
+    ]
+
+
+def test_nobody_is_asked_unless_the_user_says_so(kitchen, kitchen_url, metadata, tmp_path, home):
+    fill(kitchen, [["x"]])
+    (tmp_path / "go").touch()
+    home["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = metadata.url
+
+    assert start(kitchen_url, tmp_path, home).wait(20) == 0
+
+    assert metadata.asked == []
+
+
+def test_where_there_is_no_metadata_service_the_user_is_told(kitchen, kitchen_url, metadata, tmp_path, home):
+    fill(kitchen, [["x"]])
+    home["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = metadata.url
+    metadata.server.shutdown()
+    metadata.server.server_close()
+
+    waiter = start(kitchen_url, tmp_path, home, "--spot")
+
+    said = waiter.communicate(timeout=20)[1]
+    assert (waiter.returncode, said.count("\n")) == (2, 1)
+    assert "no EC2 metadata service" in said
+    assert kitchen.counts()[Status.READY] == 1
+
+
+def test_what_still_runs_when_the_time_is_nearly_over_is_stopped(metadata, monkeypatch):
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata.url)
+    monkeypatch.setattr(spot, "RUNS_ON_S", 0.2)
+    metadata.has_notice = True
+    stopping = Stopping()
+
+    with spot.watched(stopping):
+        eventually(lambda: stopping.level is Stop.NOW)
+
+    assert stopping.why == spot.WHY
+
+
+def test_a_service_that_falls_silent_is_asked_again(metadata, monkeypatch):
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata.url)
+    monkeypatch.setattr(spot, "ASK_S", 0.05)
+    silent, unanswered, ask = Event(), [], spot._ask
+
+    def ask_or_not(method: str, path: str, **headers: str) -> tuple[int, str]:
+        if silent.is_set():
+            unanswered.append(path)
+            raise TimeoutError("timed out")
+        return ask(method, path, **headers)
+
+    monkeypatch.setattr(spot, "_ask", ask_or_not)
+    stopping = Stopping()
+    with spot.watched(stopping):
+        silent.set()
+        metadata.has_notice = True
+        eventually(lambda: len(unanswered) >= 2)
+        assert stopping.level is Stop.NO
+        silent.clear()
+
+        eventually(lambda: stopping.level is Stop.DRAIN)
