@@ -23,6 +23,9 @@ def test_push_sends_what_is_missing_verified_and_nothing_twice(laptop: Laptop) -
     (laptop.folder / "lib").mkdir()
     (laptop.folder / "lib/table.txt").write_text("one\n")
     what = ("--cmd", "./crunch.sh", "--dir", "lib")
+    temporary = laptop.folder / "temporary"
+    temporary.mkdir()
+    laptop.env["TMPDIR"] = str(temporary)
 
     first = laptop.json("push", *what)["hosts"]
     second = laptop.json("push", *what)["hosts"]
@@ -30,6 +33,7 @@ def test_push_sends_what_is_missing_verified_and_nothing_twice(laptop: Laptop) -
     assert [each["outcome"] for each in first] == ["pushed"] * 4
     assert [len(each["files"]) for each in first] == [2] * 4
     assert [each["outcome"] for each in second] == ["already there"] * 4
+    assert not list(temporary.iterdir())
     for host in laptop.town.hosts.values():
         (parcel,) = host.waiter_home.glob("waiter-*.pyz")
         assert hashlib.sha256(parcel.read_bytes()).hexdigest().startswith(parcel.stem.removeprefix("waiter-"))
@@ -85,6 +89,7 @@ def test_fetch_brings_files_folders_and_globs_back_for_each_host(laptop: Laptop)
 
 def test_logs_are_followed_until_ctrl_c_and_nothing_of_it_stays_on_the_hosts(laptop: Laptop, shop: Shop) -> None:
     laptop.script('echo "crunched $1"')
+    assert set(laptop.outcomes("logs").values()) == {"no log yet"}
     laptop.fleet("start", *shop.flags, *STAY)
     words = ["fleet", "logs", "-f", "-n", "0", "--hosts", laptop.addresses]
     following = subprocess.Popen(

@@ -13,6 +13,7 @@ import pytest
 from waiter.errors import UsageError
 from waiter.fleet import daemon, known_hosts, parcel, roster, ssh_config
 from waiter.fleet.actions import Report, spread
+from waiter.fleet.doctor import findings_of
 from waiter.fleet.inventory import Host, Selection, parsed_host, selected, with_unique_names
 from waiter.fleet.trouble import Finding, HostError, Trouble, mend
 from waiter.orders import Shift, Vitals
@@ -136,6 +137,15 @@ def test_no_more_hosts_are_visited_at_a_time_than_asked_for() -> None:
 
     assert len(list(spread([Host(str(n), "") for n in range(12)], act, parallel=3))) == 12
     assert most == 3
+
+
+def test_doctor_names_a_disk_that_is_nearly_full_and_what_is_older() -> None:
+    facts = {"outcome": "running", "disk_free": 100_000_000, "now": 50.0, "parcel": "old", "settings": "other"}
+
+    found = findings_of(ANNA, facts, 49.0, 51.0, parcel="new", settings="mine")
+
+    assert [each.trouble for each in found] == [Trouble.DISK, Trouble.OLD_WAITER, Trouble.OLD_SCRIPT]
+    assert [each.mend for each in found] == ["ssh 10.0.0.1 'df -h ~'", "waiter fleet restart", "waiter fleet restart"]
 
 
 # known_hosts.

@@ -132,7 +132,7 @@ def ask(
 ) -> dict[str, Any]:
     """Have the host's Waiter do a verb, sending first what the host says is missing. Raises HostError.
 
-    One round trip when everything is there.
+    One round trip when everything is there; else the reply's `files` are the names of what was sent.
     """
     stdin = json.dumps(sent or {}).encode()
     bundle = shipment.bundle
@@ -142,6 +142,7 @@ def ask(
     if "missing" in reply and not shipment.is_any:
         placed = send(session, shipment, reply, timeout_s)
         reply = _reply(session, daemon.command(shipment.parcel.name, words, placed=placed), stdin, timeout_s)
+        return {**reply, "files": [each.name for each in placed]}
     return reply
 
 
@@ -186,16 +187,8 @@ def push(drive: Drive, hosts: Sequence[Host], shipment: Shipment) -> list[Report
 
     def act(host: Host) -> Report:
         with drive.network.session(host) as session:
-            asked = daemon.command(
-                shipment.parcel.name, ["push"], needs=[f"bundles/{sent['bundle']}"] if sent["bundle"] else []
-            )
-            reply = _reply(session, asked, json.dumps(sent).encode(), drive.timeout_s)
-            if "missing" not in reply:
-                return Report(host, "already there", reply)
-            placed = send(session, shipment, reply, drive.timeout_s)
-            again = daemon.command(shipment.parcel.name, ["push"], placed=placed)
-            reply = _reply(session, again, json.dumps(sent).encode(), drive.timeout_s)
-            return Report(host, "pushed", {**reply, "files": [each.name for each in placed]})
+            reply = ask(session, shipment, ["push"], sent=sent, timeout_s=drive.timeout_s)
+        return Report(host, "pushed" if "files" in reply else "already there", reply)
 
     return drive.each(hosts, act)
 
@@ -305,7 +298,14 @@ def logs(
 ) -> list[Report]:
     """The end of each waiter's log, and with `is_following` what is added to it until somebody interrupts."""
     command = daemon.logs_command(lines, follow=is_following)
-    return _streamed(drive, hosts, command, None if is_following else drive.timeout_s, on_line, is_open=is_following)
+    timeout_s = None if is_following else drive.timeout_s
+    reports = _streamed(drive, hosts, command, timeout_s, on_line, is_open=is_following)
+    return [Report(each.host, "no log yet") if is_without_log(each) else each for each in reports]
+
+
+def is_without_log(report: Report) -> bool:
+    """Whether nothing was ever started there, which is no failure."""
+    return report.facts.get("exit_code") == daemon.NO_LOG
 
 
 def _streamed(

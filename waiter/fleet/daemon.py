@@ -27,6 +27,9 @@ PYTHONS = ("python3", "python3.14", "python3.13", "python3.12", "python3.11")
 TOO_OLD = 93
 """The exit code of a Python that is too old, whatever else it may be told."""
 
+NO_LOG = 66
+"""How the reading of a log ends where nothing was ever started."""
+
 FULL_BYTES = 1 << 20
 """With less free, it is the disk's fault that a file came short."""
 
@@ -193,12 +196,10 @@ def wrong_user(said: str) -> HostError | None:
 
 
 def logs_command(lines: int, *, follow: bool) -> str:
-    """Show the end of the log. Following ends when the connection does: `cat` sees the end of stdin."""
+    """Show the end of the log, or end with NO_LOG. Following ends when the connection does: `cat` sees stdin's end."""
     tail = f"tail -n {lines}" + (" -F" if follow else "")
     shown = f'{tail} "$log" & cat >/dev/null; kill $! 2>/dev/null' if follow else f'{tail} "$log"'
-    script = (
-        f'log="$HOME/.waiter/waiter.log"; [ -f "$log" ] || {{ echo "no log on this host yet" >&2; exit 66; }}; {shown}'
-    )
+    script = f'log="$HOME/.waiter/waiter.log"; [ -f "$log" ] || exit {NO_LOG}; {shown}'
     return shlex.join(["exec", "sh", "-c", script])
 
 

@@ -7,6 +7,7 @@ read the source beside it.
 
 from __future__ import annotations
 
+import atexit
 import gzip
 import hashlib
 import importlib.util
@@ -122,7 +123,10 @@ def _forget_old(kept: Path) -> None:
 
 @dataclass(slots=True)
 class Bundle:
-    """The command's files, by the names that they have on a host. `archive` is made when the first host needs it."""
+    """The command's files, by the names that they have on a host.
+
+    `archive` is made when the first host needs it, and lasts as long as this process.
+    """
 
     files: dict[str, Path]
     digest: str
@@ -134,11 +138,8 @@ class Bundle:
         with self._lock:
             if self._archive is None:
                 self._archive = _tarred(self.files)
+                atexit.register(self._archive[0].unlink, missing_ok=True)
         return self._archive
-
-    def close(self) -> None:
-        if self._archive is not None:
-            self._archive[0].unlink(missing_ok=True)
 
 
 def _tarred(files: dict[str, Path]) -> tuple[Path, str]:
