@@ -62,6 +62,18 @@ def test_an_example_shows_its_last_lines_and_no_control_characters(ask, busy):
     assert "\x1b" not in ask("errors").stdout
 
 
+def test_so_many_groups_are_told_as_were_asked_for_and_to_programs_all(ask, kitchen):
+    fill(kitchen, [[str(n)] for n in range(12)])
+    shift = check_in(kitchen)
+    kitchen.finish(
+        shift, [failed(order, "x", f"{n:08x}", tail="last") for n, order in enumerate(kitchen.claim(shift, limit=12))]
+    )
+    assert [group["last_lines"] for group in ask.json("errors")["groups"]] == [["last"]] * 12
+    assert len(ask.json("errors", "--limit", "3")["groups"]) == 3
+    assert ask("errors").stdout.count("1 order (8.3 %)") == 10
+    assert "--limit 12 shows all" in ask("errors").stderr
+
+
 def test_failures_can_be_selected(ask, busy):
     assert [group["group"] for group in ask.json("errors", "--host", "host-of-a")["groups"]] == ["0000aaaa"]
     assert ask.json("errors", "--host", "nowhere") == {"groups": []}

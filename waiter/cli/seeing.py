@@ -53,14 +53,14 @@ def listing(default_limit: int, default_sort: str) -> Callable[[Function], Funct
 @click.command()
 @selecting
 @click.option(
-    "--limit", type=click.IntRange(min=1), metavar="N", default=10, show_default=True, help="At most so many groups."
+    "--limit", type=click.IntRange(min=1), metavar="N", help="At most so many groups. Default: 10; with --json, all."
 )
 @click.option(
     "--lines", type=click.IntRange(min=0), metavar="N", default=3, show_default=True, help="Last lines of each example."
 )
 @click.option("--json", "is_json", is_flag=True, help="One JSON object.")
 @kitchen_options
-def errors(kitchen: str | None, db: str | None, limit: int, lines: int, is_json: bool, **said: Any) -> int:
+def errors(kitchen: str | None, db: str | None, limit: int | None, lines: int, is_json: bool, **said: Any) -> int:
     """Failures, grouped by what went wrong. Times, numbers, ids, paths and names in the messages do not count.
 
     \b
@@ -72,9 +72,9 @@ def errors(kitchen: str | None, db: str | None, limit: int, lines: int, is_json:
         now = place.now()
         which = selected(place, **said)
         groups = place.failure_groups(which)
-        shown = groups if is_json else groups[:limit]
+        shown = groups[: limit or (None if is_json else 10)]
         delivering = hosts_delivering(place, groups)
-        ids = tuple(group.example for group in shown[:limit])
+        ids = tuple(group.example for group in shown)
         examples = {order.id: order for order in place.find(Selector(ids=ids), is_whole=True)} if ids else {}
     total = sum(group.count for group in groups)
     if is_json:
