@@ -148,6 +148,19 @@ def test_waiters_are_told_with_what_they_do(ask, busy):
     assert (b["waiter"], b["state"]) == ("b", "alive")
 
 
+def test_the_table_of_a_fleet_fits_80_columns_and_tells_its_waiters_apart(ask, kitchen):
+    vitals = Vitals(slots=16, busy=16, delivered=123_456, failed=12_345, memory=130 << 20, load=16.2, command_hash="c1")
+    names = [f"ip-10-120-133-{n}.ec2.internal/471134" for n in (70, 71)]
+    for name in names:
+        kitchen.check_in(name, "h", 1, vitals)
+    table = ask("waiters").stdout.splitlines()
+    assert max(map(len, table)) <= 80
+    assert len({line.split()[0] for line in table}) == 3
+    assert "Version of the command: c1." in ask("waiters").stderr
+    kitchen.check_in("new", "h", 1, Vitals(command_hash="c2"))
+    assert ask("waiters").stdout.split().count("c1") == 2
+
+
 def test_waiters_that_went_home_are_shown_on_demand(ask, kitchen):
     kitchen.check_out(check_in(kitchen))
     assert ask.json("waiters")["waiters"] == []

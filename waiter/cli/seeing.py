@@ -19,7 +19,7 @@ from waiter.report import extraction
 from waiter.report.failures import group_facts, how, only_host
 from waiter.report.outlook import shown_percent
 from waiter.report.staff import average_rate, state, waiter_facts
-from waiter.report.wording import clock_time, last_lines, per_second, plain, size
+from waiter.report.wording import clock_time, its_end, last_lines, per_second, plain, size
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -150,7 +150,7 @@ def _row(order: Order, now: float) -> list[str]:
         order.status.value,
         clock_time(order.start, now),
         took(order, now),
-        shortened(plain(order.waiter or ""), 16),
+        its_end(order.waiter or "", 16),
         shortened(plain(arguments), 24),
     ]
 
@@ -297,8 +297,14 @@ def waiters(kitchen: str | None, db: str | None, is_all: bool, is_json: bool) ->
     if not shifts:
         say("No waiter is at work. Start one: waiter deliver CMD…")
         return 0
-    header = ["WAITER", "STATE", "BUSY", "RATE", "DONE", "FAILED", "MEMORY", "LOAD", "COMMAND"]
-    show_table(header, [_waiter_row(shift, now) for shift in shifts], right=(2, 3, 4, 5, 6, 7))
+    header = ["WAITER", "STATE", "BUSY", "RATE", "DONE", "FAILED", "MEMORY", "LOAD"]
+    rows = [_waiter_row(shift, now) for shift in shifts]
+    versions = [shift.vitals.command_hash or "" for shift in shifts]
+    if is_mixed := len(set(versions)) > 1:  # else a column would say the same in each line
+        header, rows = [*header, "COMMAND"], [[*row, version] for row, version in zip(rows, versions, strict=True)]
+    show_table(header, rows, right=(2, 3, 4, 5, 6, 7))
+    if versions[0] and not is_mixed:
+        say(f"Version of the command: {versions[0]}.")
     for shift in shifts:
         if shift.is_paused and shift.pause_reason:
             say(f"{shift.waiter} is paused: {shift.pause_reason}")
@@ -308,7 +314,7 @@ def waiters(kitchen: str | None, db: str | None, is_all: bool, is_json: bool) ->
 def _waiter_row(shift: Shift, now: float) -> list[str]:
     vitals = shift.vitals
     return [
-        shortened(plain(shift.waiter), 20),
+        its_end(shift.waiter, 22),
         state(shift, now),
         f"{vitals.busy}/{vitals.slots}",
         per_second(average_rate(shift, now)),
@@ -316,5 +322,4 @@ def _waiter_row(shift: Shift, now: float) -> list[str]:
         f"{vitals.failed:,}",
         size(vitals.memory),
         f"{vitals.load:.1f}",
-        vitals.command_hash or "",
     ]

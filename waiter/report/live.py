@@ -10,7 +10,7 @@ from waiter.orders import Counts, FailureGroup, Order, Shift, Status, Throughput
 from waiter.report.failures import how, only_host
 from waiter.report.outlook import Eta, eta, percent, rate, shown_percent
 from waiter.report.staff import Staffing, at_work, state
-from waiter.report.wording import clock_time, per_second, plain
+from waiter.report.wording import clock_time, its_end, per_second, plain
 
 Line = list[tuple[str, str]]
 """Pieces of text, each with a style as Rich names it; empty: none."""
@@ -140,14 +140,12 @@ def _staff(seen: Seen) -> list[Line]:
 def _waiter(shift: Shift, running: Sequence[Order], now: float) -> Line:
     its_state, vitals = state(shift, now), shift.vitals
     busy = f"{min(max(len(running), vitals.busy), vitals.slots)}/{vitals.slots}"
-    name = plain(shift.waiter)
-    name = name if len(name) <= NAME_WIDTH else "…" + name[1 - NAME_WIDTH :]
     runs = ", ".join(f"{_short(order)} {words(max(0.0, now - (order.start or now)))}" for order in running[:4])
     if its_state == "paused" and shift.pause_reason:
         runs = plain(shift.pause_reason)
     style = {"alive": "green", "lost": "red", "late": "red"}.get(its_state, "yellow")
     return [
-        (f"{name:<{NAME_WIDTH}} ", ""),
+        (f"{its_end(shift.waiter, NAME_WIDTH):<{NAME_WIDTH}} ", ""),
         (f"{its_state:<8} ", style),
         (f"{busy:>5} {vitals.delivered:>7,} {vitals.failed:>6,}  {runs}", ""),
     ]

@@ -25,6 +25,12 @@ def escaped(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
+def its_end(name: str, width: int) -> str:
+    """The name, without its beginning where it is longer: what tells names apart stands at their end."""
+    name = plain(name)
+    return name if len(name) <= width else "…" + name[1 - width :]
+
+
 def last_lines(text: str | None, count: int) -> list[str]:
     """The last lines that hold something, plain."""
     lines = [line.rstrip() for line in (text or "").splitlines() if line.strip()]
