@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 from tests.conftest import eventually
 from tests.fleet.town import must
@@ -160,21 +159,15 @@ def test_tables_fit_80_columns(laptop: Laptop, shop: Shop) -> None:
         assert max(map(len, table.splitlines())) <= 80, table
 
 
-def test_the_log_begins_anew_when_it_is_long_and_a_few_old_ones_stay(tmp_path: Path) -> None:
-    script = f"""
-import os, pathlib
-from waiter.host.daemon import LOGS_KEPT, _redirect, rotate
-from waiter.host.home import Home
-home = Home(pathlib.Path({str(tmp_path / "home")!r}))
-_redirect(home)
-for number in range(LOGS_KEPT + 3):
-    os.write(1, b"%d\\n" % number * 100)
-    rotate(home, limit=200)
-os.write(1, b"the end\\n")
-"""
-    subprocess.run([sys.executable, "-c", script], check=True, env={"PYTHONPATH": str(Path(__file__).parents[2])})
+def test_a_flood_of_output_begins_the_log_anew_and_a_few_old_ones_stay(laptop: Laptop, shop: Shop) -> None:
+    anna = laptop.town.hosts["anna"]
+    laptop.script("yes 'a line of a flood' | head -c 75000000")
+    shop.load(1)
 
-    logs = sorted(file.name for file in (tmp_path / "home").glob("waiter.log*"))
-    assert logs == ["waiter.log", *(f"waiter.log.{number}" for number in range(1, 6))]
-    assert (tmp_path / "home/waiter.log").read_text() == "the end\n"
-    assert (tmp_path / "home/waiter.log.1").read_text().startswith("7\n")
+    laptop.fleet("start", *shop.flags, "--cmd", "./crunch.sh", "--jobs", "1", "--limit", anna.address)
+
+    eventually(lambda: laptop.outcomes("status", "--limit", anna.address) == {"anna": "not running"}, 60)
+    logs = sorted(anna.waiter_home.glob("waiter.log*"))
+    assert [file.name for file in logs] == ["waiter.log", *(f"waiter.log.{number}" for number in range(1, 6))]
+    assert max(file.stat().st_size for file in logs) < 11_000_000
+    assert logs[0].read_text().endswith("went home (done): 1 delivered, 0 failed\n")

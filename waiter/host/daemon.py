@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,6 @@ from waiter.orders import Order, Outcome, Shift, Status
 
 LOG_BYTES = 10 * 1024 * 1024
 LOGS_KEPT = 5
-LOOK_AT_LOG_S = 5.0
 
 
 class Log(Listener):
@@ -40,6 +40,7 @@ class Log(Listener):
 
     def __init__(self, home: Home, state: dict[str, Any], tell_fd: int | None) -> None:
         self._home, self._state, self._tell_fd = home, state, tell_fd
+        self._writing = threading.Lock()
 
     def checked_in(self, shift: Shift) -> None:
         self._state.update(shift=shift.token, waiter=shift.waiter)
@@ -50,12 +51,13 @@ class Log(Listener):
     def tell(self, word: dict[str, Any]) -> None:
         """Say one thing to the `start` that waits for it."""
         if self._tell_fd is not None:
-            os.write(self._tell_fd, json.dumps(word).encode() + b"\n")
+            with suppress(BrokenPipeError):  # it waits no longer
+                os.write(self._tell_fd, json.dumps(word).encode() + b"\n")
             os.close(self._tell_fd)
             self._tell_fd = None
 
     def output(self, order: Order, stream: int, chunk: bytes) -> None:  # noqa: ARG002
-        write(chunk)
+        self._add(chunk)
 
     def finished(self, order: Order, outcome: Outcome) -> None:
         what = "done" if outcome.status is Status.DONE else f"{outcome.status}: {outcome.error or outcome.reason}"
@@ -66,7 +68,12 @@ class Log(Listener):
 
     def noted(self, message: str) -> None:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        write(f"{stamp} {' '.join(message.split())}\n".encode("utf-8", "surrogateescape"))
+        self._add(f"{stamp} {' '.join(message.split())}\n".encode("utf-8", "surrogateescape"))
+
+    def _add(self, content: bytes) -> None:
+        with self._writing:
+            write(content)
+            rotate(self._home)
 
 
 def write(content: bytes) -> None:
@@ -97,7 +104,6 @@ def run(home: Home, *, tell_fd: int | None = None, is_patient: bool = False) -> 
     state = {**described(settings), "pid": os.getpid(), "birth": birth(os.getpid()), "since": time.time()}
     home.write(STATE, json.dumps(state))
     log = Log(home, state, tell_fd)
-    threading.Thread(target=_keep_log_short, args=(home,), daemon=True).start()
     try:
         summary = _delivered(home, settings, log, is_patient=is_patient)
     except WaiterError as error:
@@ -174,16 +180,10 @@ def _redirect(home: Home) -> None:
     os.close(fd)
 
 
-def _keep_log_short(home: Home) -> None:
-    while True:
-        time.sleep(LOOK_AT_LOG_S)
-        rotate(home)
-
-
-def rotate(home: Home, limit: int = LOG_BYTES) -> None:
+def rotate(home: Home) -> None:
     """Begin a new log when the present one is too long; a few old ones stay as waiter.log.1, .2, …"""
     try:
-        if os.fstat(1).st_size < limit:
+        if os.fstat(1).st_size < LOG_BYTES:
             return
         for number in range(LOGS_KEPT - 1, 0, -1):
             old = Path(f"{home.log}.{number}")
