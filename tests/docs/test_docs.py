@@ -32,13 +32,19 @@ def expected(page: Path, block) -> tuple[str, ...]:
     return after[0].text if after and after[0].language == "text" else ()
 
 
-def test_every_command_for_a_fleet_does_what_stands_there(tmp_path):
-    if reason := why_not():  # the longest test of these: it begins first
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """The fleet's world, built once."""
+    if reason := why_not():
         unavailable(reason)
-    with fleet(tmp_path, needed_binary()) as world:
-        for page in THERE:
-            with world.laptop(page.stem) as sandbox:
-                checked(page, ((*step, sandbox) for step in run(page, sandbox, fleet=True)))
+    with fleet(tmp_path_factory.mktemp("fleet"), needed_binary()) as world:
+        yield world
+
+
+@pytest.mark.parametrize("page", THERE, ids=lambda page: page.name)
+def test_every_command_for_a_fleet_does_what_stands_there(world, page):
+    with world.laptop(page.stem) as sandbox:
+        checked(page, ((*step, sandbox) for step in run(page, sandbox, fleet=True)))
 
 
 @pytest.mark.parametrize("page", HERE, ids=lambda page: page.name)
