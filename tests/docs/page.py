@@ -27,6 +27,8 @@ RUN = ("console", "sh", "python")
 MARKS = {"eventually", "any order", "screen", "fleet", "parsed", "skip"}
 
 _COMMENT = re.compile(r"<!-- test: (.*?)(?: because (.*?))? -->")
+_BETWEEN_FENCES = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+_IN_A_SENTENCE = re.compile(r"`(?:python -m )?((?:waiter|fab|invoke) (?!X`|VERB)[^`]+)`")
 _HERE_DOCUMENT = re.compile(r"<<'(\w+)'")
 
 
@@ -77,6 +79,12 @@ def blocks(page: Path) -> list[Block]:
         found.append(Block(lines[number][3:], text, marks, comment[2] if comment else None, number + 1))
         number = end + 1
     return found
+
+
+def mentioned(page: Path) -> list[str]:
+    """The commands in the page's sentences."""
+    sentences = _BETWEEN_FENCES.sub("", page.read_text())
+    return [" ".join(found.split()) for found in _IN_A_SENTENCE.findall(sentences)]
 
 
 def _steps(lines: Sequence[str]) -> Iterator[Step]:

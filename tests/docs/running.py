@@ -56,9 +56,11 @@ def _commands(line: str) -> Iterator[list[str]]:
 
 
 def _parse(command: click.Command, words: Sequence[str]) -> None:
+    if not words:
+        return  # a verb's name and nothing more
     with command.make_context(command.name, list(words)) as context:
         if isinstance(command, click.Group):
-            rest = [*context.protected_args, *context.args]
+            rest = [*context._protected_args, *context.args]
             _, verb, more = command.resolve_command(context, rest)
             assert verb is not None
             _parse(verb, more)

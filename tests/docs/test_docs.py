@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from click.exceptions import Exit
 
 from tests.conftest import needed_binary, unavailable
-from tests.docs.page import PAGES, RUN, blocks
+from tests.docs.page import PAGES, RUN, blocks, mentioned
 from tests.docs.running import parse, parts, run
 from tests.docs.worlds import fleet, machine
 from tests.fleet.town import why_not
@@ -62,6 +64,13 @@ def test_commands_that_are_not_run_are_at_least_known():
     for block in not_run:
         for step in block.steps if "parsed" in block.marks else ():
             parse(step.command)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_in_sentences_are_known(page):
+    for command in mentioned(page):
+        with suppress(Exit):  # --help
+            parse(command)
 
 
 def test_no_command_hides_in_another_language():
