@@ -47,7 +47,7 @@ class Command:
 def command(words: Sequence[str], *, shell: bool = False, cwd: str | None = None, path: str | None = None) -> Command:
     """The command that these words are. Raises UsageError without words, CommandUnstartable when it cannot be found."""
     if not words:
-        raise UsageError("deliver: no command given. Say what to run, for example: waiter deliver ./crunch.sh")
+        raise UsageError("no command given. Say what to run at the end of the line, for example: ./crunch.sh")
     if shell:
         line = " ".join(words)
         return Command(("/bin/sh", "-c", shell_line(line), "sh"), "/bin/sh", is_appended=True)
