@@ -107,6 +107,15 @@ def test_logs_are_followed_until_ctrl_c_and_nothing_of_it_stays_on_the_hosts(lap
     eventually(lambda: not [line for host in laptop.town.hosts.values() for line in host.commands() if "tail" in line])
 
 
+def test_a_reader_who_has_had_enough_is_no_hosts_fault(laptop: Laptop) -> None:
+    line = f"{sys.executable} -m waiter fleet run --hosts {laptop.addresses} -- 'seq 100000' | head -n 1"
+
+    done = laptop.type("bash", "-o", "pipefail", "-c", line)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith(" | 1\n")
+
+
 def test_aliases_includes_and_jump_hosts_of_ssh_config_are_respected(laptop: Laptop) -> None:
     anna, ben = laptop.town.hosts["anna"], laptop.town.hosts["ben"]
     (laptop.home / ".ssh/fleet.conf").write_text(

@@ -303,14 +303,19 @@ def fetch(**said: Any) -> None:
 
 def line_printer(said: dict[str, Any], found: list[Host]) -> OnLine | None:
     """Prints the hosts' lines as they come, each behind its host's name; None where all goes into one JSON value."""
+    from waiter.fleet.actions import NobodyReads
+
     width = max(len(host.name) for host in found)
     printing = threading.Lock()
     # On a terminal a bar may stand where the line is to go. It comes again.
     begin = "\r\x1b[2K" if sys.stdout.isatty() and sys.stderr.isatty() else ""
 
     def show(host: Host, stream: int, line: str) -> None:
-        with printing:
-            click.echo(f"{begin}{plain(f'{host.name:<{width}} | {line}')}", err=stream == 2)
+        try:
+            with printing:
+                click.echo(f"{begin}{plain(f'{host.name:<{width}} | {line}')}", err=stream == 2)
+        except BrokenPipeError as error:
+            raise NobodyReads from error
 
     return None if said["is_json"] else show
 

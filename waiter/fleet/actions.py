@@ -23,7 +23,11 @@ from waiter.fleet.trouble import Finding, HostError, Trouble, mend
 LONGEST_LINE = 1 << 16
 
 OnLine = Callable[[Host, int, str], None]
-"""Is told each line of output as it comes: host, stream (1 or 2), text. Called by many threads."""
+"""Is told each line of output as it comes: host, stream (1 or 2), text. Many threads call it. May raise NobodyReads."""
+
+
+class NobodyReads(Exception):
+    """Who read our output has had enough: the end of the whole verb, and no host's fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +75,12 @@ class Drive:
 
 
 def spread(hosts: Sequence[Host], act: Callable[[Host], Report], parallel: int) -> Iterator[Report]:
-    """Act on all hosts, `parallel` at a time, and yield reports as they come.
+    """Act on all hosts, `parallel` at a time, and yield reports as they come. Raises BrokenPipeError.
 
     The threads are daemons: an interrupted laptop does not wait for silent hosts.
     """
     waiting: queue.SimpleQueue[Host] = queue.SimpleQueue()
-    done: queue.SimpleQueue[Report] = queue.SimpleQueue()
+    done: queue.SimpleQueue[Report | NobodyReads] = queue.SimpleQueue()
     for host in hosts:
         waiting.put(host)
 
@@ -86,12 +90,18 @@ def spread(hosts: Sequence[Host], act: Callable[[Host], Report], parallel: int) 
                 host = waiting.get_nowait()
             except queue.Empty:
                 return
-            done.put(guarded(host, act))
+            try:
+                done.put(guarded(host, act))
+            except NobodyReads as end:
+                done.put(end)
 
     for _ in range(min(parallel, len(hosts))):
         threading.Thread(target=work, daemon=True).start()
     for _ in hosts:
-        yield done.get()
+        report = done.get()
+        if isinstance(report, NobodyReads):
+            raise BrokenPipeError from report
+        yield report
 
 
 def guarded(host: Host, act: Callable[[Host], Report]) -> Report:
@@ -100,6 +110,8 @@ def guarded(host: Host, act: Callable[[Host], Report]) -> Report:
         return act(host)
     except HostError as error:
         return failed(host, error.finding(host))
+    except NobodyReads:
+        raise
     except Exception as error:  # noqa: BLE001  (a bug met on one host must not hide the other 49)
         where = traceback.extract_tb(error.__traceback__)[-1]
         words = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
