@@ -29,7 +29,7 @@ _PLACES = (
     (re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"`<>)\]},;]+"), "<url>"),
     (re.compile(r"(['\"])(?:~|\.\.?|[A-Za-z]:)?[/\\][^'\"]*[^'\"\s]\1"), "<path>"),
     (re.compile(rf"(?<![\w<.])(?:~|\.\.?)?(?:/{_STEP})+/?|\b[A-Za-z]:\\[^\s'\":]+"), "<path>"),
-    (re.compile(rf"(?<![\w<./]){_STEP}(?:/{_STEP})*/[\w@+=%~.-]*\.\w{{1,5}}\b"), "<path>"),
+    (re.compile(rf"(?<![\w<./@+=%~-]){_STEP}(?:/{_STEP})*/[\w@+=%~.-]*\.\w{{1,5}}\b"), "<path>"),
 )
 _NAMES = (
     # A uuid, 0x…, a run of eight or more letters and digits in turns, hexadecimal digits with a number among them.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import time
 
 import pytest
 from hypothesis import given
@@ -153,6 +154,13 @@ def test_any_message_has_a_group_of_eight_digits_that_it_keeps(message, reason):
     assert len(group) == 8
     assert int(group, 16) >= 0
     assert error_group(message, reason, None, None) == group
+
+
+@pytest.mark.parametrize("piece", ["=", "a-", "a.", "/a", "a/", "1.", "a1", "'a ", "Jan ", "C:\\"])
+def test_no_message_takes_long_to_group(piece):
+    began = time.process_time()
+    normalised(piece * (2048 // len(piece)), ["some argument"] * 1000)
+    assert time.process_time() - began < 0.5
 
 
 @given(st.text())
