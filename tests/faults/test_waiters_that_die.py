@@ -370,6 +370,20 @@ def test_a_paused_waiter_runs_nothing_until_it_is_resumed(kitchen, floor):
     assert waiter.wait(20) == 0
 
 
+@pytest.mark.parametrize("why", ["paused", "busy host"])
+def test_a_waiter_that_may_start_nothing_goes_home_when_nothing_is_left(kitchen, floor, why):
+    fill(kitchen, [["x"]])
+    if why == "paused":
+        kitchen.pause()
+    waiter = floor.start(max_load=None if why == "paused" else 1e-6)
+    eventually(kitchen.shifts)
+
+    kitchen.cancel(Selector())
+
+    assert waiter.wait(20) == 0, floor.talk(waiter)
+    assert floor.oracle("begin") == []
+
+
 def test_a_waiter_whose_orders_all_fail_while_others_do_well_pauses_itself(kitchen, floor):
     fill(kitchen, [[str(n)] for n in range(400)])
     good = floor.start(work="sleep 0.05", name="good")

@@ -51,4 +51,4 @@ def test_outcomes_of_another_version_stay_on_disk_and_hold_up_no_others(tmp_path
     (tmp_path / "1.json").write_text("{}")
 
     assert [[one.order_id for one in outcomes] for _, _, outcomes in spool] == [["b-1"]]
-    assert not spool.is_empty
+    assert {"0.json", "1.json", file.name} == {entry.name for entry in tmp_path.iterdir()}

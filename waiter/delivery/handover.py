@@ -54,6 +54,11 @@ class Handover:
         return not self._outcomes and not self._releases
 
     @property
+    def spooled(self) -> int:
+        """How many outcomes wait on disk, also those of other waiters of this machine."""
+        return len(self._spool)
+
+    @property
     def may_ask(self) -> bool:
         """The kitchen was there when it was last asked, or it is time to try again."""
         return self.away_since is None or boottime() >= self._try_again_at

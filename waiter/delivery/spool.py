@@ -62,10 +62,6 @@ class Spool:
         """How many outcomes wait."""
         return sum(len(outcomes) for _, _, outcomes in self)
 
-    @property
-    def is_empty(self) -> bool:
-        return next(self.folder.glob("*.json"), None) is None
-
 
 def _outcome(facts: dict[str, Any]) -> Outcome:
     reason = facts.pop("reason")

@@ -87,7 +87,6 @@ class Delivery:
         self._runner, self._kitchen = _begun(kitchenware, open_kitchen)
         self._sweep_s = self._kitchen.lease_s / BEATS_PER_LEASE
         self._handover = Handover(self._kitchen, spool(self._kitchen.url), listener.noted)
-        self._spool = spool(self._kitchen.url)
 
     # A stay, from check-in to check-out.
 
@@ -355,10 +354,12 @@ class Delivery:
         if not self._is_hungry():
             return
         limit = self._appetite()
-        if limit <= 0:
+        is_held_back = self._heartbeat.notice.is_paused or is_host_busy(self._options)
+        if limit <= 0 or (is_held_back and self._held):
             return
         try:
-            orders = self._kitchen.claim(self._shift, limit, exclude=tuple(self._held))
+            # Who may take nothing still looks out: others may have delivered everything, and then it goes home.
+            orders = [] if is_held_back else self._kitchen.claim(self._shift, limit, exclude=tuple(self._held))
             if orders:
                 self._take(orders)
             else:
@@ -386,9 +387,7 @@ class Delivery:
         handover = self._handover
         if self._stopping.level or self._alone or handover.away_since is not None or handover.is_spool_full:
             return False
-        if self._heartbeat.notice.is_paused or boottime() >= self._heartbeat.lease_ends:
-            return False
-        if is_host_busy(self._options):
+        if boottime() >= self._heartbeat.lease_ends:
             return False
         if self._heartbeat.news != self._news_seen:
             self._news_seen = self._heartbeat.news
@@ -519,7 +518,7 @@ class Delivery:
             retried=tally.retried,
             cancelled=tally.cancelled,
             late=tally.late,
-            spooled=len(self._spool),
+            spooled=self._handover.spooled,
             seconds=boottime() - self._began_at,
             left_because=self._why_left,
         )
