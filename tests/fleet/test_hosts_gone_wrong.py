@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import threading
@@ -227,16 +228,20 @@ def test_a_clock_that_is_off_is_found(laptop: Laptop, shop: Shop) -> None:
         assert trouble(laptop, "ben", *shop.flags)[0] == "clock off"
 
 
-def test_a_waiter_home_that_is_a_symlink_is_refused(laptop: Laptop, shop: Shop) -> None:
-    dora = laptop.town.hosts["dora"]
+def test_a_waiter_home_that_is_a_symlink_or_anothers_is_refused(laptop: Laptop, shop: Shop) -> None:
+    cleo, dora = (laptop.town.hosts[name] for name in ("cleo", "dora"))
     (dora.root / "elsewhere").mkdir()
     dora.waiter_home.symlink_to("/root/elsewhere")
+    cleo.waiter_home.mkdir()
+    os.chown(cleo.waiter_home, 65534, 65534)
     laptop.script("true")
 
-    what, _ = trouble(laptop, "dora", *shop.flags, "--cmd", "./crunch.sh", "--until", "stopped", verb="start")
+    said = laptop.json("start", *shop.flags, "--cmd", "./crunch.sh", "--until", "stopped")["by_name"]
 
-    assert what == "unsafe folder"
+    assert {name for name, report in said.items() if report["outcome"] == "started"} == {"anna", "ben"}
+    assert {report["outcome"] for name, report in said.items() if name in ("cleo", "dora")} == {"unsafe folder"}
     assert not list((dora.root / "elsewhere").iterdir())
+    assert not list(cleo.waiter_home.iterdir())
 
 
 def test_a_disk_that_is_full_and_a_home_that_cannot_be_written_to_are_told_apart(laptop: Laptop) -> None:

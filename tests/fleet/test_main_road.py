@@ -74,6 +74,7 @@ def test_stop_now_kills_and_the_orders_go_back_at_once(laptop: Laptop, shop: Sho
     laptop.script("sleep 600")
     laptop.fleet("start", *shop.flags, "--cmd", "./crunch.sh", "--jobs", "2")
     eventually(lambda: shop.count(Status.RUNNING) == 8)
+    assert set(laptop.outcomes("stop", "--grace", "0.5").values()) == {"still draining"}
 
     assert set(laptop.outcomes("stop", "--now").values()) == {"stopped"}
 
