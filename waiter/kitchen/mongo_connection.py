@@ -44,6 +44,11 @@ _INDEXES = (
     IndexModel("seq", name="age"),
     IndexModel("shift", name="shift", sparse=True),
     IndexModel("stop", name="stop", sparse=True),
+    IndexModel(
+        [("command", ASCENDING), ("status", ASCENDING)],
+        name="commands",
+        partialFilterExpression={"command": {"$gt": ""}},
+    ),
     IndexModel("error_group", name="failures", partialFilterExpression={"status": "ERROR"}),
 )
 _OPEN_SHIFTS = IndexModel("lease_until", name="open", partialFilterExpression={"is_open": True})

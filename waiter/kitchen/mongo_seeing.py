@@ -149,7 +149,15 @@ def _failure_group(row: Document) -> FailureGroup:
 
 
 def commands(to: Connection, selector: Selector | None) -> dict[str, int]:
-    delivered = {"status": {"$in": ["DONE", "ERROR"]}, "command": {"$exists": True}}
+    if selector is None or selector == Selector():
+        # As in `counts`: what `status` asks costs a look at an index for each version, not at every order.
+        versions = to.orders.distinct("command", {"command": {"$gt": ""}})
+        counted = {
+            version: sum(to.orders.count_documents({"command": version, "status": end}) for end in ("DONE", "ERROR"))
+            for version in versions
+        }
+        return {version: n for version, n in sorted(counted.items(), key=lambda one: (-one[1], one[0])) if n}
+    delivered = {"status": {"$in": ["DONE", "ERROR"]}, "command": {"$gt": ""}}
     stages: list[Document] = [
         {"$match": {"$and": [delivered, selected(to, selector or Selector())]}},
         {"$group": {"_id": "$command", "n": {"$sum": 1}}},

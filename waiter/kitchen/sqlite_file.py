@@ -37,6 +37,7 @@ CREATE INDEX claimable ON orders (priority DESC, seq) WHERE status = 'READY' AND
 CREATE INDEX waiting ON orders (due) WHERE status = 'READY' AND due IS NOT NULL;
 CREATE INDEX running ON orders (shift) WHERE status = 'RUNNING';
 CREATE INDEX failures ON orders (error_group, stop) WHERE status = 'ERROR';
+CREATE INDEX commands ON orders (command, status) WHERE command IS NOT NULL;
 CREATE INDEX by_stop ON orders (stop) WHERE stop IS NOT NULL;
 CREATE TABLE shifts (
     token TEXT PRIMARY KEY, waiter TEXT NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL, pid_started TEXT NOT NULL,
