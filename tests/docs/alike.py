@@ -53,6 +53,8 @@ class Ids:
         known = dict(self._here)
         for said, written in pairs:
             for here, there in zip(_ids(said), _ids(written), strict=True):
+                if there not in known and here in known.values():
+                    return False  # it is called otherwise further up on the page
                 if known.setdefault(there, here) != here:
                     return False
         self._here = known

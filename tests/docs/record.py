@@ -17,7 +17,7 @@ from tests.docs.running import parts, run
 from tests.docs.sandbox import Sandbox
 from tests.docs.worlds import fleet, machine
 
-SETTLES_S = 4.0
+SETTLES_S = 15.0
 """How long what other processes do may take to become what is written; then what it is now is written."""
 
 

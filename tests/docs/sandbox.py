@@ -22,7 +22,7 @@ from pathlib import Path
 from tests.docs.alike import Ids, is_alike, masked
 from tests.docs.page import ROOT, Block, Step
 
-PATIENCE_S = 25.0
+PATIENCE_S = 40.0
 """How long a command may take."""
 
 CTRL_C = "^C"
