@@ -1,4 +1,4 @@
-"""A waiter whose lease is short, so that a test can see it run out: `URL LEASE_S OPTIONS_JSON CMD…`."""
+"""A waiter whose lease and patience are short, so that a test can see them run out: `URL LEASE_S OPTIONS_JSON CMD…`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from waiter.delivery.options import DeliveryOptions
 from waiter.delivery.ware import deliver
 from waiter.errors import WaiterError
 from waiter.kitchen.contract import Kitchen
+
+PATIENCE_S = 2.0
+"""With a kitchen that does not answer, or that somebody else has locked."""
 
 
 class Talk(Listener):
@@ -24,9 +27,11 @@ def main() -> int:
         if url.startswith("mongodb://"):
             from waiter.kitchen.mongo import MongoKitchen
 
-            return MongoKitchen(url, lease_s=float(lease_s), timeout_s=2.0)
+            return MongoKitchen(url, lease_s=float(lease_s), timeout_s=PATIENCE_S)
+        from waiter.kitchen import sqlite_file
         from waiter.kitchen.sqlite import SqliteKitchen
 
+        sqlite_file.BUSY_S = PATIENCE_S
         return SqliteKitchen(Path(url), lease_s=float(lease_s))
 
     try:

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import check_in, eventually, fill, outcome
+from tests.faults import quick_waiter
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Reason, Selector, Status
 
@@ -335,27 +336,32 @@ def test_a_host_whose_clock_is_hours_off_changes_no_outcome(kitchen, floor, hour
     assert {(order.status, order.losses, order.late) for order in all_orders(kitchen)} == {(Status.DONE, 0, ())}
 
 
-def test_sqlite_locked_by_somebody_else_is_waited_for(tmp_path, home):
+@pytest.mark.parametrize("locked_s", [1, 4], ids=["is waited for", "for longer is away"])
+def test_sqlite_locked_by_somebody_else(tmp_path, home, locked_s):
     import sqlite3
 
     from waiter.kitchen.sqlite import SqliteKitchen
 
     url = str(tmp_path / "kitchen.sqlite")
+    home["XDG_STATE_HOME"] = str(tmp_path / "state")
     with SqliteKitchen(Path(url)) as kitchen:
         fill(kitchen, [[str(n)] for n in range(10)])
         floor = Floor(url, tmp_path, home)
-        waiter = floor.start(work="sleep 0.2", lease_s=5)
+        waiter = floor.start(work="sleep 0.2", lease_s=30)
         eventually(lambda: floor.oracle("end"))
         with sqlite3.connect(url, isolation_level=None, timeout=20) as somebody:
             somebody.execute("BEGIN IMMEDIATE")
-            time.sleep(2)  # the lock is held for a while, which is what happens here
+            time.sleep(locked_s)  # the lock is held for a while, which is what happens here
             somebody.execute("COMMIT")
         try:
-            assert waiter.wait(40) == 0
+            assert waiter.wait(40) == 0, floor.talk(waiter)
         finally:
             floor.close()
         check_promises(kitchen, floor)
         assert {(order.status, order.attempt, order.losses) for order in all_orders(kitchen)} == {(Status.DONE, 1, 0)}
+        assert len(floor.oracle("begin")) == 10
+        assert ("locked by somebody else" in floor.talk(waiter)) == (locked_s > quick_waiter.PATIENCE_S)
+    assert list(tmp_path.glob("state/waiter/spool/*/*.json")) == []
 
 
 def test_a_paused_waiter_runs_nothing_until_it_is_resumed(kitchen, floor):

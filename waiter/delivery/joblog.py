@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from waiter.errors import UsageError
 from waiter.orders import Outcome
 
 COLUMNS = ("Seq", "Host", "Starttime", "JobRuntime", "Send", "Receive", "Exitval", "Signal", "Command")
@@ -15,13 +16,15 @@ class Joblog:
     """A file that gains one line for each attempt that ended; an existing one is continued."""
 
     def __init__(self, path: str, host: str) -> None:
-        """Raises OSError when the file cannot be written."""
+        """Raises UsageError when the file cannot be written."""
         self._host = host
-        file = Path(path)
-        is_new = not file.exists() or file.stat().st_size == 0
-        self._seq = 0 if is_new else max(0, sum(1 for _ in file.open("rb")) - 1)
-        self._file = file.open("a", encoding="utf-8", errors="surrogateescape", buffering=1)
-        if is_new:
+        try:
+            self._file = Path(path).open("a", encoding="utf-8", errors="surrogateescape", buffering=1)  # noqa: SIM115 - until `close`
+            lines = _lines(path)
+        except OSError as error:
+            raise UsageError(f"--joblog {path}: {error.strerror}") from error
+        self._seq = max(0, lines - 1)
+        if not lines:
             self._file.write("\t".join(COLUMNS) + "\n")
 
     def write(self, outcome: Outcome, argv: Sequence[str]) -> None:
@@ -43,3 +46,10 @@ class Joblog:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _lines(path: str) -> int:
+    if not Path(path).is_file():
+        return 0  # a pipe, to which nothing was written that could be read again
+    with open(path, "rb") as file:
+        return sum(1 for _ in file)

@@ -47,7 +47,7 @@ class CommandWare:
         self._version = Version(self._command.words, self._command.program, options.cwd)
         self.title = shlex.join(words)
         if options.output:
-            Path(options.output).mkdir(parents=True, exist_ok=True)
+            _make(options.output)
 
     def version(self) -> str:
         return self._version.current()
@@ -83,6 +83,13 @@ class CommandWare:
         stem = Path(self._options.output).absolute() / file_stem(self._options.output_format, order)
         stem.parent.mkdir(parents=True, exist_ok=True)
         return f"{stem}.out", f"{stem}.err"
+
+
+def _make(folder: str) -> None:
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--output {folder}: {error.strerror}") from error
 
 
 def stdin_json(order: Order) -> bytes:
