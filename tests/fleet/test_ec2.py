@@ -131,6 +131,12 @@ def test_what_is_typed_comes_before_what_waiter_toml_says(
     assert shown('hosts = "a"', "--tag", "role=crunch") == ["web"]
     assert shown('tag = "role=crunch"') == ["web"]
     assert shown('tag = "role=crunch"', "--hosts", "a,b") == ["a", "b"]
+    for wrong in ("hosts = true", "dry_run = 1", 'cmd = ["a"]', "user = {a = 1}", "bogus = 1"):
+        Path("waiter.toml").write_text(f"[fleet]\n{wrong}\n")
+        refused = CliRunner().invoke(fleet, ["hosts"]).exception
+        assert isinstance(refused, UsageError)
+        assert str(refused).startswith("waiter.toml, [fleet]")
+    Path("waiter.toml").unlink()
     both = CliRunner().invoke(fleet, ["hosts", "--tag", "role=crunch", "--hosts", "a"])
     assert isinstance(both.exception, UsageError)
 

@@ -121,17 +121,31 @@ class FleetCommand(click.Command):
     ) -> click.Context:
         found = settings()
         if parent is not None and isinstance(parent.command, click.Group):
-            refuse_unknown(found.fleet, parent.command.commands.values(), str(found.file))
+            check_table(found.fleet, parent.command.commands.values(), str(found.file))
         extra["default_map"] = {**defaults_for(self, found.fleet), **(extra.get("default_map") or {})}
         return super().make_context(info_name, args, parent, **extra)
 
 
-def refuse_unknown(table: Mapping[str, Any], commands: Iterable[click.Command], file: str) -> None:
-    """Raise UsageError for a key of [fleet] that is no long flag of any verb."""
-    flags = {name.lstrip("-") for command in commands for parameter in command.params for name in parameter.opts}
-    for key in table:
-        if key.replace("_", "-") not in flags:
+def check_table(table: Mapping[str, Any], commands: Iterable[click.Command], file: str) -> None:
+    """Raise UsageError for a key of [fleet] that is no long flag of any verb, and for a value that no flag can have."""
+    flags = {name.lstrip("-"): flag for command in commands for flag in command.params for name in flag.opts}
+    for key, value in table.items():
+        flag = flags.get(key.replace("_", "-"))
+        if flag is None:
             raise UsageError(f"{file}, [fleet]: unknown key {key}. The keys are the long flags of `waiter fleet` verbs")
+        if not fits(flag, value):
+            raise UsageError(f"{file}, [fleet] {key}: {value} says nothing here. See: waiter fleet start --help")
+
+
+def fits(flag: click.Parameter, value: Any) -> bool:
+    """Whether a value of waiter.toml has the shape that this flag takes."""
+    if isinstance(value, bool):
+        return isinstance(flag, click.Option) and flag.is_flag
+    if isinstance(value, Mapping):
+        return flag.name == "env"
+    if isinstance(value, list):
+        return bool(getattr(flag, "multiple", False)) and all(isinstance(each, (str, int, float)) for each in value)
+    return not (isinstance(flag, click.Option) and flag.is_flag)
 
 
 def defaults_for(command: click.Command, table: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,9 +155,15 @@ def defaults_for(command: click.Command, table: Mapping[str, Any]) -> dict[str, 
         names = {name.lstrip("-").replace("-", "_") for name in parameter.opts}
         for key, value in table.items():
             if key.replace("-", "_") in names and key not in ("kitchen", "db"):
-                is_many = getattr(parameter, "multiple", False) and not isinstance(value, list)
-                values[str(parameter.name)] = [value] if is_many else value
+                values[str(parameter.name)] = many(value) if getattr(parameter, "multiple", False) else value
     return values
+
+
+def many(value: Any) -> list[Any]:
+    """What a flag that may be repeated is given by one value of waiter.toml: a list, a table of variables, or one."""
+    if isinstance(value, Mapping):
+        return [f"{name}={inner}" for name, inner in value.items()]
+    return value if isinstance(value, list) else [value]
 
 
 def is_typed(name: str) -> bool:
@@ -188,8 +208,8 @@ def kitchen_names(said: Mapping[str, Any]) -> KitchenNames:
     named = chosen(said["kitchen"], said["db"])
     in_file, table = settings(environ={}), named.fleet
     # What differs from the file was said by a flag or a variable, and those come before [fleet].
-    here = named.kitchen if named.kitchen != in_file.kitchen else table.get("kitchen") or named.kitchen
-    db = named.db if named.db != in_file.db else table.get("db") or named.db
+    here = named.kitchen if named.kitchen != in_file.kitchen else str(table.get("kitchen") or "") or named.kitchen
+    db = named.db if named.db != in_file.db else str(table.get("db") or "") or named.db
     return KitchenNames(here, said.get("kitchen_from_hosts") or here, db)
 
 
