@@ -83,6 +83,12 @@ def test_a_name_that_no_file_can_have(waiter_cli):
     assert "File name too long" in one_line(waiter_cli("status", "-k", f"{'x' * 300}.sqlite"), 3)
 
 
+def test_a_kitchen_may_have_a_name_that_is_no_utf8(waiter_cli):
+    done = waiter_cli("run", "-k", "./k\udce9.sqlite", "echo", input="x\n")
+
+    assert (done.returncode, done.stdout) == (0, "x\n")
+
+
 def test_an_unknown_status(waiter_cli):
     assert "READY, RUNNING, DONE, ERROR, CANCELLED" in one_line(waiter_cli("extract", "--status", "gone"), 2)
 

@@ -232,6 +232,17 @@ def test_a_run_of_a_missing_command_loads_nothing_first(waiter_cli):
     assert (done.returncode, "Loaded" in done.stderr) == (4, False)
 
 
+def test_a_machine_that_lets_no_command_run_costs_no_order_anything(waiter_cli, kitchen_url):
+    waiter_cli("load", "-k", kitchen_url, "-", input="1\n")
+
+    done = waiter_cli("deliver", "-k", kitchen_url, "true", TMPDIR="/proc")
+
+    assert (done.returncode, "Traceback" in done.stderr) == (4, False)
+    assert done.stderr.count("waiter: no command can be run on this machine: [Errno 2]") == 1
+    counts = json.loads(waiter_cli("status", "-k", kitchen_url, "--json").stdout)["counts"]
+    assert counts["READY"] == 1
+
+
 def test_a_missing_command_costs_no_order_anything(waiter_cli, kitchen_url, tmp_path):
     load(waiter_cli, kitchen_url, "x\n")
     (tmp_path / "plain.sh").write_text("#!/bin/sh\n")
@@ -240,7 +251,7 @@ def test_a_missing_command_costs_no_order_anything(waiter_cli, kitchen_url, tmp_
     plain = waiter_cli("deliver", "-k", kitchen_url, "./plain.sh")
 
     assert (missing.returncode, plain.returncode) == (4, 4)
-    assert missing.stderr.startswith("waiter: ./no-such.sh: no such file")
+    assert "waiter: ./no-such.sh: no such file" in missing.stderr
     assert "chmod +x ./plain.sh" in plain.stderr
     (order,) = orders(kitchen_url).values()
     assert (order.status, order.attempt) == (Status.READY, 0)

@@ -127,6 +127,7 @@ class RunnerDied:
     """
 
     ids: tuple[str, ...]
+    why: str | None = None  # what on this machine did not even let it begin
 
 
 Event = Ended | Output | Returned | Refused | RunnerDied
@@ -195,6 +196,7 @@ class ProcessRunner:
         self._timeout_s: float | None = None
         self._is_over = False  # nothing more will be received
         self._is_dead = False  # and RunnerDied has been returned
+        self._cannot: str | None = None  # why it did not begin
         self._send(
             slots=options.slots,
             program=options.program,
@@ -288,7 +290,7 @@ class ProcessRunner:
     def _died(self) -> RunnerDied:
         self._is_dead = True
         self._process.wait()
-        return RunnerDied(tuple(job for job in self._begun() if job not in self._told))
+        return RunnerDied(tuple(job for job in self._begun() if job not in self._told), self._cannot)
 
     def _begun(self) -> tuple[str, ...]:
         (last,) = struct.unpack_from("<q", self._table)  # what was started, although it could not tell us any more
@@ -299,6 +301,9 @@ class ProcessRunner:
         match kind:
             case "hello":
                 self._pid = facts[0]
+                return None
+            case "cannot":
+                self._cannot = facts[0]
                 return None
             case "ended":
                 job, slot, started, stopped, code, signal, end, tail, words, result, peak = facts

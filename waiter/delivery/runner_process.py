@@ -437,14 +437,19 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whoever started the waiter may have blocked SIGCHLD
     control = socket.socket(fileno=int(sys.argv[2]))
     table_fd = int(sys.argv[3])
-    folder = scratch.make()
-    lifeline, leash = guard.stand_guard(control.fileno(), table_fd, folder)
-    control.set_inheritable(False)
-    os.set_inheritable(table_fd, False)
-    lock = scratch.keep(folder)
-    options, rest = _first_line(control)
-    if options:
-        runner = RunnerProcess(control, mmap.mmap(table_fd, 0), folder, leash, json.loads(options))
+    try:
+        folder = scratch.make()
+        lifeline, leash = guard.stand_guard(control.fileno(), table_fd, folder)
+        control.set_inheritable(False)
+        os.set_inheritable(table_fd, False)
+        lock = scratch.keep(folder)
+        options, rest = _first_line(control)
+        table = mmap.mmap(table_fd, 0)
+        runner = RunnerProcess(control, table, folder, leash, json.loads(options)) if options else None
+    except OSError as error:
+        control.sendall(json.dumps(["cannot", str(error)]).encode("ascii") + b"\n")
+        return
+    if runner:
         try:
             runner.begin(rest)
             runner.loop()

@@ -23,7 +23,7 @@ from waiter.orders import Outcome, Reason, Shift, Status, Vitals
 def spool_folder(kitchen_url: str, state: Path | None = None) -> Path:
     """Where outcomes for this kitchen wait: a folder of the user's own, the same for every waiter of this machine."""
     folder = state or own_folder(Kind.STATE)
-    return folder / "spool" / hashlib.blake2b(kitchen_url.encode(), digest_size=8).hexdigest()
+    return folder / "spool" / hashlib.blake2b(os.fsencode(kitchen_url), digest_size=8).hexdigest()
 
 
 class Spool:

@@ -176,7 +176,7 @@ class Delivery:
                     self._give_back([event.id])
                     self._stopping.ask(Stop.DRAIN)
                 case RunnerDied():
-                    self._runner_died(event.ids)
+                    self._runner_died(event)
 
     def _ended(self, ended: Ended) -> None:
         held = self._held[ended.id]  # until its outcome is on its way, whatever goes wrong on the way there
@@ -234,18 +234,23 @@ class Delivery:
             self._handover.release(held.shift, held.order)
             self._tally.claimed -= 1
 
-    def _runner_died(self, running: Sequence[str]) -> None:
+    def _runner_died(self, died: RunnerDied) -> None:
         self._tally.runner_deaths += 1
-        self._listener.noted("The runner process died; its commands were killed. Starting another one.")
+        if died.why is None:
+            self._listener.noted("The runner process died; its commands were killed. Starting another one.")
         now = boottime() + self._clock_offset_s
-        for order_id in running:
+        for order_id in died.ids:
             if (held := self._held.get(order_id)) is not None:
                 self._record(held, self._lost(held.order, now, "its runner died while it ran"))
         self._give_back(list(self._held))
         self._runner.close()
-        if self._tally.runner_deaths >= MAX_RUNNER_DEATHS:
+        if died.why is not None:
+            self._unstartable = f"no command can be run on this machine: {died.why}"
+        elif self._tally.runner_deaths >= MAX_RUNNER_DEATHS:
             self._unstartable = f"the runner process died {MAX_RUNNER_DEATHS} times in a row"
+        if self._unstartable:
             self._stopping.ask(Stop.DRAIN)
+            return
         self._runner = self._ware.start_runner()
         self._brief_runner()
 
