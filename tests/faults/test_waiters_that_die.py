@@ -223,28 +223,50 @@ def test_a_running_order_that_is_cancelled_gets_term(kitchen, floor):
     assert [o.status for o in all_orders(kitchen)] == [Status.CANCELLED, Status.DONE]
 
 
+def lose_twice(kitchen: Kitchen, argument: str) -> str:
+    """Let the order with this argument take two waiters down; returns its id."""
+    for _ in range(2):
+        shift = check_in(kitchen, "before")
+        claimed = [*kitchen.claim(shift, limit=9), *kitchen.claim(shift, limit=9)]
+        lost = next(order for order in claimed if order.arguments == (argument,))
+        kitchen.finish(shift, [outcome(lost, Status.READY, reason=Reason.LOST)])
+        kitchen.check_out(shift)
+    return lost.id
+
+
+@pytest.mark.parametrize("place", [0, 2], ids=["first", "after others"])
+def test_an_order_that_was_lost_twice_runs_alone(kitchen, floor, place):
+    rows = [[str(n)] for n in range(6)]
+    rows.insert(place, ["lost"])
+    fill(kitchen, rows)
+    poison = lose_twice(kitchen, "lost")
+
+    waiter = floor.start(work="sleep 0.3", jobs="3")
+
+    assert waiter.wait(30) == 0, floor.talk(waiter)
+    lines = [line.split() for line in (floor.folder / "oracle").read_text().splitlines()]
+    at = next(n for n, (word, order, *_) in enumerate(lines) if (word, order) == ("begin", poison))
+    assert lines[at + 1][:2] == ["end", poison], "another one began or ended beside it"
+    before = [order for word, order, *_ in lines[:at] if word == "begin"]
+    assert sorted(before) == sorted(order for word, order, *_ in lines[:at] if word == "end")
+    assert kitchen.counts()[Status.DONE] == 7
+
+
 def test_a_cancelled_order_that_waits_to_run_alone_never_begins(kitchen, floor):
     """It was lost twice, so it waits until its waiter runs nothing else."""
     fill(kitchen, [["long"], ["lost"]])
-    shift = check_in(kitchen, "before")
-    for _ in range(2):
-        claimed = [*kitchen.claim(shift, limit=2), *kitchen.claim(shift, limit=2)]
-        lost = next(order for order in claimed if order.arguments == ("lost",))
-        kitchen.finish(shift, [outcome(lost, Status.READY, reason=Reason.LOST)])
-        kitchen.check_out(shift)
-        shift = check_in(kitchen, "before")
-    kitchen.check_out(shift)
+    lost_id = lose_twice(kitchen, "lost")
     waiter = floor.start(work="while [ ! -e go ]; do sleep 0.02; done", jobs="2")
     eventually(lambda: kitchen.counts()[Status.RUNNING] == 2)
 
-    kitchen.cancel(Selector(ids=(lost.id,)))
+    kitchen.cancel(Selector(ids=(lost_id,)))
     asked_at = kitchen.now()
     eventually(lambda: kitchen.shifts()[0].heartbeat_at > asked_at)  # by which it hears
     (floor.folder / "go").touch()
 
     assert waiter.wait(20) == 0, floor.talk(waiter)
     assert [order.status for order in all_orders(kitchen)] == [Status.DONE, Status.CANCELLED]
-    assert lost.id not in {order for order, _, _ in floor.oracle("begin")}
+    assert lost_id not in {order for order, _, _ in floor.oracle("begin")}
 
 
 def test_a_script_that_vanishes_costs_no_order_anything(kitchen, floor, tmp_path):

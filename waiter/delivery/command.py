@@ -138,11 +138,11 @@ class Version:
         """12 hex digits."""
         seen = {file: facts for file in self._files if (facts := _facts(file))}
         if seen != self._seen or not self._hash:
-            self._seen = seen
             digest = hashlib.blake2b("\0".join(self._words).encode("utf-8", "surrogateescape"), digest_size=6)
             for file in seen:
                 digest.update(_content_hash(file))
             self._hash = digest.hexdigest()
+            self._seen = seen  # last: the heartbeat asks, too
         return self._hash
 
 

@@ -46,4 +46,4 @@ class Held:
 
     order: Order
     shift: Shift
-    argv: Sequence[str | bytes]
+    argv: Sequence[str | bytes] | None  # None: it waits until nothing else runs

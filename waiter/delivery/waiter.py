@@ -72,7 +72,6 @@ class Delivery:
         self._tally = Tally()
         self._rng = Random()
         self._held: dict[str, Held] = {}
-        self._alone: Order | None = None  # claimed, and waits until the slots are empty
         self._cancelled: set[str] = set()  # stop asked for by the kitchen
         self._why_left = ""
         self._unstartable: str | None = None
@@ -219,7 +218,7 @@ class Delivery:
         if outcome.status is Status.READY:
             self._ask_at = min(self._ask_at, boottime() + outcome.delay_s)
         if self._joblog:
-            self._joblog.write(outcome, [os.fsdecode(word) for word in held.argv])
+            self._joblog.write(outcome, [os.fsdecode(word) for word in held.argv or ()])
         self._listener.finished(held.order, outcome)
         self._hooks.call(held.order, outcome)
         self._look_at_halt()
@@ -390,7 +389,7 @@ class Delivery:
 
     def _is_hungry(self) -> bool:
         handover = self._handover
-        if self._stopping.level or self._alone or handover.away_since is not None or handover.is_spool_full:
+        if self._stopping.level or self._has_a_poison() or handover.away_since is not None or handover.is_spool_full:
             return False
         if boottime() >= self._heartbeat.lease_ends:
             return False
@@ -406,14 +405,16 @@ class Delivery:
         self._listener.claimed(orders)
         jobs: list[Job] = []
         for order in orders:
-            if order.losses >= ALONE_FROM_LOSSES and self._held:
-                self._alone = order
-                self._held[order.id] = Held(order, self._shift, ())
+            if self._held and (order.losses >= ALONE_FROM_LOSSES or self._has_a_poison()):
+                self._held[order.id] = Held(order, self._shift, argv=None)
             elif (job := self._job(order)) is not None:
                 jobs.append(job)
-                self._alone = order if order.losses >= ALONE_FROM_LOSSES else self._alone
         if jobs:
             self._runner.submit(jobs)
+
+    def _has_a_poison(self) -> bool:
+        """Whether it holds an order that may take its neighbours down with it."""
+        return any(held.order.losses >= ALONE_FROM_LOSSES for held in self._held.values())
 
     def _job(self, order: Order) -> Job | None:
         try:
@@ -443,8 +444,7 @@ class Delivery:
     # When to stop.
 
     def _is_time_to_go(self) -> bool:
-        if self._alone and len(self._held) == (self._alone.id in self._held):
-            self._start_alone()
+        self._start_alone()
         if self._held or not self._handover.is_clear:
             return False
         away_since = self._handover.away_since
@@ -455,16 +455,18 @@ class Delivery:
         )
         return bool(self._why_left)
 
+    def _waiting(self) -> list[str]:
+        """Orders that are held until nothing else runs."""
+        return [order_id for order_id, held in self._held.items() if held.argv is None]
+
     def _start_alone(self) -> None:
-        order, self._alone = self._alone, None
-        if order is None or order.id not in self._held or self._held[order.id].argv:
-            return  # it ran, and ended
+        waiting = self._waiting()
+        if not waiting or len(waiting) < len(self._held):
+            return
+        order = self._held[waiting[0]].order
         if order.id in self._cancelled:
             self._give_back([order.id])  # the runner was told to stop it, and knew nothing of it
-            return
-        del self._held[order.id]
-        if (job := self._job(order)) is not None:
-            self._alone = order
+        elif (job := self._job(order)) is not None:
             self._runner.submit([job])
 
     def _heed_signals(self) -> None:
@@ -474,9 +476,7 @@ class Delivery:
         if self._stopping.take(Stop.DRAIN):
             self._listener.noted(f"Going home ({self._stopping.why}): what runs may end, the rest is given back.")
             self._runner.give_back()
-            if self._alone and not self._held.get(self._alone.id, Held(self._alone, self._shift, "x")).argv:
-                self._give_back([self._alone.id])
-                self._alone = None
+            self._give_back(self._waiting())
         if self._stopping.take(Stop.NOW):
             self._listener.noted("Stopping what runs; its orders are given back.")
             self._runner.stop(list(self._held))
