@@ -169,6 +169,15 @@ def test_in_a_pipe_it_writes_lines_until_all_is_done(kitchen, kitchen_url, home)
     assert process.returncode == 0
 
 
+def test_where_nothing_was_finished_the_last_minutes_are_told(kitchen, kitchen_url, home):
+    fill(kitchen, [["1"]])
+    command = [sys.executable, "-m", "waiter", "-k", kitchen_url, "watch"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=home) as process:
+        assert process.stdout is not None
+        assert "0/s now, 0/s over 5 min; no end in sight yet" in process.stdout.readline()
+        process.terminate()
+
+
 def test_a_slow_kitchen_is_asked_less_often():
     asked = []
 
