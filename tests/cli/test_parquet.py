@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -115,20 +116,13 @@ def test_a_result_of_another_type_that_comes_meanwhile_is_named():
 def test_a_hundred_thousand_orders_stream_in_flat_memory(kitchen, tmp_path, home):
     count = 100_000
     fill(kitchen, [[f"tile-{n}", "x" * 200] for n in range(count)])
-    program = (
-        "import resource, sys\n"
-        "from waiter.cli import main\n"
-        "try:\n"
-        "    main(sys.argv[1:])\n"
-        "finally:\n"
-        "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
-    )
 
     def peak(limit):
         arguments = ["-k", kitchen.url, "extract", "--format", "parquet", "-o", "all.parquet", "--limit", str(limit)]
-        command = [sys.executable, "-c", program, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, env=home, cwd=tmp_path, timeout=200)
-        return int(done.stdout) * (1 if sys.platform == "darwin" else 1024)
+        process = subprocess.Popen([sys.executable, "-m", "waiter", *arguments], env=home, cwd=tmp_path)
+        _, process.returncode, usage = os.wait4(process.pid, 0)
+        assert process.returncode == 0
+        return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
     some, all_ = peak(25_000), peak(count)
 
