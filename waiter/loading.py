@@ -331,7 +331,7 @@ def _undo(kitchen: Kitchen, place: _Place) -> None:
 
 
 def _changed(batches: Sequence[Batch], source: str) -> str | None:
-    if source in ("stdin", "python"):
+    if source in ("stdin", "python") or source.startswith("/dev/"):  # which names nothing: <(seq 9) is /dev/fd/63
         return None
     return next((batch.id for batch in reversed(batches) if batch.source == source), None)
 

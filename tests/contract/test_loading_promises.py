@@ -254,6 +254,19 @@ def test_another_content_of_the_same_file_is_a_new_batch_and_said(kitchen, order
     assert loaded.batch != first.batch
 
 
+def test_two_pipes_with_one_name_are_not_taken_for_a_file_that_changed(kitchen):
+    loaded = []
+    for rows in (b"1\n2\n", b"3\n4\n"):
+        reads, writes = os.pipe()
+        os.write(writes, rows)
+        os.close(writes)
+        loaded.append(load(kitchen, f"/dev/fd/{reads}"))
+        os.close(reads)
+
+    assert [one.changed for one in loaded] == [None, None]
+    assert loaded[0].source == loaded[1].source
+
+
 def test_blank_rows_at_the_end_are_no_growth(kitchen, orders_csv):
     load(kitchen, str(orders_csv))
     append(orders_csv, "\n\n")
