@@ -37,7 +37,7 @@ def test_a_bar_leaves_output_whole_and_is_not_drawn_again_for_each_line(tmp_path
     assert sorted(map(int, re.findall(r"<out(\d+)>", seen))) == list(range(300))
     assert not re.search(r"<out\d+>\r[^\n]", seen), "output was drawn over"
     assert 1 < seen.count("/300") < 150
-    assert "\r\n300 orders delivered" in seen
+    assert re.search(r"\n\r*300 orders delivered", seen)  # on a line of its own
 
 
 def test_a_long_load_has_a_bar_with_what_is_left(tmp_path, home):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,6 +33,15 @@ def test_run_delivers_a_piped_list_and_says_how_it_went(waiter_cli):
     assert sorted(done.stdout.split("\n")[:-1]) == ["got a", "got b", "got c"]
     assert "1 blank row skipped" in done.stderr
     assert "3 orders delivered" in done.stderr
+
+
+@pytest.mark.parametrize("kitchen_url", ["sqlite"], indirect=True)
+def test_one_slot_tells_of_each_order_before_its_output(ask, begin):
+    ask("load", "--format", "lines", "-", input="".join(f"{n}\n" for n in range(30)))
+
+    said, _ = begin("deliver", "echo", "got").communicate(timeout=30)
+
+    assert re.findall(r"Delivering \S+: (\d+)\ngot (\d+)\n", said) == [(str(n), str(n)) for n in range(30)]
 
 
 def test_run_fails_when_an_order_fails_and_names_it(waiter_cli):

@@ -26,6 +26,8 @@ class Printer(Listener):
         self._is_telling_each = is_telling_each
         self._tag = tag
         self._total = total
+        self._to_come: dict[str, Order] = {}  # claimed ahead, in the order in which they begin
+        self._turn: str | None = None  # whose turn it is, where each is told of
         self._failures: list[tuple[Order, Outcome]] = []
         self._counts = {"done": done, "failed": 0}
         self._bar: OrdersBar | None = None
@@ -51,8 +53,24 @@ class Printer(Listener):
 
     def claimed(self, orders: Sequence[Order]) -> None:
         if self._is_telling_each:
-            for order in orders:
-                say(f"Delivering {order.id}: {' '.join(order.arguments)}")
+            self._to_come.update((order.id, order) for order in orders)
+            self._tell_next()
+
+    def given_back(self, order: Order) -> None:
+        self._to_come.pop(order.id, None)
+        self._end_turn(order)
+
+    def _tell_next(self) -> None:
+        """Orders are claimed ahead, and told of when the one before has ended: its output comes first."""
+        if self._turn is None and self._to_come:
+            order = self._to_come.pop(next(iter(self._to_come)))
+            self._turn = order.id
+            say(f"Delivering {order.id}: {' '.join(order.arguments)}")
+
+    def _end_turn(self, order: Order) -> None:
+        if self._turn == order.id:
+            self._turn = None
+            self._tell_next()
 
     def output(self, order: Order, stream: int, chunk: bytes) -> None:
         to: BinaryIO = sys.stdout.buffer if stream == 1 else sys.stderr.buffer
@@ -94,6 +112,8 @@ class Printer(Listener):
         if self._bar:
             last = shortened(plain(" ".join(order.arguments)), 24)
             self._bar.show(self._counts["done"], self._counts["failed"], last)
+        self._to_come.pop(order.id, None)
+        self._end_turn(order)
 
     def late(self, order: Order, outcome: Outcome) -> None:
         self.noted(f"{order.id} ended too late: the kitchen had given it to somebody else.")

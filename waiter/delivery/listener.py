@@ -17,6 +17,9 @@ class Listener:
     def claimed(self, orders: Sequence[Order]) -> None:
         """These orders are this waiter's now."""
 
+    def given_back(self, order: Order) -> None:
+        """It was claimed, and goes back to the kitchen without having begun."""
+
     def output(self, order: Order, stream: int, chunk: bytes) -> None:
         """Output of an order's command: `stream` is 1 or 2, whole orders or pieces as `grouping` says."""
 

@@ -226,6 +226,7 @@ class Delivery:
     def _give_back(self, order_ids: Sequence[str]) -> None:
         for order_id in order_ids:
             if (held := self._part_with(order_id)) is not None:
+                self._listener.given_back(held.order)
                 self._release(held)
 
     def _release(self, held: Held) -> None:
