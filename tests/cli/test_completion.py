@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import unavailable
+
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script_names_the_program(waiter_cli, shell):
@@ -59,7 +61,7 @@ IN_FISH = "waiter completion fish | source; complete -C '{}'"
 )
 def test_tab_completes_in_a_real_shell(waiter_cli, home, tmp_path, shell, script, words, expected):
     if shutil.which(shell) is None:
-        pytest.skip(f"no {shell} on this machine")
+        unavailable(f"no {shell} on this machine")
     waiter_cli("load", "-k", "./kitchen.sqlite", "--batch", "night", "-", input="x\n")
     env = {**home, "PATH": f"{Path(sys.executable).parent}:{home['PATH']}", "WAITER_KITCHEN": "./kitchen.sqlite"}
     done = subprocess.run(
