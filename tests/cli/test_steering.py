@@ -249,3 +249,13 @@ def test_a_reset_of_what_somebody_runs_says_how_to_take_it(ask, kitchen):
 
     assert "Reset 1 order" in ask("reset", "b-1", "--yes", "--running").stderr
     assert status_of(kitchen) == ["READY"]
+
+
+@pytest.mark.parametrize("kitchen_url", ["sqlite"], indirect=True)
+def test_a_priority_that_loading_again_does_not_give_is_said(ask, kitchen):
+    ask("load", "-", input="a\n")
+
+    again = ask("load", "--priority", "7", "-", input="a\n")
+
+    assert "priority stay as they were" in again.stderr
+    assert [order.priority for order in kitchen.find(Selector())] == [0]

@@ -129,6 +129,8 @@ def load(source: str, kitchen: str | None, db: str | None, is_json: bool, **said
         show_json(_loaded_facts(loaded))
     else:
         tell_loaded(loaded)
+    if loaded.is_unchanged and (said["priority"] or said["batch"]):
+        say("Its name and priority stay as they were; `waiter priority N --batch BATCH` changes that of READY orders.")
     return 0
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from waiter.delivery.runner import Job, Runner
-from waiter.orders import Order, Shift
+from waiter.orders import Order, Shift, Status
 
 
 class Kitchenware(Protocol):
@@ -38,6 +38,18 @@ class Tally:
     claimed: int = 0
     failed_in_a_row: int = 0
     runner_deaths: int = 0
+
+    def count(self, status: Status) -> None:
+        """An attempt ended, and this is where its order stands now."""
+        if status is Status.DONE:
+            self.delivered += 1
+            self.failed_in_a_row = 0
+        elif status is Status.CANCELLED:
+            self.cancelled += 1
+        else:
+            self.failed_in_a_row += 1
+            self.failed += status is Status.ERROR
+            self.retried += status is Status.READY
 
 
 @dataclass(frozen=True, slots=True)

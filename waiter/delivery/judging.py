@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal as signals
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from waiter.alike import error_group
 from waiter.delivery.options import DeliveryOptions, Keep
 from waiter.delivery.runner import End, Ended
 from waiter.errors import UsageError
+from waiter.kitchen.contract import loss_delay_s
 from waiter.orders import TAIL_BYTES, Order, Outcome, Reason, Status
 
 MAX_BACKOFF_S = 600.0
@@ -112,6 +113,19 @@ def unstartable(order: Order, why: str, at: float, command: str) -> Outcome:
         error=why,
         error_group=error_group(why, Reason.UNSTARTABLE, None, None, order.arguments),
         command=command,
+    )
+
+
+def lost(order: Order, why: str, at: float, command: str, max_losses: int, rng: Random) -> Outcome:
+    """The outcome of an order whose waiter, or the runner under it, died while it ran."""
+    is_last = order.losses + 1 >= max_losses
+    return replace(
+        unstartable(order, why, at, command),
+        status=Status.ERROR if is_last else Status.READY,
+        start=order.start or at,
+        reason=Reason.LOST,
+        error_group=error_group(why, Reason.LOST, None, None, order.arguments),
+        delay_s=0.0 if is_last else loss_delay_s(order.losses + 1, rng),
     )
 
 

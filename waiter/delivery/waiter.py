@@ -19,7 +19,7 @@ from waiter.delivery.handover import Handover, Served
 from waiter.delivery.heartbeat import Heartbeat, boottime
 from waiter.delivery.hooks import Hooks
 from waiter.delivery.joblog import Joblog
-from waiter.delivery.judging import Halt, judge, parse_halt, unstartable
+from waiter.delivery.judging import Halt, judge, lost, parse_halt, unstartable
 from waiter.delivery.leaving import is_host_busy, why_leave
 from waiter.delivery.listener import Listener, Summary
 from waiter.delivery.options import DeliveryOptions, Until
@@ -29,7 +29,7 @@ from waiter.delivery.spool import Spool
 from waiter.delivery.stopping import Stop, Stopping
 from waiter.delivery.vitals import host_load, resident_bytes
 from waiter.errors import CommandUnstartable, KitchenUnreachable, ShiftLost
-from waiter.kitchen.contract import BEATS_PER_LEASE, Kitchen, loss_delay_s
+from waiter.kitchen.contract import BEATS_PER_LEASE, Kitchen
 from waiter.orders import Order, Outcome, Reason, Status, Verdict, Vitals
 
 PATIENCE_S = 0.2
@@ -141,11 +141,10 @@ class Delivery:
     def _let_go(self, begun: Collection[str]) -> None:
         """Part from orders that are still held, which is so only after an error. What has begun counts as an attempt,
         and as a loss: the order may be what brought the error about."""
-        now = boottime() + self._clock_offset_s
         for order_id, held in self._held.items():
             if order_id in begun:
-                lost = self._lost(held.order, now, "its waiter went home with an error while it ran")
-                self._handover.finish(Served(held.shift, held.order, lost))
+                outcome = self._lost(held.order, "its waiter went home with an error while it ran")
+                self._handover.finish(Served(held.shift, held.order, outcome))
             else:
                 self._handover.release(held.shift, held.order)
 
@@ -205,16 +204,7 @@ class Delivery:
 
     def _record(self, held: Held, outcome: Outcome) -> None:
         self._hand_over(held, outcome)  # first: a joblog on a full disk, or a listener, must not lose it
-        tally = self._tally
-        if outcome.status is Status.DONE:
-            tally.delivered += 1
-            tally.failed_in_a_row = 0
-        elif outcome.status is Status.CANCELLED:
-            tally.cancelled += 1
-        else:
-            tally.failed_in_a_row += 1
-            tally.failed += outcome.status is Status.ERROR
-            tally.retried += outcome.status is Status.READY
+        self._tally.count(outcome.status)
         if outcome.status is Status.READY:
             self._ask_at = min(self._ask_at, boottime() + outcome.delay_s)
         if self._joblog:
@@ -238,10 +228,9 @@ class Delivery:
         self._tally.runner_deaths += 1
         if died.why is None:
             self._listener.noted("The runner process died; its commands were killed. Starting another one.")
-        now = boottime() + self._clock_offset_s
         for order_id in died.ids:
             if (held := self._held.get(order_id)) is not None:
-                self._record(held, self._lost(held.order, now, "its runner died while it ran"))
+                self._record(held, self._lost(held.order, "its runner died while it ran"))
         self._give_back(list(self._held))
         self._runner.close()
         if died.why is not None:
@@ -254,15 +243,9 @@ class Delivery:
         self._runner = self._ware.start_runner()
         self._brief_runner()
 
-    def _lost(self, order: Order, now: float, words: str) -> Outcome:
-        is_last = order.losses + 1 >= self._options.max_losses
-        return replace(
-            unstartable(order, words, now, self._ware.version()),
-            status=Status.ERROR if is_last else Status.READY,
-            start=order.start or now,
-            reason=Reason.LOST,
-            delay_s=0.0 if is_last else loss_delay_s(order.losses + 1, self._rng),
-        )
+    def _lost(self, order: Order, words: str) -> Outcome:
+        now = boottime() + self._clock_offset_s
+        return lost(order, words, now, self._ware.version(), self._options.max_losses, self._rng)
 
     # What the kitchen says.
 
@@ -325,13 +308,13 @@ class Delivery:
         self._runner.give_back()
         if self._options.on_lost == "kill":
             self._runner.stop(list(self._held))
-        lost = self._heartbeat
+        old = self._heartbeat
         try:
             self._begin_shift()
         except KitchenUnreachable as error:
             self._handover.went_away(error)  # the old pulse goes on saying that the shift is lost
         else:
-            lost.stop()
+            old.stop()
 
     def _sweep(self) -> None:
         handover = self._handover
@@ -350,8 +333,8 @@ class Delivery:
         self._is_held_asked = self._was_claim_unanswered
         if rescued:
             self._ask_at = 0.0
-            lost = ", ".join(rescued.shifts) or "a waiter that is gone"
-            self._listener.noted(f"Took back orders of {lost}: {rescued.ready + rescued.failed}.")
+            names = ", ".join(rescued.shifts) or "a waiter that is gone"
+            self._listener.noted(f"Took back orders of {names}: {rescued.ready + rescued.failed}.")
 
     # New orders.
 
@@ -435,9 +418,8 @@ class Delivery:
             wait_s = min(wait_s, max(0.05, outlook.next_due_s))
         self._ask_at = boottime() + wait_s
         if outlook.running and not self._held:
-            self._swept_at = min(
-                self._swept_at, boottime() - self._sweep_s
-            )  # do not wait longer than needed for the dead
+            # Do not wait longer than needed for the dead.
+            self._swept_at = min(self._swept_at, boottime() - self._sweep_s)
         is_over = {Until.DONE: outlook.is_done, Until.EMPTY: outlook.is_empty, Until.STOPPED: False}
         if not self._held and self._handover.is_clear and is_over[self._options.until]:
             self._why_left = "done"
@@ -475,7 +457,8 @@ class Delivery:
         if options.max_time_s is not None and boottime() - self._began_at >= options.max_time_s:
             self._stopping.ask(Stop.DRAIN, "max time")
         if self._stopping.take(Stop.DRAIN):
-            self._listener.noted(f"Going home ({self._stopping.why}): what runs may end, the rest is given back.")
+            if not self._unstartable:  # that is said at the end
+                self._listener.noted(f"Going home ({self._stopping.why}): what runs may end, the rest is given back.")
             self._runner.give_back()
             self._give_back(self._waiting())
         if self._stopping.take(Stop.NOW):
