@@ -59,15 +59,10 @@ def with_hyperqueue(orders: int) -> None:
 
 def with_waiter(url: str) -> Runner:
     def run(orders: int) -> None:
-        code = (
-            "import sys; from waiter.kitchen import open_kitchen; from waiter.delivery.ware import deliver; "
-            "from waiter.delivery.options import DeliveryOptions; "
-            "s = deliver(lambda: open_kitchen(sys.argv[1]), ['/bin/true'], DeliveryOptions(jobs=sys.argv[2])); "
-            "sys.exit(s.delivered != int(sys.argv[3]))"
-        )
-        subprocess.run(
-            [sys.executable, "-c", code, url, str(SLOTS), str(orders)], check=True, cwd=Path(__file__).parent.parent
-        )
+        command = [sys.executable, "-m", "waiter", "deliver", "-k", url, f"-j{SLOTS}", "/bin/true"]
+        said = subprocess.run(command, check=True, cwd=Path(__file__).parent.parent, stderr=subprocess.PIPE, text=True)
+        if f"{orders:,} orders delivered" not in said.stderr:
+            raise RuntimeError(said.stderr)
 
     return run
 

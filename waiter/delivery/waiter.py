@@ -388,8 +388,10 @@ class Delivery:
         self._tally.claimed += len(orders)
         self._listener.claimed(orders)
         jobs: list[Job] = []
+        has_a_poison = self._has_a_poison()
         for order in orders:
-            if self._held and (order.losses >= ALONE_FROM_LOSSES or self._has_a_poison()):
+            has_a_poison = has_a_poison or order.losses >= ALONE_FROM_LOSSES
+            if self._held and has_a_poison:
                 self._held[order.id] = Held(order, self._shift, argv=None)
             elif (job := self._job(order)) is not None:
                 jobs.append(job)

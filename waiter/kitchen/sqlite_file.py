@@ -32,12 +32,11 @@ CREATE TABLE orders (
     losses INTEGER NOT NULL DEFAULT 0, due REAL, waiter TEXT, host TEXT, shift TEXT,
     is_cancel_asked INTEGER NOT NULL DEFAULT 0, start REAL, stop REAL, exit_code INTEGER, signal INTEGER, reason TEXT,
     error TEXT, error_group TEXT, tail TEXT, result TEXT, command TEXT, peak_memory INTEGER, history TEXT, late TEXT);
-CREATE INDEX by_status ON orders (status);
+CREATE INDEX by_status ON orders (status, command);
 CREATE INDEX claimable ON orders (priority DESC, seq) WHERE status = 'READY' AND due IS NULL;
 CREATE INDEX waiting ON orders (due) WHERE status = 'READY' AND due IS NOT NULL;
 CREATE INDEX running ON orders (shift) WHERE status = 'RUNNING';
 CREATE INDEX failures ON orders (error_group, stop) WHERE status = 'ERROR';
-CREATE INDEX commands ON orders (command, status) WHERE command IS NOT NULL;
 CREATE INDEX by_stop ON orders (stop) WHERE stop IS NOT NULL;
 CREATE TABLE shifts (
     token TEXT PRIMARY KEY, waiter TEXT NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL, pid_started TEXT NOT NULL,

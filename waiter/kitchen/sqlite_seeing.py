@@ -77,7 +77,7 @@ def _failure_group(read: Read, row: sqlite3.Row, hosts: tuple[str, ...]) -> Fail
 
 
 def commands(read: Read, where: Condition) -> dict[str, int]:
-    index = "INDEXED BY commands" if where is EVERYTHING else ""  # which alone answers, without any order
+    index = "INDEXED BY by_status" if where is EVERYTHING else ""  # which alone answers, without any order
     rows = read(
         f"SELECT command, count(*) AS n FROM orders {index} WHERE status IN ('DONE', 'ERROR') AND command IS NOT NULL "
         f"AND {where.sql} GROUP BY command ORDER BY n DESC, command",
