@@ -6,7 +6,7 @@ On both kitchens, `waiter deliver -j2 /bin/true` in a process of its own. Goals:
 the rate of 3,000 or faster (median of three before and after); the resident memory of waiter, guard and runner together
 (the sum of their RSS) stays below 40 MB on SQLite and 60 MB on MongoDB, with at most 5 % more in the last quarter than
 in the second; no descriptor more at the end than in the first quarter. Then a waiter without work and one whose 16
-slots are busy with long orders, side by side for a minute: their operations on the kitchen (statements, commands)
+slots are busy with long orders, side by side for a minute: their operations on the kitchen (calls of its contract)
 differ by 2 at most. Ends with exit code 1 if a goal is missed.
 """
 
@@ -36,28 +36,24 @@ GOAL_MB = {"SQLite": 40.0, "MongoDB": 60.0}
 FEW, EVERY_S, SETTLED_S = 3000, 0.5, 5.0
 
 COUNTING = """
-import signal, sqlite3
-import pymongo.monitoring
+import signal
 from waiter.cli import main
+from waiter.kitchen.mongo import MongoKitchen
+from waiter.kitchen.sqlite import SqliteKitchen
 
 operations = 0
+ASKED = "check_in heartbeat news check_out shifts claim held finish release rescue outlook".split()
 
-class Counted(sqlite3.Connection):
-    def execute(self, *arguments):
+def counted(method):
+    def ask(*words, **options):
         global operations
         operations += 1
-        return super().execute(*arguments)
+        return method(*words, **options)
+    return ask
 
-class Listener(pymongo.monitoring.CommandListener):
-    def started(self, event):
-        global operations
-        operations += event.command_name not in ("hello", "endSessions")
-    def succeeded(self, event): pass
-    def failed(self, event): pass
-
-connect = sqlite3.connect
-sqlite3.connect = lambda *words, **options: connect(*words, factory=Counted, **options)
-pymongo.monitoring.register(Listener())
+for kitchen in (SqliteKitchen, MongoKitchen):
+    for name in ASKED:
+        setattr(kitchen, name, counted(getattr(kitchen, name)))
 signal.signal(signal.SIGUSR1, lambda *_: print(operations, flush=True))
 main()
 """

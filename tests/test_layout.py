@@ -23,14 +23,24 @@ REASON = "Long because"
 MAY_IMPORT = {
     "errors": set(),
     "orders": {"errors"},
-    "alike": {"orders"},
+    "blake": set(),
+    "alike": {"orders", "blake"},
     "durations": {"errors"},
     "folders": set(),
     "settings": {"errors", "folders", "kitchen.DEFAULT_DB"},
     "intake": {"errors", "orders"},
     "kitchen": {"errors", "orders", "alike", "folders"},
     "loading": {"errors", "orders", "intake", "kitchen.contract"},
-    "delivery": {"errors", "orders", "alike", "durations", "folders", "kitchen.contract", "kitchen.open_kitchen"},
+    "delivery": {
+        "errors",
+        "orders",
+        "alike",
+        "blake",
+        "durations",
+        "folders",
+        "kitchen.contract",
+        "kitchen.open_kitchen",
+    },
     "report": {"errors", "orders", "durations"},
     "fleet": {"errors", "orders", "durations", "folders"},
     "host": {"errors", "orders", "durations", "delivery", "kitchen"},
@@ -57,7 +67,7 @@ HOMES = {
 }
 
 # What a remote host runs: it has Python and PyMongo and nothing else.
-REMOTE = ("errors", "orders", "alike", "durations", "folders", "kitchen", "delivery", "host")
+REMOTE = ("errors", "orders", "alike", "blake", "durations", "folders", "kitchen", "delivery", "host")
 
 
 # What the runner's and the guard's process is made of, and the light modules that it may import.

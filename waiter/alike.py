@@ -6,10 +6,10 @@ message that holds none of them stays as it is, so that kinds are no fewer than 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Sequence
 
+from waiter.blake import blake2b
 from waiter.orders import Reason
 
 _SHORT = 3
@@ -78,4 +78,4 @@ def error_group(
 ) -> str:
     """A short id (8 hex digits) that failures of the same kind share."""
     kind = f"{reason or ''}/{exit_code}/{signal}/{normalised(error, arguments)}"
-    return hashlib.blake2b(kind.encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
+    return blake2b(kind.encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -11,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from waiter.blake import blake2b
 from waiter.errors import CommandUnstartable, UsageError
 from waiter.orders import Order
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _POSITIONAL = re.compile(r"\$(?:[@*1-9]|\{[@*1-9])")
 _HASHED_BYTES = 64 * 1024 * 1024
+_CHUNK = 1 << 18
 
 
 class NoSuchArgument(ValueError):
@@ -138,7 +139,7 @@ class Version:
         """12 hex digits."""
         seen = {file: facts for file in self._files if (facts := _facts(file))}
         if seen != self._seen or not self._hash:
-            digest = hashlib.blake2b("\0".join(self._words).encode("utf-8", "surrogateescape"), digest_size=6)
+            digest = blake2b("\0".join(self._words).encode("utf-8", "surrogateescape"), digest_size=6)
             for file in seen:
                 digest.update(_content_hash(file))
             self._hash = digest.hexdigest()
@@ -158,6 +159,9 @@ def _facts(file: Path) -> tuple[int, int] | None:
 def _content_hash(file: Path) -> bytes:
     try:
         with file.open("rb") as content:
-            return hashlib.file_digest(content, "blake2b").digest()
+            digest = blake2b()
+            while chunk := content.read(_CHUNK):
+                digest.update(chunk)
+            return digest.digest()
     except OSError:
         return b"unreadable"

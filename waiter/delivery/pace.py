@@ -6,7 +6,6 @@ last milliseconds, so that the kitchen is asked seldom.
 
 from __future__ import annotations
 
-import statistics
 from collections import deque
 
 from waiter.errors import UsageError
@@ -53,7 +52,7 @@ class Pace:
             return float(timeout)
         if len(self._lately) < _ENOUGH_FOR_A_MEDIAN:
             return None
-        return statistics.median(self._lately) * float(timeout[:-1]) / 100
+        return sorted(self._lately)[len(self._lately) // 2] * float(timeout[:-1]) / 100
 
 
 def checked_timeout(timeout: str | None) -> None:

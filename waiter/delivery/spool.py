@@ -8,14 +8,13 @@ repeated.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from waiter.blake import blake2b
 from waiter.folders import Kind, own_folder
 from waiter.orders import Outcome, Reason, Shift, Status, Vitals
 
@@ -23,7 +22,7 @@ from waiter.orders import Outcome, Reason, Shift, Status, Vitals
 def spool_folder(kitchen_url: str, state: Path | None = None) -> Path:
     """Where outcomes for this kitchen wait: a folder of the user's own, the same for every waiter of this machine."""
     folder = state or own_folder(Kind.STATE)
-    return folder / "spool" / hashlib.blake2b(os.fsencode(kitchen_url), digest_size=8).hexdigest()
+    return folder / "spool" / blake2b(os.fsencode(kitchen_url), digest_size=8).hexdigest()
 
 
 class Spool:
@@ -38,10 +37,10 @@ class Spool:
         content = json.dumps(
             {"shift": dataclasses.asdict(shift), "outcomes": [dataclasses.asdict(o) for o in outcomes]}
         )
-        temporary = self.folder / f".{secrets.token_hex(8)}"
+        temporary = self.folder / f".{os.urandom(8).hex()}"
         try:
             _write_durably(temporary, content.encode("ascii"))
-            temporary.rename(self.folder / f"{shift.token}-{secrets.token_hex(8)}.json")
+            temporary.rename(self.folder / f"{shift.token}-{os.urandom(8).hex()}.json")
         except OSError:
             temporary.unlink(missing_ok=True)
             raise

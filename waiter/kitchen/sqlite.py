@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import secrets
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -185,7 +185,7 @@ class SqliteKitchen:
     # Shifts
 
     def check_in(self, waiter: str, host: str, pid: int, vitals: Vitals | None = None) -> Shift:
-        token = secrets.token_hex(16)
+        token = os.urandom(16).hex()
         with self._writing() as db:
             paused = db.execute("SELECT value FROM state WHERE name = 'paused'").fetchone()
             facts = {
