@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from waiter.fleet.parcel import ROOMS
+
 ROOT = Path(__file__).parents[1]
 HOUSE = ROOT / "waiter"
 
@@ -67,7 +69,7 @@ HOMES = {
 }
 
 # What a remote host runs: it has Python and PyMongo and nothing else.
-REMOTE = ("errors", "orders", "alike", "blake", "durations", "folders", "kitchen", "delivery", "host")
+REMOTE = {name.removesuffix(".py") for name in ROOMS} - {"__init__"}
 
 
 # What the runner's and the guard's process is made of, and the light modules that it may import.
@@ -175,6 +177,18 @@ def test_what_a_remote_host_runs_needs_python_and_pymongo_only():
     ]
 
     assert strange == []
+
+
+def test_what_a_remote_host_imports_is_sent_to_it():
+    at_home = [
+        f"{name} imports {imported}"
+        for name, tree in modules()
+        if room(name) in REMOTE
+        for imported in of_ours(tree)
+        if room(imported) not in REMOTE | {"__version__"}
+    ]
+
+    assert at_home == []
 
 
 def test_the_process_beside_the_commands_stays_light():

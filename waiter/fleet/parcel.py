@@ -29,7 +29,7 @@ from waiter import __version__
 from waiter.errors import UsageError
 from waiter.folders import Kind, own_folder
 
-MODULES = ("__init__.py", "errors.py", "orders.py", "alike.py", "durations.py", "folders.py")
+MODULES = ("__init__.py", "errors.py", "orders.py", "blake.py", "alike.py", "durations.py", "folders.py")
 ROOMS = (*MODULES, "kitchen", "delivery", "host")
 """The parts of Waiter that work on a host: standard library and PyMongo only."""
 
