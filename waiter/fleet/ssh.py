@@ -264,8 +264,12 @@ class Session:
             channel.exec_command(command)
         with channel:
             channel.settimeout(timeout_s)
-            if stdin:
+            try:
                 channel.sendall(stdin)
+            except OSError:
+                if not channel.closed:
+                    raise
+                # It ended without reading: a login shell that exits at once. What it said tells why.
             if not is_stdin_open:
                 channel.shutdown_write()
             output = {1: bytearray(), 2: bytearray()}
