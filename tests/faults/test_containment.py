@@ -141,6 +141,32 @@ def test_a_hidden_daemon_dies_with_its_order_though_an_older_order_runs_on(start
     assert is_alive(first_of(pids))
 
 
+CROWD = """
+import os, signal
+if os.fork() == 0:
+    for _ in range(800):
+        if os.fork() == 0:
+            signal.pause()
+    os._exit(0)  # all of them are orphans now, children of the runner
+os.wait()
+open("gathered", "w").close()
+signal.pause()
+"""
+
+
+def test_a_daemon_dies_with_its_order_though_a_crowd_of_others_lives(start, pids, tmp_path):
+    # 800 pids are more than the kernel lists in one call.
+    runner = start(slots=2, cwd=str(tmp_path))
+    runner.submit([script("crowd", f"exec {sys.executable} -S -c '{CROWD}'")])
+    wait_for((tmp_path / "gathered").exists)
+
+    runner.submit([script("short", DAEMON.format(pids=pids) + f" while [ ! -s {pids} ]; do sleep 0.01; done")])
+    until_ended(runner)
+
+    assert len(pids.read_text().split()) == 1
+    assert living(pids) == []
+
+
 def first_of(pids: Path) -> int:
     return int(pids.read_text().split()[0])
 

@@ -94,14 +94,26 @@ def stat(pid: int) -> Facts | None:
 
 def children(pid: int) -> list[int]:
     """The direct children of a process; empty when it is gone."""
-    found: list[int] = []
     try:
-        for thread in os.listdir(f"/proc/{pid}/task"):
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+    found: list[int] = []
+    for thread in threads:
+        try:
             with open(f"/proc/{pid}/task/{thread}/children", "rb") as listed:
                 found.extend(map(int, listed.read().split()))
-    except OSError:
-        pass
+        except OSError:
+            continue  # that thread is gone; the others have children of their own
     return found
+
+
+def read_whole(descriptor: int) -> bytes:
+    """All of an open file, from its beginning: one call gives 4 KiB of a file in /proc, however much is asked for."""
+    read = b""
+    while more := os.pread(descriptor, 1 << 16, len(read)):
+        read += more
+    return read
 
 
 def trees(roots: list[int]) -> list[int]:

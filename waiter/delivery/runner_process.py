@@ -319,7 +319,7 @@ class RunnerProcess:
     def _orphans(self) -> list[int]:
         if self.children is None:
             return []
-        listed = os.pread(self.children, 1 << 16, 0).split()
+        listed = containment.read_whole(self.children).split()
         if len(listed) <= len(self.by_pid):  # only the jobs: the usual case, and this runs after every job
             return []
         return [pid for pid in map(int, listed) if pid not in self.by_pid and pid not in self.unkillable]
