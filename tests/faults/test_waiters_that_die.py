@@ -166,6 +166,60 @@ def test_a_drain_finishes_what_runs_and_gives_the_rest_back(kitchen, floor, ask)
     assert all(order.attempt == (order.status is Status.DONE) for order in all_orders(kitchen))
 
 
+def hit(pid: int, number: int) -> None:
+    """Signal a command and all that it runs, as whoever stops a whole service or a machine does."""
+    os.killpg(pid, number)
+
+
+@pytest.mark.parametrize("first", ["waiter", "command"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_a_waiter_and_its_commands_gives_their_orders_back(kitchen, floor, first, number):
+    fill(kitchen, [["dies"], ["says so"]])
+    trap = f"trap 'exit {128 + number}' {number:d}"
+    work = f'[ "$1" = dies ] || {trap}; touch "ready $1"; sleep 60 & wait'
+    waiter = floor.start(work=work, jobs="2", until="stopped")
+    eventually(lambda: len(list(floor.folder.glob("ready *"))) == 2)
+    if first == "waiter":
+        waiter.send_signal(number)
+    for _, _, command in floor.oracle("begin"):
+        hit(command, number)
+    if first == "command":
+        time.sleep(0.1)  # it is sent to one after the other
+        waiter.send_signal(number)
+
+    assert waiter.wait(20) == 0, floor.talk(waiter)
+    assert [(o.status, o.failures, o.attempt) for o in all_orders(kitchen)] == [(Status.READY, 0, 1)] * 2
+    assert {event.reason for o in all_orders(kitchen) for event in o.history} == {Reason.INTERRUPTED}
+
+
+def test_a_term_to_a_command_alone_is_a_failure(kitchen, floor):
+    fill(kitchen, [["x"]])
+    waiter = floor.start(work="kill -TERM $$")
+
+    assert waiter.wait(20) == 1
+    (order,) = all_orders(kitchen)
+    assert (order.status, order.reason, order.signal) == (Status.ERROR, Reason.SIGNAL, signal.SIGTERM)
+
+
+def test_a_signal_that_was_ignored_stays_ignored_by_a_waiter_and_its_commands(kitchen, floor):
+    """As nohup(1) wants it for hangups, and a shell for whatever it runs in the background."""
+    fill(kitchen, [[str(n)] for n in range(6)])
+    work = "grep SigIgn /proc/self/status >> masks; sleep 0.2"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        waiter = floor.start(work=work)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    eventually(lambda: floor.oracle("end"))
+
+    waiter.send_signal(signal.SIGHUP)
+
+    assert waiter.wait(20) == 0, floor.talk(waiter)
+    assert kitchen.counts()[Status.DONE] == 6
+    masks = {int(line.split()[1], 16) for line in (floor.folder / "masks").read_text().splitlines()}
+    assert {mask & 0x7FFF_FFFF for mask in masks} == {1 << (signal.SIGHUP - 1)}  # of the numbers that have a name
+
+
 def test_a_second_signal_stops_the_commands_and_counts_no_failure(kitchen, floor):
     fill(kitchen, [["x"]])
     waiter = floor.start(work="[ $WAITER_ATTEMPT = 2 ] || sleep 60", grace_s=1)

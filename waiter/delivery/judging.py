@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal as signals
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -99,6 +100,12 @@ def judge(
         command=command,
         peak_memory=ended.peak_memory,
     )
+
+
+def died_of(ended: Ended, numbers: Collection[int]) -> bool:
+    """Whether one of these signals, sent by somebody else, ended the command; a shell says so with 128 + its number."""
+    number = ended.signal if ended.signal is not None else (ended.exit_code or 0) - 128
+    return ended.end is End.EXITED and number in numbers
 
 
 def unstartable(order: Order, why: str, at: float, command: str) -> Outcome:

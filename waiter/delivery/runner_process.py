@@ -43,7 +43,7 @@ LEAVE_S = 5.0
 _PASSING = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY}
 _THE_JOBS_OWN = {errno.E2BIG, errno.ENAMETOOLONG}
 _IGNORED = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
-_DEFAULTED = [signal.SIGPIPE, signal.SIGXFSZ, *_IGNORED]
+_IGNORED_BY_PYTHON = [signal.SIGPIPE, signal.SIGXFSZ]
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -88,6 +88,9 @@ class RunnerProcess:
             os.chdir(options["cwd"] or ".")
         except OSError as error:
             self.refusal = f"{error.filename or 'nice'}: {error.strerror}"
+        # Commands have what the waiter was given: under nohup, say, hangups are ignored.
+        ours = [number for number in _IGNORED if signal.getsignal(number) is not signal.SIG_IGN]
+        self.defaulted = [*_IGNORED_BY_PYTHON, *ours]
         for number in _IGNORED:
             signal.signal(number, signal.SIG_IGN)  # the waiter decides what these mean
         self.wake, wake_end = os.pipe()
@@ -223,7 +226,7 @@ class RunnerProcess:
                 file_actions=actions,
                 setsid=True,
                 setsigmask=(),
-                setsigdef=_DEFAULTED,
+                setsigdef=self.defaulted,
             )
         except OSError as error:
             struct.pack_into("<q", self.table, 0, serial - 1)  # it has not begun after all

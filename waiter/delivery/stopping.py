@@ -32,6 +32,7 @@ class Stopping:
     def __init__(self) -> None:
         self.level = Stop.NO
         self.why = ""
+        self.heard: set[int] = set()  # the signals that asked
         self._taken = Stop.NO
         self._heard_at = 0.0
 
@@ -49,18 +50,23 @@ class Stopping:
 
     @contextmanager
     def by_signals(self) -> Iterator[None]:
-        """Inside, SIGINT, SIGTERM and SIGHUP ask for one level more each. Does nothing outside the main thread."""
+        """Inside, SIGINT, SIGTERM and SIGHUP ask for one level more each. Does nothing outside the main thread.
+
+        One that was ignored before stays so: nohup(1), and a shell for what it runs in the background, want it.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._heard) for number in SIGNALS}
+        meant = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._hear) for number in meant}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _heard(self, number: int, _frame: FrameType | None) -> None:
+    def _hear(self, number: int, _frame: FrameType | None) -> None:
+        self.heard.add(number)
         if time.monotonic() - self._heard_at < ECHO_S:
             return
         self._heard_at = time.monotonic()

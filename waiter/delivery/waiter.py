@@ -19,14 +19,14 @@ from waiter.delivery.handover import Handover, Served
 from waiter.delivery.heartbeat import Heartbeat, boottime
 from waiter.delivery.hooks import Hooks
 from waiter.delivery.joblog import Joblog
-from waiter.delivery.judging import Halt, judge, lost, parse_halt, unstartable
+from waiter.delivery.judging import Halt, died_of, judge, lost, parse_halt, unstartable
 from waiter.delivery.leaving import is_host_busy, why_leave
 from waiter.delivery.listener import Listener, Summary
 from waiter.delivery.options import DeliveryOptions, Until
 from waiter.delivery.pace import Pace
-from waiter.delivery.runner import Ended, Event, Job, Output, Refused, Returned, Runner, RunnerDied
+from waiter.delivery.runner import End, Ended, Event, Job, Output, Refused, Returned, Runner, RunnerDied
 from waiter.delivery.spool import Spool
-from waiter.delivery.stopping import Stop, Stopping
+from waiter.delivery.stopping import SIGNALS, Stop, Stopping
 from waiter.delivery.vitals import host_load, resident_bytes
 from waiter.errors import CommandUnstartable, KitchenUnreachable, ShiftLost
 from waiter.kitchen.contract import BEATS_PER_LEASE, Kitchen
@@ -43,6 +43,9 @@ LOOK_AGAIN_S = 60.0
 
 ALONE_FROM_LOSSES = 2
 """From that many losses on, an order runs alone in its waiter: a poison order takes no innocent neighbour with it."""
+
+SHARED_SIGNAL_S = 0.5
+"""How long after a command's death by a signal the waiter may hear the same one: it was sent to all, one by one."""
 
 MAX_RUNNER_DEATHS = 5
 """So many runners may die in a row before the waiter goes home instead of starting another."""
@@ -73,6 +76,7 @@ class Delivery:
         self._rng = Random()
         self._held: dict[str, Held] = {}
         self._cancelled: set[str] = set()  # stop asked for by the kitchen
+        self._suspects: list[tuple[float, Ended]] = []  # until when they wait to be judged, see `_ended`
         self._why_left = ""
         self._unstartable: str | None = None
         self._is_held_asked = False
@@ -121,7 +125,7 @@ class Delivery:
         self._runner.set_timeout(self._pace.timeout_s(self._options.timeout))
 
     def _go_home(self) -> None:
-        begun = self._runner.close()
+        begun = {*self._runner.close(), *(ended.id for _, ended in self._suspects)}
         if not hasattr(self, "_heartbeat"):
             return  # the kitchen did not let it in
         self._let_go(begun)
@@ -150,6 +154,7 @@ class Delivery:
 
     def _tick(self) -> None:
         self._hear(self._runner.events(PATIENCE_S))
+        self._judge_suspects()
         self._come_back()
         self._tell(self._handover.hand_in())
         self._heed_kitchen()
@@ -177,8 +182,26 @@ class Delivery:
                     self._runner_died(event)
 
     def _ended(self, ended: Ended) -> None:
-        held = self._held[ended.id]  # until its outcome is on its way, whatever goes wrong on the way there
         self._tally.runner_deaths = 0
+        if died_of(ended, SIGNALS) and not self._stopping.heard:
+            # By its own fault, or as all do when a service or a machine is stopped: then this waiter hears of it, too.
+            self._suspects.append((boottime() + SHARED_SIGNAL_S, ended))
+        else:
+            self._judge(ended)
+
+    def _judge_suspects(self, *, is_last_call: bool = False) -> None:
+        is_clear = bool(self._stopping.heard) or is_last_call
+        suspects, self._suspects = self._suspects, []
+        for until, ended in suspects:
+            if is_clear or boottime() >= until:
+                self._judge(ended)
+            else:
+                self._suspects.append((until, ended))
+
+    def _judge(self, ended: Ended) -> None:
+        held = self._held[ended.id]  # until its outcome is on its way, whatever goes wrong on the way there
+        if died_of(ended, self._stopping.heard):
+            ended = replace(ended, end=End.STOPPED)  # whoever stopped this waiter stopped it
         if len(self._held) == 1:
             self._ask_at = 0.0  # nothing of our own to wait for any more
         self._idle_since = boottime()
@@ -231,6 +254,7 @@ class Delivery:
         for order_id in died.ids:
             if (held := self._held.get(order_id)) is not None:
                 self._record(held, self._lost(held.order, "its runner died while it ran"))
+        self._judge_suspects(is_last_call=True)
         self._give_back(list(self._held))
         self._runner.close()
         if died.why is not None:
