@@ -21,10 +21,10 @@ from pathlib import Path
 from waiter.delivery.functions import Deliver, FunctionWare
 from waiter.delivery.listener import Listener, Summary
 from waiter.delivery.options import DeliveryOptions, cpu_count, slots
-from waiter.delivery.spool import Spool, spool_folder
+from waiter.delivery.spool import Spool
 from waiter.delivery.stopping import Stopping
 from waiter.delivery.waiter import Delivery
-from waiter.kitchen import open_kitchen
+from waiter.kitchen import absolute, open_kitchen
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Order, Selector
 
@@ -49,6 +49,7 @@ def deliver_with(
     options of the command line that concern a process (timeout's TERM, cwd, env, output) do not apply.
     """
     options = options or DeliveryOptions()
+    kitchen = absolute(kitchen)
     count = slots(options.jobs, cpu_count())
     stopping = Stopping()
     with stopping.by_signals():
@@ -57,7 +58,7 @@ def deliver_with(
             FunctionWare(function, slots=count, version=_version(function)),
             options,
             slots=count,
-            spool=lambda url: Spool(spool_folder(url, state)),
+            spool=lambda kitchen: Spool(kitchen.id, kitchen.url, state),
             stopping=stopping,
             listener=listener or Listener(),
         ).run()
@@ -70,7 +71,7 @@ class Waiter:
     """A waiter to subclass: override `deliver`."""
 
     def __init__(self, kitchen: str | None = None, options: DeliveryOptions | None = None, *, db: str = "simplewaiter"):
-        self.kitchen = kitchen
+        self.kitchen = absolute(kitchen)
         self.options = options or DeliveryOptions()
         self.db = db
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import check_in, fill, outcome
 from waiter.errors import ShiftLost
+from waiter.kitchen import open_kitchen
 from waiter.kitchen.contract import LEASE_S, MAX_LOSSES
 from waiter.orders import Reason, Selector, Status, Verdict, Vitals
 
@@ -356,3 +357,21 @@ def test_what_is_given_back_was_never_in_anybodys_hands(kitchen):
     kitchen.release(shift, kitchen.claim(shift, limit=1))
 
     assert (only(kitchen, order_id).waiter, only(kitchen, order_id).start) == (None, None)
+
+
+def test_a_kitchen_has_one_id_for_all_who_open_it_and_keeps_it(kitchen, open_again, tmp_path):
+    other = open_again()
+
+    assert other.id == kitchen.id
+    assert len(kitchen.id) == 32
+    kitchen.clean()
+    assert open_again().id == kitchen.id
+    with open_kitchen(str(tmp_path / "another.sqlite")) as another:
+        assert another.id != kitchen.id
+
+
+def test_a_kitchen_knows_the_shifts_that_checked_in_there(kitchen):
+    here, left = check_in(kitchen), check_in(kitchen)
+    kitchen.check_out(left)
+
+    assert [kitchen.knows(token) for token in (here.token, left.token, "f" * 32)] == [True, True, False]

@@ -41,14 +41,14 @@ def test_hooks_that_all_hang_are_ended_one_by_one(monkeypatch):
 
 
 def test_outcomes_of_another_version_stay_on_disk_and_hold_up_no_others(tmp_path):
-    spool = Spool(tmp_path)
+    spool = Spool("k" * 32, "k.sqlite", tmp_path)
     shift = Shift("a" * 32, "w", "h", 1, since=0.0, heartbeat_at=0.0, lease_until=0.0)
     spool.save(shift, [outcome(order(1))])
-    (file, _, _), *_ = spool
-    saved = json.loads(file.read_text())
+    (kept,) = spool
+    saved = json.loads(kept.file.read_text())
     saved["outcomes"][0]["colour"] = "blue"
-    (tmp_path / "0.json").write_text(json.dumps(saved))
-    (tmp_path / "1.json").write_text("{}")
+    (spool.folder / "0.json").write_text(json.dumps(saved))
+    (spool.folder / "1.json").write_text("{}")
 
-    assert [[one.order_id for one in outcomes] for _, _, outcomes in spool] == [["b-1"]]
-    assert {"0.json", "1.json", file.name} == {entry.name for entry in tmp_path.iterdir()}
+    assert [[one.order_id for one in spooled.outcomes] for spooled in spool] == [["b-1"]]
+    assert {"0.json", "1.json", kept.file.name} == {entry.name for entry in spool.folder.iterdir()}

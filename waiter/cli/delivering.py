@@ -13,7 +13,7 @@ from waiter.cli.delivery_flags import delivery_flags, delivery_options
 from waiter.cli.printer import Printer
 from waiter.delivery.options import DeliveryOptions, Grouping, cpu_count, slots
 from waiter.delivery.ware import deliver as deliver_orders
-from waiter.kitchen import DEFAULT_DB, is_file, open_kitchen
+from waiter.kitchen import DEFAULT_DB, absolute, is_file, open_kitchen
 from waiter.kitchen.contract import Kitchen
 from waiter.settings import Settings
 
@@ -44,8 +44,8 @@ def deliver(kitchen: str | None, db: str | None, command: tuple[str, ...], **sai
 
 def kitchens(place: Settings) -> Callable[[], Kitchen]:
     """What opens the kitchen. The first time it is open already: one that does not answer was waited for, and named."""
-    first = [opened(place)]
-    return lambda: first.pop() if first else open_kitchen(place.kitchen, place.db)
+    first, where = [opened(place)], absolute(place.kitchen)
+    return lambda: first.pop() if first else open_kitchen(where, place.db)
 
 
 def named(kitchen: str | None, db: str) -> str:

@@ -5,11 +5,11 @@ Nothing that is put here is lost: it is accepted by the kitchen, or it is on dis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from waiter.delivery.heartbeat import boottime
-from waiter.delivery.spool import Spool
+from waiter.delivery.spool import Spool, Spooled
 from waiter.errors import KitchenError, KitchenUnreachable
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Order, Outcome, Shift, Verdict
@@ -106,13 +106,18 @@ class Handover:
     def hand_in_spool(self) -> int:
         """Give the kitchen what lies on disk, also what earlier waiters left. Returns how many outcomes it has now."""
         handed_in = 0
-        for file, shift, outcomes in self._spool:
-            self._kitchen.finish(shift, outcomes)
-            file.unlink(missing_ok=True)
-            handed_in += len(outcomes)
+        for spooled in self._ours():
+            self._kitchen.finish(spooled.shift, spooled.outcomes)
+            spooled.file.unlink(missing_ok=True)
+            handed_in += len(spooled.outcomes)
         if handed_in:
             self._note(f"Outcomes kept on disk were handed in: {handed_in}.")
         return handed_in
+
+    def _ours(self) -> Iterator[Spooled]:
+        """The files that surely belong to this kitchen."""
+        yield from (kept for kept in self._spool if kept.kitchen == self._kitchen.id)
+        yield from (old for old in self._spool.of_earlier_versions() if self._kitchen.knows(old.shift.token))
 
     def _finish_all(self) -> list[tuple[Served, Verdict]]:
         accepted: list[tuple[Served, Verdict]] = []

@@ -1,8 +1,10 @@
 """Outcomes kept on disk until the kitchen has them.
 
 One file per call of `save`: written under a temporary name, fsynced, renamed, so that a file is whole or not there.
-It names the shift whose orders they were; any waiter of this machine may hand it in, since `Kitchen.finish` can be
-repeated.
+It lies in a folder named after the kitchen's own id, carries that id, and names the shift whose orders they were; any
+waiter of this machine that works for the same kitchen, under whatever address, may hand it in, since `Kitchen.finish`
+can be repeated. Earlier versions named the folder after a hash of the address and wrote no id: such files belong to
+whichever kitchen knows their shift.
 """
 
 from __future__ import annotations
@@ -11,55 +13,76 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from waiter.blake import blake2b
 from waiter.folders import Kind, own_folder
 from waiter.orders import Outcome, Reason, Shift, Status, Vitals
 
+_HASH_DIGITS = 16
+"""The length of a folder's name of earlier versions; an id has twice as many."""
 
-def spool_folder(kitchen_url: str, state: Path | None = None) -> Path:
-    """Where outcomes for this kitchen wait: a folder of the user's own, the same for every waiter of this machine."""
-    folder = state or own_folder(Kind.STATE)
-    return folder / "spool" / blake2b(os.fsencode(kitchen_url), digest_size=8).hexdigest()
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """A file of outcomes that one shift could not hand in."""
+
+    file: Path
+    kitchen: str | None  # its id; None: written by an earlier version
+    shift: Shift
+    outcomes: tuple[Outcome, ...]
 
 
 class Spool:
-    """A folder of outcomes that the kitchen has not confirmed."""
+    """The outcomes that one kitchen has not confirmed, of all waiters of this machine."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, kitchen_id: str, url: str, state: Path | None = None) -> None:
+        """`url` is for people who find a file. `state` is the user's own state folder if None."""
+        self._id, self._url = kitchen_id, url
+        self._all = (state or own_folder(Kind.STATE)) / "spool"
+        self.folder = self._all / kitchen_id
 
     def save(self, shift: Shift, outcomes: Sequence[Outcome]) -> None:
         """Keep the outcomes, durable when it returns. Raises OSError when the disk refuses."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        content = json.dumps(
-            {"shift": dataclasses.asdict(shift), "outcomes": [dataclasses.asdict(o) for o in outcomes]}
-        )
+        content = {
+            "kitchen": self._id,
+            "address": self._url,
+            "shift": dataclasses.asdict(shift),
+            "outcomes": [dataclasses.asdict(o) for o in outcomes],
+        }
         temporary = self.folder / f".{os.urandom(8).hex()}"
         try:
-            _write_durably(temporary, content.encode("ascii"))
+            _write_durably(temporary, json.dumps(content).encode("ascii"))
             temporary.rename(self.folder / f"{shift.token}-{os.urandom(8).hex()}.json")
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
         _sync(self.folder)
 
-    def __iter__(self) -> Iterator[tuple[Path, Shift, list[Outcome]]]:
+    def __iter__(self) -> Iterator[Spooled]:
         """The waiting files with what they hold. One that cannot be read is left where it is."""
-        for file in sorted(self.folder.glob("*.json")):
+        return self._read(self.folder)
+
+    def of_earlier_versions(self) -> Iterator[Spooled]:
+        """Files that do not say whose they are: only a kitchen that knows their shift may have them."""
+        for folder in sorted(self._all.glob("?" * _HASH_DIGITS)):
+            yield from self._read(folder)
+
+    def _read(self, folder: Path) -> Iterator[Spooled]:
+        for file in sorted(folder.glob("*.json")):
             try:
                 saved = json.loads(file.read_bytes())
                 shift = Shift(**{**saved["shift"], "vitals": Vitals()})
-                outcomes = [_outcome(facts) for facts in saved["outcomes"]]
+                outcomes = tuple(_outcome(facts) for facts in saved["outcomes"])
+                yield Spooled(file, saved.get("kitchen"), shift, outcomes)
             except (OSError, ValueError, KeyError, TypeError):
                 continue  # another waiter handed it in meanwhile, it is not ours, or another version's
-            yield file, shift, outcomes
 
     def __len__(self) -> int:
         """How many outcomes wait."""
-        return sum(len(outcomes) for _, _, outcomes in self)
+        return sum(len(spooled.outcomes) for spooled in self)
 
 
 def _outcome(facts: dict[str, Any]) -> Outcome:

@@ -61,7 +61,7 @@ class Delivery:
         options: DeliveryOptions,
         *,
         slots: int,
-        spool: Callable[[str], Spool],
+        spool: Callable[[Kitchen], Spool],
         stopping: Stopping,
         listener: Listener,
     ) -> None:
@@ -87,9 +87,9 @@ class Delivery:
         self._news_seen = -1
         self._hooks = Hooks(options)
         self._joblog = Joblog(options.joblog, socket.gethostname()) if options.joblog else None
-        self._runner, self._kitchen = _begun(kitchenware, open_kitchen)
+        self._runner, self._kitchen, kept = _begun(kitchenware, open_kitchen, spool)
         self._sweep_s = self._kitchen.lease_s / BEATS_PER_LEASE
-        self._handover = Handover(self._kitchen, spool(self._kitchen.url), listener.noted)
+        self._handover = Handover(self._kitchen, kept, listener.noted)
 
     # A stay, from check-in to check-out.
 
@@ -539,11 +539,14 @@ class Delivery:
         )
 
 
-def _begun(kitchenware: Kitchenware, open_kitchen: Callable[[], Kitchen]) -> tuple[Runner, Kitchen]:
+def _begun(
+    kitchenware: Kitchenware, open_kitchen: Callable[[], Kitchen], spool: Callable[[Kitchen], Spool]
+) -> tuple[Runner, Kitchen, Spool]:
     """A runner that starts while the kitchen is opened."""
     runner = kitchenware.start_runner()
     try:
-        return runner, open_kitchen()
+        kitchen = open_kitchen()
+        return runner, kitchen, spool(kitchen)
     except BaseException:
         runner.close()
         raise

@@ -17,7 +17,7 @@ from waiter.delivery.listener import Listener, Summary
 from waiter.delivery.options import DeliveryOptions, Grouping, cpu_count, slots
 from waiter.delivery.pace import checked_timeout
 from waiter.delivery.runner import Capture, Job, ProcessRunner, Runner, RunnerOptions
-from waiter.delivery.spool import Spool, spool_folder
+from waiter.delivery.spool import Spool
 from waiter.delivery.stopping import Stopping
 from waiter.delivery.waiter import Delivery
 from waiter.errors import UsageError
@@ -183,7 +183,7 @@ def deliver(
             ware,
             options,
             slots=ware.slots,
-            spool=lambda url: Spool(spool_folder(url, state)),
+            spool=lambda kitchen: Spool(kitchen.id, kitchen.url, state),
             stopping=stopping,
             listener=listener or Listener(),
         ).run()

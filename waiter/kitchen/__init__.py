@@ -49,6 +49,11 @@ def file_path(url: str) -> Path:
     return Path(url).expanduser()
 
 
+def absolute(url: str | None) -> str | None:
+    """The same address for a program that goes to another folder and opens it again there. Raises UsageError."""
+    return str(file_path(url).absolute()) if url and is_file(url) else url
+
+
 def default_path(db: str) -> Path:
     """The SQLite file named after `db` in the user's data folder. Raises UsageError for a path."""
     if "/" in db or "\0" in db:

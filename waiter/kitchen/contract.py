@@ -94,6 +94,13 @@ class Kitchen(Protocol):
     def url(self) -> str:
         """Where it is, in words that may be shown: never with a password [16]."""
 
+    @property
+    def id(self) -> str:
+        """A random name, 32 hexadecimal digits, that the kitchen has kept since somebody first asked for it.
+
+        The same for whoever opens it, under whatever address; and no other kitchen has it.
+        """
+
     def close(self) -> None: ...
 
     def __enter__(self) -> Self: ...
@@ -150,6 +157,9 @@ class Kitchen(Protocol):
         The `lease_until` of one that nobody has declared lost yet is past as soon as the kitchen can know that it is
         dead: when its lease ran out, and on SQLite when its process on this host is gone.
         """
+
+    def knows(self, token: str) -> bool:
+        """Whether the shift with this token was checked in here. `clean` may have made it forget one that left."""
 
     # Delivery.
 

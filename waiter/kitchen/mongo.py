@@ -64,10 +64,16 @@ class MongoKitchen:
         self.lease_s = lease_s
         self._to = Connection(url, db, ahead, timeout_s)
         self._claims = Claims(self._to)
+        self._id: str | None = None
 
     @property
     def url(self) -> str:
         return self._to.url
+
+    @property
+    def id(self) -> str:
+        self._id = self._id or self._to.kept_id()
+        return self._id
 
     def close(self) -> None:
         self._to.close()
@@ -197,6 +203,10 @@ class MongoKitchen:
             wanted.append({"left_at": {"$gt": 0}})
         with self._to.asking():
             return [shift_from(stored) for stored in self._to.shifts.find({"$or": wanted}).sort("since")]
+
+    def knows(self, token: str) -> bool:
+        with self._to.asking():
+            return self._to.shifts.find_one({"_id": token}, {"_id": 1}) is not None
 
     # Delivery
 

@@ -5,6 +5,7 @@ Here, so that neither what is asked of the database nor who asks must know a dri
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -106,6 +107,13 @@ class Connection:
                 f"{self.url}: its collection `orders` is of something else, or of the Waiter of 2014. Name another"
                 " database: --db NAME, or after the host in the address."
             )
+
+    def kept_id(self) -> str:
+        """The kitchen's own id, acknowledged by a majority: a new primary has the same."""
+        fresh = {"id": os.urandom(16).hex()}
+        with self.asking():
+            kept = self.state.find_one_and_update({"_id": "kitchen"}, {"$setOnInsert": fresh}, upsert=True)
+        return str((kept or fresh)["id"])  # nothing was there before: ours is
 
     @property
     def now(self) -> Expression:

@@ -84,11 +84,12 @@ class SqliteKitchen:
 
     def __init__(self, path: Path, *, ahead: Callable[[], float] = _no_shift, lease_s: float = LEASE_S) -> None:
         """Open the file, making it if it is not there. `ahead` seconds are added to every reading of a clock."""
-        self.path = path
+        self.path = path.absolute()  # at once: a program may go to another folder and open it again
         self.lease_s = lease_s
         self._ahead = ahead
         self._rng = Random()
         self._boot = liveness.boot_id()
+        self._id: str | None = None
         self._db = self._connect()
 
     def _connect(self) -> sqlite3.Connection:
@@ -100,6 +101,19 @@ class SqliteKitchen:
     @property
     def url(self) -> str:
         return str(self.path)
+
+    @property
+    def id(self) -> str:
+        self._id = self._id or self._kept_id()
+        return self._id
+
+    def _kept_id(self) -> str:
+        kept = self._read("SELECT value FROM state WHERE name = 'id'")
+        if not kept:
+            with self._writing() as db:
+                db.execute("INSERT INTO state VALUES ('id', ?) ON CONFLICT DO NOTHING", (os.urandom(16).hex(),))
+            kept = self._read("SELECT value FROM state WHERE name = 'id'")
+        return str(kept[0]["value"])
 
     def close(self) -> None:
         self._db.close()
@@ -252,6 +266,9 @@ class SqliteKitchen:
             (self.now() - _LOST_FOR_S, include_left),
         )
         return [self._as_it_is(shift_from(row, offset), row) for row in rows]
+
+    def knows(self, token: str) -> bool:
+        return bool(self._read("SELECT 1 FROM shifts WHERE token = ?", (token,)))
 
     def _as_it_is(self, shift: Shift, row: sqlite3.Row) -> Shift:
         """The shift; the lease of one whose process is dead ended with its last heartbeat, whatever is stored."""
