@@ -23,7 +23,7 @@ def test_another_input_for_the_same_command_brings_nothing_of_the_last_one(waite
 
 def test_what_another_input_left_undone_stays_so(waiter_cli):
     left = waiter_cli("run", "--max-orders", "1", "echo", input="1\n2\n")
-    assert left.returncode == 130
+    assert left.returncode == 124
     assert "1 order left" in left.stderr
 
     assert waiter_cli("run", "echo", input="3\n2\n").stdout == "3\n2\n"

@@ -96,7 +96,8 @@ class Verbs(click.Group):
     cls=Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 all well, 1 some orders failed, 2 wrong usage, 3 the kitchen refused or was lost, "
-    "4 the command cannot be started, 5 nobody could be told, 130 interrupted.",
+    "4 the command cannot be started, 5 nobody could be told, 124 a limit was reached and orders are left, "
+    "130 interrupted.",
 )
 @click.version_option(__version__, prog_name="waiter")
 @click.option("-k", "--kitchen", metavar="URL", help="Where the orders are: a file, mongodb://…, or a MongoDB host.")

@@ -46,10 +46,13 @@ class Ending:
     gave_up: int = 0  # the exit code of who waits no longer; 0: all orders have found their end
     failures: tuple[FailureGroup, ...] = ()
     at: float | None = None  # the kitchen's clock; None: it does not answer
+    is_enough: bool = False  # who asked for them wants no more to be delivered
 
     @property
     def exit_code(self) -> int:
         """What `wait` ends with."""
+        if self.is_enough:
+            return 0
         return self.gave_up or (0 if self.counts[Status.DONE] == self.counts.total else 1)
 
     @property

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import time
+import shlex
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
 
 import click
 
@@ -17,25 +14,24 @@ from waiter.cli.asking import chosen, complete_file, kitchen_options, opened, pl
 from waiter.cli.delivering import COMMAND, lost_output, named
 from waiter.cli.delivery_flags import delivery_flags, delivery_options
 from waiter.cli.ending import INTERRUPTED
-from waiter.cli.notifying import Tell, ended, notify_option, teller, told
+from waiter.cli.notifying import TIMED_OUT, Tell, ended, notify_option, teller, told
 from waiter.cli.ordering import load_options, load_with_bar, reading, tell_loaded
 from waiter.cli.printer import Printer
+from waiter.cli.runs import RunFile, facts, is_anybody_at_work, run_file
+from waiter.delivery.listener import SUCCEEDED
+from waiter.delivery.options import DeliveryOptions
 from waiter.delivery.ware import checked
 from waiter.delivery.ware import deliver as deliver_orders
 from waiter.errors import UsageError
-from waiter.intake import Input
 from waiter.intake import opened as opened_input
-from waiter.kitchen import default_path, open_kitchen
+from waiter.kitchen import open_kitchen
 from waiter.kitchen.contract import Kitchen
 from waiter.loading import LoadOptions
 from waiter.orders import Selector, Status
 from waiter.settings import Settings
 
-KEPT_S = 30 * 86_400.0
-"""How long the kitchen of a `run` is kept after it was last used."""
-
-KEPT_WHEN_DONE_S = 86_400.0
-"""The same, if all of it was delivered: a day to look at results."""
+LIMITS = ("max orders", "max time", "idle", "halted")
+"""Why a run that was told how far to go leaves orders behind."""
 
 
 @click.command(context_settings=COMMAND)
@@ -49,9 +45,10 @@ def run(kitchen: str | None, db: str | None, source: str, notify: str | None, co
         **said: Any) -> int:  # fmt: skip
     """Load inputs and deliver them with CMD, in one go: for those who would type xargs or parallel.
 
-    Interrupted and started again with the same input and command in the same folder, it goes on where it was, and
-    tries again what failed; what was delivered completely before is run anew. Without --kitchen it keeps its orders
-    in a file of its own. With one, it delivers all that is READY there, and nothing a second time.
+    Interrupted and started again with the same input, command, folder, --cwd, --env, --shell, --stdin, --output and
+    environment (but for what a terminal or session sets), it goes on where it was, and tries again what failed; what
+    was delivered completely before is run anew. Without --kitchen it keeps its orders in a file of its own. With one,
+    it delivers all that is READY there, and nothing a second time unless --again says so.
 
     \b
     ls /dev | waiter run ./crunch.sh
@@ -63,18 +60,22 @@ def run(kitchen: str | None, db: str | None, source: str, notify: str | None, co
     options = delivery_options(said, place.deliver, place.name, file=place.file)
     tell = teller(notify)
     checked(command, options)  # before millions of rows are loaded for it
-    work = _loaded(place, source, command, load_options(said))
-    if work is None:
-        return 0
+    with ExitStack() as kept:
+        work = _loaded(place, source, command, load_options(said), options, kept)
+        return 0 if work is None else _delivered(work, place, command, options, tell)
+
+
+def _delivered(work: Work, place: Settings, command: Sequence[str], options: DeliveryOptions, tell: Tell | None) -> int:
+    """Deliver, say how it went, and return the exit code."""
     printer = Printer(is_telling_each=False, tag=options.tag, total=work.total, done=work.done)
     with printer.bar():
         summary = deliver_orders(lambda: open_kitchen(work.kitchen, place.db), command, options, listener=printer)
     printer.summary(summary, f"waiter errors{named(work.kitchen, place.db)}")
-    code = summary.exit_code or _verdict(work, place.db)
-    if code == 0 and not place.is_kitchen_named:
-        _keep_shortly(Path(str(work.kitchen)))
+    code = summary.exit_code or _verdict(work, place.db, summary.left_because)
+    if code == 0 and summary.left_because == "done" and work.own is not None:
+        work.own.keep_shortly()
     if tell and summary.left_because not in ("interrupted", "kitchen lost"):
-        code = _told(tell, work, place.db, code)
+        code = _told(tell, work, place.db, code, summary.left_because)
     return code or lost_output(printer)
 
 
@@ -86,81 +87,92 @@ class Work:
     batch: str
     total: int
     done: int
+    own: RunFile | None  # if it has a file of its own
 
 
-def _loaded(place: Settings, source: str, command: Sequence[str], reading: LoadOptions) -> Work | None:
-    """Load the input; None if it is empty."""
+def _loaded(
+    place: Settings,
+    source: str,
+    command: Sequence[str],
+    reading: LoadOptions,
+    options: DeliveryOptions,
+    kept: ExitStack,
+) -> Work | None:
+    """Load the input; None if it is empty. A file of the run's own is `kept` for it."""
     with opened_input(source, reading.format, header=reading.header) as input:
-        where = place.kitchen if place.is_kitchen_named else str(_run_file(command, input, reading))
+        own = None
+        if not place.is_kitchen_named:
+            how = (input.format, input.header, reading.skip_bad, reading.unique)
+            own = kept.enter_context(run_file(facts(command, input, how, options)))
+            _tell_of(own, command)
+        where = place.kitchen if own is None else str(own.path)
         with opened(Settings(kitchen=where, db=place.db)) as kitchen:
-            if not place.is_kitchen_named:
-                _begin_anew_if_all_is_done(kitchen)
+            if own is not None and not own.is_joined:
+                _begin_anew(kitchen, is_wanted=reading.again)
             loaded = load_with_bar(kitchen, input, reading)
             if not loaded.is_unchanged:
                 tell_loaded(loaded)
-            return None if loaded.batch is None else _go_on(kitchen, where, loaded.batch)
+            if loaded.batch is None:
+                return None
+            work = _go_on(kitchen, where, loaded.batch, own)
+    if own is not None:
+        own.share()
+    return work
 
 
-def _run_file(command: Sequence[str], input: Input, reading: LoadOptions) -> Path:
-    """The kitchen of this run: the same for the same command and input in the same folder.
-
-    By what the input holds, not by its name: most are stdin, and two runs at once must not meet.
-    """
-    how = (input.format, str(input.header), str(reading.skip_bad), str(reading.unique))
-    facts = "\0".join((str(Path.cwd()), _digest(input.file), *how, *command)).encode("utf-8", "surrogateescape")
-    folder = default_path("x").parent / "runs"
-    if folder.is_dir():
-        for file in folder.glob("*.sqlite*"):
-            with suppress(FileNotFoundError):  # another run was faster
-                if time.time() - file.stat().st_mtime > KEPT_S:
-                    file.unlink()
-    return folder / f"{hashlib.blake2b(facts, digest_size=6).hexdigest()}.sqlite"
+def _tell_of(own: RunFile, command: Sequence[str]) -> None:
+    """Say who else is at work here, or was with another environment."""
+    if own.is_joined:
+        say("Another run of the same is at work: this one helps it.")
+    for other in own.relatives:
+        done, total = other.counts[Status.DONE], other.counts.total
+        say(
+            f"This is a run of its own. Of the same input and command, {done:,} of {plural(total, 'order')} were "
+            f"delivered before, with another {', '.join(other.differing[:5]) or 'environment'}."
+        )
+        there = f"-k {shlex.quote(str(other.path))}"
+        say(f"hint: to go on there: waiter reset --yes {there} && waiter deliver {there} {shlex.join(command)}")
 
 
-def _digest(file: BinaryIO) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    file.seek(0)
-    while chunk := file.read(1 << 20):
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _keep_shortly(file: Path) -> None:
-    """Let the kitchen of a run that delivered everything go after KEPT_WHEN_DONE_S."""
-    used = time.time() - KEPT_S + KEPT_WHEN_DONE_S
-    os.utime(file, (used, used))
-
-
-def _begin_anew_if_all_is_done(kitchen: Kitchen) -> None:
+def _begin_anew(kitchen: Kitchen, *, is_wanted: bool) -> None:
+    """Forget what an earlier run of the same did, if it is asked for, or if that was all."""
     counts = kitchen.counts()
-    if counts.total and counts[Status.DONE] == counts.total:
+    is_over = counts.total and counts[Status.DONE] == counts.total
+    if (is_over or is_wanted) and not is_anybody_at_work(kitchen):
         kitchen.clean()
 
 
-def _go_on(kitchen: Kitchen, where: str | None, batch: str) -> Work:
-    """Make READY what an earlier run of this batch left."""
+def _go_on(kitchen: Kitchen, where: str | None, batch: str, own: RunFile | None) -> Work:
+    """Make READY what an earlier run of this batch left. What failed in one that is still at work is left to it."""
     kitchen.rescue()
-    again = kitchen.reset(Selector(statuses=(Status.ERROR, Status.CANCELLED), batch=batch))
-    own, all_ = kitchen.counts(Selector(batch=batch)), kitchen.counts()
-    if own[Status.DONE] or again:
-        parts = [f"{own[Status.DONE]:,} of {plural(own.total, 'order')} were delivered before"]
+    left = Selector(statuses=(Status.ERROR, Status.CANCELLED), batch=batch)
+    again = 0 if own is not None and own.is_joined else kitchen.reset(left)
+    of_batch, all_ = kitchen.counts(Selector(batch=batch)), kitchen.counts()
+    if of_batch[Status.DONE] or again:
+        parts = [f"{of_batch[Status.DONE]:,} of {plural(of_batch.total, 'order')} were delivered before"]
         parts += [f"{again:,} that failed are tried again"] if again else []
-        say(f"Going on where it was: {', '.join(parts)}.")
-    return Work(where, batch, all_.total, all_.finished)
+        say(f"Going on where it was: {', '.join(parts)}. --again delivers all of them once more.")
+    return Work(where, batch, all_.total, all_.finished, own)
 
 
-def _verdict(work: Work, db: str) -> int:
+def _verdict(work: Work, db: str, left_because: str) -> int:
     """The exit code, by what became of the batch: others may have delivered some of it, or failed to."""
     with open_kitchen(work.kitchen, db) as kitchen:
         counts = kitchen.counts(Selector(batch=work.batch))
-    if left := counts.total - counts.finished:
+    left = counts.total - counts.finished
+    if left_because == SUCCEEDED:
+        say(f"Enough were delivered, {plural(left, 'order')} left.")
+        return 0
+    if left:
         say(f"{plural(left, 'order')} left: start it again to go on.")
-        return INTERRUPTED
+        return TIMED_OUT if left_because in LIMITS else INTERRUPTED
     return 0 if counts[Status.DONE] == counts.total else 1
 
 
-def _told(tell: Tell, work: Work, db: str, code: int) -> int:
+def _told(tell: Tell, work: Work, db: str, code: int, left_because: str) -> int:
     with open_kitchen(work.kitchen, db) as kitchen:
         ending = ended(kitchen, work.batch, code)
+    if left_because == SUCCEEDED:
+        ending = replace(ending, is_enough=True)
     how_told = told(tell, ending)
     return code or how_told

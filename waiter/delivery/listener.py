@@ -33,6 +33,10 @@ class Listener:
         """Something that the user should know: the kitchen is away, a lease was lost, the waiter pauses."""
 
 
+SUCCEEDED = "succeeded"
+"""Why a waiter went home whose `--halt` asked for so many delivered orders and no more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """What one waiter did in its stay."""
@@ -53,4 +57,6 @@ class Summary:
             return 3
         if self.left_because == "interrupted":
             return 130
+        if self.left_because == SUCCEEDED:  # as GNU parallel: what failed before is no matter
+            return 0
         return 1 if self.failed or self.cancelled else 0

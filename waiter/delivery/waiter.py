@@ -21,7 +21,7 @@ from waiter.delivery.hooks import Hooks
 from waiter.delivery.joblog import Joblog
 from waiter.delivery.judging import Halt, died_of, judge, lost, parse_halt, unstartable
 from waiter.delivery.leaving import is_host_busy, why_leave
-from waiter.delivery.listener import Listener, Summary
+from waiter.delivery.listener import SUCCEEDED, Listener, Summary
 from waiter.delivery.options import DeliveryOptions, Until
 from waiter.delivery.pace import Pace
 from waiter.delivery.runner import End, Ended, Event, Job, Output, Refused, Returned, Runner, RunnerDied
@@ -493,7 +493,8 @@ class Delivery:
 
     def _look_at_halt(self) -> None:
         if self._halt and self._halt.is_reached(self._tally.delivered, self._tally.failed):
-            self._stopping.ask(Stop.NOW if self._halt.is_now else Stop.DRAIN, "halted")
+            why = SUCCEEDED if self._halt.counts == "success" else "halted"
+            self._stopping.ask(Stop.NOW if self._halt.is_now else Stop.DRAIN, why)
         if self._options.pause_after and self._tally.failed_in_a_row >= self._options.pause_after:
             self._tally.failed_in_a_row = 0
             self._pause_if_others_do_well()
