@@ -164,6 +164,7 @@ class Vitals:
     memory: int = 0  # bytes, the waiter with its runner
     load: float = 0.0  # the host's, over a minute
     running: tuple[str, ...] = ()  # ids of the orders in its slots, 64 at most
+    is_draining: bool = False  # it was told to leave: it finishes what it runs and takes nothing more
     command: str | None = None  # the command line, shortened
     command_hash: str | None = None
     version: str | None = None
@@ -186,6 +187,11 @@ class Shift:
     pause_reason: str | None = None
     is_draining: bool = False  # somebody asked it to go home
     vitals: Vitals = field(default_factory=Vitals)
+
+    @property
+    def is_leaving(self) -> bool:
+        """It takes no more orders, whoever told it: the kitchen, or a signal on its host."""
+        return self.is_draining or self.vitals.is_draining
 
 
 @dataclass(frozen=True, slots=True)

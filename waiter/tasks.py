@@ -40,7 +40,7 @@ def as_task(
     stands after two dashes, `invoke deliver -- ./crunch.sh --some-param some-value`, or is one quoted text, `invoke
     deliver "./crunch.sh --some-param"`, which `is_line` leaves whole.
     """
-    rest = _after_dashes()
+    rest = words_after_dashes()
     # Two flags may set one parameter (--grouping line, --line-buffer): the first one speaks for it.
     parameters = list({p.name: p for p in reversed(command.params) if p.name not in (None, "help")}.values())[::-1]
 
@@ -76,7 +76,7 @@ def _name(parameter: click.Parameter) -> str:
     return max(parameter.opts, key=len).removeprefix("--").replace("-", "_")
 
 
-def _after_dashes() -> list[str]:
+def words_after_dashes() -> list[str]:
     """The words after `--`. Invoke tells no task of them, and would join them with spaces."""
     return sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
 

@@ -178,7 +178,7 @@ def test_fab_drives_tagged_instances_from_start_to_stop(laptop: Laptop, shop: Sh
     assert restarted.stdout.count(" restarted ") == 4, restarted.stderr
     assert laptop.fab("fleet.push").stdout.count(" already there") == 4
     assert laptop.fab("fleet.doctor").stdout.count(" fit ") == 4
-    laptop.fab("fleet.fetch", ".waiter/waiter.log", "logs")
+    laptop.fab("fleet.fetch", ".waiter/hosts/*/waiter.log", "logs")
     assert len(list((laptop.folder / "logs").glob("*/waiter.log"))) == 4
     ran = laptop.fab("fleet.run", "hostname | tr a-z A-Z")
     assert {line.partition(" | ")[2] for line in ran.stdout.splitlines()} == {"ANNA", "BEN", "CLEO", "DORA"}

@@ -176,7 +176,7 @@ def test_a_flood_of_output_begins_the_log_anew_and_a_few_old_ones_stay(laptop: L
     laptop.fleet("start", *shop.flags, "--cmd", "./crunch.sh", "--jobs", "1", "--limit", anna.address)
 
     eventually(lambda: laptop.outcomes("status", "--limit", anna.address) == {"anna": "not running"}, 60)
-    logs = sorted(anna.waiter_home.glob("waiter.log*"))
+    logs = sorted(anna.state_folder.glob("waiter.log*"))
     assert [file.name for file in logs] == ["waiter.log", *(f"waiter.log.{number}" for number in range(1, 6))]
     assert max(file.stat().st_size for file in logs) < 11_000_000
     assert logs[0].read_text().endswith("went home (done): 1 delivered, 0 failed\n")

@@ -167,8 +167,8 @@ def test_the_password_is_nowhere_but_in_its_own_file(laptop: Laptop, shop: Shop)
     assert not [text for text in seen if shop.password in text]
     for host in laptop.town.hosts.values():
         holders = [file for folder in (host.root, host.folder / "tmp") for file in holding(folder, shop.password)]
-        assert holders == [host.waiter_home / "kitchen"]
-        assert oct((host.waiter_home / "kitchen").stat().st_mode) == oct(0o100600)
+        assert holders == [host.state_folder / "kitchen"]
+        assert oct((host.state_folder / "kitchen").stat().st_mode) == oct(0o100600)
         assert oct(host.waiter_home.stat().st_mode) == oct(0o40700)
     assert not [order for order in shop.kitchen.find(Selector(), is_whole=True) if shop.password in str(order)]
 

@@ -88,14 +88,14 @@ def test_stop_now_overtakes_a_stop_or_a_restart_that_waits(laptop: Laptop, shop:
     laptop.script("sleep 600")
     laptop.fleet("start", *shop.flags, "--cmd", "./crunch.sh", "--jobs", "1")
     eventually(lambda: shop.count(Status.RUNNING) == 4)
-    wanted = {name: (host.waiter_home / "wanted").read_text() for name, host in laptop.town.hosts.items()}
+    wanted = {name: (host.state_folder / "wanted").read_text() for name, host in laptop.town.hosts.items()}
     words = [sys.executable, "-m", "waiter", "fleet"]
     waiting = [
         subprocess.Popen([*words, verb, "--hosts", host], cwd=laptop.folder, env=laptop.env, stdout=subprocess.PIPE)
         for verb, host in (("stop", laptop.addresses.split(",")[0]), ("restart", laptop.addresses.split(",")[1]))
     ]
     for name in ("anna", "ben"):
-        file = laptop.town.hosts[name].waiter_home / "wanted"
+        file = laptop.town.hosts[name].state_folder / "wanted"
         eventually(lambda file=file, before=wanted[name]: file.read_text() != before)
 
     assert set(laptop.outcomes("stop", "--now").values()) == {"stopped"}

@@ -67,6 +67,11 @@ class TownHost:
     def waiter_home(self) -> Path:
         return self.root / ".waiter"
 
+    @property
+    def state_folder(self) -> Path:
+        """What this host alone keeps there; homes may be shared."""
+        return self.waiter_home / "hosts" / self.name
+
     def plug_in(self) -> None:
         """Make the namespace and its cable."""
         outer, inner = f"{self.namespace}o", f"{self.namespace}i"

@@ -251,7 +251,7 @@ def logs(**said: Any) -> None:
     found, began = hosts_of(said), time.monotonic()
     if said["dry_run"]:
         return show_plan(said, "read logs", found)
-    with driven(said, found, "reading") as drive:
+    with driven(said, found, "reading", is_quiet=True) as drive:
         reports = actions.logs(
             drive, found, said["lines"], is_following=said["follow"], on_line=line_printer(said, found)
         )
@@ -273,7 +273,7 @@ def run(**said: Any) -> None:
     found, began = hosts_of(said), time.monotonic()
     if said["dry_run"]:
         return show_plan(said, f"run {' '.join(said['command'])}", found)
-    with driven(said, found, "running") as drive:
+    with driven(said, found, "running", is_quiet=True) as drive:
         reports = actions.run(drive, found, said["command"], line_printer(said, found))
     return conclude(said, "run", reports, began, is_quiet=True)
 

@@ -232,21 +232,27 @@ def reachable(names: KitchenNames) -> str:
 
 
 @contextmanager
-def driven(said: Mapping[str, Any], hosts: Sequence[Host], what: str) -> Iterator[Drive]:
-    """The drive that the options say, with a bar where somebody sees it."""
-    from waiter.fleet.actions import Drive
+def driven(said: Mapping[str, Any], hosts: Sequence[Host], what: str, *, is_quiet: bool = False) -> Iterator[Drive]:
+    """The drive that the options say, with a bar where somebody sees it. Ctrl-C shows what was done until then."""
+    from waiter.fleet.actions import Drive, interrupted
     from waiter.fleet.ssh import Network, SshOptions
 
     network = Network(SshOptions(said["accept_new"], said["connect_timeout"]))
-    done = 0
-    with rows_bar() as tell:
+    done: dict[str, Report] = {}
+    began = time.monotonic()
+    try:
+        with rows_bar() as tell:
 
-        def seen(_report: Report) -> None:
-            nonlocal done
-            done += 1
-            tell(what, done, len(hosts))
+            def seen(report: Report) -> None:
+                done[report.host.name] = report
+                tell(what, len(done), len(hosts))
 
-        yield Drive(network, parallel=said["parallel"], timeout_s=said["host_timeout"], on_report=seen)
+            yield Drive(network, parallel=said["parallel"], timeout_s=said["host_timeout"], on_report=seen)
+    except KeyboardInterrupt:
+        if not said.get("follow"):  # who follows a log ends it so
+            reports = [done.get(host.name) or interrupted(host) for host in hosts]
+            show_reports(said, what, reports, began, is_quiet=is_quiet)
+        raise
 
 
 def conclude(
@@ -256,6 +262,14 @@ def conclude(
 
     `is_quiet`: stdout holds the hosts' own output, so the table goes to stderr.
     """
+    show_reports(said, verb, reports, began, is_quiet=is_quiet)
+    if not all(report.is_ok for report in reports):
+        click.get_current_context().exit(1)
+
+
+def show_reports(
+    said: Mapping[str, Any], verb: str, reports: Sequence[Report], began: float, *, is_quiet: bool = False
+) -> None:
     from waiter.fleet import tables
 
     if said["is_json"]:
@@ -266,8 +280,6 @@ def conclude(
         for line in tables.mends(reports):
             say(line)
         say(tables.summary(reports, time.monotonic() - began))
-    if not all(report.is_ok for report in reports):
-        click.get_current_context().exit(1)
 
 
 def show_plan(said: Mapping[str, Any], verb: str, hosts: Sequence[Host], *facts: str) -> None:

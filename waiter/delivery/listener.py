@@ -29,6 +29,9 @@ class Listener:
     def late(self, order: Order, outcome: Outcome) -> None:
         """The kitchen had given the order to somebody else: the outcome is kept, and changes nothing."""
 
+    def draining(self, why: str) -> None:
+        """The waiter takes no more orders: it finishes what it runs and leaves. May be said more than once."""
+
     def noted(self, message: str) -> None:
         """Something that the user should know: the kitchen is away, a lease was lost, the waiter pauses."""
 

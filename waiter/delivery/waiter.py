@@ -125,6 +125,7 @@ class Delivery:
         self._runner.set_timeout(self._pace.timeout_s(self._options.timeout))
 
     def _go_home(self) -> None:
+        self._listener.draining(self._why_left or self._stopping.why or "error")
         begun = {*self._runner.close(), *(ended.id for _, ended in self._suspects)}
         if not hasattr(self, "_heartbeat"):
             return  # the kitchen did not let it in
@@ -483,6 +484,7 @@ class Delivery:
         if options.max_time_s is not None and boottime() - self._began_at >= options.max_time_s:
             self._stopping.ask(Stop.DRAIN, "max time")
         if self._stopping.take(Stop.DRAIN):
+            self._listener.draining(self._stopping.why)
             if not self._unstartable:  # that is said at the end
                 self._listener.noted(f"Going home ({self._stopping.why}): what runs may end, the rest is given back.")
             self._runner.give_back()
@@ -524,6 +526,7 @@ class Delivery:
             running=tuple(held[:64]),
             command=self._ware.title[:200],
             command_hash=self._ware.version(),
+            is_draining=self._stopping.level > Stop.NO,
         )
 
     def _summary(self) -> Summary:

@@ -122,6 +122,11 @@ def failed(host: Host, *findings: Finding, facts: Mapping[str, Any] | None = Non
     return Report(host, str(findings[0].trouble), facts or {}, findings)
 
 
+def interrupted(host: Host) -> Report:
+    """Nobody waited for this host's answer: it was asked or not, and may have done it or not."""
+    return failed(host, Finding(Trouble.INTERRUPTED, "", mend(Trouble.INTERRUPTED, host)))
+
+
 # Asking a host's Waiter.
 
 
@@ -219,7 +224,7 @@ class Work:
 
 
 def start(drive: Drive, hosts: Sequence[Host], shipment: Shipment, work: Work) -> list[Report]:
-    """Start one waiter on each host, where none runs."""
+    """Start one waiter on each host, where none runs. Where one is leaving, the next begins when its orders end."""
 
     def act(host: Host) -> Report:
         with drive.network.session(host) as session:
@@ -261,29 +266,42 @@ def stopped(host: Host, reply: Mapping[str, Any]) -> Report:
 def restart(
     drive: Drive, hosts: Sequence[Host], shipment: Shipment, work: Work, *, batch: int, grace_s: float
 ) -> list[Report]:
-    """Rolling: so many hosts at a time finish their orders and start anew.
+    """Rolling: so many hosts at a time finish their orders and start anew, each by itself when its orders have ended.
 
-    When no host of a batch starts again, the new script is to blame: the hosts that are left keep their old waiters.
+    When no host of a batch is back, the hosts that are left keep their old waiters: the new script may be to blame, or
+    orders take longer than the grace, and the whole fleet must not drain at once.
     """
     words = ["restart", "--grace", str(grace_s)]
 
     def act(host: Host) -> Report:
         with drive.network.session(host) as session:
             reply = ask(session, shipment, words, sent=work.sent(), timeout_s=drive.timeout_s + grace_s)
-        return stopped(host, reply) if reply["outcome"] == "still draining" else started(host, reply)
+        return not_yet_back(host, reply) if reply["outcome"] == "still draining" else started(host, reply)
 
     reports: list[Report] = []
     for first in range(0, len(hosts), batch):
         done = drive.each(hosts[first : first + batch], act)
         reports += done
-        if all(report.findings and report.findings[0].trouble is Trouble.NOT_STARTED for report in done):
+        if all(report.findings and report.findings[0].trouble in _NOT_BACK for report in done):
             reports += [left_alone(host) for host in hosts[first + batch :]]
             break
     return reports
 
 
+_NOT_BACK = (Trouble.NOT_STARTED, Trouble.STILL_DRAINING)
+"""Troubles of a host that worked before this verb and does not now."""
+
+
+def not_yet_back(host: Host, reply: Mapping[str, Any]) -> Report:
+    """A restart whose grace ended before the host's orders did."""
+    if not reply.get("is_next_ready"):
+        return stopped(host, reply)
+    words = "it still has orders to finish; the new waiter starts by itself when they end"
+    return failed(host, Finding(Trouble.STILL_DRAINING, words, mend(Trouble.STILL_DRAINING, host)), facts=reply)
+
+
 def left_alone(host: Host) -> Report:
-    words = "the hosts before it did not start again"
+    words = "the hosts before it have not started again"
     return failed(host, Finding(Trouble.LEFT_ALONE, words, mend(Trouble.LEFT_ALONE, host)))
 
 
@@ -301,8 +319,12 @@ def look(drive: Drive, hosts: Sequence[Host], shipment: Shipment) -> list[Report
 
 
 def run(drive: Drive, hosts: Sequence[Host], words: Sequence[str], on_line: OnLine | None) -> list[Report]:
-    """Run a command on each host, in the user's home. Where nobody hears its lines, the reports have all of them."""
-    return _streamed(drive, hosts, daemon.user_command(words), drive.timeout_s, on_line)
+    """Run a command on each host, in the user's home. Where nobody hears its lines, the reports have all of them.
+
+    A command that takes too long, or that nobody waits for any more, is ended there.
+    """
+    command, program = daemon.user_command(words)
+    return _streamed(drive, hosts, command, drive.timeout_s, on_line, stdin=program)
 
 
 def logs(
@@ -311,7 +333,7 @@ def logs(
     """The end of each waiter's log, and with `is_following` what is added to it until somebody interrupts."""
     command = daemon.logs_command(lines, follow=is_following)
     timeout_s = None if is_following else drive.timeout_s
-    reports = _streamed(drive, hosts, command, timeout_s, on_line, is_open=is_following)
+    reports = _streamed(drive, hosts, command, timeout_s, on_line, stdin=b"" if is_following else None)
     return [Report(each.host, "no log yet") if is_without_log(each) else each for each in reports]
 
 
@@ -327,13 +349,17 @@ def _streamed(
     timeout_s: float | None,
     on_line: OnLine | None,
     *,
-    is_open: bool = False,
+    stdin: bytes | None,
 ) -> list[Report]:
+    """`stdin`: what is sent to the command before its stdin is left open; None ends it at once."""
+
     def act(host: Host) -> Report:
         lines = Lines(host, on_line) if on_line else None
         take = lines.take if lines else None
         with drive.network.session(host) as session:
-            reply = session.run(command, timeout_s=timeout_s, on_chunk=take, is_stdin_open=is_open)
+            reply = session.run(
+                command, stdin=stdin or b"", timeout_s=timeout_s, on_chunk=take, is_stdin_open=stdin is not None
+            )
         if lines:
             lines.end()
         said = (reply.stdout + reply.stderr[-2000:]).decode("utf-8", "replace")

@@ -199,10 +199,32 @@ def logs_command(lines: int, *, follow: bool) -> str:
     """Show the end of the log, or end with NO_LOG. Following ends when the connection does: `cat` sees stdin's end."""
     tail = f"tail -n {lines}" + (" -F" if follow else "")
     shown = f'{tail} "$log" & cat >/dev/null; kill $! 2>/dev/null' if follow else f'{tail} "$log"'
-    script = f'log="$HOME/.waiter/waiter.log"; [ -f "$log" ] || exit {NO_LOG}; {shown}'
+    script = f'log="$HOME/.waiter/hosts/$(uname -n)/waiter.log"; [ -f "$log" ] || exit {NO_LOG}; {shown}'
     return shlex.join(["exec", "sh", "-c", script])
 
 
-def user_command(words: Sequence[str]) -> str:
-    """The words of `fleet run`. One word is a line for the host's shell; several are words, quoted."""
-    return words[0] if len(words) == 1 else shlex.join(words)
+# A watchdog beside the command reads the connection's stdin: when that ends, nobody waits any more, and the command's
+# whole group ends. `setsid` makes the group; where there is none (macOS), the command alone is told.
+WATCHED = """\
+exec 3<&0
+group=$(command -v setsid)
+$group "${SHELL:-/bin/sh}" -c "$1" </dev/null 3<&- &
+child=$!
+(cat <&3; for how in TERM KILL; do kill -$how -$child || kill -$how $child; sleep 5; done) >/dev/null 2>&1 &
+exec 3<&-
+wait $child
+code=$?
+kill $! 2>/dev/null
+exit $code
+"""
+
+
+def user_command(words: Sequence[str]) -> tuple[str, bytes]:
+    """The words of `fleet run`, as a command line and what to send on its stdin, which is to stay open.
+
+    One word is a line for the host's shell; several are words, quoted. What runs ends with the connection. The line
+    travels on stdin: a login shell may read newlines, `!` and backslashes its own way.
+    """
+    line = words[0] if len(words) == 1 else shlex.join(words)
+    program = f"set -- {shlex.quote(line)}\n{WATCHED}".encode("utf-8", "surrogateescape")
+    return f"exec sh -c 'eval \"$(dd bs=1 count={len(program)} 2>/dev/null)\"'", program

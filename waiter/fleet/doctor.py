@@ -51,7 +51,7 @@ def findings_of(
         found.append((Trouble.CLOCK, f"{abs(off_s):.0f} s {'ahead' if off_s > 0 else 'behind'}"))
     if facts["disk_free"] < LOW_DISK_BYTES:
         found.append((Trouble.DISK, f"{facts['disk_free'] // 1_000_000} MB free"))
-    if facts["outcome"] == "running":
+    if facts["outcome"] in ("running", "draining"):
         if facts.get("parcel") != parcel:
             found.append((Trouble.OLD_WAITER, f"it runs {facts.get('version')} ({facts.get('parcel')})"))
         if settings and facts.get("settings") != settings:

@@ -14,6 +14,9 @@ from waiter.fleet.actions import Report
 from waiter.fleet.inventory import Host
 from waiter.orders import Shift
 
+AT_WORK = ("running", "draining")
+"""What a host says of a waiter whose process lives."""
+
 LATE_S = 45.0
 """A heartbeat older than this is worth a word: three have been missed."""
 
@@ -49,7 +52,7 @@ def roster(reports: Sequence[Report], shifts: Sequence[Shift] | None, now: float
     by_token = {shift.token: shift for shift in present}
     rows, seen = [], set()
     for report in reports:
-        shift = by_token.get(str(report.facts.get("shift"))) if report.outcome == "running" else None
+        shift = by_token.get(str(report.facts.get("shift"))) if report.outcome in AT_WORK else None
         if not report.is_ok:
             shift = next((each for each in present if is_called(report.host, each.host)), None)
         rows.append(row_of(report, shift, shifts is not None, now))
@@ -74,13 +77,14 @@ def row_of(report: Report, shift: Shift | None, is_kitchen_asked: bool, now: flo
             return Row(report.host.name, report.outcome, is_ok=False)
         heard = f"SSH does not reach it, but the kitchen heard from it {now - shift.heartbeat_at:.0f} s ago"
         return _of_shift(report.host.name, report.outcome, shift, now, (heard,))
-    if report.outcome != "running":
+    if report.outcome not in AT_WORK:
         return Row(report.host.name, report.outcome, notes=parting_words(facts))
-    notes = disagreements(shift, now) if is_kitchen_asked else ()
+    odd = disagreements(shift, now) if is_kitchen_asked else ()
+    ready = ("the next waiter starts when this one's orders end",) if facts.get("is_next_ready") else ()
     vitals = shift.vitals if shift else None
     return Row(
         host=report.host.name,
-        state=state_of(shift) if shift else "running",
+        state=state_of(shift) if shift and report.outcome == "running" else report.outcome,
         pid=facts.get("pid"),
         since=facts.get("since"),
         slots=vitals.slots if vitals else None,
@@ -90,8 +94,8 @@ def row_of(report: Report, shift: Shift | None, is_kitchen_asked: bool, now: flo
         heartbeat_s=max(0.0, now - shift.heartbeat_at) if shift else None,
         command=" ".join(facts.get("words") or ()),
         waiter=facts.get("waiter"),
-        notes=notes,
-        is_ok=not notes,
+        notes=(*odd, *ready),
+        is_ok=not odd,
     )
 
 
@@ -99,7 +103,7 @@ def state_of(shift: Shift) -> str:
     """The kitchen's word for a waiter that runs."""
     if shift.lost_at is not None:
         return "lost"
-    if shift.is_draining:
+    if shift.is_leaving:
         return "draining"
     return "paused" if shift.is_paused else "running"
 

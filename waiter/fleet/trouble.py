@@ -40,7 +40,9 @@ class Trouble(StrEnum):
     UPLOAD = "upload failed"
     NOT_STARTED = "not started"
     FAILED = "failed"
+    STILL_DRAINING = "still draining"
     LEFT_ALONE = "left alone"
+    INTERRUPTED = "interrupted"
     UNEXPECTED = "unexpected"
 
 
@@ -111,7 +113,9 @@ def mend(trouble: Trouble, host: Host) -> str:
         Trouble.UPLOAD: "run it again: what is there already is skipped",
         Trouble.NOT_STARTED: "waiter fleet logs",
         Trouble.FAILED: "waiter fleet logs",
-        Trouble.LEFT_ALONE: "mend the first batch, then run it again",
+        Trouble.STILL_DRAINING: "wait, then run it again for the hosts that are left, or with a longer --grace",
+        Trouble.LEFT_ALONE: "when the first batch is back, run it again",
+        Trouble.INTERRUPTED: "waiter fleet status, then run it again",
         Trouble.UNEXPECTED: f"{ssh_line(host, 'true')}   if that works, this is a bug of Waiter: please report it",
     }
     return lines[trouble]

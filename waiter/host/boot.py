@@ -1,9 +1,14 @@
-"""Coming back after a reboot: a systemd user unit where systemd runs, else a line of the user's crontab."""
+"""Coming back after a reboot: a systemd user unit where systemd runs, else a line of the user's crontab.
+
+The crontab is somebody else's file: it is opened only where `--boot` asked for a line in it (`CRON_NOTED` remembers
+that), its bytes pass through as they are, and it is written only after it could be read.
+"""
 
 from __future__ import annotations
 
 import getpass
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -11,9 +16,16 @@ import sys
 from pathlib import Path
 
 from waiter.errors import WaiterError
+from waiter.host.home import Home
 
 UNIT = "waiter.service"
-_MARK = "# waiter"
+_MARK = b"# waiter"
+
+CRONTAB_S = 10.0
+"""How long `crontab` may take."""
+
+CRON_NOTED = "boots-by-cron"
+"""In this host's folder while there is a line of ours in the user's crontab."""
 
 _UNIT_TEXT = """\
 [Unit]
@@ -44,28 +56,30 @@ def install(parcel: Path) -> str:
     if shutil.which("crontab"):
         # To cron, a percent sign is the end of the line.
         line = shlex.join(command(parcel)).replace("%", "\\%")
-        _set_crontab([*_foreign_lines(), f"@reboot {line} {_MARK}"])
+        others = _foreign_lines()
+        _cron_noted().touch(mode=0o600)
+        _set_crontab([*others, os.fsencode(f"@reboot {line} ") + _MARK])
         return "cron"
     raise NoBoot("--boot: this host has neither systemd for users nor cron. Install cron, or leave --boot out")
 
 
 def remove() -> None:
-    """Undo `install`. Without one, nothing happens."""
+    """Undo `install`. Without one, nothing happens. Raises NoBoot if the crontab cannot be read or written."""
     unit = _unit_file()
     if unit.exists():
         _systemctl("disable", UNIT)
         unit.unlink(missing_ok=True)
         _systemctl("daemon-reload")
-    if shutil.which("crontab") and any(line.endswith(_MARK) for line in _crontab()):
+    if _cron_noted().exists():
         _set_crontab(_foreign_lines())
+        _cron_noted().unlink(missing_ok=True)
 
 
 def installed() -> str | None:
     """What would start the waiter after a reboot, if anything."""
     if _unit_file().exists():
         return "systemd"
-    is_in_crontab = shutil.which("crontab") and any(line.endswith(_MARK) for line in _crontab())
-    return "cron" if is_in_crontab else None
+    return "cron" if _cron_noted().exists() else None
 
 
 def command(parcel: Path) -> list[str]:
@@ -112,17 +126,43 @@ def _install_unit(parcel: Path) -> None:
 # cron.
 
 
-def _crontab() -> list[str]:
-    listed = subprocess.run(["crontab", "-l"], capture_output=True, text=True, check=False, timeout=30)
-    return listed.stdout.splitlines() if listed.returncode == 0 else []
+def _cron_noted() -> Path:
+    return Home().own / CRON_NOTED
 
 
-def _foreign_lines() -> list[str]:
-    return [line for line in _crontab() if not line.endswith(_MARK)]
+def _foreign_lines() -> list[bytes]:
+    """The lines of the user's crontab but ours. Raises NoBoot unless it could be read, or there is none."""
+    listed = _crontab(["-l"])
+    # Every cron says so of a user without one, and exits with 1 as it does for any other trouble.
+    if listed.returncode and not re.search(rb"no crontab", listed.stderr, re.IGNORECASE):
+        raise NoBoot(f"--boot: the crontab cannot be read, so it was left alone: {_words(listed.stderr)}")
+    lines = listed.stdout.splitlines() if listed.returncode == 0 else []
+    return [line for line in lines if not line.endswith(_MARK)]
 
 
-def _set_crontab(lines: list[str]) -> None:
-    text = "".join(f"{line}\n" for line in lines)
-    done = subprocess.run(["crontab", "-"], input=text, capture_output=True, text=True, check=False, timeout=30)
+def _set_crontab(lines: list[bytes]) -> None:
+    done = _crontab(["-"], b"".join(line + b"\n" for line in lines))
     if done.returncode:
-        raise NoBoot(f"--boot: crontab refuses: {done.stderr.strip()}")
+        raise NoBoot(f"--boot: crontab refuses: {_words(done.stderr)}")
+
+
+def _crontab(words: list[str], sent: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+    program = shutil.which("crontab")
+    if program is None:
+        raise NoBoot("--boot: there is no crontab on this host any more; its line of Waiter was left as it is")
+    try:
+        return subprocess.run(
+            [program, *words],
+            input=sent,
+            stdin=subprocess.DEVNULL if sent is None else None,
+            capture_output=True,
+            check=False,
+            timeout=CRONTAB_S,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except subprocess.TimeoutExpired:
+        raise NoBoot(f"--boot: crontab does not answer within {CRONTAB_S:.0f} s; it was left alone") from None
+
+
+def _words(stderr: bytes) -> str:
+    return " ".join(stderr.decode("utf-8", "replace").split()) or "it does not say why"

@@ -27,12 +27,15 @@ from waiter.delivery.options import DeliveryOptions
 from waiter.delivery.stopping import Stop, Stopping
 from waiter.delivery.ware import deliver
 from waiter.errors import KitchenUnreachable, WaiterError
-from waiter.host.home import KITCHEN, SETTINGS, STATE, Home, birth
+from waiter.host.home import KITCHEN, OVERTAKEN, SETTINGS, STATE, Home, birth
 from waiter.kitchen import open_kitchen
 from waiter.orders import Order, Outcome, Shift, Status
 
 LOG_BYTES = 10 * 1024 * 1024
 LOGS_KEPT = 5
+
+PARTING_S = 3.0
+"""How long a waiter that finds another one here gives it to be gone: it may be doing its last."""
 
 
 class Log(Listener):
@@ -47,6 +50,11 @@ class Log(Listener):
         self._home.write(STATE, json.dumps(self._state))
         self.noted(f"checked in as {shift.waiter}")
         self.tell({"shift": shift.token})
+
+    def draining(self, why: str) -> None:
+        self._state["draining"] = why
+        with suppress(OSError):  # a full disk costs that word, not the orders that still run
+            self._home.write(STATE, json.dumps(self._state))
 
     def tell(self, word: dict[str, Any]) -> None:
         """Say one thing to the `start` that waits for it."""
@@ -85,17 +93,19 @@ def write(content: bytes) -> None:
             return
 
 
-def run(home: Home, *, tell_fd: int | None = None, is_patient: bool = False) -> int:
+def run(home: Home, *, tell_fd: int | None = None, is_patient: bool = False, successor: str | None = None) -> int:
     """Deliver with the settings that lie in the home, and return the exit code.
 
     `tell_fd` hears one line of JSON when the shift has begun or could not begin. `is_patient` waits for a kitchen that
-    is not there yet, as after a reboot.
+    is not there yet, as after a reboot. `successor` waits for the waiter that is leaving, however long that takes, and
+    begins unless somebody has wanted something else since (`Home.want`).
     """
-    lock = os.open(home.path / "running", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    lock = os.open(home.own / "running", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    if not _is_held(lock, None if successor else PARTING_S):
         Log(home, {}, tell_fd).tell({"error": "another waiter works here already. Run: waiter fleet stop"})
+        return 1
+    if successor and not home.is_still_wanted(successor):
+        Log(home, {}, tell_fd).tell({"error": OVERTAKEN})
         return 1
     _redirect(home)
     settings = home.json(SETTINGS)
@@ -114,6 +124,23 @@ def run(home: Home, *, tell_fd: int | None = None, is_patient: bool = False) -> 
     log.noted(f"went home ({summary.left_because}): {summary.delivered} delivered, {summary.failed} failed")
     home.write(STATE, json.dumps({**state, "left": {**asdict(summary), "at": time.time()}}))
     return summary.exit_code
+
+
+def _is_held(lock: int, within_s: float | None) -> bool:
+    """Take the lock that only one waiter of this host has; False if another keeps it. None waits for ever."""
+    if within_s is None:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return True
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        else:
+            return True
 
 
 def described(settings: dict[str, Any]) -> dict[str, Any]:

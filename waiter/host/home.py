@@ -2,6 +2,9 @@
 
 Everything is the user's own, 0600 in a folder of 0700; symlinks and foreign owners are refused. The kitchen's URL,
 which may hold a password, has a file of its own and is written nowhere else.
+
+Hosts may share one home (NFS, as clusters do). What was sent lies there once for all of them; who works, with what,
+and its log lie in a folder for each host, hosts/NAME.
 """
 
 from __future__ import annotations
@@ -23,6 +26,14 @@ from waiter.errors import WaiterError
 STATE, SETTINGS, KITCHEN = "state.json", "settings.json", "kitchen"
 """Who works here, with what, and the kitchen's URL."""
 
+NEXT = "next.json"
+"""The process that waits for the present waiter to leave."""
+
+OVERTAKEN = "not started again: another start or stop came in between"
+
+HOSTS = "hosts"
+"""Where each host that shares this home has its folder."""
+
 
 class UnsafeFolder(WaiterError):
     """Something in ~/.waiter is not what it must be: another's, or a symlink."""
@@ -41,7 +52,9 @@ class Home:
         facts = self._checked(self.path, stat.S_ISDIR, "folder")
         if stat.S_IMODE(facts.st_mode) & 0o077:
             self.path.chmod(0o700)
-        self.log = self.path / "waiter.log"
+        self.own = self.path / HOSTS / os.uname().nodename
+        self.own.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.log = self.own / "waiter.log"
 
     def _checked(self, path: Path, is_kind: Any, kind: str) -> os.stat_result:
         facts = path.lstat()
@@ -54,8 +67,10 @@ class Home:
     # Files.
 
     def read(self, name: str) -> str | None:
-        """A file's text, or None when there is none."""
-        file = self.path / name
+        """The text of a file of this host, or None when there is none."""
+        return self._text(self.own / name)
+
+    def _text(self, file: Path) -> str | None:
         try:
             self._checked(file, stat.S_ISREG, "file")
             return file.read_text(encoding="utf-8", errors="surrogateescape")
@@ -63,8 +78,11 @@ class Home:
             return None
 
     def write(self, name: str, text: str) -> None:
-        """Put a file of 0600 in place at once."""
-        temporary = self.path / f".{name}-{os.urandom(6).hex()}"
+        """Put a file of 0600 in place at once, in this host's folder."""
+        self._write(self.own / name, text)
+
+    def _write(self, file: Path, text: str) -> None:
+        temporary = file.with_name(f".{file.name}-{os.urandom(6).hex()}")
         try:
             with open(
                 os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600),
@@ -73,20 +91,28 @@ class Home:
                 errors="surrogateescape",
             ) as out:
                 out.write(text)
-            temporary.replace(self.path / name)
+            temporary.replace(file)
         finally:
             temporary.unlink(missing_ok=True)
 
     def remove(self, name: str) -> None:
-        (self.path / name).unlink(missing_ok=True)
+        (self.own / name).unlink(missing_ok=True)
 
     def json(self, name: str) -> dict[str, Any]:
-        """What a JSON file holds; empty when there is none, or a crash left half of it."""
+        """What a JSON file of this host holds; empty when there is none, or a crash left half of it."""
+        return self._object(self.own / name)
+
+    def _object(self, file: Path) -> dict[str, Any]:
         try:
-            found = json.loads(self.read(name) or "{}")
+            found = json.loads(self._text(file) or "{}")
         except ValueError:
             return {}
         return found if isinstance(found, dict) else {}
+
+    def used(self, what: str) -> set[Any]:
+        """The `what` (parcel, bundle) of every host that shares this home: as it works, and as it was asked to."""
+        files = (folder / name for folder in (self.path / HOSTS).iterdir() for name in (STATE, SETTINGS))
+        return {self._object(file).get(what) for file in files}
 
     def open_log(self) -> int:
         """A file descriptor that appends to the log."""
@@ -104,7 +130,7 @@ class Home:
     @contextmanager
     def lock(self, wait_s: float = 30.0) -> Iterator[None]:
         """Only one command at a time changes what there is. Raises Busy."""
-        with open(os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+") as held:
+        with open(os.open(self.own / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+") as held:
             deadline = time.monotonic() + wait_s
             while not _is_locked(held.fileno()):
                 if time.monotonic() > deadline:
@@ -122,6 +148,14 @@ class Home:
         """Whether nobody has wanted anything else since."""
         return self.read("wanted") == mine
 
+    def note_draining(self, state: Mapping[str, Any]) -> None:
+        """Remember that the waiter of this state was told to leave, before it has heard of it itself."""
+        self.write("draining", str(state.get("birth")))
+
+    def is_draining(self, state: Mapping[str, Any]) -> bool:
+        """Whether the waiter of this state takes no more orders: it is on its way out."""
+        return bool(state.get("draining")) or self.read("draining") == str(state.get("birth"))
+
     # What was sent.
 
     def bundle(self, digest: str) -> Path:
@@ -133,8 +167,13 @@ class Home:
                 raise WaiterError(f"the command's files ({digest}) are not on this host. Run: waiter fleet push")
             unpacked = self.path / "bundles" / f".{digest}-{os.urandom(4).hex()}"
             unpacked.mkdir(mode=0o700, parents=True)
-            self.write(f"{digest}.files", json.dumps(_unpack(archive, unpacked)))
-            unpacked.rename(folder)
+            self._write(self.path / f"{digest}.files", json.dumps(_unpack(archive, unpacked)))
+            try:
+                unpacked.rename(folder)
+            except OSError:
+                if not folder.is_dir():
+                    raise
+                shutil.rmtree(unpacked)  # another host that shares this home was first
         archive.unlink(missing_ok=True)
         return folder
 
@@ -144,13 +183,14 @@ class Home:
             if file.is_file() and time.time() - file.stat().st_mtime > 86400:
                 file.unlink(missing_ok=True)
 
-    def forget_bundles(self, kept: str | None) -> None:
-        """Remove what was sent with other bundles. What commands have written beside it stays."""
+    def forget_bundles(self) -> None:
+        """Remove what was sent with bundles that nobody uses. What commands have written beside it stays."""
+        kept = self.used("bundle")
         for listed in self.path.glob("*.files"):
             folder = self.path / "bundles" / listed.stem
-            if listed.stem == kept:
+            if listed.stem in kept:
                 continue
-            for name in json.loads(self.read(listed.name) or "[]"):
+            for name in json.loads(self._text(listed) or "[]"):
                 (folder / name).unlink(missing_ok=True)
             for inner, _, _ in os.walk(folder, topdown=False):
                 if not any(Path(inner).iterdir()):

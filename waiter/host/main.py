@@ -23,7 +23,7 @@ def main(words: list[str] | None = None) -> int:
         if asked.verb == "run":
             from waiter.host.daemon import run
 
-            return run(home, tell_fd=asked.tell, is_patient=asked.patient)
+            return run(home, tell_fd=asked.tell, is_patient=asked.patient, successor=asked.successor)
         reply = _reply(home, asked)
     except WaiterError as error:
         reply = {"outcome": "failed", "error": str(error), "error_type": type(error).__name__}
@@ -71,4 +71,5 @@ def _parser() -> argparse.ArgumentParser:
     daemon = each.add_parser("run")
     daemon.add_argument("--tell", type=int, metavar="FD")
     daemon.add_argument("--patient", action="store_true")
+    daemon.add_argument("--successor", metavar="INTENT")
     return parser

@@ -1,7 +1,8 @@
 """What the laptop may ask of a host: start, stop, restart, look, check, push. Each returns one JSON value.
 
-Each can be repeated without harm, and interrupted: the lock is held for moments only, never while orders end, and who
-waits for that asks afterwards whether somebody has wanted something else meanwhile (`Home.want`).
+Each can be repeated without harm, and interrupted: the lock is held for moments only, never while orders end. What is
+to work next waits as a process of its own for the waiter that leaves, so it begins whether or not anybody still waits
+for it, unless somebody has wanted something else meanwhile (`Home.want`).
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from waiter import __version__
 from waiter.errors import WaiterError
 from waiter.host import boot
-from waiter.host.home import KITCHEN, SETTINGS, STATE, Home, birth, is_alive
+from waiter.host.home import KITCHEN, NEXT, OVERTAKEN, SETTINGS, STATE, Home, birth, is_alive
 
 CHECK_IN_S = 20.0
 """How long `start` waits to hear that the kitchen has let the waiter in."""
@@ -43,45 +45,52 @@ def start(home: Home, sent: Reply) -> Reply:
     reboot.
     """
     with home.lock():
-        home.want()
+        mine = home.want()
         state = home.json(STATE)
-        if is_alive(state):
+        is_busy = is_alive(state)
+        if is_busy and not home.is_draining(state):
             if sent.get("boot"):
                 boot.install(home.path / state["parcel"])
             is_same = not sent.get("settings") or state.get("settings") == sent["settings"]["digest"]
             return {"outcome": "already running", **_told(state), "boot": boot.installed(), "is_same": is_same}
-        _put_settings(home, sent)
-        return _start(home, sent)
+        launch = _launch(home, sent, mine if is_busy else None)
+        if not is_busy:
+            return _first_word(home, launch)
+    if not _ends(state, CHECK_IN_S):
+        return {"outcome": "starts when its orders end", **_told(state)}
+    return _started_after(home, mine, launch)
 
 
 def restart(home: Home, sent: Reply, grace_s: float) -> Reply:
-    """Let the waiter finish, then start another with new settings; if it does not finish in time, it goes on alone."""
+    """Let the waiter finish, then have another start with new settings, however long that takes.
+
+    The reply comes after `grace_s` at the latest; what it then says is "still draining".
+    """
     with home.lock():
         mine = home.want()
-        settings = sent.get("settings") or home.json(SETTINGS)
-        if settings.get("bundle"):
-            home.bundle(settings["bundle"])  # whatever is missing is found out before anything stops
-    stopped = _stop(home, grace_s=grace_s)
-    if stopped["outcome"] == "still draining":
-        return stopped
-    with home.lock():
-        if not home.is_still_wanted(mine):
-            raise WaiterError("not started again: another start or stop came in between")
-        _put_settings(home, sent)
-        started = _start(home, sent)
-        was_running = stopped["outcome"] == "stopped"
-        return {
-            **started,
-            "outcome": "restarted" if was_running and started["outcome"] == "started" else started["outcome"],
-        }
+        state = home.json(STATE)
+        is_busy = is_alive(state)
+        launch = _launch(home, sent, mine if is_busy else None)  # what is missing is found out before anything stops
+        if not is_busy:
+            return _first_word(home, launch)
+        _signal(home, state, signal.SIGUSR1)
+    if not _ends(state, grace_s):
+        return {"outcome": "still draining", **_told(state), "is_next_ready": _is_next_ready(home)}
+    started = _started_after(home, mine, launch)
+    return {**started, "outcome": "restarted"} if started["outcome"] == "started" else started
 
 
 def stop(home: Home, *, grace_s: float, is_now: bool) -> Reply:
     """Let the waiter finish its orders and go home, or stop them and give them back at once, never to return."""
     with home.lock():
         home.want()
-        boot.remove()
-    return _stop_now(home) if is_now else _stop(home, grace_s=grace_s)
+        still_boots = ""
+        try:
+            boot.remove()
+        except WaiterError as error:
+            still_boots = str(error)
+    stopped = _stop_now(home) if is_now else _stop(home, grace_s=grace_s)
+    return {**stopped, "error": f"{stopped['outcome']}, but {still_boots}"} if still_boots else stopped
 
 
 def push(home: Home, sent: Reply) -> Reply:
@@ -95,8 +104,10 @@ def push(home: Home, sent: Reply) -> Reply:
 def look(home: Home, *, lines: int = 5) -> Reply:
     """What this host knows of its waiter."""
     state = home.json(STATE)
+    is_draining = is_alive(state) and home.is_draining(state)
     return {
-        "outcome": "running" if is_alive(state) else "not running",
+        "outcome": "draining" if is_draining else "running" if is_alive(state) else "not running",
+        "is_next_ready": is_draining and _is_next_ready(home),
         **_told(state),
         "left": state.get("left"),
         "boot": boot.installed(),
@@ -149,30 +160,68 @@ def _put_settings(home: Home, sent: Reply) -> None:
         home.bundle(settings["bundle"])
 
 
-def _start(home: Home, sent: Reply) -> Reply:
-    """Start the daemon and wait until the kitchen has let it in, or it has died of something."""
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A daemon that was begun, and where its first word is heard."""
+
+    process: subprocess.Popen[bytes]
+    hear: int
+    parcel: Path
+    boots_by: str | None  # systemd or cron, if it comes back after a reboot
+    is_boot_new: bool
+
+
+def _launch(home: Home, sent: Reply, successor: str | None) -> Launch:
+    """Begin the daemon with the settings that were sent; a `successor` waits until the present waiter has left."""
+    _put_settings(home, sent)
     parcel = home.path / Path(sys.argv[0]).name
     # What is to come back names its parcel, and an earlier one is about to be forgotten.
     was_installed = boot.installed()
     by = boot.install(parcel) if sent.get("boot") or was_installed else None
-    word, process = _spawned(home, parcel)
+    process, hear = _spawned(home, parcel, ["--successor", successor] if successor else [])
+    if successor:
+        home.write(NEXT, json.dumps({"pid": process.pid, "birth": birth(process.pid), "intent": successor}))
+    return Launch(process, hear, parcel, by, is_boot_new=by is not None and not was_installed)
+
+
+def _is_next_ready(home: Home) -> bool:
+    """Whether another waiter waits for the present one to leave."""
+    waiting = home.json(NEXT)
+    return is_alive(waiting) and home.is_still_wanted(str(waiting.get("intent")))
+
+
+def _started_after(home: Home, mine: str, launch: Launch) -> Reply:
+    """What became of the daemon that waited for the one before it, which has just gone."""
+    with home.lock():
+        if not home.is_still_wanted(mine):
+            raise WaiterError(OVERTAKEN)
+        return _first_word(home, launch)
+
+
+def _first_word(home: Home, launch: Launch) -> Reply:
+    """Wait until the kitchen has let the daemon in, or it has died of something."""
+    word = _heard(home, launch)
     if "error" in word:
-        if not was_installed:
+        if launch.is_boot_new:
             boot.remove()
         return {"outcome": "not started", "error": word["error"], "log": home.log_lines(5)}
-    state = home.json(STATE)
+    _tidy(home, launch.parcel)
     outcome = "started" if word else "started, not checked in yet"
-    _tidy(home, parcel, state)
-    return {"outcome": outcome, **_told(state), "pid": process.pid, "boot": by, "is_same": True}
+    return {
+        "outcome": outcome,
+        **_told(home.json(STATE)),
+        "pid": launch.process.pid,
+        "boot": launch.boots_by,
+        "is_same": True,
+    }
 
 
-def _spawned(home: Home, parcel: Path) -> tuple[Reply, subprocess.Popen[bytes]]:
-    """The daemon's first word: its shift, an error, or nothing within CHECK_IN_S."""
+def _spawned(home: Home, parcel: Path, words: Sequence[str]) -> tuple[subprocess.Popen[bytes], int]:
     hear, tell = os.pipe()
     env = {key: value for key, value in os.environ.items() if key not in _OF_THE_SESSION}
     log = home.open_log()
     process = subprocess.Popen(
-        [sys.executable, "-IS", str(parcel), "run", "--tell", str(tell)],
+        [sys.executable, "-IS", str(parcel), "run", "--tell", str(tell), *words],
         pass_fds=[tell],
         cwd=Path.home(),
         env=env,
@@ -183,25 +232,31 @@ def _spawned(home: Home, parcel: Path) -> tuple[Reply, subprocess.Popen[bytes]]:
     )
     os.close(tell)
     os.close(log)
-    if not select.select([hear], [], [], CHECK_IN_S)[0]:
-        return {}, process
-    heard = os.read(hear, 1 << 16)
+    return process, hear
+
+
+def _heard(home: Home, launch: Launch) -> Reply:
+    """The daemon's first word: its shift, an error, or nothing within CHECK_IN_S."""
+    if not select.select([launch.hear], [], [], CHECK_IN_S)[0]:
+        return {}
+    heard = os.read(launch.hear, 1 << 16)
     if heard:
         word: Reply = json.loads(heard)
         if "error" in word:
             with suppress(subprocess.TimeoutExpired):
-                process.wait(5)  # whoever starts the next one shall not meet this one
-        return word, process
-    last = (home.log_lines(1) or [f"exit code {process.wait(5)}"])[-1]
-    return {"error": f"it ended at once: {last}"}, process
+                launch.process.wait(5)  # whoever starts the next one shall not meet this one
+        return word
+    last = (home.log_lines(1) or [f"exit code {launch.process.wait(5)}"])[-1]
+    return {"error": f"it ended at once: {last}"}
 
 
-def _tidy(home: Home, parcel: Path, state: Reply) -> None:
-    """Forget what earlier starts left: all but the parcel and the files in use."""
+def _tidy(home: Home, parcel: Path) -> None:
+    """Forget what earlier starts left: all but the parcels and the files in use."""
+    kept = {parcel.name, *home.used("parcel")}
     for file in home.path.glob("waiter-*.pyz"):
-        if file.name not in (parcel.name, state.get("parcel")):
+        if file.name not in kept:
             file.unlink(missing_ok=True)
-    home.forget_bundles(kept=state.get("bundle"))
+    home.forget_bundles()
     home.forget_torn()
 
 
@@ -210,7 +265,7 @@ def _tidy(home: Home, parcel: Path, state: Reply) -> None:
 
 def _stop(home: Home, *, grace_s: float) -> Reply:
     state = home.json(STATE)
-    if not _signal(state, signal.SIGUSR1):
+    if not _signal(home, state, signal.SIGUSR1):
         return {"outcome": "not running", "host": socket.gethostname()}
     if not _ends(state, grace_s):
         return {"outcome": "still draining", **_told(state)}
@@ -219,21 +274,22 @@ def _stop(home: Home, *, grace_s: float) -> Reply:
 
 def _stop_now(home: Home) -> Reply:
     state = home.json(STATE)
-    if not _signal(state, signal.SIGUSR2):
+    if not _signal(home, state, signal.SIGUSR2):
         return {"outcome": "not running", "host": socket.gethostname()}
     grace_s = home.json(SETTINGS).get("options", {}).get("grace_s", 10.0)
     if not _ends(state, grace_s + KILL_AFTER_S):
         # Its runner kills the commands when it is gone; what it held goes back now, not when its lease ends.
-        _signal(state, signal.SIGKILL)
+        _signal(home, state, signal.SIGKILL)
         _ends(state, 5.0)
         _check_out(home, state)
     return {"outcome": "stopped", **_told(state), "left": home.json(STATE).get("left")}
 
 
-def _signal(state: Reply, number: signal.Signals) -> bool:
-    """Whether the waiter was there to hear it."""
+def _signal(home: Home, state: Reply, number: signal.Signals) -> bool:
+    """Whether the waiter was there to hear it. It is on its way out from then on, even before it has heard."""
     if not is_alive(state):
         return False
+    home.note_draining(state)
     try:
         os.kill(state["pid"], number)
     except ProcessLookupError:

@@ -20,7 +20,7 @@ def state(shift: Shift, now: float) -> str:
         return "lost"
     if now - shift.heartbeat_at > LATE_S:
         return "late"
-    if shift.is_draining:
+    if shift.is_leaving:
         return "draining"
     return "paused" if shift.is_paused else "alive"
 
@@ -48,7 +48,7 @@ def staffing(shifts: Iterable[Shift], now: float, window_s: float) -> Staffing:
     for since, until, _ in stays:
         covered_s += max(0.0, until - max(since, covered_until))
         covered_until = max(covered_until, until)
-    here = [shift for shift in at_work(shifts, now) if not (shift.is_paused or shift.is_draining)]
+    here = [shift for shift in at_work(shifts, now) if not (shift.is_paused or shift.is_leaving)]
     return Staffing(
         worked_s=min(window_s, max(1.0, covered_s)) if stays else window_s,
         slot_s=max(1.0, sum((until - since) * slots for since, until, slots in stays)),
