@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import threading
 from tests.conftest import eventually
 from tests.fleet.town import must
 from tests.fleet.world import Laptop, Shop
+from waiter.fleet.fetch import folders_of
+from waiter.fleet.inventory import Host
 from waiter.orders import Selector, Status
 
 STAY = ("--cmd", "./crunch.sh", "--until", "stopped")
@@ -84,6 +87,42 @@ def test_fetch_brings_files_folders_and_globs_back_for_each_host(laptop: Laptop)
         assert {str(file.relative_to(found)) for file in found.rglob("*") if file.is_file()} == {"name.txt", "deep/er"}
         assert (laptop.folder / "texts" / host.address / "name.txt").read_text() == f"{host.name}\n"
     assert {each["troubles"][0]["detail"] for each in missing["hosts"]} == {"nowhere: no such file on the host"}
+
+
+def test_one_odd_file_spoils_no_fetch_and_is_named(laptop: Laptop) -> None:
+    anna = laptop.town.hosts["anna"]
+    out = anna.root / "out"
+    (out / "b" / "deep").mkdir(parents=True)
+    (out / "b" / "deep" / "fine").write_text("fine")
+    (out / os.fsdecode(b"caf\xe9")).write_text("bytes")
+    (out / "dangling").symlink_to("/nowhere")
+
+    got = laptop.json("fetch", "out/*", "results", "--limit", "*.2")
+    deep = laptop.json("fetch", "out/*/deep/f*", "deep", "--limit", "*.2")
+    empty = laptop.fleet("fetch", "", "all")
+
+    (report,) = got["hosts"]
+    found = laptop.folder / "results" / anna.address
+    assert {str(file.relative_to(found)) for file in found.rglob("*") if file.is_file()} == {
+        "b/deep/fine",
+        os.fsdecode(b"caf\xe9"),
+    }
+    assert (report["outcome"], report["files"], got["code"]) == ("fetched in part", 2, 1)
+    assert report["missed"] == ["out/dangling: no such file on the host"]
+    assert (laptop.folder / "deep" / anna.address / "fine").read_text() == "fine"
+    assert deep["code"] == 0
+    assert (empty.returncode, (laptop.folder / "all").exists()) == (2, False)
+    assert "REMOTE is empty" in empty.stderr
+
+
+def test_hosts_of_like_names_are_fetched_into_folders_of_their_own() -> None:
+    names = ["db 1", "db_1", "a:22", "a_22", "web", "Web", ".x", "x", "日本"]
+
+    folders = folders_of([Host(name, "10.0.0.1") for name in names])
+
+    assert len({folder.casefold() for folder in folders.values()}) == len(names)
+    assert (folders["db_1"], folders["a_22"], folders["x"]) == ("db_1", "a_22", "x")
+    assert not [folder for folder in folders.values() if folder.startswith(".") or "/" in folder]
 
 
 def test_logs_are_followed_until_ctrl_c_and_nothing_of_it_stays_on_the_hosts(laptop: Laptop, shop: Shop) -> None:

@@ -290,6 +290,8 @@ def fetch(**said: Any) -> None:
     """
     from waiter.fleet.fetch import fetch as fetched
 
+    if not said["remote"]:
+        raise UsageError("REMOTE is empty, which would be the whole home: name a file, a folder or a glob, or ~/")
     found, began = hosts_of(said), time.monotonic()
     if said["dry_run"]:
         return show_plan(said, f"fetch {said['remote']} into {said['local']}", found)

@@ -1,112 +1,195 @@
 """Bringing files back: REMOTE of every host into a folder of its own below LOCAL.
 
-Names come from the host, so none may lead out of that folder.
+Names come from the host, so none may lead out of that folder. A file that cannot be had costs that file only.
 """
 
 from __future__ import annotations
 
 import fnmatch
+import hashlib
+import os
 import posixpath
 import re
 import secrets
 import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from waiter.fleet.actions import Drive, Report
 from waiter.fleet.inventory import Host
-from waiter.fleet.trouble import HostError, Trouble
+from waiter.fleet.trouble import Finding, HostError, Trouble
+
+MOST_NAMES = 5_000_000
+"""More names than that, of one host, are a listing that never ends."""
+
+MISSED_SHOWN = 20
+"""So many of the files that were not fetched are named."""
+
+
+@dataclass(slots=True)
+class Haul:
+    """What came from one host so far."""
+
+    files: int = 0
+    size: int = 0
+    names: int = 0  # that the host told
+    missed: list[str] = field(default_factory=list)  # why, for the first of them
+    missed_count: int = 0
+
+    def miss(self, why: str) -> None:
+        self.missed_count += 1
+        if len(self.missed) < MISSED_SHOWN:
+            self.missed.append(why)
+
+    def heard(self) -> None:
+        """One name more. Raises HostError when it never ends."""
+        self.names += 1
+        if self.names > MOST_NAMES:
+            raise HostError(Trouble.FAILED, f"the host names more than {MOST_NAMES:,} files", "name fewer of them")
 
 
 def fetch(drive: Drive, hosts: Sequence[Host], remote: str, local: Path) -> list[Report]:
-    """Copy a file, a folder with all below it, or what a glob in the last part of the path names.
+    """Copy a file, a folder with all below it, or what a glob names.
 
     REMOTE is relative to the user's home; symlinks to folders are not followed. What is there already is replaced.
     """
+    folders = folders_of(hosts)
 
     def act(host: Host) -> Report:
-        target = local / folder_of(host)
-        count = size = 0
+        target, haul = local / folders[host.name], Haul()
         with drive.network.session(host) as session, session.files(drive.timeout_s) as sftp:
-            for path in named(sftp, remote.removeprefix("~/")):
-                for source, name in below(sftp, path):
-                    size += copied(sftp, source, target / name)
-                    count += 1
-        return Report(host, "fetched", {"files": count, "bytes": size, "to": str(target)})
+            for path in named(sftp, remote.removeprefix("~/"), haul):
+                for source, name in below(sftp, path, haul):
+                    take(sftp, source, target / name, haul)
+        facts = {"files": haul.files, "bytes": haul.size, "to": str(target), "missed": haul.missed}
+        if not haul.missed_count:
+            return Report(host, "fetched", facts)
+        more = haul.missed_count - len(haul.missed)
+        words = "; ".join([*haul.missed, *([f"and {more:,} more"] if more else [])])
+        finding = Finding(Trouble.FAILED, words, " ")
+        return Report(host, "fetched in part" if haul.files else "failed", facts, (finding,))
 
     return drive.each(hosts, act)
 
 
-def folder_of(host: Host) -> str:
-    """A host's name as a folder's."""
-    return re.sub(r"[^\w.@-]", "_", host.name).lstrip(".") or "host"
+def folders_of(hosts: Sequence[Host]) -> dict[str, str]:
+    """A folder for each host's name, no two alike, also where a file system takes A and a for one letter.
+
+    A name of letters, digits and `_ . @ -` is its own folder. Another one, and one that differs from a second host's by
+    case only, gets a few digits of its hash.
+    """
+    plain = {host.name: re.sub(r"[^A-Za-z0-9_.@-]", "_", host.name).lstrip(".") for host in hosts}
+    seen = Counter(name.casefold() for name, folder in plain.items() if folder == name)
+    return {
+        name: folder if folder == name and seen[folder.casefold()] == 1 else f"{folder or 'host'}-{_hash(name)}"
+        for name, folder in plain.items()
+    }
 
 
-def named(sftp: Any, remote: str) -> list[str]:
-    """The paths that a path with a glob means. Raises HostError when there is none."""
-    folder, name = posixpath.split(remote.rstrip("/"))
-    if any(character in folder for character in "*?["):
-        raise HostError(Trouble.FAILED, f"{remote}: a glob may stand in the last part of a path only", " ")
-    if not any(character in name for character in "*?["):
-        return [remote.rstrip("/") or "/"]
-    try:
-        names = sorted(each for each in sftp.listdir(folder or ".") if fnmatch.fnmatchcase(each, name))
-    except OSError:
-        names = []
-    if not names:
+def _hash(name: str) -> str:
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+
+
+def named(sftp: Any, remote: str, haul: Haul) -> list[str]:
+    """The paths that a path with globs means. Raises HostError when there is none."""
+    paths = ["/" if remote.startswith("/") else ""]
+    for part in remote.strip("/").split("/") if remote.strip("/") else []:
+        if is_glob(part):
+            paths = [posixpath.join(path, name) for path in paths for name in fitting(sftp, path, part, haul)]
+        else:
+            paths = [posixpath.join(path, part) for path in paths]
+    if not paths:
         raise HostError(Trouble.FAILED, f"{remote}: no such file on the host", " ")
-    return [posixpath.join(folder, each) for each in names if is_plain(each)]
+    return [path or "." for path in paths]
+
+
+def is_glob(part: str) -> bool:
+    return any(character in part for character in "*?[")
+
+
+def fitting(sftp: Any, folder: str, glob: str, haul: Haul) -> list[str]:
+    """The names in a folder that a glob fits; those that begin with a dot only if it does too."""
+    names = []
+    try:
+        for entry in sftp.names(folder or "."):
+            haul.heard()
+            if fnmatch.fnmatchcase(entry.filename, glob) and is_plain(entry.filename):
+                names.append(entry.filename)
+    except OSError:
+        return []
+    return sorted(name for name in names if glob.startswith(".") or not name.startswith("."))
 
 
 def is_plain(name: str) -> bool:
     return name not in ("", ".", "..") and "/" not in name and "\0" not in name
 
 
-def below(sftp: Any, path: str) -> Iterator[tuple[str, str]]:
+def below(sftp: Any, path: str, haul: Haul) -> Iterator[tuple[str, str]]:
     """Every file at or below a path, with its name below the target."""
     try:
-        facts = sftp.stat(path)
+        facts = sftp.stat(os.fsencode(path))
     except OSError as error:
-        raise HostError(Trouble.FAILED, f"{path}: no such file on the host", " ") from error
+        haul.miss(f"{shown(path)}: {'no such file on the host' if is_missing(error) else error}")
+        return
     top = posixpath.basename(path.rstrip("/"))
     top = top if is_plain(top) else ""
-    if not stat.S_ISDIR(facts.st_mode):
+    if not stat.S_ISDIR(facts.st_mode or 0):
         yield path, top or "file"
         return
     folders = [(path, top)]
     while folders:
         folder, name = folders.pop()
-        for entry in sorted(sftp.listdir_attr(folder), key=lambda each: str(each.filename)):
-            if not is_plain(entry.filename):
-                continue
-            inner = (posixpath.join(folder, entry.filename), posixpath.join(name, entry.filename))
-            if stat.S_ISDIR(entry.st_mode):
-                folders.append(inner)
-            elif stat.S_ISREG(entry.st_mode) or is_file(sftp, inner[0]):
-                yield inner
+        try:
+            for entry in sftp.names(folder):
+                haul.heard()
+                if not is_plain(entry.filename):
+                    continue
+                inner = (posixpath.join(folder, entry.filename), posixpath.join(name, entry.filename))
+                if stat.S_ISDIR(entry.st_mode or 0):
+                    folders.append(inner)
+                elif stat.S_ISREG(entry.st_mode or 0) or is_file(sftp, inner[0], haul):
+                    yield inner
+        except TimeoutError:
+            raise  # the host's, not the folder's
+        except OSError as error:
+            haul.miss(f"{shown(folder)}: {error}")
 
 
-def is_file(sftp: Any, path: str) -> bool:
-    """Whether a symlink leads to a file."""
+def is_missing(error: OSError) -> bool:
+    return isinstance(error, FileNotFoundError) or error.errno == 2
+
+
+def is_file(sftp: Any, path: str, haul: Haul) -> bool:
+    """Whether a symlink leads to a file. One that leads nowhere is missed; sockets, pipes and folders are no files."""
     try:
-        return stat.S_ISREG(sftp.stat(path).st_mode)
+        return stat.S_ISREG(sftp.stat(os.fsencode(path)).st_mode or 0)
     except OSError:
+        haul.miss(f"{shown(path)}: a link that leads nowhere")
         return False
 
 
-def copied(sftp: Any, source: str, target: Path) -> int:
-    """Copy one file, whole or not at all, and return its size."""
+def take(sftp: Any, source: str, target: Path, haul: Haul) -> None:
+    """Copy one file, whole or not at all."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
+        temporary = target.with_name(f".fetch-{secrets.token_hex(6)}")
         try:
-            sftp.get(source, str(temporary))
+            sftp.get(os.fsencode(source), str(temporary))
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
-        return target.stat().st_size
     except TimeoutError:
         raise  # the host's, not the file's
     except OSError as error:
-        raise HostError(Trouble.FAILED, f"{source} → {target}: {error}", " ") from error
+        haul.miss(f"{shown(source)}: {error.strerror or error}")
+    else:
+        haul.files += 1
+        haul.size += target.stat().st_size
+
+
+def shown(path: str) -> str:
+    """A path of the host's as text that can be printed."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

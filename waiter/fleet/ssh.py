@@ -25,6 +25,7 @@ from waiter.errors import FleetError
 from waiter.fleet import known_hosts
 from waiter.fleet.inventory import Host
 from waiter.fleet.ssh_config import ssh_config
+from waiter.fleet.ssh_files import Files
 from waiter.fleet.ssh_trouble import HostKeyRevoked, HostKeyUnknown, trouble_of
 from waiter.fleet.trouble import HostError, Trouble
 
@@ -282,14 +283,14 @@ class Session:
         return Reply(exit_code, bytes(output[1]), bytes(output[2]))
 
     @contextmanager
-    def files(self, timeout_s: float) -> Iterator[paramiko.SFTPClient]:
+    def files(self, timeout_s: float) -> Iterator[Files]:
         """SFTP on this connection; paths are relative to the user's home. Raises HostError without it.
 
         `timeout_s` bounds each wait for the host, not the whole: a large file takes as long as it takes.
         """
         try:
             with _answering(self._transport(), timeout_s):
-                sftp = self._client.open_sftp()
+                sftp = Files.over(self._transport())
         except (paramiko.SSHException, EOFError) as error:
             if (trouble := trouble_of(error)).trouble is Trouble.TIMEOUT:
                 raise trouble from error
