@@ -45,7 +45,8 @@ def deliver_with(
 ) -> Summary:
     """Deliver orders by calling the function with each, in as many threads as `options.jobs` says.
 
-    What it returns is the order's result; an exception makes the order fail. `kitchen` is what `--kitchen` takes. The
+    What it returns is the order's result, lists and dictionaries as JSON; an exception makes the order fail. A function
+    may be `async def`; each slot runs a loop of its own. `kitchen` is what `--kitchen` takes. The
     options of the command line that concern a process (timeout's TERM, cwd, env, output) do not apply.
     """
     options = options or DeliveryOptions()
@@ -76,18 +77,14 @@ class Waiter:
         self.db = db
 
     def deliver(self, order: Order) -> object:
-        """Do the work of one order. What it returns (as text) is the order's result; raise to make it fail."""
+        """Do the work of one order. What it returns is its result, see `deliver_with`; raise to make it fail."""
         raise NotImplementedError(_NOT_OVERRIDDEN)
 
     def run(self) -> Summary:
         """Deliver until `options.until`."""
         if getattr(self.deliver, "__func__", None) is Waiter.deliver:  # at no order's cost
             raise NotImplementedError(_NOT_OVERRIDDEN)
-        return deliver_with(self._deliver, self.kitchen, self.options, db=self.db)
-
-    def _deliver(self, order: Order) -> str | None:
-        result = self.deliver(order)
-        return None if result is None else str(result)
+        return deliver_with(self.deliver, self.kitchen, self.options, db=self.db)
 
 
 def _version(function: Deliver) -> str:

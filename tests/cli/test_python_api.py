@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import datetime
 import re
 import subprocess
 import sys
@@ -51,6 +53,73 @@ def test_a_function_delivers_in_several_threads_and_may_fail(tmp_path):
         assert done["4"].result == "0.25"
         assert done["0"].error == "ZeroDivisionError: division by zero"
         assert "Traceback" in done["0"].tail
+
+
+class _Unspeakable(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+
+async def _later(order):
+    await asyncio.sleep(0)
+    return order.arguments[0]
+
+
+def _raiser(error):
+    def deliver(order):
+        raise error
+
+    return deliver
+
+
+OUTCOMES = [
+    (_raiser(SystemExit), Status.DONE, None, None, 0),
+    (_raiser(SystemExit(0)), Status.DONE, None, None, 0),
+    (_raiser(SystemExit(3)), Status.ERROR, None, "exit code 3", 3),
+    (_raiser(SystemExit("no tile")), Status.ERROR, None, "no tile", 1),
+    (_raiser(KeyboardInterrupt), Status.ERROR, None, "KeyboardInterrupt:", 1),
+    (_raiser(GeneratorExit), Status.ERROR, None, "GeneratorExit:", 1),
+    (_raiser(_Unspeakable()), Status.ERROR, None, "_Unspeakable", 1),
+    (lambda _: _Unspeakable(), Status.ERROR, None, "RuntimeError:", 1),
+    (lambda _: (yield), Status.ERROR, None, "TypeError: a generator was returned", 1),
+    (_later, Status.DONE, "x", None, 0),
+    (lambda _: None, Status.DONE, None, None, 0),
+    (lambda _: "é", Status.DONE, "é", None, 0),
+    (lambda _: {"n": 7, "when": datetime.date(2026, 1, 2)}, Status.DONE, '{"n": 7, "when": "2026-01-02"}', None, 0),
+    (lambda _: ["a", None], Status.DONE, '["a", null]', None, 0),
+    (lambda _: {(1, 2): 3}, Status.DONE, "{(1, 2): 3}", None, 0),
+    (lambda _: b"caf\xc3\xa9", Status.DONE, "café", None, 0),
+    (lambda _: 2.5, Status.DONE, "2.5", None, 0),
+]
+
+
+@pytest.mark.parametrize(("function", "status", "result", "error", "code"), OUTCOMES)
+def test_whatever_a_function_raises_or_returns_is_an_outcome(tmp_path, function, status, result, error, code):
+    url = str(tmp_path / "kitchen.sqlite")
+    with open_kitchen(url) as kitchen:
+        load_rows(kitchen, [["x"]])
+
+        deliver_with(function, url, state=tmp_path)
+
+        (order,) = iter_orders(kitchen)
+    assert (order.status, order.result, order.exit_code) == (status, result, code)
+    assert (order.error or "").startswith(error or "")
+    assert bool(order.error) == bool(error)
+
+
+def test_a_subclass_may_deliver_asynchronously_in_several_slots(tmp_path):
+    class Later(Waiter):
+        async def deliver(self, order):
+            await asyncio.sleep(0)
+            return {"n": int(order.arguments[0])}
+
+    url = str(tmp_path / "kitchen.sqlite")
+    with open_kitchen(url) as kitchen:
+        load_rows(kitchen, [[str(n)] for n in range(9)])
+
+        Later(url, DeliveryOptions(jobs="3")).run()
+
+        assert [order.result for order in iter_orders(kitchen)] == [f'{{"n": {n}}}' for n in range(9)]
 
 
 def test_a_command_delivers_too(tmp_path):

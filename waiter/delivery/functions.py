@@ -6,23 +6,26 @@ returns.
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 import traceback
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Sequence
+from dataclasses import dataclass
 
 from waiter.delivery.heartbeat import boottime
 from waiter.delivery.runner import End, Ended, Event, Job, Returned, Runner
 from waiter.orders import RESULT_BYTES, TAIL_BYTES, Order
 
-Deliver = Callable[[Order], str | None]
-"""Delivers one order. What it returns is the order's result; an exception makes it fail."""
+Deliver = Callable[[Order], object]
+"""Delivers one order. What it returns is the order's result, see `result_text`; whatever it raises makes it fail, but
+for the SystemExit of a program that ends well."""
 
 
 class FunctionRunner:
     """Calls the function for each job, as many at a time as there are slots."""
 
-    def __init__(self, call: Callable[[str], str | None], slots: int) -> None:
+    def __init__(self, call: Callable[[str], object], slots: int) -> None:
         """`call` is given a job's id."""
         self._call = call
         self._jobs: queue.Queue[Job | None] = queue.Queue()
@@ -111,12 +114,7 @@ class FunctionRunner:
 
     def _ended(self, job: Job, slot: int) -> Ended:
         started = boottime()
-        result, message, tail = None, None, b""
-        try:
-            result = self._call(job.id)
-        except Exception as error:  # noqa: BLE001 - whatever a user's function raises is this order's failure
-            message = f"{type(error).__name__}: {error}"
-            tail = traceback.format_exc().encode("utf-8", "replace")[-TAIL_BYTES:]
+        called = _called(self._call, job.id)
         stopped = boottime()
         end = End.STOPPED if job.id in self._stopped else End.EXITED
         if self._timeout_s is not None and stopped - started > self._timeout_s:
@@ -126,13 +124,94 @@ class FunctionRunner:
             slot,
             started,
             stopped,
-            exit_code=0 if message is None else 1,
+            exit_code=called.exit_code,
             signal=None,
             end=end,
-            tail=tail,
-            message=message,
-            result=None if result is None else str(result)[:RESULT_BYTES],
+            tail=called.tail,
+            message=called.message,
+            result=called.result,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """How a call of the user's function ended."""
+
+    exit_code: int = 0
+    result: str | None = None
+    message: str | None = None
+    tail: bytes = b""
+
+
+def _called(call: Callable[[str], object], job_id: str) -> _Call:
+    """Call it. Nothing gets out of here: a thread that ended with it would leave its order RUNNING for good."""
+    try:
+        return _Call(result=result_text(_awaited(call(job_id))))
+    except SystemExit as end:
+        return _of_exit(end)
+    except BaseException as error:  # noqa: BLE001 - whatever a user's function raises is this order's failure
+        return _Call(1, message=_words(error), tail=_traceback(error))
+
+
+def _of_exit(end: SystemExit) -> _Call:
+    """What a program would end with that raised it: 0 without a word, 1 with a text, the text on stderr."""
+    if end.code is None or isinstance(end.code, int):
+        code = end.code or 0
+        return _Call(code & 0xFF, message=f"exit code {code}" if code else None)
+    return _Call(1, message=str(end.code), tail=_traceback(end))
+
+
+def _words(error: BaseException) -> str:
+    kind = type(error).__name__
+    try:
+        return f"{kind}: {error}"
+    except Exception:  # noqa: BLE001 - a user's class may not know how to be a text
+        return kind
+
+
+def _traceback(error: BaseException) -> bytes:
+    try:
+        lines = traceback.format_exception(error)
+    except Exception:  # noqa: BLE001 - as above
+        lines = traceback.format_tb(error.__traceback__)
+    return "".join(lines).encode("utf-8", "replace")[-TAIL_BYTES:]
+
+
+def _awaited(returned: object) -> object:
+    """What was returned, or what comes of it in the end. Raises TypeError for a generator, of which nothing has run."""
+    if isinstance(returned, Generator | AsyncGenerator):
+        raise TypeError("a generator was returned: nothing of it has run. Return a value, and do not yield")
+    if not isinstance(returned, Awaitable):
+        return returned
+    import asyncio  # heavy, and most functions are none of its kind
+
+    async def wait() -> object:
+        return await returned
+
+    return asyncio.run(wait())
+
+
+def result_text(value: object) -> str | None:
+    """A result as it is kept: texts as they are, bytes as UTF-8, lists and dictionaries as JSON, as `extract` reads it.
+
+    What no JSON can hold, and everything else, is what `str` makes of it.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bytes | bytearray):
+        text = value.decode("utf-8", "replace")
+    elif isinstance(value, dict | list | tuple):
+        text = _json(value)
+    else:
+        text = str(value)
+    return text.encode("utf-8", "surrogatepass")[:RESULT_BYTES].decode("utf-8", "replace")
+
+
+def _json(value: object) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except (TypeError, ValueError):  # a key that is no text, something that holds itself
+        return str(value)
 
 
 class FunctionWare:
