@@ -41,6 +41,8 @@ MAY_IMPORT = {
         "durations",
         "folders",
         "kitchen.contract",
+        "kitchen.absolute",
+        "kitchen.is_file",
         "kitchen.open_kitchen",
     },
     "report": {"errors", "orders", "durations"},

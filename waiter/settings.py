@@ -30,6 +30,7 @@ class Settings:
     name: str | None = None  # None: host/pid
     deliver: Mapping[str, Any] = field(default_factory=dict)  # defaults of `waiter deliver`'s options
     fleet: Mapping[str, Any] = field(default_factory=dict)  # defaults of the fleet's options
+    is_kitchen_handed_on: bool = False  # by the waiter whose command this process is
     file: str | None = None  # the waiter.toml that was read, or both, for messages
     is_kitchen_named: bool = False  # somebody said which kitchen, anywhere
 
@@ -47,9 +48,9 @@ def settings(
     files = _files(folder or Path(), environ)
     own, users = [*files.values(), {}, {}][:2]
     said = {"kitchen": kitchen, "db": db, "name": name}
-    values = {
-        key: said[key] or environ.get(f"WAITER_{key.upper()}") or own.get(key) or users.get(key) for key in _TEXTS
-    }
+    in_environment = {key: environ.get(f"WAITER_{key.upper()}") for key in _TEXTS}
+    in_environment["kitchen"] = in_environment["kitchen"] or ("" if kitchen else _kitchen_in_file(environ))
+    values = {key: said[key] or in_environment[key] or own.get(key) or users.get(key) for key in _TEXTS}
     return Settings(
         kitchen=values["kitchen"],
         db=values["db"] or DEFAULT_DB,
@@ -57,8 +58,26 @@ def settings(
         deliver={**users.get("deliver", {}), **own.get("deliver", {})},
         fleet={**users.get("fleet", {}), **own.get("fleet", {})},
         file=" or ".join(map(str, files)) or None,
+        is_kitchen_handed_on=bool(in_environment["kitchen"] and "WAITER_ORDER" in environ and not kitchen),
         is_kitchen_named=bool(values["kitchen"] or values["db"]),
     )
+
+
+def _kitchen_in_file(environ: Mapping[str, str]) -> str:
+    """The address in the file that WAITER_KITCHEN_FILE names; empty where nothing names one."""
+    file = environ.get("WAITER_KITCHEN_FILE")
+    if not file:
+        return ""
+    try:
+        address = Path(file).read_text().strip()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"WAITER_KITCHEN_FILE: {file} cannot be read: {error}") from None
+    if not address:
+        raise UsageError(
+            f"WAITER_KITCHEN_FILE: {file} holds no address\n"
+            "hint: give --kitchen; hooks, notifications and `waiter try` get no address that has a password"
+        )
+    return address
 
 
 def _files(folder: Path, environ: Mapping[str, str]) -> dict[Path, Mapping[str, Any]]:

@@ -189,13 +189,13 @@ def test_a_command_that_fails_is_named(ask, ended):
     assert told.stderr.splitlines()[-1] == "waiter: nobody was told: sh -c 'exit 7' ended with exit code 7."
 
 
-def test_no_password_of_the_kitchen_is_told(waiter_cli, ended, kitchen_url, listener):
+def test_the_kitchen_is_told_without_its_password(waiter_cli, ended, kitchen_url, listener):
     with_password = kitchen_url.replace("mongodb://", "mongodb://me:s3cr3t@")
     where = {"WAITER_KITCHEN": kitchen_url, "WAITER_SECRET": with_password}
 
     seen = waiter_cli("notify", "sh", "-c", 'echo "${WAITER_KITCHEN-none} $WAITER_KITCHEN_URL"', **where).stdout
 
-    assert seen == f"none {ended.url}\n"
+    assert seen == f"{kitchen_url} {ended.url}\n"
 
 
 def test_wait_tells_and_ends_as_the_orders_did(ask, ended, listener, tmp_path):

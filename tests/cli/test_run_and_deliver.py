@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from tests.conftest import eventually
+from waiter.delivery.environment import inherited
 from waiter.kitchen import open_kitchen
 from waiter.orders import Reason, Selector, Status
 
@@ -115,12 +116,64 @@ def test_bytes_that_are_no_utf8_reach_the_command(tmp_path, home):
 
 def test_the_command_learns_who_and_what_it_is(waiter_cli, kitchen_url):
     load(waiter_cli, kitchen_url, "x\n")
-    show = "echo $WAITER_ORDER $WAITER_ATTEMPT $WAITER_SLOT $WAITER_NAME; env | grep -c ^WAITER_KITCHEN"
+    show = "echo $WAITER_ORDER $WAITER_ATTEMPT $WAITER_SLOT $WAITER_NAME"
 
     done = waiter_cli("deliver", "-n", "me", "sh", "-c", show, WAITER_KITCHEN=kitchen_url)
 
     (order,) = orders(kitchen_url).values()
-    assert done.stdout == f"{order.id} 1 1 me\n0\n"
+    assert done.stdout == f"{order.id} 1 1 me\n"
+
+
+LOAD_MORE = f'[ "$1" != x ] || echo more | {sys.executable} -m waiter load -'
+
+
+@pytest.mark.parametrize("is_secret", [False, True], ids=["plain", "with a password"])
+def test_a_load_inside_a_command_reaches_the_same_kitchen(waiter_cli, kitchen_url, tmp_path, is_secret):
+    load(waiter_cli, kitchen_url, "x\n")
+    (tmp_path / "elsewhere").mkdir()
+    url = kitchen_url
+    if not url.startswith("mongodb://"):
+        url = "sqlite.password@x/../kitchen.sqlite" if is_secret else "./kitchen.sqlite"
+        (tmp_path / "sqlite.password@x").mkdir()
+    elif is_secret:
+        url += "&appName=password" if "?" in url else "?appName=password"
+
+    done = waiter_cli("deliver", "--cwd", "elsewhere", "sh", "-c", LOAD_MORE, "sh", WAITER_KITCHEN=url)
+
+    assert done.returncode == 0, done.stderr
+    assert {argument: order.status for argument, order in orders(kitchen_url).items()} == {"x": "DONE", "more": "DONE"}
+
+
+def test_no_command_sees_a_password_in_its_environment_or_its_parents(waiter_cli, mongod_url, tmp_path):
+    kitchen = f"{mongod_url.rstrip('/')}/secrets_{os.urandom(4).hex()}?appName=password-geheim"
+    waiter_cli("load", "-k", kitchen, "-", input="x\n")
+    guard = "/proc/$(cut -d' ' -f4 /proc/$PPID/stat)"
+    line = f"cat /proc/self/environ /proc/$PPID/environ {guard}/environ > seen; stat -c %a $WAITER_KITCHEN_FILE"
+
+    done = waiter_cli("deliver", "sh", "-c", line, "sh", WAITER_KITCHEN=kitchen)
+
+    assert (done.stdout, done.returncode) == ("600\n", 0), done.stderr
+    assert b"HOME=" in (tmp_path / "seen").read_bytes()
+    assert b"geheim" not in (tmp_path / "seen").read_bytes()
+
+
+def test_what_is_given_no_password_works_on_no_other_kitchen(waiter_cli):
+    env = inherited({"WAITER_KITCHEN": "mongodb://me:geheim@host/"})
+
+    done = waiter_cli("load", "-", input="x\n", **env)
+
+    assert "geheim" not in str(env)
+    assert (done.returncode, "holds no address" in done.stderr) == (2, True)
+
+
+def test_a_run_inside_an_order_has_a_pile_of_its_own(waiter_cli, kitchen_url):
+    load(waiter_cli, kitchen_url, "x\n")
+    line = f"echo inner | {sys.executable} -m waiter run echo"
+
+    done = waiter_cli("deliver", "sh", "-c", line, "sh", WAITER_KITCHEN=kitchen_url, timeout_s=20)
+
+    assert done.stdout == "inner\n"
+    assert set(orders(kitchen_url)) == {"x"}
 
 
 def test_results_and_words_of_the_command_are_on_the_order(waiter_cli, kitchen_url):

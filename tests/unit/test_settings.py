@@ -38,6 +38,19 @@ def test_each_source_wins_over_the_next(places):
     assert (nothing.kitchen, nothing.db, nothing.is_kitchen_named) == (None, "simplewaiter", False)
 
 
+def test_a_kitchens_address_may_lie_in_a_file(places, tmp_path):
+    folder, environ = places
+    (tmp_path / "address").write_text("mongodb://me:pw@host/\n")
+    said = {**environ, "WAITER_KITCHEN_FILE": str(tmp_path / "address")}
+
+    assert settings(environ=said, folder=folder).kitchen == "mongodb://me:pw@host/"
+    assert settings(environ={**said, "WAITER_KITCHEN": "from-variable"}, folder=folder).kitchen == "from-variable"
+    (tmp_path / "address").unlink()
+    assert settings("from-flag", environ=said, folder=folder).kitchen == "from-flag"
+    with pytest.raises(UsageError, match="address cannot be read"):
+        settings(environ=said, folder=folder)
+
+
 def test_what_this_folder_does_not_say_is_as_the_user_says_it_everywhere(places):
     folder, environ = places
     (folder / "config/waiter/waiter.toml").write_text("kitchen = 'mine'\ndb = 'mine'\n[deliver]\njobs = 2\nnice = 5\n")

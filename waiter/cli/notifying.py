@@ -20,7 +20,7 @@ import click
 from waiter.cli.asking import say
 from waiter.cli.ordering import touched
 from waiter.delivery.command import found
-from waiter.delivery.ware import SECRETS
+from waiter.delivery.environment import inherited
 from waiter.errors import CommandUnstartable, NotTold
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Counts, FailureGroup, Selector, Status
@@ -134,7 +134,7 @@ def to_command(words: Sequence[str], *, is_json: bool = False, shown: str | None
     program = found(words[0])
 
     def tell(ending: Ending) -> None:
-        env = {key: value for key, value in os.environ.items() if key not in SECRETS} | variables(ending)
+        env = inherited(os.environ) | variables(ending)
         sys.stdout.flush()
         try:
             done = subprocess.run(

@@ -56,7 +56,7 @@ def run(kitchen: str | None, db: str | None, source: str, notify: str | None, co
     """
     if not command:
         raise UsageError("run: no command given. Say what to run: seq 100 | waiter run ./crunch.sh")
-    place = chosen(kitchen, db, said.pop("name"))
+    place = _own_pile(chosen(kitchen, db, said.pop("name")))
     options = delivery_options(said, place.deliver, place.name, file=place.file)
     tell = teller(notify)
     checked(command, options)  # before millions of rows are loaded for it
@@ -88,6 +88,12 @@ class Work:
     total: int
     done: int
     own: RunFile | None  # if it has a file of its own
+
+
+def _own_pile(place: Settings) -> Settings:
+    """For a run inside an order of another waiter, whose kitchen its environment names: there it would wait for the end
+    of the order that it is part of."""
+    return replace(place, kitchen=None, is_kitchen_named=False) if place.is_kitchen_handed_on else place
 
 
 def _loaded(

@@ -20,10 +20,11 @@ from waiter.cli.asking import Duration, chosen, complete_file, kitchen_options, 
 from waiter.cli.delivery_flags import delivery_options
 from waiter.cli.tables import shortened, show_json, write_line
 from waiter.delivery.command import NoSuchArgument, command, named
+from waiter.delivery.environment import inherited
 from waiter.delivery.listener import Listener, Summary
 from waiter.delivery.options import DeliveryOptions, Grouping, Until, cpu_count, slots
-from waiter.delivery.ware import SECRETS, stdin_json
 from waiter.delivery.ware import deliver as deliver_orders
+from waiter.delivery.ware import stdin_json
 from waiter.durations import words
 from waiter.errors import UsageError
 from waiter.kitchen import open_kitchen
@@ -269,7 +270,7 @@ def _tried(
     """Exit code as a shell gives it, seconds, result and message of the command."""
     with tempfile.TemporaryDirectory(prefix="waiter-try-") as folder:
         files = {"WAITER_RESULT": Path(folder, "result"), "WAITER_ERROR": Path(folder, "error")}
-        env = {key: value for key, value in os.environ.items() if key not in SECRETS}
+        env = inherited(os.environ)
         env |= {"WAITER_ORDER": order.id, "WAITER_ATTEMPT": str(order.attempt + 1), "WAITER_SLOT": "1"}
         env |= {"WAITER_NAME": "try", **{key: str(file) for key, file in files.items()}}
         given: dict[str, Any] = (

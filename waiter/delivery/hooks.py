@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 
+from waiter.delivery.environment import inherited
 from waiter.delivery.options import DeliveryOptions
 from waiter.orders import Order, Outcome, Status
 
@@ -44,8 +45,7 @@ class Hooks:
 
     def __init__(self, options: DeliveryOptions, env: Mapping[str, str] | None = None) -> None:
         self._lines = {Status.DONE: options.on_done, Status.ERROR: options.on_error}
-        self._env = dict(os.environ if env is None else env)
-        self._env.pop("WAITER_KITCHEN", None)  # it may hold a password [16]
+        self._env = inherited(os.environ if env is None else env)
         self._running: list[subprocess.Popen[bytes]] = []
 
     def call(self, order: Order, outcome: Outcome) -> None:

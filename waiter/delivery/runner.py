@@ -25,6 +25,7 @@ from pathlib import Path
 from signal import SIGCONT, SIGKILL
 from typing import Any, Protocol
 
+from waiter.delivery.environment import KITCHEN
 from waiter.delivery.guard import BOOT, PYTHON_FLAGS
 
 CLOSE_S = 15.0
@@ -69,6 +70,7 @@ class RunnerOptions:
     slots: int
     program: str  # the absolute path of what is executed
     env: Mapping[str, str]
+    kitchen: str | None = None  # its address, which a command finds in a private file that WAITER_KITCHEN_FILE names
     cwd: str | None = None
     nice: int = 0
     grace_s: float = 10.0  # between TERM and KILL
@@ -186,6 +188,7 @@ class ProcessRunner:
                 [sys.executable, *PYTHON_FLAGS, boot, _package_root(), *map(str, passed)],
                 pass_fds=passed,
                 stdin=subprocess.DEVNULL,
+                env={name: value for name, value in os.environ.items() if name != KITCHEN},
                 start_new_session=True,
             )
         self._socket = ours
@@ -201,6 +204,7 @@ class ProcessRunner:
             slots=options.slots,
             program=options.program,
             env=dict(options.env),
+            kitchen=options.kitchen,
             cwd=options.cwd,
             nice=options.nice,
             grace_s=options.grace_s,

@@ -69,8 +69,10 @@ class RunnerProcess:
         self.unsent = memoryview(b"")  # a view: what was sent is cut off without a copy of the rest
         self.flushed_at = 0.0
         self.outlet = Outlet(options["capture"])
-        numbers = range(1, options["slots"] + 1)
-        self.slots = [Slot(number, folder, options["capture"], options["env"]) for number in numbers]
+        env = options["env"]
+        if options["kitchen"] is not None:
+            env = {**env, "WAITER_KITCHEN_FILE": scratch.write(folder, "kitchen", options["kitchen"])}
+        self.slots = [Slot(number, folder, options["capture"], env) for number in range(1, options["slots"] + 1)]
         self.free = self.slots[::-1]
         self.by_pid: dict[int, Slot] = {}
         self.lingering: list[Slot] = []  # told to end; the first process has, others of the job still may

@@ -21,6 +21,14 @@ def keep(folder: str) -> int:
     return descriptor
 
 
+def write(folder: str, name: str, text: str) -> str:
+    """A file in it that only this user may read; returns its path."""
+    path = os.path.join(folder, name)
+    with open(path, "w", opener=lambda path, flags: os.open(path, flags | os.O_EXCL, 0o600)) as file:
+        file.write(text)
+    return path
+
+
 def remove(folder: str) -> None:
     """Delete it with all that is in it; what is gone already, or belongs to somebody else, is fine."""
     try:

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from waiter.delivery.command import Version, command, named
+from waiter.delivery.environment import inherited, secret_kitchen
 from waiter.delivery.judging import parse_halt
 from waiter.delivery.listener import Listener, Summary
 from waiter.delivery.options import DeliveryOptions, Grouping, cpu_count, slots
@@ -23,9 +24,6 @@ from waiter.delivery.waiter import Delivery
 from waiter.errors import UsageError
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Order
-
-SECRETS = ("WAITER_KITCHEN",)
-"""Variables of the waiter's own that a command never sees: a kitchen's URL may hold a password."""
 
 _UNSAFE_IN_NAMES = re.compile(r"[^\w.,=@%+-]")
 
@@ -41,8 +39,7 @@ class CommandWare:
             raise UsageError(f"--cwd {options.cwd}: no such folder")
         self._options = options
         self.slots = slots
-        inherited = {key: value for key, value in os.environ.items() if key not in SECRETS}
-        self._env = {**inherited, **options.env, "WAITER_NAME": name}
+        self._env = {**inherited(os.environ), **options.env, "WAITER_NAME": name}
         self._command = command(words, shell=options.shell, cwd=options.cwd, path=self._env.get("PATH"))
         self._version = Version(self._command.words, self._command.program, options.cwd)
         self.title = shlex.join(words)
@@ -59,6 +56,7 @@ class CommandWare:
                 slots=self.slots,
                 program=self._command.program,
                 env=self._env,
+                kitchen=secret_kitchen(os.environ),
                 cwd=options.cwd,
                 nice=options.nice,
                 grace_s=options.grace_s,

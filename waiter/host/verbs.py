@@ -33,7 +33,7 @@ CHECK_IN_S = 20.0
 KILL_AFTER_S = 20.0
 """How long after its commands' grace a waiter that was told to stop at once may live."""
 
-_OF_THE_SESSION = ("SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "SSH_AUTH_SOCK", "WAITER_KITCHEN")
+_OF_THE_SESSION = ("SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "SSH_AUTH_SOCK", "WAITER_KITCHEN", "WAITER_KITCHEN_FILE")
 
 Reply = dict[str, Any]
 

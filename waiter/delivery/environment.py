@@ -1,0 +1,57 @@
+"""What commands, and whatever else a waiter starts, inherit of its own environment: all but passwords [16].
+
+A `waiter load` inside a command is to reach the kitchen that the waiter was told of. An address without a password is
+handed on; one with a password is no environment's business, and lies in a file that only the user may read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from waiter.errors import UsageError
+from waiter.kitchen import absolute, is_file
+
+KITCHEN = "WAITER_KITCHEN"
+KITCHEN_FILE = "WAITER_KITCHEN_FILE"
+"""Names a file that holds the address (see `waiter.settings`)."""
+
+_SECRET = re.compile("@|passw|token|secret", re.IGNORECASE)
+
+
+def inherited(environ: Mapping[str, str]) -> dict[str, str]:
+    """This environment without the kitchen's password.
+
+    Where the address has one, KITCHEN_FILE names a file that is empty: a `waiter` that is started with this says so,
+    and works on no other kitchen by mistake.
+    """
+    env = {name: value for name, value in environ.items() if name != KITCHEN}
+    if url := environ.get(KITCHEN):
+        env |= {KITCHEN_FILE: os.devnull} if _is_secret(url) else {KITCHEN: _anywhere(url)}
+    elif file := environ.get(KITCHEN_FILE):
+        env[KITCHEN_FILE] = str(Path(file).absolute())
+    return env
+
+
+def secret_kitchen(environ: Mapping[str, str]) -> str | None:
+    """The address that `inherited` leaves out, for a file of the runner's."""
+    url = environ.get(KITCHEN)
+    return url if url and _is_secret(url) else None
+
+
+def _is_secret(url: str) -> bool:
+    return bool(_SECRET.search(url)) and not _is_file(url)
+
+
+def _is_file(url: str) -> bool:
+    try:
+        return is_file(url)
+    except UsageError:
+        return False  # nobody can open it, whatever it was meant to be
+
+
+def _anywhere(url: str) -> str:
+    """The address for a process that works in another folder."""
+    return (absolute(url) or url) if _is_file(url) else url
