@@ -233,6 +233,7 @@ def test_help_loads_no_heavy_library(tmp_path, home):
 
 
 def test_status_of_a_file_loads_no_heavy_library(tmp_path, home):
+    loaded_by(tmp_path, home, "--kitchen", "orders.sqlite", "load", "/dev/null")
     loaded = loaded_by(tmp_path, home, "--kitchen", "orders.sqlite", "status")
 
     assert "sqlite3" in loaded
@@ -240,6 +241,7 @@ def test_status_of_a_file_loads_no_heavy_library(tmp_path, home):
 
 
 def test_status_for_programs_draws_nothing(tmp_path, home):
+    loaded_by(tmp_path, home, "--kitchen", "orders.sqlite", "load", "/dev/null")
     assert "rich" not in loaded_by(tmp_path, home, "--kitchen", "orders.sqlite", "status", "--json")
 
 

@@ -44,6 +44,10 @@ class KitchenUnreachable(KitchenError):
     """The kitchen does not answer now. It may later: what was asked may or may not have happened."""
 
 
+class KitchenMissing(KitchenError):
+    """There is no kitchen at this address, and who only looks makes none."""
+
+
 class ShiftLost(KitchenError):
     """The kitchen declared this shift lost: its orders belong to others now (design: invariant 7)."""
 

@@ -90,14 +90,17 @@ def test_a_kitchen_may_have_a_name_that_is_no_utf8(waiter_cli):
 
 
 def test_an_unknown_status(waiter_cli):
+    waiter_cli("load", "-")
     assert "READY, RUNNING, DONE, ERROR, CANCELLED" in one_line(waiter_cli("extract", "--status", "gone"), 2)
 
 
 def test_an_unknown_batch(waiter_cli, kitchen_url):
+    waiter_cli("load", "-k", kitchen_url, "-")
     assert "nowhere" in one_line(waiter_cli("extract", "-k", kitchen_url, "--batch", "nowhere"), 2)
 
 
 def test_an_unknown_order(waiter_cli, kitchen_url):
+    waiter_cli("load", "-k", kitchen_url, "-")
     assert "b-1" in one_line(waiter_cli("reset", "-k", kitchen_url, "--yes", "b-1"), 2)
 
 
@@ -291,6 +294,8 @@ def test_a_json_flag_of_the_command_is_the_commands(waiter_cli):
     ],
 )
 def test_what_a_verb_cannot_do_is_refused(waiter_cli, arguments, words):
+    waiter_cli("load", "-k", "orders.sqlite", "-")
+    waiter_cli("load", "-")
     assert words in one_line(waiter_cli(*arguments), 2)
 
 

@@ -60,14 +60,14 @@ def without_password(url: str) -> str:
     return re.sub("//[^/]*@", "//", url)
 
 
-def opened(from_: Settings) -> Kitchen:
-    """The kitchen; a wait for it is bounded, and says what it is for."""
+def opened(from_: Settings, *, create: bool = False) -> Kitchen:
+    """The kitchen; a wait for it is bounded, and says what it is for. Only verbs that bring work `create` one."""
     where = without_password(from_.kitchen or "the kitchen")
     notice = threading.Timer(PATIENCE_S, say, (f"Waiting for {where} to answer…",))
     notice.daemon = True
     notice.start()
     try:
-        return open_kitchen(from_.kitchen, from_.db)
+        return open_kitchen(from_.kitchen, from_.db, create=create)
     finally:
         notice.cancel()
 
@@ -102,7 +102,7 @@ def _complete_batch(context: click.Context, _parameter: click.Parameter, begun: 
         before = context.parent.params if context.parent else {}
         said = {name: context.params.get(name) or before.get(name) for name in ("kitchen", "db")}
         place = settings(said["kitchen"], said["db"])
-        with open_kitchen(place.kitchen, place.db) as kitchen:
+        with open_kitchen(place.kitchen, place.db, create=False) as kitchen:
             words = [word for batch in kitchen.batches() for word in (batch.name, batch.id) if word]
     except WaiterError:
         return []

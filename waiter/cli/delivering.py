@@ -44,8 +44,8 @@ def deliver(kitchen: str | None, db: str | None, command: tuple[str, ...], **sai
 
 def kitchens(place: Settings) -> Callable[[], Kitchen]:
     """What opens the kitchen. The first time it is open already: one that does not answer was waited for, and named."""
-    first, where = [opened(place)], absolute(place.kitchen)
-    return lambda: first.pop() if first else open_kitchen(where, place.db)
+    first, where = [opened(place, create=True)], absolute(place.kitchen)
+    return lambda: first.pop() if first else open_kitchen(where, place.db, create=False)
 
 
 def named(kitchen: str | None, db: str) -> str:

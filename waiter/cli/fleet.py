@@ -350,7 +350,7 @@ def kitchen_view(names: KitchenNames) -> tuple[list[Shift] | None, float, str | 
     if names.here is None:
         return None, time.time(), None
     try:
-        with open_kitchen(names.here, names.db) as kitchen:
+        with open_kitchen(names.here, names.db, create=False) as kitchen:
             return kitchen.shifts(), kitchen.now(), None
     except KitchenError as error:
         return None, time.time(), str(error)

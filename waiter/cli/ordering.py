@@ -32,7 +32,7 @@ from waiter.cli.asking import (
 from waiter.cli.bars import rows_bar
 from waiter.cli.tables import show_json
 from waiter.cli.whole_file import whole_file
-from waiter.errors import UsageError
+from waiter.errors import KitchenMissing, UsageError
 from waiter.intake import Format, Input
 from waiter.kitchen.contract import Kitchen
 from waiter.loading import Loaded, LoadOptions
@@ -123,7 +123,7 @@ def load(source: str, kitchen: str | None, db: str | None, is_json: bool, **said
     waiter load orders.csv
     find . -name '*.tif' | waiter load -
     """
-    with opened(chosen(kitchen, db)) as place:
+    with opened(chosen(kitchen, db), create=True) as place:
         loaded = load_with_bar(place, source, load_options(said))
     if is_json:
         show_json(_loaded_facts(loaded))
@@ -289,7 +289,12 @@ def clean(kitchen: str | None, db: str | None, ids: tuple[str, ...], yes: bool, 
     waiter clean
     waiter clean --batch night --status DONE
     """
-    with opened(chosen(kitchen, db)) as place:
+    try:
+        place = opened(chosen(kitchen, db))
+    except KitchenMissing as missing:  # as clean as can be
+        show_json({"deleted": 0}) if is_json else say(f"Nothing to delete. {missing}")
+        return 0
+    with place:
         which = selected(place, ids, **said)
         counts = place.counts(which)
         question = f"Delete {plural(counts.total, 'order')} ({touched(counts)}) from {place.url}?"

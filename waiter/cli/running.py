@@ -69,7 +69,9 @@ def _delivered(work: Work, place: Settings, command: Sequence[str], options: Del
     """Deliver, say how it went, and return the exit code."""
     printer = Printer(is_telling_each=False, tag=options.tag, total=work.total, done=work.done)
     with printer.bar():
-        summary = deliver_orders(lambda: open_kitchen(work.kitchen, place.db), command, options, listener=printer)
+        summary = deliver_orders(
+            lambda: open_kitchen(work.kitchen, place.db, create=False), command, options, listener=printer
+        )
     printer.summary(summary, f"waiter errors{named(work.kitchen, place.db)}")
     code = summary.exit_code or _verdict(work, place.db, summary.left_because)
     if code == 0 and summary.left_because == "done" and work.own is not None:
@@ -112,7 +114,7 @@ def _loaded(
             own = kept.enter_context(run_file(facts(command, input, how, options)))
             _tell_of(own, command)
         where = place.kitchen if own is None else str(own.path)
-        with opened(Settings(kitchen=where, db=place.db)) as kitchen:
+        with opened(Settings(kitchen=where, db=place.db), create=True) as kitchen:
             if own is not None and not own.is_joined:
                 _begin_anew(kitchen, is_wanted=reading.again)
             loaded = load_with_bar(kitchen, input, reading)
@@ -163,7 +165,7 @@ def _go_on(kitchen: Kitchen, where: str | None, batch: str, own: RunFile | None)
 
 def _verdict(work: Work, db: str, left_because: str) -> int:
     """The exit code, by what became of the batch: others may have delivered some of it, or failed to."""
-    with open_kitchen(work.kitchen, db) as kitchen:
+    with open_kitchen(work.kitchen, db, create=False) as kitchen:
         counts = kitchen.counts(Selector(batch=work.batch))
     left = counts.total - counts.finished
     if left_because == SUCCEEDED:
@@ -176,7 +178,7 @@ def _verdict(work: Work, db: str, left_because: str) -> int:
 
 
 def _told(tell: Tell, work: Work, db: str, code: int, left_because: str) -> int:
-    with open_kitchen(work.kitchen, db) as kitchen:
+    with open_kitchen(work.kitchen, db, create=False) as kitchen:
         ending = ended(kitchen, work.batch, code)
     if left_because == SUCCEEDED:
         ending = replace(ending, is_enough=True)

@@ -190,7 +190,7 @@ def _relative(file: Path, run: Facts) -> Relative | None:
         kept = json.loads(file.read_bytes())
         there = {os.fsdecode(bytes.fromhex(key)): mark for key, mark in kept["environment"].items()}
         here = {key: _mark(kept["salt"], value) for key, value in run.environment.items()}
-        with open_kitchen(str(path)) as kitchen:
+        with open_kitchen(str(path), create=False) as kitchen:
             counts = kitchen.counts()
         differing = sorted(key for key in {*here, *there} if here.get(key) != there.get(key))
         if counts[Status.DONE] and counts[Status.DONE] < counts.total:
@@ -219,7 +219,7 @@ def _has_waiters(path: Path) -> bool:
     if not path.exists():
         return False
     try:
-        with open_kitchen(str(path)) as kitchen:
+        with open_kitchen(str(path), create=False) as kitchen:
             return is_anybody_at_work(kitchen)
     except KitchenError:
         return False  # damaged

@@ -105,7 +105,7 @@ def pilot(kitchen: str | None, db: str | None, count: int, hosts: int | None, pe
             raise UsageError("pilot: no order is READY. Load some: waiter load FILE")
         with _put_first(place, picked):
             summary = deliver_orders(
-                lambda: open_kitchen(settings.kitchen, settings.db), command, options, listener=observer
+                lambda: open_kitchen(settings.kitchen, settings.db, create=False), command, options, listener=observer
             )
         left = place.counts()[Status.READY]
     if not observer.outcomes:

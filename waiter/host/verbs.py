@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from waiter import __version__
-from waiter.errors import WaiterError
+from waiter.errors import KitchenMissing, WaiterError
 from waiter.host import boot
 from waiter.host.home import KITCHEN, NEXT, OVERTAKEN, SETTINGS, STATE, Home, birth, is_alive
 
@@ -133,8 +133,10 @@ def _kitchen(url: str, db: str) -> Reply:
     from waiter.kitchen import open_kitchen
 
     try:
-        with open_kitchen(url, db) as kitchen:
+        with open_kitchen(url, db, create=False) as kitchen:
             return {"error": None, "now": kitchen.now(), "host_now": time.time(), "url": kitchen.url}
+    except KitchenMissing:  # it answered, and nothing was loaded yet
+        return {"error": None, "now": None}
     except WaiterError as error:
         return {"error": str(error)}
 
@@ -314,7 +316,7 @@ def _check_out(home: Home, state: Reply) -> None:
     from waiter.kitchen import open_kitchen
 
     url = (home.read(KITCHEN) or "").strip()
-    with open_kitchen(url, home.json(SETTINGS)["db"]) as kitchen:
+    with open_kitchen(url, home.json(SETTINGS)["db"], create=False) as kitchen:
         for shift in kitchen.shifts():
             if shift.token == state.get("shift"):
                 kitchen.check_out(shift)

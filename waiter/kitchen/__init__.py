@@ -23,6 +23,8 @@ def is_file(url: str) -> bool:
     A file is `sqlite:///path`, whatever holds a slash or starts with . or ~, ends in .db, .sqlite or .sqlite3, or is
     there already. Everything else is a host, as it was for the original. Raises UsageError for what may be neither.
     """
+    if not url:
+        raise UsageError("--kitchen: the name is empty. Name a kitchen, or leave --kitchen out for the default one")
     if url.startswith(("mongodb://", "mongodb+srv://")):
         return False
     if url.startswith(("sqlite:", "/", ".", "~")):
@@ -61,12 +63,16 @@ def default_path(db: str) -> Path:
     return own_folder(Kind.DATA) / f"{db}.sqlite"
 
 
-def open_kitchen(url: str | None = None, db: str = DEFAULT_DB) -> Kitchen:
-    """Open what `--kitchen` names, see `is_file`; None is the default file. Raises UsageError and KitchenError."""
-    if not url or is_file(url):
+def open_kitchen(url: str | None = None, db: str = DEFAULT_DB, *, create: bool = True) -> Kitchen:
+    """Open what `--kitchen` names, see `is_file`; None is the default file.
+
+    Who only looks says `create=False`: then no file, folder, collection or index is made, and what is not there is
+    KitchenMissing. Raises UsageError and KitchenError.
+    """
+    if url is None or is_file(url):
         from waiter.kitchen.sqlite import SqliteKitchen
 
-        return SqliteKitchen(file_path(url) if url else default_path(db))
+        return SqliteKitchen(default_path(db) if url is None else file_path(url), create=create)
     from waiter.kitchen.mongo import MongoKitchen
 
-    return MongoKitchen(url, db)
+    return MongoKitchen(url, db, create=create)

@@ -52,17 +52,18 @@ class MongoKitchen:
         url: str,
         db: str = "simplewaiter",
         *,
+        create: bool = True,
         ahead: Callable[[], float] = _no_shift,
         lease_s: float = LEASE_S,
         timeout_s: float = 10.0,
     ) -> None:
-        """Connect, and make the indexes if they are missing.
+        """Connect, and make the indexes if they are missing; without `create` a missing kitchen is KitchenMissing.
 
         `url` is a mongodb:// or mongodb+srv:// address or a bare host[:port]; a database that it names wins over `db`.
         `ahead` seconds are added to every reading of the server's clock.
         """
         self.lease_s = lease_s
-        self._to = Connection(url, db, ahead, timeout_s)
+        self._to = Connection(url, db, ahead, timeout_s, create=create)
         self._claims = Claims(self._to)
         self._id: str | None = None
 

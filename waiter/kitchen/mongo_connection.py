@@ -26,7 +26,7 @@ from pymongo.errors import (
 )
 from pymongo.write_concern import WriteConcern
 
-from waiter.errors import KitchenError, KitchenUnreachable
+from waiter.errors import KitchenError, KitchenMissing, KitchenUnreachable
 from waiter.kitchen.mongo_documents import Document
 from waiter.kitchen.mongo_updates import Expression, now
 
@@ -68,7 +68,7 @@ class Connection:
     `url` is for people and holds no password.
     """
 
-    def __init__(self, url: str, db: str, ahead: Callable[[], float], timeout_s: float) -> None:
+    def __init__(self, url: str, db: str, ahead: Callable[[], float], timeout_s: float, *, create: bool) -> None:
         self._ahead = ahead
         self._timeout_s = timeout_s
         address = url if "://" in url else f"mongodb://{url}"
@@ -83,13 +83,15 @@ class Connection:
             self.shifts: Collection[Document] = self.db["shifts"]
             self.batches: Collection[Document] = self.db["batches"]
             self.state: Collection[Document] = self.db["state"]
-            self._prepare()
+            self._prepare(create=create)
 
-    def _prepare(self) -> None:
+    def _prepare(self, *, create: bool) -> None:
         """Make the indexes, once in a database's life; afterwards it is one read."""
         found = self.state.find_one({"_id": "schema"})
         if found is None:
             self._refuse_what_is_not_ours()
+            if not create:
+                raise KitchenMissing(f"{self.url}: no such kitchen: nothing was loaded there. Check the name.")
             self.orders.create_indexes(list(_INDEXES))
             self.shifts.create_indexes([_OPEN_SHIFTS])
             self.state.update_one({"_id": "news"}, {"$inc": {"n": 1}}, upsert=True)

@@ -82,18 +82,28 @@ def _no_shift() -> float:
 class SqliteKitchen:
     """A store of orders in an SQLite file; see `contract.Kitchen`."""
 
-    def __init__(self, path: Path, *, ahead: Callable[[], float] = _no_shift, lease_s: float = LEASE_S) -> None:
-        """Open the file, making it if it is not there. `ahead` seconds are added to every reading of a clock."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        create: bool = True,
+        ahead: Callable[[], float] = _no_shift,
+        lease_s: float = LEASE_S,
+    ) -> None:
+        """Open the file; one that is not there is made, or KitchenMissing without `create`.
+
+        `ahead` seconds are added to every reading of a clock.
+        """
         self.path = path.absolute()  # at once: a program may go to another folder and open it again
         self.lease_s = lease_s
         self._ahead = ahead
         self._rng = Random()
         self._boot = liveness.boot_id()
         self._id: str | None = None
-        self._db = self._connect()
+        self._db = self._connect(create=create)
 
-    def _connect(self) -> sqlite3.Connection:
-        db = connect(self.path)
+    def _connect(self, *, create: bool = False) -> sqlite3.Connection:
+        db = connect(self.path, create=create)
         db.row_factory = sqlite3.Row
         db.create_function("some_argument_has", 2, some_argument_has, deterministic=True)
         return db

@@ -7,10 +7,10 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from waiter.errors import KitchenError, KitchenUnreachable
+from waiter.errors import KitchenError, KitchenMissing, KitchenUnreachable
 
 APPLICATION_ID = 0x57414954  # "WAIT", where SQLite keeps what a file is for
 VERSION = 1
@@ -47,8 +47,8 @@ CREATE TABLE state (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 """
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """Open the file as a kitchen, making it if it is not there. Raises KitchenError."""
+def connect(path: Path, *, create: bool) -> sqlite3.Connection:
+    """Open the file as a kitchen; one that is not there is made, or KitchenMissing. Raises KitchenError."""
     if sqlite3.sqlite_version_info < OLDEST:
         raise KitchenError(
             f"Python's SQLite is {sqlite3.sqlite_version}; a kitchen needs 3.35. Use another Python, or MongoDB."
@@ -59,9 +59,12 @@ def connect(path: Path) -> sqlite3.Connection:
                 f"{path}: a directory. A kitchen is a file: name one, for example {path / 'orders.sqlite'}"
             )
         refuse_network(path)
-        _make_folder(path.parent)
         if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            if not create:
+                raise KitchenMissing(f"{path}: no such kitchen. Check the name, or make one: waiter load FILE")
+            _make_folder(path.parent)
+            with suppress(FileExistsError):  # somebody else was faster
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         try:
             _prepare_patiently(db, path)
