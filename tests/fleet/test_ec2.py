@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import socket
+import struct
+import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import boto3
@@ -95,25 +103,123 @@ def test_without_credentials_region_or_profile_the_line_that_mends_it_is_named(
     with pytest.raises(FleetError, match="no AWS profile 'nobody'"):
         names("x", profile="nobody")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    with pytest.raises(FleetError, match=r"no AWS credentials\. Run: aws configure"):
+    with pytest.raises(FleetError, match=r"no AWS credentials\.\nhint: run: aws configure"):
         names("x")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.delenv("AWS_DEFAULT_REGION")
-    with pytest.raises(FleetError, match=r"no AWS region\. Give --region"):
+    with pytest.raises(FleetError, match=r"no AWS region\.\nhint: give --region"):
         names("x")
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(FleetError, match="no AWS profile 'nobody'"):
+        names("x")
+
+
+def test_aws_region_alone_says_where(at_ec2: Ec2, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_ec2.launch(Name="irish", role="here")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.setenv("AWS_REGION", at_ec2.region)
+
+    assert names("role=here") == ["irish"]
+
+
+def test_a_name_with_a_digit_that_is_no_number_sorts_as_text(at_ec2: Ec2) -> None:
+    for name in ("node1²", "node10", "node2"):
+        at_ec2.launch(Name=name, role="square")
+
+    assert names("role=square") == ["node1²", "node2", "node10"]
+
+
+def test_a_profile_that_wants_a_second_factor_says_so_where_nobody_can_be_asked(ec2: Ec2, tmp_path: Path) -> None:
+    (tmp_path / "config").write_text(
+        "[profile boss]\nrole_arn = arn:aws:iam::1:role/x\nsource_profile = me\nmfa_serial = arn:aws:iam::1:mfa/me\n"
+        "[profile me]\naws_access_key_id = a\naws_secret_access_key = b\n"
+    )
+    env = {**os.environ, **ec2.env, "AWS_CONFIG_FILE": str(tmp_path / "config"), "HOME": str(tmp_path)}
+    del env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"]
+    words = [sys.executable, "-m", "waiter", "fleet", "hosts", "--tag", "x", "--profile", "boss"]
+    asked = subprocess.run(
+        words, env=env, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, start_new_session=True
+    )
+
+    assert asked.returncode == 1
+    assert "profile boss asks for an MFA code" in asked.stderr
+    assert "Traceback" not in asked.stderr
+
+
+def throttled(connection: socket.socket) -> None:
+    connection.recv(65536)
+    code = "<Errors><Error><Code>RequestLimitExceeded</Code><Message>Slow</Message></Error></Errors>"
+    body = f"<Response>{code}<RequestID>1</RequestID></Response>".encode()
+    connection.sendall(b"HTTP/1.1 503 Busy\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body))
+
+
+def reset(connection: socket.socket) -> None:
+    connection.recv(10)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def cut(connection: socket.socket) -> None:
+    connection.recv(65536)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n<Desc")
+
+
+@contextmanager
+def answering(how: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server that does this with each connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection, suppress(OSError):
+                    how(connection)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [(throttled, "asked too much"), (reset, "broke off"), (cut, "is no AWS"), (lambda _: None, "broke off")],
+)
+def test_a_connection_that_aws_breaks_off_is_named_and_its_region_too(
+    at_ec2: Ec2, monkeypatch: pytest.MonkeyPatch, how: Callable[[socket.socket], None], said: str
+) -> None:
+    with answering(how) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+
+        with pytest.raises(FleetError, match=said) as refused:
+            names("x", regions=("eu-west-1", "us-east-2"))
+
+    assert re.search(r"AWS in (eu-west-1|us-east-2)\b", str(refused.value))
+
+
+def test_a_throttled_question_says_why_it_takes_so_long(at_ec2: Ec2, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    with answering(throttled) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+
+        with pytest.raises(FleetError):
+            selected(Selection(tags=("x",)), note=notes.append)
+
+    assert notes == [f"AWS in {at_ec2.region} asks for patience (RequestLimitExceeded); trying again."]
 
 
 def test_a_cloud_that_does_not_answer_is_named(at_ec2: Ec2, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
 
-    with pytest.raises(FleetError, match="AWS does not answer"):
+    with pytest.raises(FleetError, match="AWS in eu-west-1 does not answer"):
         names("x")
 
 
 def test_what_is_no_cloud_is_named(at_ec2: Ec2, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"{at_ec2.endpoint}/moto-api")  # a page, as a proxy would show one
 
-    with pytest.raises(FleetError, match=r"^(what answers is no AWS|AWS: )"):
+    with pytest.raises(FleetError, match=r"^(what answers is no AWS|AWS in eu-west-1: )"):
         names("x")
 
 
@@ -145,8 +251,15 @@ def test_address_auto_is_the_public_one_where_there_is_one() -> None:
     both = {"PublicIpAddress": "192.0.2.1", "PrivateIpAddress": "10.0.0.1", "PublicDnsName": "", "PrivateDnsName": "ip"}
     inner = {"PrivateIpAddress": "10.0.0.1"}
 
-    assert [inventory.address_of(both, address) for address in Address] == ["192.0.2.1", "10.0.0.1", "192.0.2.1", "ip"]
-    assert [inventory.address_of(inner, address) for address in Address] == ["10.0.0.1", "10.0.0.1", "", ""]
+    sixth = {"NetworkInterfaces": [{"Ipv6Addresses": []}, {"Ipv6Addresses": [{"Ipv6Address": "2001:db8::1"}]}]}
+
+    def addresses(instance: dict[str, object]) -> list[str]:
+        return [inventory.address_of(instance, Address(name)) for name in ("auto", "private", "public", "ipv6", "dns")]
+
+    assert addresses(both) == ["192.0.2.1", "10.0.0.1", "192.0.2.1", "", "ip"]
+    assert addresses(inner) == ["10.0.0.1", "10.0.0.1", "", "", ""]
+    assert addresses(sixth) == ["2001:db8::1", "", "2001:db8::1", "2001:db8::1", ""]
+    assert addresses({**inner, **sixth}) == ["10.0.0.1", "10.0.0.1", "2001:db8::1", "2001:db8::1", ""]
 
 
 def test_fab_drives_tagged_instances_from_start_to_stop(laptop: Laptop, shop: Shop, ec2: Ec2) -> None:

@@ -187,7 +187,8 @@ def hosts_of(said: Mapping[str, Any], *, states: tuple[str, ...] = ("running",))
             hosts_file=said["hosts_file"] or None,
             limit=tuple(glob for given in said["limit"] for glob in given.split(",")),
             user=said.get("user"),
-        )
+        ),
+        note=say,
     )
 
 

@@ -1,24 +1,19 @@
-"""Who is in the fleet: EC2 instances by tag, or a list of hosts. The only room that talks to the cloud.
-
-Of AWS it needs `ec2:DescribeInstances` and nothing else; credentials, region and endpoint are boto3's own business.
-"""
+"""Who is in the fleet: EC2 instances by tag, or a list of hosts."""
 
 from __future__ import annotations
 
 import fnmatch
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from waiter.errors import FleetError, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from waiter.fleet.aws import Ec2
 
 STATES = ("pending", "running", "shutting-down", "stopping", "stopped", "terminated")
 """An instance's states, in EC2's words."""
@@ -30,9 +25,10 @@ ALIVE = ("pending", "running", "stopping", "stopped")
 class Address(StrEnum):
     """Which of an instance's addresses to connect to."""
 
-    AUTO = "auto"  # public where there is one, else private
+    AUTO = "auto"  # public where there is one, else private, else IPv6
     PRIVATE = "private"
-    PUBLIC = "public"
+    PUBLIC = "public"  # IPv4 where there is one, else IPv6
+    IPV6 = "ipv6"
     DNS = "dns"
 
 
@@ -67,14 +63,21 @@ class Selection:
     user: str | None = None
 
 
-def selected(selection: Selection) -> list[Host]:
-    """The hosts that are meant, sorted by name. Raises FleetError when there are none, UsageError for nonsense."""
+def silent(_message: str) -> None:
+    """Nobody hears why the cloud takes its time."""
+
+
+def selected(selection: Selection, note: Callable[[str], None] = silent) -> list[Host]:
+    """The hosts that are meant, sorted by name. `note` is told why it takes long.
+
+    Raises FleetError when there are none, UsageError for nonsense.
+    """
     if selection.hosts or selection.hosts_file:
         if selection.tags:
             raise UsageError("--tag and --hosts together: give one of them")
         found = listed(selection)
     elif selection.tags:
-        found = tagged(selection)
+        found = tagged(selection, note)
     else:
         raise UsageError("which hosts? Give --tag K=V, --hosts a,b or --hosts-file FILE, or tag = … in waiter.toml")
     found = [replace(host, user=host.user or selection.user) for host in found]
@@ -97,7 +100,7 @@ def some_names(hosts: Sequence[Host]) -> str:
 
 def natural(name: str) -> list[tuple[int, str]]:
     """A sort key that puts web-2 before web-10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 # A list of hosts.
@@ -149,19 +152,21 @@ _PLACE = re.compile(
 # EC2.
 
 
-def tagged(selection: Selection) -> list[Host]:
+def tagged(selection: Selection, note: Callable[[str], None] = silent) -> list[Host]:
     """The instances that carry all tags, in all regions. Raises FleetError with what to do when there are none."""
     regions: Sequence[str | None] = selection.regions or [None]
     with ThreadPoolExecutor(max_workers=min(8, len(regions))) as pool:
-        found = [host for hosts in pool.map(lambda region: in_region(selection, region), regions) for host in hosts]
+        found = [
+            host for hosts in pool.map(lambda region: in_region(selection, region, note), regions) for host in hosts
+        ]
     if not found:
         raise FleetError(why_none(selection))
     return with_unique_names(found)
 
 
-def in_region(selection: Selection, region: str | None) -> list[Host]:
+def in_region(selection: Selection, region: str | None, note: Callable[[str], None] = silent) -> list[Host]:
     """The instances of one region; None is boto3's own default region."""
-    client = ec2(selection.profile, region)
+    client = Ec2(selection.profile, region, note)
     common = [{"Name": "instance-state-name", "Values": list(selection.states)}]
     words = []
     for tag in selection.tags:
@@ -172,69 +177,14 @@ def in_region(selection: Selection, region: str | None) -> list[Host]:
             common.append({"Name": f"tag:{key}", "Values": [value]})
         else:
             words.append(key)
-    matches = [instances(client, common)] if not words else []
+    matches = [client.instances(common)] if not words else []
     for word in words:
         # A word alone: has the tag key, or is named so. EC2 cannot say "or" across filters, so it is asked twice.
-        with_key = instances(client, [*common, {"Name": "tag-key", "Values": [word]}])
-        named_so = instances(client, [*common, {"Name": "tag:Name", "Values": [word]}])
+        with_key = client.instances([*common, {"Name": "tag-key", "Values": [word]}])
+        named_so = client.instances([*common, {"Name": "tag:Name", "Values": [word]}])
         matches.append({**with_key, **named_so})
     in_all = set.intersection(*(set(match) for match in matches))
-    return [host_of(matches[0][each], client.meta.region_name, selection.address) for each in sorted(in_all)]
-
-
-def ec2(profile: str | None, region: str | None) -> Any:
-    """A client for one region. Raises FleetError without one, or for an unknown profile."""
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError
-
-    try:
-        session = boto3.Session(profile_name=profile, region_name=region)
-        quick = Config(connect_timeout=10, read_timeout=30, retries={"max_attempts": 4, "mode": "standard"})
-        return session.client("ec2", config=quick)
-    except (BotoCoreError, ValueError) as error:
-        raise FleetError(cloud_words(error, profile)) from error
-
-
-def instances(client: Any, filters: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """All pages of DescribeInstances, by instance id. Raises FleetError."""
-    from botocore.exceptions import BotoCoreError, ClientError
-    from botocore.parsers import ResponseParserError
-
-    try:
-        pages: Iterator[Any] = client.get_paginator("describe_instances").paginate(
-            Filters=filters, PaginationConfig={"PageSize": 1000}
-        )
-        return {
-            instance["InstanceId"]: instance
-            for page in pages
-            for reservation in page["Reservations"]
-            for instance in reservation["Instances"]
-        }
-    except (BotoCoreError, ClientError, ResponseParserError) as error:
-        raise FleetError(cloud_words(error, None)) from error
-
-
-def cloud_words(error: Exception, profile: str | None) -> str:
-    """What went wrong between us and AWS, and what to do, in one line."""
-    code = str(getattr(error, "response", {}).get("Error", {}).get("Code", type(error).__name__))
-    advice = {
-        "NoCredentialsError": "no AWS credentials. Run: aws configure (or aws sso login), or give --profile NAME",
-        "PartialCredentialsError": "half of the AWS credentials are missing. Run: aws configure",
-        "NoRegionError": "no AWS region. Give --region NAME, or run: aws configure set region NAME",
-        "ProfileNotFound": f"no AWS profile {profile!r}. See: aws configure list-profiles",
-        "UnauthorizedOperation": "AWS refuses: the credentials need ec2:DescribeInstances (policy: docs/fleet.md)",
-        "AuthFailure": "AWS knows no such credentials. Run: aws configure, or give --profile NAME",
-        "InvalidClientTokenId": "AWS knows no such credentials. Run: aws configure, or give --profile NAME",
-        "RequestExpired": "the AWS session has expired, or this machine's clock is off. Run: aws sso login",
-        "ExpiredToken": "the AWS session has expired. Run: aws sso login",
-        "TokenRetrievalError": "the AWS session has expired. Run: aws sso login",
-        "UnauthorizedSSOTokenError": "the AWS session has expired. Run: aws sso login",
-        "EndpointConnectionError": "AWS does not answer. Check the network, --region and AWS_ENDPOINT_URL",
-        "ConnectTimeoutError": "AWS does not answer. Check the network, --region and AWS_ENDPOINT_URL",
-        "ResponseParserError": "what answers is no AWS. Check the network (a proxy?), --region and AWS_ENDPOINT_URL",
-    }
-    return advice.get(code, f"AWS: {' '.join(str(error).split())}")
+    return [host_of(matches[0][each], client.region, selection.address) for each in sorted(in_all)]
 
 
 def why_none(selection: Selection) -> str:
@@ -268,12 +218,20 @@ def address_of(instance: Mapping[str, Any], address: Address) -> str:
     """The address to connect to, or "" if the instance has no such one."""
     private = instance.get("PrivateIpAddress") or ""
     public = instance.get("PublicIpAddress") or ""
+    ipv6 = instance.get("Ipv6Address") or next(ipv6_addresses(instance), "")
     return {
-        Address.AUTO: public or private,
+        Address.AUTO: public or private or ipv6,
         Address.PRIVATE: private,
-        Address.PUBLIC: public,
+        Address.PUBLIC: public or ipv6,
+        Address.IPV6: ipv6,
         Address.DNS: instance.get("PublicDnsName") or instance.get("PrivateDnsName") or "",
     }[address]
+
+
+def ipv6_addresses(instance: Mapping[str, Any]) -> Iterator[str]:
+    for interface in instance.get("NetworkInterfaces", ()):
+        for each in interface.get("Ipv6Addresses", ()):
+            yield each["Ipv6Address"]
 
 
 def with_unique_names(hosts: Sequence[Host]) -> list[Host]:
