@@ -32,7 +32,8 @@ MAY_IMPORT = {
     "settings": {"errors", "folders", "kitchen.DEFAULT_DB"},
     "intake": {"errors", "orders"},
     "kitchen": {"errors", "orders", "alike", "folders"},
-    "loading": {"errors", "orders", "intake", "kitchen.contract"},
+    "known": {"orders", "kitchen.contract"},
+    "loading": {"errors", "orders", "intake", "known", "kitchen.contract"},
     "delivery": {
         "errors",
         "orders",

@@ -8,21 +8,22 @@ the same load again adds the rest.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import sqlite3
+import secrets
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Self, cast
+from typing import BinaryIO, cast
 
 from waiter.errors import BadRow, InputUnreadable, UsageError
 from waiter.intake import Format, Input, Row, RunningDigest, Seen, opened, read
 from waiter.kitchen.contract import Kitchen
+from waiter.known import Pulse, Unique, is_being_loaded, waiting_rows
 from waiter.orders import Batch, Selector
 
 LISTED_BAD_ROWS = 20
@@ -40,7 +41,7 @@ class LoadOptions:
     header: bool = False
     skip_bad: bool = False
     unique: bool = False  # leave out rows whose arguments are an order already, of whatever batch
-    again: bool = False  # load it once more, though it was loaded
+    again: bool = False  # load once more what was loaded, but for rows whose orders are READY still
     priority: int = 0
     batch: str | None = None  # the batch's name
 
@@ -59,6 +60,7 @@ class Loaded:
     bad_rows: tuple[BadRow, ...]  # the first of them
     is_grown: bool  # the batch was there, and the input has more rows now
     changed: str | None = None  # id of a batch of the same source with other rows
+    waiting: int = 0  # with `again`: rows left out because their orders are READY still
 
     @property
     def is_unchanged(self) -> bool:
@@ -162,6 +164,7 @@ class _Place:
     kind: _Kind
     batch: Batch
     last_row: int = 0  # if GROWN: of those that the batch had
+    waiting: bytes = b""  # a mark for each row whose order waits in another batch: it is left out
 
 
 def _load(kitchen: Kitchen, input: Input, options: LoadOptions, tell: OnProgress) -> Loaded:
@@ -182,13 +185,19 @@ def _load(kitchen: Kitchen, input: Input, options: LoadOptions, tell: OnProgress
     )
     if not checked.seen.orders:
         return loaded
-    place = _place(checked, batches, input.name, options)
+    place = _place(kitchen, checked, batches, input.name, options)
+    if options.again:
+        place = replace(place, waiting=_waiting(kitchen, checked, batches, place))
+    waiting = place.waiting.count(1)
+    if waiting == checked.seen.orders:
+        return replace(loaded, batch=_same(checked, batches)[0].id, known=waiting, waiting=waiting)
     new = 0 if _has_all(kitchen, place) else _insert(kitchen, input, place, options, checked, tell)
     return replace(
         loaded,
         batch=place.batch.id,
         new=new,
         known=checked.seen.orders - new,
+        waiting=waiting,
         is_grown=place.kind is _Kind.GROWN,
         changed=_changed(batches, input.name) if place.kind is _Kind.NEW and not options.again else None,
     )
@@ -219,42 +228,55 @@ def _check(input: Input, options: LoadOptions, batches: Sequence[Batch], tell: O
     return _Checked(seen, digest.hexdigest(), bytes(checkpoints), bad.count, tuple(bad.first), tuple(beginnings))
 
 
+def _same(checked: _Checked, batches: Sequence[Batch]) -> list[Batch]:
+    """The batches that are this input, or were before they grew."""
+    return [b for b in batches if _is(b, checked.digest, checked.seen.orders) or checked.digest in b.earlier]
+
+
+def _waiting(kitchen: Kitchen, checked: _Checked, batches: Sequence[Batch], place: _Place) -> bytes:
+    """The rows that wait as orders of other batches of this input: to deliver them again, they must first be."""
+    # Not of one that is being loaded just now: two loads on purpose at once are two.
+    others = [batch for batch in _same(checked, batches) if batch.is_complete and batch.id != place.batch.id]
+    return waiting_rows(kitchen, others, checked.seen.rows + checked.seen.blank + 1)
+
+
 def _is(batch: Batch, digest: str, orders: int) -> bool:
     return batch.digest == digest and batch.orders == orders
 
 
-def _place(checked: _Checked, batches: Sequence[Batch], source: str, options: LoadOptions) -> _Place:
+def _place(kitchen: Kitchen, checked: _Checked, batches: Sequence[Batch], source: str, options: LoadOptions) -> _Place:
     """The batch that this input is, continues, or begins."""
     same = [batch for batch, _ in checked.beginnings if batch.orders == checked.seen.orders]
     unfinished = next((batch for batch in same if not batch.is_complete), None)
-    if unfinished:
+    if unfinished and not (options.again and is_being_loaded(kitchen, unfinished)):
         return _Place(_Kind.SAME, unfinished)
-    stem = checked.digest[:10]
     if not options.again:
         if same:
             return _Place(_Kind.SAME, same[0])
-        # A batch keeps the id of its first rows when it grows.
-        part = next((batch for batch in batches if batch.id == stem), None)
-        if part and part.digest[:10] != stem and part.orders > checked.seen.orders:
+        part = next((batch for batch in batches if checked.digest in batch.earlier), None)
+        if part:
             return _Place(_Kind.PART, part)
         # Only under the same name: another file may begin with the same rows by chance.
         shorter = [begun for begun in checked.beginnings if Path(begun[0].source).name == Path(source).name]
         if shorter:
             return _Place(_Kind.GROWN, *max(shorter, key=lambda begun: begun[1]))
-    taken = {batch.id for batch in batches}
-    return _Place(
-        _Kind.NEW,
-        Batch(
-            id=next(id for id in (stem, *(f"{stem}.{n}" for n in range(2, len(taken) + 3))) if id not in taken),
-            name=options.batch,
-            source=source,
-            digest=checked.digest,
-            rows=checked.seen.rows,
-            orders=checked.seen.orders,
-            priority=options.priority,
-            loaded_at=0.0,
-            is_complete=False,
-        ),
+    return _Place(_Kind.NEW, _new_batch(checked, {batch.id for batch in batches}, source, options))
+
+
+def _new_batch(checked: _Checked, taken: Collection[str], source: str, options: LoadOptions) -> Batch:
+    stem = checked.digest[:10]
+    # The same id for the same load, whoever else begins it too; for one more on purpose, an id that nobody else takes.
+    ids = (f"{stem}.{secrets.token_hex(2) if options.again else n}" for n in range(2, len(taken) + 3))
+    return Batch(
+        id=next(id for id in chain([stem], ids) if id not in taken),
+        name=options.batch,
+        source=source,
+        digest=checked.digest,
+        rows=checked.seen.rows,
+        orders=checked.seen.orders,
+        priority=options.priority,
+        loaded_at=0.0,
+        is_complete=False,
     )
 
 
@@ -262,25 +284,34 @@ def _insert(
     kitchen: Kitchen, input: Input, place: _Place, options: LoadOptions, checked: _Checked, tell: OnProgress
 ) -> int:
     """Add the rows that are missing. Returns how many there were."""
-    batch = place.batch
+    if place.kind is _Kind.PART:
+        return _add_all(kitchen, input, place, options, checked, tell)
+    batch, now = place.batch, kitchen.now()
     whole = replace(
         batch,
         name=batch.name or options.batch,
         digest=checked.digest,
+        earlier=(batch.digest, *batch.earlier) if place.kind is _Kind.GROWN else batch.earlier,
         rows=checked.seen.rows,
         orders=checked.seen.orders,
-        loaded_at=kitchen.now() if place.kind is _Kind.NEW else batch.loaded_at,
+        loaded_at=batch.loaded_at if place.kind is _Kind.GROWN and batch.is_complete else now,
         is_complete=True,
     )
-    if place.kind is not _Kind.PART:  # from here on the batch is this input, whatever stops us
-        kitchen.open_batch(replace(whole, is_complete=False))
+    pulse = Pulse(kitchen, whole)  # from here on the batch is this input, whatever stops us
+
+    def go_on(what: str, done: int, total: int | None) -> None:
+        pulse.beat()
+        tell(what, done, total)
+
     try:
-        new = _add_all(kitchen, input, place, options, checked, tell)
+        new = _add_all(kitchen, input, place, options, checked, go_on)
     except InputUnreadable:
         _undo(kitchen, place)
         raise
-    if place.kind is not _Kind.PART:
-        kitchen.open_batch(whole)
+    except KeyboardInterrupt:
+        pulse.stop()
+        raise
+    kitchen.open_batch(whole)
     return new
 
 
@@ -289,10 +320,12 @@ def _add_all(
 ) -> int:
     new, done = 0, 0
     certain = place.last_row if place.batch.is_complete else 0  # rows up to this one are orders
-    with _Unique(kitchen) if options.unique else nullcontext() as unique:
+    with Unique(kitchen) if options.unique else nullcontext() as unique:
         for rows in _verified(input, checked):
             done += len(rows)
             wanted = [row for row in rows if row[0] > certain] if rows[0][0] <= certain else rows
+            if place.waiting:
+                wanted = [row for row in wanted if not place.waiting[row[0]]]
             if unique:
                 wanted = [row for row in wanted if unique.is_new(row[1])]
             if wanted:
@@ -334,35 +367,3 @@ def _changed(batches: Sequence[Batch], source: str) -> str | None:
     if source in ("stdin", "python") or source.startswith("/dev/"):  # which names nothing: <(seq 9) is /dev/fd/63
         return None
     return next((batch.id for batch in reversed(batches) if batch.source == source), None)
-
-
-class _Unique:
-    """Which arguments are new: a set on disk of all that the kitchen has, so that memory stays flat.
-
-    Two loads at the same time do not see each other's rows.
-    """
-
-    def __init__(self, kitchen: Kitchen) -> None:
-        self._kitchen = kitchen
-
-    def __enter__(self) -> Self:
-        self._db = sqlite3.connect("", isolation_level=None)  # a temporary file without a name
-        self._db.execute("PRAGMA journal_mode = OFF")
-        self._db.execute("PRAGMA cache_size = -16384")
-        self._db.execute("CREATE TABLE known (key BLOB PRIMARY KEY) WITHOUT ROWID")
-        self._db.execute("BEGIN")
-        keys = ((_key(order.arguments),) for order in self._kitchen.find(Selector()))
-        self._db.executemany("INSERT OR IGNORE INTO known VALUES (?)", keys)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._db.close()
-
-    def is_new(self, arguments: Sequence[str]) -> bool:
-        """Nobody asked for these arguments before, neither here nor in the kitchen."""
-        return self._db.execute("INSERT OR IGNORE INTO known VALUES (?)", (_key(arguments),)).rowcount == 1
-
-
-def _key(arguments: Sequence[str]) -> bytes:
-    text = "".join(argument + "\0" for argument in arguments)
-    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).digest()

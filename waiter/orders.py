@@ -209,7 +209,7 @@ class Batch:
     """The orders of one load.
 
     `digest` is that of all its rows (`intake`): the same input again is recognised by it, and a longer one by its
-    beginning.
+    beginning. `earlier` are those that it had before it grew, the latest first.
     """
 
     id: str
@@ -219,8 +219,9 @@ class Batch:
     rows: int  # of the input, bad and blank ones included
     orders: int
     priority: int
-    loaded_at: float
+    loaded_at: float  # while it is not complete: when its load was last known to go on
     is_complete: bool
+    earlier: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

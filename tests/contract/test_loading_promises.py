@@ -7,13 +7,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import check_in, outcome
 from waiter import loading
 from waiter.errors import BadRow, InputUnreadable, UsageError
 from waiter.intake import rows as rows_
+from waiter.known import BEAT_S
 from waiter.loading import LoadOptions, load, load_rows
 from waiter.orders import Order, Selector, Status
 
@@ -150,7 +154,8 @@ def test_an_interrupted_load_is_completed_by_the_same_load(kitchen, orders_csv):
 def test_a_load_that_was_killed_is_completed_by_the_same_load(kitchen, orders_csv):
     script = f"""if True:
         import os, signal, sys
-        from waiter import loading
+        from tests.conftest import check_in, outcome
+from waiter import loading
         from waiter.intake import rows
         from waiter.kitchen import open_kitchen
         rows.PIECE = 65
@@ -292,19 +297,88 @@ def test_other_row_numbers_never_complete_an_interrupted_load(kitchen, tmp_path)
     assert loaded.changed is not None
 
 
+def test_every_length_that_a_file_had_is_known_again(kitchen, orders_csv):
+    for last in (3, 5, 7):
+        write(orders_csv, 1, last)
+        load(kitchen, str(orders_csv))
+
+    for last in (5, 3, 7, 5):
+        write(orders_csv, 1, last)
+        again = load(kitchen, str(orders_csv))
+        assert (again.new, again.known) == (0, last)
+
+    assert arguments(kitchen) == numbered(1, 7)
+
+
+def test_a_file_that_shrank_and_grew_again_adds_only_what_is_new(kitchen, orders_csv):
+    for last in (3, 5, 3, 6):
+        write(orders_csv, 1, last)
+        load(kitchen, str(orders_csv))
+
+    assert arguments(kitchen) == numbered(1, 6)
+
+
+def deliver_all(kitchen) -> None:
+    shift = check_in(kitchen)
+    while claimed := kitchen.claim(shift, limit=64):
+        kitchen.finish(shift, [outcome(order) for order in claimed])
+    kitchen.check_out(shift)
+
+
 def test_again_loads_it_once_more(kitchen, orders_csv):
     first = load(kitchen, str(orders_csv))
+    later = []
+    for _ in range(2):
+        deliver_all(kitchen)
+        later.append(load(kitchen, str(orders_csv), AGAIN))
 
-    second, third = (load(kitchen, str(orders_csv), AGAIN) for _ in range(2))
-
-    assert [second.new, third.new] == [25, 25]
-    assert [second.batch, third.batch] == [f"{first.batch}.2", f"{first.batch}.3"]
-    assert second.changed is None
+    assert [loaded.new for loaded in later] == [25, 25]
+    assert all(loaded.batch.startswith(f"{first.batch}.") for loaded in later)
+    assert len({loaded.batch for loaded in later}) == 2
+    assert later[0].changed is None
     assert load(kitchen, str(orders_csv)).is_unchanged
+
+
+def test_again_leaves_out_what_is_ready_still(kitchen, orders_csv):
+    load(kitchen, str(orders_csv))
+    done = kitchen.claim(check_in(kitchen), limit=3)
+
+    again = load(kitchen, str(orders_csv), AGAIN)
+    once_more = load(kitchen, str(orders_csv), AGAIN)
+
+    assert (again.new, again.known, again.waiting) == (3, 22, 22)
+    assert (once_more.new, once_more.waiting) == (0, 25)
+    ready = [o.arguments for o in kitchen.find(Selector(statuses=(Status.READY,)))]
+    assert sorted(ready) == sorted([(name,) for name in numbered(1, 25)])
+    assert {order.row for order in kitchen.find(Selector(batch=again.batch))} == {order.row for order in done}
+
+
+def test_two_loads_on_purpose_at_once_are_two(kitchen, open_again, orders_csv):
+    """The second begins when the first is half way."""
+    load(kitchen, str(orders_csv))
+    deliver_all(kitchen)
+    half, begun = threading.Event(), threading.Event()
+
+    def pause(what: str, done: int, _total: int | None) -> None:
+        if what == "loading" and done == 10:
+            half.set()
+            begun.wait(20)
+            time.sleep(BEAT_S + 0.1)  # a slow disk
+
+    first = threading.Thread(target=load, args=(open_again(), str(orders_csv), AGAIN, pause))
+    first.start()
+    half.wait(20)
+    second = load(kitchen, str(orders_csv), AGAIN, lambda *_: begun.set())
+    first.join()
+
+    assert second.new == 25
+    assert kitchen.counts()[Status.READY] == 50
+    assert [batch.is_complete for batch in kitchen.batches()] == [True] * 3
 
 
 def test_again_completes_an_interrupted_one_rather_than_beginning_a_third(kitchen, orders_csv):
     load(kitchen, str(orders_csv))
+    deliver_all(kitchen)
     interrupt(kitchen, orders_csv, AGAIN)
 
     loaded = load(kitchen, str(orders_csv), AGAIN)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.conftest import check_in, fill, outcome
 from waiter.errors import UsageError
 from waiter.kitchen.contract import LEASE_S
-from waiter.orders import Reason, Selector, Status, Verdict, Vitals
+from waiter.orders import Batch, Reason, Selector, Status, Verdict, Vitals
 
 
 def by_argument(kitchen, **selected):
@@ -304,3 +306,18 @@ def test_the_end_of_the_output_and_the_result_are_kept(kitchen):
     assert stored.tail.startswith("last words")
     assert (stored.result, stored.peak_memory, stored.command) == ('{"n": 1}', 5 << 20, "abc")
     assert (light.tail, light.result, light.history) == (None, None, ())
+
+
+def test_a_name_of_a_thousand_batches_selects_the_orders_of_all(kitchen):
+    for number in range(1100):
+        batch = Batch(f"b{number}", "night", "x", f"d{number}", 1, 1, 0, 0.0, is_complete=True)
+        kitchen.open_batch(batch if number else replace(batch, name="day"))
+    for number in (0, 1, 1099):
+        kitchen.add(f"b{number}", [(1, ["x"], None)])
+    night = Selector(batch="night")
+
+    assert kitchen.counts(night).total == 2
+    assert [order.id for order in kitchen.find(night)] == ["b1-1", "b1099-1"]
+    assert kitchen.cancel(night) == 2
+    assert kitchen.clean(night) == 2
+    assert kitchen.counts().total == 1

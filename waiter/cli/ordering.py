@@ -54,7 +54,7 @@ def reading(function: Any) -> Any:
             click.option("--header", is_flag=True, help="The first row of a CSV file names the arguments: {name}."),
             click.option("--skip-bad", is_flag=True, help="Leave out rows that cannot become orders, and list them."),
             click.option("--unique", is_flag=True, help="Leave out rows whose arguments are an order already."),
-            click.option("--again", is_flag=True, help="Load it once more, though it was loaded."),
+            click.option("--again", is_flag=True, help="Load once more what was loaded; not what is READY still."),
             click.option("--priority", type=PRIORITIES, metavar="N", default=0, help="Higher goes first. Default: 0."),
             click.option("--batch", metavar="NAME", help="Name this pile."),
         )
@@ -92,13 +92,16 @@ def tell_loaded(loaded: Loaded) -> None:
         say(f"left out: {row}")
     if loaded.bad > len(loaded.bad_rows):
         say(f"left out: {loaded.bad - len(loaded.bad_rows):,} more bad rows")
-    parts = [f"{loaded.known:,} known already"] if loaded.known else []
+    known = loaded.known - loaded.waiting
+    parts = [f"{known:,} known already"] if known else []
+    parts += [f"{loaded.waiting:,} READY still"] if loaded.waiting else []
     parts += [f"{plural(loaded.blank, 'blank row')} skipped"] if loaded.blank else []
     parts += [f"{plural(loaded.bad, 'bad row')} left out"] if loaded.bad else []
     details = f" ({', '.join(parts)})" if parts else ""
     batch = f", batch {loaded.batch}" if loaded.batch else ""
     if loaded.is_unchanged:
-        say(f"Nothing new in {loaded.source}{batch}{details}. --again loads it once more.")
+        hint = "" if loaded.waiting else " --again loads it once more."
+        say(f"Nothing new in {loaded.source}{batch}{details}.{hint}")
     else:
         say(f"Loaded {plural(loaded.new, 'order')} from {loaded.source}{batch}{details}.")
     if loaded.changed and loaded.new:

@@ -168,8 +168,8 @@ def batch_document(batch: Batch) -> Document:
 
 
 def batch_from(stored: Mapping[str, Any]) -> Batch:
-    facts = {field: stored[field] for field in Batch.__dataclass_fields__ if field != "id"}
-    return Batch(id=stored["_id"], **facts)
+    facts = {field: stored[field] for field in Batch.__dataclass_fields__ if field not in ("id", "earlier")}
+    return Batch(id=stored["_id"], earlier=tuple(stored.get("earlier", ())), **facts)
 
 
 def rows_of(number: int) -> Document:

@@ -44,6 +44,8 @@ from waiter.kitchen.sqlite_rows import (
     ROW_BITS,
     WHOLE,
     Condition,
+    batch_facts,
+    batch_from,
     condition,
     named,
     order_by,
@@ -164,11 +166,10 @@ class SqliteKitchen:
     # Loading
 
     def batches(self) -> list[Batch]:
-        rows = self._read("SELECT * FROM batches ORDER BY number")
-        return [Batch(**{**row, "is_complete": bool(row["is_complete"])}) for row in map(_without_number, rows)]
+        return [batch_from(row) for row in self._read("SELECT * FROM batches ORDER BY number")]
 
     def open_batch(self, batch: Batch) -> None:
-        facts = {name: text(v) if isinstance(v, str) else v for name, v in dataclasses.asdict(batch).items()}
+        facts = batch_facts(batch)
         sets = ", ".join(f"{name} = excluded.{name}" for name in facts if name != "id")
         with self._writing() as db:
             db.execute(
@@ -451,7 +452,3 @@ class SqliteKitchen:
         chosen = self._condition(selector)
         with self._writing(is_news=True) as db:
             return sqlite_steering.clean(db, chosen, is_everything=selector is None)
-
-
-def _without_number(row: sqlite3.Row) -> dict[str, Any]:
-    return {name: row[name] for name in row.keys() if name != "number"}  # noqa: SIM118 - a Row iterates over values

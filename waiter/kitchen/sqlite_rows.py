@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from waiter.kitchen.contract import Row
 from waiter.kitchen.selecting import sort_of
-from waiter.orders import Event, Order, Outcome, Reason, Selector, Shift, Status, Vitals
+from waiter.orders import Batch, Event, Order, Outcome, Reason, Selector, Shift, Status, Vitals
 
 ROW_BITS = 32
 """An order's seq is its batch's number, and below these bits its row."""
@@ -24,6 +24,9 @@ _COLUMNS = (
 WHOLE = _COLUMNS.format("tail, result", "history, late")
 LIGHT = _COLUMNS.format("NULL, NULL", "NULL, NULL")
 FROM = f"FROM orders JOIN batches ON batches.number = seq >> {ROW_BITS}"
+
+_SPANS = 100
+"""Of so many batches each is a span of the index; SQLite takes no expression of a thousand."""
 
 _ROWS_AT_ONCE = 5000
 _CHARACTERS_AT_ONCE = 1 << 20
@@ -65,6 +68,20 @@ def order_from(row: Iterable[Any]) -> Order:
         _STATUSES[status],
         *others,
     )
+
+
+def batch_facts(batch: Batch) -> dict[str, Any]:
+    """A batch's columns. Its earlier digests stand behind the last one, in the same column."""
+    facts = {name: text(v) if isinstance(v, str) else v for name, v in dataclasses.asdict(batch).items()}
+    del facts["earlier"]
+    return {**facts, "digest": " ".join([batch.digest, *batch.earlier])}
+
+
+def batch_from(row: sqlite3.Row) -> Batch:
+    facts = dict(row)
+    del facts["number"]
+    digest, *earlier = facts["digest"].split(" ")
+    return Batch(**{**facts, "digest": digest, "earlier": tuple(earlier), "is_complete": bool(facts["is_complete"])})
 
 
 def portions(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -161,7 +178,7 @@ def seq_of(order_id: str, numbers: dict[str, int]) -> int | None:
     return (numbers[batch] << ROW_BITS) + int(row)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Condition:
     """A WHERE over orders, and the parameters in it by their names."""
 
@@ -194,8 +211,11 @@ def condition(selector: Selector, batches: Sequence[sqlite3.Row], now: float) ->
         hold(f"status IN ({', '.join(repr(status.value) for status in selector.statuses)})")
     if selector.batch is not None:
         chosen = [int(batch["number"]) for batch in named(selector.batch, batches)]
-        spans = " OR ".join(f"seq BETWEEN {n << ROW_BITS} AND {((n + 1) << ROW_BITS) - 1}" for n in chosen)
-        hold(f"({spans or '0'})")
+        if len(chosen) > _SPANS:
+            hold(f"seq >> {ROW_BITS} IN (SELECT value FROM json_each(:batches))", batches=json.dumps(chosen))
+        else:
+            spans = " OR ".join(f"seq BETWEEN {n << ROW_BITS} AND {((n + 1) << ROW_BITS) - 1}" for n in chosen)
+            hold(f"({spans or '0'})")
     for column in ("waiter", "host", "error_group"):
         if (wanted := getattr(selector, column)) is not None:
             hold(f"{column} = :{column}", **{column: text(wanted)})
