@@ -15,6 +15,7 @@ from pymongo.errors import BulkWriteError
 from pymongo.read_concern import ReadConcern
 
 from waiter.kitchen import mongo_outcomes as outcomes_
+from waiter.kitchen import mongo_schema as schema
 from waiter.kitchen import mongo_seeing as seeing
 from waiter.kitchen import mongo_steering as steering
 from waiter.kitchen.contract import LEASE_S, MAX_LOSSES, FailureGroup, Outlook, Rescued, Row, Throughput
@@ -63,7 +64,13 @@ class MongoKitchen:
         `ahead` seconds are added to every reading of the server's clock.
         """
         self.lease_s = lease_s
-        self._to = Connection(url, db, ahead, timeout_s, create=create)
+        self._to = Connection(url, db, ahead, timeout_s)
+        try:
+            with self._to.asking():
+                schema.prepare(self._to, create=create)
+        except BaseException:
+            self._to.close()
+            raise
         self._claims = Claims(self._to)
         self._id: str | None = None
 
@@ -94,7 +101,7 @@ class MongoKitchen:
 
     def batches(self) -> list[Batch]:
         with self._to.asking():
-            return [batch_from(stored) for stored in self._to.batches.find().sort("number")]
+            return [batch_from(stored) for stored in self._to.batches.find({"number": {"$gt": 0}}).sort("number")]
 
     def open_batch(self, batch: Batch) -> None:
         with self._to.asking():

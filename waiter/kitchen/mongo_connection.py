@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pymongo
 from bson.errors import BSONError
-from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient, ReadPreference
+from pymongo import MongoClient, ReadPreference
 from pymongo.collection import Collection
 from pymongo.errors import (
     AutoReconnect,
@@ -26,11 +26,9 @@ from pymongo.errors import (
 )
 from pymongo.write_concern import WriteConcern
 
-from waiter.errors import KitchenError, KitchenMissing, KitchenUnreachable
+from waiter.errors import KitchenError, KitchenUnreachable
 from waiter.kitchen.mongo_documents import Document
 from waiter.kitchen.mongo_updates import Expression, now
-
-SCHEMA = 1
 
 PATIENCE_S = 60.0
 """For one step over many orders."""
@@ -38,25 +36,9 @@ PATIENCE_S = 60.0
 SAFE = WriteConcern("majority", j=True)
 """On a standalone too: with less, a server that is killed forgets writes that it had acknowledged."""
 
-_INDEXES = (
-    IndexModel(
-        [("status", ASCENDING), ("due", ASCENDING), ("priority", DESCENDING), ("seq", ASCENDING)], name="claims"
-    ),
-    IndexModel("seq", name="age"),
-    IndexModel("shift", name="shift", sparse=True),
-    IndexModel("stop", name="stop", sparse=True),
-    IndexModel(
-        [("command", ASCENDING), ("status", ASCENDING)],
-        name="commands",
-        partialFilterExpression={"command": {"$gt": ""}},
-    ),
-    IndexModel("error_group", name="failures", partialFilterExpression={"status": "ERROR"}),
-)
-_OPEN_SHIFTS = IndexModel("lease_until", name="open", partialFilterExpression={"is_open": True})
-
 # The server says with these that it is going, new, or not the primary: another one answers soon.
 _PASSING = frozenset((6, 7, 50, 64, 89, 91, 134, 175, 189, 202, 234, 262, 290, 9001, 10107, 11600, 11602, 13435, 13436))
-_UNAUTHORIZED, _AUTHENTICATION_FAILED = 13, 18
+UNAUTHORIZED, _AUTHENTICATION_FAILED = 13, 18
 _TOO_LARGE = frozenset((10334, 17280, 17419, 17420))
 _NO_SPACE = frozenset((14031, 39, 28))
 DUPLICATE_KEY = 11000
@@ -68,7 +50,7 @@ class Connection:
     `url` is for people and holds no password.
     """
 
-    def __init__(self, url: str, db: str, ahead: Callable[[], float], timeout_s: float, *, create: bool) -> None:
+    def __init__(self, url: str, db: str, ahead: Callable[[], float], timeout_s: float) -> None:
         self._ahead = ahead
         self._timeout_s = timeout_s
         address = url if "://" in url else f"mongodb://{url}"
@@ -83,33 +65,6 @@ class Connection:
             self.shifts: Collection[Document] = self.db["shifts"]
             self.batches: Collection[Document] = self.db["batches"]
             self.state: Collection[Document] = self.db["state"]
-            self._prepare(create=create)
-
-    def _prepare(self, *, create: bool) -> None:
-        """Make the indexes, once in a database's life; afterwards it is one read."""
-        found = self.state.find_one({"_id": "schema"})
-        if found is None:
-            self._refuse_what_is_not_ours()
-            if not create:
-                raise KitchenMissing(f"{self.url}: no such kitchen: nothing was loaded there. Check the name.")
-            self.orders.create_indexes(list(_INDEXES))
-            self.shifts.create_indexes([_OPEN_SHIFTS])
-            self.state.update_one({"_id": "news"}, {"$inc": {"n": 1}}, upsert=True)
-            self.state.update_one({"_id": "schema"}, {"$set": {"version": SCHEMA}}, upsert=True)
-        elif found["version"] != SCHEMA:
-            raise KitchenError(
-                f"{self.url} was set up by another version of waiter (schema {found['version']},"
-                f" this one has {SCHEMA}): use the same version everywhere, or another database (--db)."
-            )
-
-    def _refuse_what_is_not_ours(self) -> None:
-        # Ours have `seq`, also while somebody else makes the indexes just now.
-        if self.orders.find_one({"seq": {"$exists": False}}, {"_id": 1}) is not None:
-            raise KitchenError(
-                f"{self.url}: its collection `orders` is of something else, or of the Waiter of 2014. Name another"
-                " database: --db NAME, or after the host in the address."
-            )
-
     def kept_id(self) -> str:
         """The kitchen's own id, acknowledged by a majority: a new primary has the same."""
         fresh = {"id": os.urandom(16).hex()}
@@ -144,7 +99,7 @@ class Connection:
         if isinstance(problem, ConfigurationError):
             return self._misconfigured(problem, said)
         code = _code(problem)
-        if code in (_UNAUTHORIZED, _AUTHENTICATION_FAILED):
+        if code in (UNAUTHORIZED, _AUTHENTICATION_FAILED):
             return self._refused(code, said)
         if isinstance(problem, DocumentTooLarge) or code in _TOO_LARGE:
             return KitchenError(f"{self.url}: an order is larger than the 16 MB that MongoDB takes. {said}")

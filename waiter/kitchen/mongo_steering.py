@@ -13,6 +13,7 @@ from waiter.kitchen.mongo_claims import BY_ID
 from waiter.kitchen.mongo_connection import Connection
 from waiter.kitchen.mongo_documents import Document, ids_of, rows_of, text
 from waiter.kitchen.mongo_outcomes import dead_tokens, declare_lost
+from waiter.kitchen.mongo_schema import strange_collection
 from waiter.kitchen.mongo_seeing import selected
 from waiter.orders import Selector
 
@@ -142,6 +143,8 @@ def _mark_shifts(to: Connection, waiter: str | None, those: Document, marks: Doc
 
 def clean(to: Connection, selector: Selector | None) -> int:
     with to.asking_patiently():
+        if stranger := strange_collection(to):
+            raise stranger
         chosen = {} if selector is None else selected(to, selector)
     # Not `drop`: the indexes would be gone for a moment under those who work.
     deleted = remove(to, chosen)
