@@ -113,3 +113,12 @@ def test_an_index_that_somebody_dropped_is_made_again(url, database):
     MongoKitchen(url).close()
 
     assert everything(database) == before
+
+
+@pytest.mark.parametrize("verb", [("status",), ("wait",), ("notify", "true"), ("orders",), ("errors",)])
+def test_who_only_looks_makes_no_collection_and_no_index(url, database, waiter_cli, verb):
+    refused = waiter_cli(verb[0], "-k", url, *verb[1:])
+
+    assert refused.returncode == 3
+    assert "no such kitchen" in refused.stderr
+    assert everything(database) == {}

@@ -65,6 +65,7 @@ class Connection:
             self.shifts: Collection[Document] = self.db["shifts"]
             self.batches: Collection[Document] = self.db["batches"]
             self.state: Collection[Document] = self.db["state"]
+
     def kept_id(self) -> str:
         """The kitchen's own id, acknowledged by a majority: a new primary has the same."""
         fresh = {"id": os.urandom(16).hex()}

@@ -69,7 +69,7 @@ def prepare(to: Connection, *, create: bool) -> None:
     found = to.state.find_one({"_id": "schema"})
     if not _is_ours(found):
         _refuse_strangers(to)
-    elif found and found["version"] != VERSION:
+    if found and found["version"] != VERSION:
         raise KitchenError(
             f"{to.url} was set up by another version of waiter (schema {found['version']}, this one has {VERSION}):"
             " use the same version everywhere, or another database (--db)."
