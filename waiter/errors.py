@@ -35,7 +35,7 @@ class InputUnreadable(WaiterError):
 
 
 class KitchenError(WaiterError):
-    """The kitchen refused, and asking again will not help: wrong password, not a database, no space."""
+    """The kitchen refused, and asking the same again will not help: not what a kitchen is, larger than it takes."""
 
     exit_code = 3
 
@@ -46,6 +46,20 @@ class KitchenUnreachable(KitchenError):
 
 class KitchenMissing(KitchenError):
     """There is no kitchen at this address, and who only looks makes none."""
+
+
+class KitchenHindered(KitchenError):
+    """The kitchen answers and cannot do its work now: no room on its disk, no right to write. Somebody can mend that
+    while waiters wait.
+    """
+
+
+class KitchenDamaged(KitchenError):
+    """The kitchen's store is broken: nothing that it refuses is the fault of what was asked."""
+
+
+PASSING = (KitchenUnreachable, KitchenHindered)
+"""What a waiter that is at work waits for."""
 
 
 class ShiftLost(KitchenError):

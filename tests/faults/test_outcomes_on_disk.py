@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import check_in, fill, outcome
+from tests.conftest import check_in, eventually, fill, outcome
+from tests.faults.test_waiters_that_die import Floor
 from waiter.api import deliver_with
+from waiter.delivery.listener import Listener
 from waiter.delivery.options import DeliveryOptions
 from waiter.delivery.spool import Spool
 from waiter.kitchen import open_kitchen
@@ -53,6 +56,28 @@ def other_spelling(url: str, folder: Path) -> str:
     if url.startswith("mongodb://"):
         return url.replace("127.0.0.1", "localhost")
     return f"{folder}/./{Path(url).name}"
+
+
+def refuse(url: str, what: str) -> None:
+    """From now on the store holds no order of which this is true (`result = 'no'`, `status = 'RUNNING'`)."""
+    field, _, value = what.replace("'", "").partition(" = ")
+    if url.startswith("mongodb://"):
+        import pymongo
+
+        with pymongo.MongoClient(url) as client:
+            client.get_default_database().command("collMod", "orders", validator={field: {"$ne": value}})
+        return
+    with sqlite3.connect(url) as db:
+        db.execute(f"CREATE TRIGGER no BEFORE UPDATE ON orders WHEN new.{what} BEGIN SELECT RAISE (ABORT, 'no'); END")
+    db.close()
+
+
+class Notes(Listener):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def noted(self, message: str) -> None:
+        self.said.append(message)
 
 
 def waiting(state: Path) -> list[Path]:
@@ -133,3 +158,76 @@ print(Mover("orders.sqlite").run().left_because)
     assert os.listdir(tmp_path / "else") == []
     with open_kitchen(str(tmp_path / "orders.sqlite")) as kitchen:
         assert only(kitchen).status is Status.DONE
+
+
+def test_an_outcome_on_disk_that_is_refused_is_set_aside_and_stops_nobody(kitchen, kitchen_url, tmp_path):
+    state = tmp_path / "state"
+    fill(kitchen, [["1"], ["2"], ["3"], ["4"]])
+    shift = check_in(kitchen)
+    orders = kitchen.claim(shift, 3)
+    spool = Spool(kitchen.id, kitchen.url, state)
+    spool.save(shift, [outcome(orders[0], result="yes"), outcome(orders[1], result="no")])
+    spool.save(shift, [outcome(orders[2], result="yes")])
+    refuse(kitchen_url, "result = 'no'")
+    notes = Notes()
+
+    summary = deliver_with(lambda _order: None, kitchen_url, OPTIONS, state=state, listener=notes)
+
+    assert (summary.delivered, summary.exit_code) == (1, 0)
+    ends = [(order.status, order.result, order.error) for order in kitchen.find(Selector(), is_whole=True)]
+    assert ends[0] == ends[2] == (Status.DONE, "yes", None)
+    assert ends[1] == (Status.ERROR, None, "the kitchen refused its outcome")
+    assert ends[3][0] is Status.DONE
+    (aside,) = waiting(state)
+    assert json.loads(aside.read_text())["outcomes"][0]["result"] == "no"
+    (said,) = [said for said in notes.said if "refuses" in said]
+    assert orders[1].id in said
+    assert str(aside) in said
+
+
+def test_an_outcome_that_is_refused_is_its_orders_end_and_no_others(kitchen, kitchen_url, tmp_path):
+    state = tmp_path / "state"
+    fill(kitchen, [[word] for word in ("yes", "no", "yes", "yes")])
+    refuse(kitchen_url, "result = 'no'")
+
+    summary = deliver_with(lambda order: order.arguments[0], kitchen_url, OPTIONS, state=state)
+
+    assert summary.left_because == "done"
+    ends = [(order.status, order.result) for order in kitchen.find(Selector(), is_whole=True)]
+    assert ends == [(Status.DONE, "yes"), (Status.ERROR, None), (Status.DONE, "yes"), (Status.DONE, "yes")]
+    (aside,) = waiting(state)
+    assert json.loads(aside.read_text())["outcomes"][0]["result"] == "no"
+
+
+@pytest.mark.parametrize("kitchen_url", ["mongodb"], indirect=True)
+def test_an_order_that_its_outcome_makes_larger_than_mongodb_takes_stops_no_other(kitchen, kitchen_url, tmp_path):
+    fill(kitchen, [["x" * (2**24 - 20_000)], ["y"]])
+
+    deliver_with(lambda _order: "z" * 30_000, kitchen_url, OPTIONS, state=tmp_path / "state")
+
+    large, small = kitchen.find(Selector(), is_whole=True)
+    assert (large.status, small.status) == (Status.ERROR, Status.DONE)
+    assert len(waiting(tmp_path / "state")) == 1
+
+
+def test_a_kitchen_that_takes_no_orders_away_any_more_ends_its_waiter_after_the_commands(
+    kitchen, kitchen_url, tmp_path, home
+):
+    home["XDG_STATE_HOME"] = str(tmp_path / "state")
+    floor = Floor(kitchen_url, tmp_path, home)
+    try:
+        fill(kitchen, [["x"]])
+        waiter = floor.start(work="while [ ! -e go ]; do sleep 0.02; done", jobs="2", lease_s=30)
+        eventually(lambda: floor.oracle("begin"))
+        refuse(kitchen_url, "status = 'RUNNING'")
+        fill(kitchen, [["y"]], batch="c")
+        eventually(lambda: "kitchen lost" in floor.talk(waiter))
+        (tmp_path / "go").touch()
+
+        assert waiter.wait(30) == 3, floor.talk(waiter)
+
+        assert [order for order, _, _ in floor.oracle("end")] == ["b-1"]
+        (kept,) = tmp_path.glob("state/waiter/spool/*/*.json")
+        assert json.loads(kept.read_text())["outcomes"][0]["status"] == "DONE"
+    finally:
+        floor.close()

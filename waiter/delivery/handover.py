@@ -6,13 +6,18 @@ Nothing that is put here is lost: it is accepted by the kitchen, or it is on dis
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import chain
+from math import inf
+from pathlib import Path
 
+from waiter.alike import error_group
 from waiter.delivery.heartbeat import boottime
 from waiter.delivery.spool import Spool, Spooled
-from waiter.errors import KitchenError, KitchenUnreachable
+from waiter.errors import PASSING, KitchenDamaged, KitchenError, KitchenMissing
 from waiter.kitchen.contract import Kitchen
-from waiter.orders import Order, Outcome, Shift, Verdict
+from waiter.orders import Order, Outcome, Reason, Shift, Status, Verdict
 
 FIRST_TRY_AGAIN_S = 0.5
 MAX_TRY_AGAIN_S = 5.0
@@ -36,6 +41,7 @@ class Handover:
         self._note = note
         self._outcomes: list[Served] = []
         self._releases: list[tuple[Shift, Order]] = []
+        self._left_lying: set[Path] = set()  # files whose refused outcomes could not be set aside
         self._try_again_s = FIRST_TRY_AGAIN_S
         self._try_again_at = 0.0
         self.away_since: float | None = None
@@ -71,6 +77,12 @@ class Handover:
         self._try_again_at = boottime() + self._try_again_s
         self._try_again_s = min(MAX_TRY_AGAIN_S, 2 * self._try_again_s)
 
+    def is_lost(self, error: KitchenError) -> None:
+        """Ask this kitchen nothing more: waiting will not mend it. What is put here from now on goes to disk."""
+        self.away_since = boottime() if self.away_since is None else self.away_since
+        self._try_again_at = inf
+        self._note(f"{error} What runs may end; outcomes are kept in {self._spool.folder}.")
+
     def came_back(self) -> None:
         if self.away_since is not None:
             self.back_at = boottime()
@@ -92,13 +104,16 @@ class Handover:
         try:
             accepted = self._finish_all()
             self._release_all()
-        except KitchenUnreachable as error:
+        except PASSING as error:
             self.went_away(error)
             self._keep()
             return []
         except KitchenError:
             self._keep()
             raise
+        except OSError as error:
+            self._cannot_keep(error)
+            return []
         self.came_back()
         self.is_spool_full = False  # nothing waits for the disk any more
         return accepted
@@ -107,25 +122,52 @@ class Handover:
         """Give the kitchen what lies on disk, also what earlier waiters left. Returns how many outcomes it has now."""
         handed_in = 0
         for spooled in self._ours():
-            self._kitchen.finish(spooled.shift, spooled.outcomes)
+            try:
+                verdicts = self._finish(spooled.shift, spooled.outcomes)
+            except OSError as error:
+                self._left_lying.add(spooled.file)
+                self._note(f"{spooled.file}: refused by the kitchen, and cannot be set aside: {error.strerror}.")
+                continue
             spooled.file.unlink(missing_ok=True)
-            handed_in += len(spooled.outcomes)
+            handed_in += len(verdicts) - verdicts.count(None)
         if handed_in:
             self._note(f"Outcomes kept on disk were handed in: {handed_in}.")
         return handed_in
 
     def _ours(self) -> Iterator[Spooled]:
         """The files that surely belong to this kitchen."""
-        yield from (kept for kept in self._spool if kept.kitchen == self._kitchen.id)
-        yield from (old for old in self._spool.of_earlier_versions() if self._kitchen.knows(old.shift.token))
+        kept = (file for file in self._spool if file.kitchen == self._kitchen.id)
+        old = (file for file in self._spool.of_earlier_versions() if self._kitchen.knows(file.shift.token))
+        return (spooled for spooled in chain(kept, old) if spooled.file not in self._left_lying)
 
     def _finish_all(self) -> list[tuple[Served, Verdict]]:
-        accepted: list[tuple[Served, Verdict]] = []
+        answered: list[tuple[Served, Verdict | None]] = []
         for shift, served in by_shift(self._outcomes):
-            verdicts = self._kitchen.finish(shift, [one.outcome for one in served])
-            accepted.extend(zip(served, verdicts, strict=True))
+            answered.extend(zip(served, self._finish(shift, [one.outcome for one in served]), strict=True))
         self._outcomes.clear()
-        return accepted
+        return [(served, verdict) for served, verdict in answered if verdict is not None]
+
+    def _finish(self, shift: Shift, outcomes: Sequence[Outcome]) -> list[Verdict | None]:
+        """What the kitchen says to each; None where it refused that one, which is then set aside.
+
+        Raises OSError if that cannot be done.
+        """
+        try:
+            return [*self._kitchen.finish(shift, outcomes)]
+        except (*PASSING, KitchenDamaged, KitchenMissing):
+            raise
+        except KitchenError as error:
+            if len(outcomes) == 1:
+                return [self._refused(shift, outcomes[0], error)]
+        return [verdict for outcome in outcomes for verdict in self._finish(shift, [outcome])]
+
+    def _refused(self, shift: Shift, outcome: Outcome, error: KitchenError) -> Verdict | None:
+        """Set one outcome aside, and end its order with no more than the news of that."""
+        file = self._spool.set_aside(shift, outcome, str(error))
+        self._note(f"{outcome.order_id}: the kitchen refuses its outcome, which is set aside in {file}. {error}")
+        with suppress(KitchenError):
+            return self._kitchen.finish(shift, [without_words(outcome)])[0]
+        return None
 
     def _release_all(self) -> None:
         for token in dict.fromkeys(shift.token for shift, _ in self._releases):
@@ -134,15 +176,29 @@ class Handover:
         self._releases.clear()
 
     def _keep(self) -> None:
+        if self._try_again_at == inf:
+            self._releases.clear()  # nobody hears of them any more: the lease covers them
         try:
             for shift, served in by_shift(self._outcomes):
                 self._spool.save(shift, [one.outcome for one in served])
             self._outcomes.clear()
             self.is_spool_full = False
         except OSError as error:
-            if not self.is_spool_full:
-                self._note(f"Outcomes cannot be kept in {self._spool.folder}: {error}. No new orders until they can.")
-            self.is_spool_full = True
+            self._cannot_keep(error)
+
+    def _cannot_keep(self, error: OSError) -> None:
+        if not self.is_spool_full:
+            self._note(f"Outcomes cannot be kept in {self._spool.folder}: {error}. No new orders until they can.")
+        self.is_spool_full = True
+
+
+def without_words(outcome: Outcome) -> Outcome:
+    """What is left of an outcome that a kitchen refuses: the order ends, and nobody tries it again for nothing."""
+    error = "the kitchen refused its outcome"
+    reason = outcome.reason or Reason.EXIT
+    group = error_group(error, reason, outcome.exit_code, outcome.signal)
+    bare = Outcome(outcome.order_id, outcome.attempt, Status.ERROR, outcome.start, outcome.stop, reason=reason)
+    return replace(bare, exit_code=outcome.exit_code, signal=outcome.signal, error=error, error_group=group)
 
 
 def by_shift(outcomes: Sequence[Served]) -> list[tuple[Shift, list[Served]]]:

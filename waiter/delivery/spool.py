@@ -20,6 +20,9 @@ from typing import Any
 from waiter.folders import Kind, own_folder
 from waiter.orders import Outcome, Reason, Shift, Status, Vitals
 
+REFUSED = ".refused"
+"""How the name of a file ends that is not handed in again, unless somebody renames it to .json."""
+
 _HASH_DIGITS = 16
 """The length of a folder's name of earlier versions; an id has twice as many."""
 
@@ -45,21 +48,31 @@ class Spool:
 
     def save(self, shift: Shift, outcomes: Sequence[Outcome]) -> None:
         """Keep the outcomes, durable when it returns. Raises OSError when the disk refuses."""
+        self._write(shift, outcomes, ".json")
+
+    def set_aside(self, shift: Shift, outcome: Outcome, why: str) -> Path:
+        """Keep an outcome that the kitchen refuses where nobody hands it in again. Raises OSError."""
+        return self._write(shift, [outcome], REFUSED, refused=why)
+
+    def _write(self, shift: Shift, outcomes: Sequence[Outcome], suffix: str, **facts: str) -> Path:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         content = {
             "kitchen": self._id,
             "address": self._url,
             "shift": dataclasses.asdict(shift),
             "outcomes": [dataclasses.asdict(o) for o in outcomes],
+            **facts,
         }
+        file = self.folder / f"{shift.token}-{os.urandom(8).hex()}{suffix}"
         temporary = self.folder / f".{os.urandom(8).hex()}"
         try:
             _write_durably(temporary, json.dumps(content).encode("ascii"))
-            temporary.rename(self.folder / f"{shift.token}-{os.urandom(8).hex()}.json")
+            temporary.rename(file)
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
         _sync(self.folder)
+        return file
 
     def __iter__(self) -> Iterator[Spooled]:
         """The waiting files with what they hold. One that cannot be read is left where it is."""

@@ -28,7 +28,7 @@ from waiter.delivery.runner import End, Ended, Event, Job, Output, Refused, Retu
 from waiter.delivery.spool import Spool
 from waiter.delivery.stopping import SIGNALS, Stop, Stopping
 from waiter.delivery.vitals import host_load, resident_bytes
-from waiter.errors import CommandUnstartable, KitchenUnreachable, ShiftLost
+from waiter.errors import PASSING, CommandUnstartable, KitchenDamaged, KitchenError, ShiftLost
 from waiter.kitchen.contract import BEATS_PER_LEASE, Kitchen
 from waiter.orders import Order, Outcome, Reason, Status, Verdict, Vitals
 
@@ -79,6 +79,8 @@ class Delivery:
         self._suspects: list[tuple[float, Ended]] = []  # until when they wait to be judged, see `_ended`
         self._why_left = ""
         self._unstartable: str | None = None
+        self._lost_by: KitchenError | None = None  # what the kitchen said that no waiting mends
+        self._sweep_failed = ""  # what it said to the last sweep
         self._is_held_asked = False
         self._was_claim_unanswered = False
         self._began_at = self._idle_since = boottime()
@@ -106,6 +108,8 @@ class Delivery:
                 self._go_home()
         finally:
             self._kitchen.close()
+        if self._lost_by is not None:
+            raise self._lost_by
         if self._unstartable:
             raise CommandUnstartable(self._unstartable)
         return self._summary()
@@ -135,7 +139,7 @@ class Delivery:
             if self._handover.away_since is None:
                 self._handover.hand_in_spool()  # the check-out releases what is RUNNING, also what has its end on disk
                 self._kitchen.check_out(self._shift, replace(self._vitals(), busy=0, running=()))
-        except KitchenUnreachable as error:
+        except PASSING as error:
             self._listener.noted(f"{error} The orders that this waiter held are offered again when its lease runs out.")
         finally:
             self._heartbeat.stop()
@@ -156,12 +160,8 @@ class Delivery:
     def _tick(self) -> None:
         self._hear(self._runner.events(PATIENCE_S))
         self._judge_suspects()
-        self._come_back()
-        self._tell(self._handover.hand_in())
-        self._heed_kitchen()
+        self._talk_to_kitchen()
         self._heed_signals()
-        self._sweep()
-        self._top_up()
 
     # What the runner says.
 
@@ -274,6 +274,22 @@ class Delivery:
 
     # What the kitchen says.
 
+    def _talk_to_kitchen(self) -> None:
+        try:
+            self._come_back()
+            self._tell(self._handover.hand_in())
+            self._heed_kitchen()
+            self._sweep()
+            self._top_up()
+        except KitchenError as error:
+            self._lose_kitchen(error)
+
+    def _lose_kitchen(self, error: KitchenError) -> None:
+        """Go home once what runs has ended: waiting does not mend this, and no command is to pay for it."""
+        self._lost_by = error
+        self._handover.is_lost(error)
+        self._stopping.ask(Stop.DRAIN, "kitchen lost")
+
     def _tell(self, accepted: Sequence[tuple[Served, Verdict]]) -> None:
         for served, verdict in accepted:
             if verdict is Verdict.LATE:
@@ -288,14 +304,15 @@ class Delivery:
         if not self._handover.may_ask or (self._handover.away_since is None and not self._is_held_asked):
             return
         try:
-            self._kitchen.news()  # when nothing waits for it, nothing below asks it anything
+            # Nothing below asks it anything if nothing waits for it. And a full disk can still be read from.
+            self._kitchen.heartbeat(self._shift, self._vitals())
             self._handover.hand_in_spool()
             # What waits to be handed in is RUNNING there too, and must not be taken for an order never started.
             self._tell(self._handover.hand_in())
             if self._handover.is_clear and self._handover.may_ask:
                 self._find_what_is_held()
                 self._handover.came_back()
-        except KitchenUnreachable as error:
+        except PASSING as error:
             self._handover.went_away(error)
 
     def _find_what_is_held(self) -> None:
@@ -336,7 +353,7 @@ class Delivery:
         old = self._heartbeat
         try:
             self._begin_shift()
-        except KitchenUnreachable as error:
+        except PASSING as error:
             self._handover.went_away(error)  # the old pulse goes on saying that the shift is lost
         else:
             old.stop()
@@ -351,8 +368,15 @@ class Delivery:
         self._swept_at = boottime()
         try:
             rescued = self._kitchen.rescue(self._options.max_losses)
-        except KitchenUnreachable as error:
+        except PASSING as error:
             self._handover.went_away(error)
+            return
+        except KitchenDamaged:
+            raise
+        except KitchenError as error:  # one order of somebody else stops nobody's work
+            if str(error) != self._sweep_failed:
+                self._listener.noted(f"Orders of dead waiters cannot be taken back: {error}")
+            self._sweep_failed = str(error)
             return
         # A claim without a reply may take effect later still: a server that was frozen finds it in its buffers.
         self._is_held_asked = self._was_claim_unanswered
@@ -379,7 +403,7 @@ class Delivery:
                 self._look_out()
         except ShiftLost:
             self._begin_shift_anew()
-        except KitchenUnreachable as error:
+        except PASSING as error:
             # The claim may have happened: ask the kitchen what this shift holds before anything of it runs.
             self._is_held_asked = self._was_claim_unanswered = True
             self._handover.went_away(error)
@@ -508,8 +532,10 @@ class Delivery:
                 reason = f"{self._options.pause_after} orders in a row failed here while others deliver theirs"
                 self._kitchen.pause(self._shift.waiter, reason)
                 self._listener.noted(f"{reason}: this waiter pauses. Mend the host, then: waiter resume")
-        except KitchenUnreachable as error:
+        except PASSING as error:
             self._handover.went_away(error)
+        except KitchenError as error:
+            self._lose_kitchen(error)
 
     # What it tells of itself.
 

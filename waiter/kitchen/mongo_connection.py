@@ -26,7 +26,7 @@ from pymongo.errors import (
 )
 from pymongo.write_concern import WriteConcern
 
-from waiter.errors import KitchenError, KitchenUnreachable
+from waiter.errors import KitchenError, KitchenHindered, KitchenUnreachable
 from waiter.kitchen.mongo_documents import Document
 from waiter.kitchen.mongo_updates import Expression, now
 
@@ -105,7 +105,7 @@ class Connection:
         if isinstance(problem, DocumentTooLarge) or code in _TOO_LARGE:
             return KitchenError(f"{self.url}: an order is larger than the 16 MB that MongoDB takes. {said}")
         if code in _NO_SPACE:
-            return KitchenError(f"{self.url}: no space is left on the server's disk. Free some, then go on. {said}")
+            return KitchenHindered(f"{self.url}: no space is left on the server's disk. Free some, then go on. {said}")
         if _may_pass(problem, code):
             return KitchenUnreachable(
                 f"{self.url} gave no answer within {self._timeout_s:g} s. Is MongoDB running there, and may this host"
@@ -113,15 +113,17 @@ class Connection:
             )
         return KitchenError(f"{self.url}: {said}")
 
-    def _refused(self, code: int, said: str) -> KitchenError:
+    def _refused(self, code: int, said: str) -> KitchenHindered:
         if code == _AUTHENTICATION_FAILED:
-            return KitchenError(
+            return KitchenHindered(
                 f"wrong user or password for {self.url} (user {self._user}). If the user is kept in another database,"
                 " add ?authSource=NAME to the address."
             )
         if self._user is None:
-            return KitchenError(f"{self.url} wants a user and a password: mongodb://USER:PASSWORD@HOST/{self.db.name}")
-        return KitchenError(
+            return KitchenHindered(
+                f"{self.url} wants a user and a password: mongodb://USER:PASSWORD@HOST/{self.db.name}"
+            )
+        return KitchenHindered(
             f"user {self._user} may not do this on {self.url}: grant the role readWrite on the database. ({said})"
         )
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from waiter.errors import KitchenError, KitchenMissing, KitchenUnreachable
+from waiter.errors import KitchenDamaged, KitchenError, KitchenHindered, KitchenMissing, KitchenUnreachable
 
 APPLICATION_ID = 0x57414954  # "WAIT", where SQLite keeps what a file is for
 VERSION = 1
@@ -173,9 +173,11 @@ def _translated(error: sqlite3.Error, path: Path) -> KitchenError:
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return KitchenUnreachable(f"{path}: locked by somebody else for more than {BUSY_S:.0f} s.")
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-        return KitchenError(f"{path}: not a database, or a damaged one ({said}). Name another file for the kitchen.")
+        return KitchenDamaged(f"{path}: not a database, or a damaged one ({said}). Name another file for the kitchen.")
     if code == sqlite3.SQLITE_FULL:
-        return KitchenError(f"{path}: the disk is full. Make room, and do it again: nothing was lost.")
+        return KitchenHindered(f"{path}: the disk is full. Make room on it.")
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
-        return KitchenError(f"{path}: cannot be written: {said}. Check who owns the file and its folder.")
+        return KitchenHindered(f"{path}: cannot be written: {said}. Check who owns the file and its folder.")
+    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM):  # a quota that is used up is an IOERR
+        return KitchenHindered(f"{path}: {said}. Check its disk: errors, or a quota that is used up.")
     return KitchenError(f"{path}: {said}. Check the file and its disk, or name another file for the kitchen.")
