@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import pytest
 
 from tests.mongod import Mongod, mongod_binary
-from waiter.kitchen.contract import Kitchen
+from waiter.kitchen.contract import Kitchen, grace_s
 from waiter.orders import Batch, Order, Outcome, Shift, Status
 
 KITCHENS = ("sqlite", "mongodb")
@@ -132,6 +132,13 @@ def fill(kitchen: Kitchen, rows: Sequence[Sequence[str]], *, batch: str = "b", p
     )
     kitchen.add(batch, [(number, row, None) for number, row in enumerate(rows, 1)], priority)
     return [f"{batch}-{number}" for number in range(1, len(rows) + 1)]
+
+
+def let_leases_run_out(kitchen: Kitchen, clock: Clock) -> None:
+    """Let nobody be heard of for so long that one look has missed everybody, and the next one declares them lost."""
+    clock.advance(kitchen.lease_s + 1)
+    kitchen.rescue()
+    clock.advance(grace_s(kitchen.lease_s))
 
 
 def check_in(kitchen: Kitchen, name: str = "a") -> Shift:

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from tests.conftest import check_in, eventually, fill, outcome
+from waiter.kitchen.contract import grace_s
 from waiter.orders import Selector, Status, Vitals
 
 
@@ -195,12 +196,19 @@ def test_wait_gives_up_when_nobody_comes(ask, kitchen):
     ]
 
 
+def fall_silent(kitchen, clock):
+    """Its lease ran out a minute ago by everybody else's clock, and a look missed it just as long ago as it takes."""
+    clock.advance(-kitchen.lease_s - 60)
+    kitchen.heartbeat(kitchen.shifts()[0], Vitals())
+    clock.advance(kitchen.lease_s + 60 - grace_s(kitchen.lease_s) + 2)
+    kitchen.rescue()
+
+
 def test_wait_takes_the_dead_for_no_help(ask, kitchen, clock):
     fill(kitchen, [["1"]])
     kitchen.claim(kitchen.check_in("dead", "elsewhere", 1), limit=1)
     kitchen.cancel(Selector())  # so that taking it back ends it
-    clock.advance(-kitchen.lease_s - 60)
-    kitchen.heartbeat(kitchen.shifts()[0], Vitals())  # its lease ran out a minute ago by everybody else's clock
+    fall_silent(kitchen, clock)
 
     told = ask("wait", "--timeout", "30", code=1)
 
@@ -235,10 +243,29 @@ def test_what_changes_orders_says_so_in_json(ask, kitchen, tmp_path):
 def test_a_reset_tells_of_orders_that_it_took_from_the_dead(ask, kitchen, clock):
     fill(kitchen, [["1"]])
     kitchen.claim(kitchen.check_in("dead", "elsewhere", 1), limit=1)
-    clock.advance(-kitchen.lease_s - 60)
-    kitchen.heartbeat(kitchen.shifts()[0], Vitals())
+    fall_silent(kitchen, clock)
 
-    assert ask("reset", "--yes").stderr == "Took back 1 order of waiters that are gone.\n"
+    told = ask("reset", "--yes").stderr
+
+    assert "Nothing was heard of dead for longer than a lease lasts" in told
+    assert "Took back 1 order of waiters that are gone." in told
+
+
+def test_a_reset_after_an_outage_lets_those_who_live_say_so(begin, kitchen, clock):
+    fill(kitchen, [["1"]])
+    shift = kitchen.check_in("far", "elsewhere", 1)
+    kitchen.claim(shift, limit=1)
+    clock.advance(-kitchen.lease_s - 60)
+    kitchen.heartbeat(shift, Vitals())
+    clock.advance(kitchen.lease_s + 60)
+    process = begin("reset", "--yes", "--status", "RUNNING")
+    assert "Nothing was heard of far" in process.stdout.readline()
+
+    kitchen.heartbeat(shift, Vitals())
+
+    assert process.wait(30) == 0
+    assert "1 order RUNNING in the hands of living waiters: --running takes them." in process.stdout.read()
+    assert [order.id for order in kitchen.held(shift)] == ["b-1"]
 
 
 def test_a_reset_of_what_somebody_runs_says_how_to_take_it(ask, kitchen):

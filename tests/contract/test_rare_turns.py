@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.conftest import check_in, fill, outcome
+from tests.conftest import check_in, fill, let_leases_run_out, outcome
 from waiter.errors import ShiftLost
-from waiter.kitchen.contract import CLAIM_LIMIT, LEASE_S, MAX_LOSSES, Kitchen
+from waiter.kitchen.contract import CLAIM_LIMIT, LEASE_S, MAX_LOSSES, Kitchen, grace_s
 from waiter.orders import Outcome, Reason, Selector, Shift, Status, Verdict, Vitals
 
 LONGEST_BACKOFF_S = 601.0
@@ -161,7 +160,7 @@ def test_an_acknowledged_outcome_outlives_its_shift_and_everything_but_a_reset(k
     shift, order = run_one(kitchen)
     kitchen.finish(shift, [outcome(order, result="42")])
 
-    clock.advance(LEASE_S + 1)
+    let_leases_run_out(kitchen, clock)
     kitchen.rescue()
     kitchen.cancel(Selector())
     kitchen.release(shift, [order])
@@ -249,7 +248,7 @@ def test_checking_out_twice_is_fine_and_takes_nobody_elses_orders(kitchen):
 
 def test_a_lost_shift_is_shown_for_a_day(kitchen, clock):
     check_in(kitchen, "a")
-    clock.advance(LEASE_S + 1)
+    let_leases_run_out(kitchen, clock)
     kitchen.rescue()
 
     (lost,) = kitchen.shifts()
@@ -305,6 +304,9 @@ def test_a_rescue_takes_nothing_from_the_living(kitchen, clock):
     living = check_in(kitchen, "living")
     (theirs,) = kitchen.claim(living, limit=1)
     clock.advance(LEASE_S / 2 + 1)
+    assert kitchen.rescue().missed == ("dead",)
+    kitchen.heartbeat(living, Vitals())
+    clock.advance(grace_s(LEASE_S))
 
     rescued = kitchen.rescue()
 
@@ -317,7 +319,7 @@ def test_many_rescues_at_once_charge_one_loss(kitchen, open_again, clock):
     fill(kitchen, [[str(n)] for n in range(40)])
     shift = check_in(kitchen, "a")
     assert len(kitchen.claim(shift, limit=40)) == 40
-    clock.advance(LEASE_S + 1)
+    let_leases_run_out(kitchen, clock)
     sweepers, rescued = [open_again() for _ in range(6)], []
 
     at_once([lambda sweeper=sweeper: rescued.append(sweeper.rescue()) for sweeper in sweepers])
@@ -331,7 +333,7 @@ def test_an_outcome_that_meets_a_rescue_is_accepted_or_late_and_never_both(kitch
     fill(kitchen, [[str(n)] for n in range(60)])
     shift = check_in(kitchen, "a")
     orders = kitchen.claim(shift, limit=60)
-    clock.advance(LEASE_S + 1)
+    let_leases_run_out(kitchen, clock)
     hands, sweeper, verdicts = open_again(), open_again(), {}
 
     def finish() -> None:
@@ -356,14 +358,14 @@ def test_losses_are_counted_anew_after_a_reset(kitchen, clock):
     fill(kitchen, [["x"]])
     for _ in range(MAX_LOSSES):
         kitchen.claim(check_in(kitchen), limit=1)
-        clock.advance(LEASE_S + 1)
+        let_leases_run_out(kitchen, clock)
         kitchen.rescue()
         clock.advance(LONGEST_BACKOFF_S)
     assert only(kitchen).status is Status.ERROR
 
     kitchen.reset(Selector())
     kitchen.claim(check_in(kitchen), limit=1)
-    clock.advance(LEASE_S + 1)
+    let_leases_run_out(kitchen, clock)
     kitchen.rescue()
 
     assert (only(kitchen).status, only(kitchen).losses) == (Status.READY, 1)
@@ -373,27 +375,13 @@ def test_an_order_lost_to_the_end_shows_nothing_of_an_earlier_attempt(kitchen, c
     shift, order = run_one(kitchen)
     kitchen.finish(shift, [outcome(order, Status.READY, reason=Reason.EXIT, exit_code=1, tail="boom", command="c1")])
     kitchen.claim(shift, limit=1)
-    clock.advance(LEASE_S + 1)
+    let_leases_run_out(kitchen, clock)
 
     assert kitchen.rescue(max_losses=1).failed == 1
 
     stored = only(kitchen)
     assert (stored.status, stored.reason, stored.exit_code) == (Status.ERROR, Reason.LOST, None)
     assert (stored.tail, stored.command, stored.waiter, stored.stop is not None) == (None, None, "a", True)
-
-
-def test_a_dead_process_is_seen_at_once_where_the_kitchen_is_on_its_machine(kitchen, kitchen_url):
-    fill(kitchen, [["x"]])
-    process = subprocess.Popen(["sleep", "60"])
-    shift = kitchen.check_in("a", "h", process.pid)
-    kitchen.claim(shift, limit=1)
-    assert not kitchen.rescue()
-
-    process.kill()
-    process.wait()
-
-    is_here = not kitchen_url.startswith("mongodb://")
-    assert kitchen.rescue().shifts == (("a",) if is_here else ())
 
 
 # Claims

@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.conftest import check_in, fill, outcome
+from tests.conftest import check_in, fill, let_leases_run_out, outcome
 from waiter.errors import UsageError
-from waiter.kitchen.contract import LEASE_S
 from waiter.orders import Batch, Reason, Selector, Status, Verdict, Vitals
 
 
@@ -190,7 +189,7 @@ def test_a_reset_leaves_a_living_waiters_order_alone_unless_it_is_told_otherwise
 
 def test_a_reset_takes_the_orders_of_the_dead(kitchen, clock):
     deliver_four(kitchen)
-    clock.advance(LEASE_S + 1)
+    let_leases_run_out(kitchen, clock)
 
     assert kitchen.reset(Selector(statuses=(Status.RUNNING,))) == 1
 
@@ -219,7 +218,7 @@ def test_a_running_order_is_cancelled_by_its_waiter(kitchen):
 def test_a_dead_waiters_cancelled_order_is_not_offered_again(kitchen, clock):
     _, _, running = deliver_four(kitchen)
     kitchen.cancel(Selector(ids=(running.id,)))
-    clock.advance(LEASE_S + 1)
+    let_leases_run_out(kitchen, clock)
 
     kitchen.rescue()
 

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from tests.conftest import check_in, fill, outcome
+from tests.conftest import check_in, fill, let_leases_run_out, outcome
 from waiter.errors import ShiftLost
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.contract import LEASE_S, MAX_LOSSES
@@ -20,7 +20,7 @@ def only(kitchen, order_id):
 
 
 def let_it_die(kitchen, clock):
-    clock.advance(LEASE_S + 1)
+    let_leases_run_out(kitchen, clock)
     return kitchen.rescue()
 
 
@@ -44,7 +44,7 @@ def test_an_order_carries_a_shift_exactly_while_it_runs(kitchen, clock):
         shift, [outcome(done), outcome(failed, Status.ERROR, reason=Reason.EXIT), outcome(again, Status.READY)]
     )
     kitchen.release(shift, [given_back])
-    clock.advance(LEASE_S + 1)
+    let_leases_run_out(kitchen, clock)
     running_shift = check_in(kitchen, "b")
     kitchen.rescue()
     kitchen.claim(running_shift, limit=1)

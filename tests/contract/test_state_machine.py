@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 
 from tests.conftest import Clock, check_in, fill, outcome
 from waiter.errors import ShiftLost
-from waiter.kitchen.contract import LEASE_S, Kitchen
+from waiter.kitchen.contract import LEASE_S, Kitchen, sweep_s
 from waiter.orders import Order, Reason, Selector, Shift, Status, Verdict, Vitals
 
 STEP_S = 25.0
@@ -88,7 +88,7 @@ class Stay:
     lease_ends: float
     is_over: bool = False  # lost, or went home
     is_paused: bool = False
-    may_be_lost: bool = False  # a reset may declare it, a sweep surely does
+    missed_at: float | None = None  # a sweep or a reset missed it then, and it was silent since
 
 
 class Kitchens(RuleBasedStateMachine):
@@ -116,7 +116,6 @@ class Kitchens(RuleBasedStateMachine):
         assert {status: n for status, n in self.kitchen.counts().by_status.items() if n} == counts
         for shift in self.opened:
             self.kitchen.check_out(shift)
-        self.kitchen.rescue()
         self.kitchen.resume()
 
     def now(self) -> float:
@@ -124,7 +123,7 @@ class Kitchens(RuleBasedStateMachine):
 
     def is_alive(self, token: str | None) -> bool:
         stay = self.stays.get(token or "")
-        return stay is not None and not stay.is_over and stay.lease_ends > self.now()
+        return stay is not None and not stay.is_over
 
     def held(self, token: str) -> list[Told]:
         return [told for told in self.orders.values() if told.token == token]
@@ -152,11 +151,9 @@ class Kitchens(RuleBasedStateMachine):
     def heartbeat(self, shift: Shift) -> None:
         stay = self.stays[shift.token]
         notice = self.kitchen.heartbeat(shift, Vitals())
-        if stay.may_be_lost and notice.is_lost:
-            stay.is_over = True
         assert notice.is_lost == stay.is_over
         if not stay.is_over:
-            stay.lease_ends = self.now() + LEASE_S
+            stay.lease_ends, stay.missed_at = self.now() + LEASE_S, None
             assert notice.is_paused == stay.is_paused
             held = self.held(shift.token)
             assert sorted(notice.cancelled) == sorted(told.id for told in held if told.is_cancel_asked)
@@ -177,16 +174,28 @@ class Kitchens(RuleBasedStateMachine):
     def rescue(self) -> None:
         rescued = self.kitchen.rescue(MAX_LOSSES)
 
-        expired = [stay for stay in self.stays.values() if not stay.is_over and stay.lease_ends <= self.now()]
-        sure = [stay.name for stay in expired if not stay.may_be_lost]
-        assert Counter(sure) <= Counter(rescued.shifts) <= Counter(stay.name for stay in expired)
-        for stay in expired:
-            stay.is_over = True
+        assert Counter(rescued.shifts) == Counter(stay.name for stay in self._look())
+        assert Counter(rescued.missed) == Counter(stay.name for stay in self._lapsed())
         lost = [told for told in self.orders.values() if told.token and not self.is_alive(told.token)]
         for told in lost:
             self._lose(told)
         ends = Counter(told.status for told in lost)
         assert (rescued.ready, rescued.failed) == (ends[Status.READY], ends[Status.ERROR])
+
+    def _lapsed(self) -> list[Stay]:
+        return [stay for stay in self.stays.values() if not stay.is_over and stay.lease_ends <= self.now()]
+
+    def _look(self) -> list[Stay]:
+        """Who is silent and was missed before, not too long ago, is lost; who is silent is missed."""
+        now, lost = self.now(), []
+        for stay in self.stays.values():
+            is_marked = stay.missed_at is not None and now - stay.missed_at <= LEASE_S
+            if not stay.is_over and stay.lease_ends <= now and is_marked and now - stay.missed_at > MARGIN_S:
+                stay.is_over = True
+                lost.append(stay)
+            elif not stay.is_over and stay.lease_ends < now + sweep_s(LEASE_S) and not is_marked:
+                stay.missed_at = now
+        return lost
 
     def _lose(self, told: Told) -> None:
         told.losses += 1
@@ -220,11 +229,10 @@ class Kitchens(RuleBasedStateMachine):
         try:
             orders = self.kitchen.claim(shift, limit)
         except ShiftLost:
-            assert stay.is_over or stay.may_be_lost
-            stay.is_over = True
+            assert stay.is_over
             return []
         assert not stay.is_over
-        if stay.is_paused or not self.is_alive(shift.token):
+        if stay.is_paused or stay.lease_ends <= self.now():
             assert orders == []
         else:
             self._check_choice([order.id for order in orders], limit)
@@ -300,13 +308,12 @@ class Kitchens(RuleBasedStateMachine):
             self._reset(told, from_living=verb == "reset from the living")
 
     def _reset(self, told: Told, *, from_living: bool) -> None:
+        if not from_living:
+            self._look()
         is_due = told.status.is_final or (told.token and (from_living or not self.is_alive(told.token)))
 
         assert self.kitchen.reset(Selector(ids=(told.id,)), from_living=from_living) == bool(is_due)
 
-        if not from_living:
-            for stay in self.stays.values():
-                stay.may_be_lost |= not stay.is_over and stay.lease_ends <= self.now()
         if is_due:
             told.past["reset"] += 1
             told.failures = told.losses = 0

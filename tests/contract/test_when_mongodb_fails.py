@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import check_in, eventually, fill, needed_binary, outcome, with_database
+from tests.conftest import check_in, eventually, fill, let_leases_run_out, needed_binary, outcome, with_database
 from tests.mongod import Mongod, ReplicaSet
 from tests.proxy import Loss, Proxy
 from waiter.errors import KitchenUnreachable
@@ -134,7 +134,7 @@ def test_a_check_in_without_a_reply_leaves_a_shift_that_its_lease_ends(kitchen, 
     with pytest.raises(KitchenUnreachable):
         check_in(kitchen, "a")
 
-    clock.advance(LEASE_S + 1)
+    let_leases_run_out(kitchen, clock)
     assert kitchen.rescue().shifts == ("a",)
 
 

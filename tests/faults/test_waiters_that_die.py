@@ -128,6 +128,7 @@ def test_a_sigkill_loses_no_order(kitchen, floor, victim):
     check_promises(kitchen, floor)
 
 
+@pytest.mark.parametrize("kitchen_url", ["mongodb"], indirect=True)  # on SQLite who lives is late, not lost
 def test_a_frozen_waiters_order_is_delivered_by_another_and_its_outcome_is_late(kitchen, floor):
     (order_id,) = fill(kitchen, [["x"]])
     frozen = floor.start(work="[ $WAITER_ATTEMPT -gt 1 ] || sleep 3", lease_s=1.5, until="stopped")
@@ -145,6 +146,32 @@ def test_a_frozen_waiters_order_is_delivered_by_another_and_its_outcome_is_late(
     assert (order().status, order().attempt) == (Status.DONE, 2)
     assert [event.attempt for event in late] == [1]
     check_promises(kitchen, floor)
+
+
+def test_waiters_that_slept_past_their_lease_give_nobody_up(kitchen, floor):
+    """A laptop's lid: all of them are frozen, and wake one after the other."""
+    lease_s, number = 2.0, 3
+    fill(kitchen, [[str(n)] for n in range(number)])
+    work = "while [ ! -e go ]; do sleep 0.02; done"
+    waiters = [floor.start(work=work, lease_s=lease_s, name=f"sleeper-{n}") for n in range(number)]
+    eventually(lambda: len(floor.oracle("begin")) == number)
+    for _ in range(2):
+        for waiter in waiters:
+            waiter.send_signal(signal.SIGSTOP)
+        time.sleep(1.5 * lease_s)  # the sleep is what happens here
+        for waiter in waiters:
+            waiter.send_signal(signal.SIGCONT)
+            time.sleep(0.1)
+        time.sleep(lease_s)  # time enough for some sweeps, which must find nothing
+    fresh = floor.start(work=work, lease_s=lease_s)
+    time.sleep(lease_s)
+    (floor.folder / "go").touch()
+
+    assert [waiter.wait(30) for waiter in (*waiters, fresh)] == [0] * 4, [floor.talk(waiter) for waiter in waiters]
+
+    assert {(order.attempt, order.losses, order.late) for order in all_orders(kitchen)} == {(1, 0, ())}
+    assert len(floor.oracle("begin")) == number
+    assert "Took back" not in "".join(map(floor.talk, floor.waiters))
 
 
 @pytest.mark.parametrize("ask", ["signal", "kitchen"])

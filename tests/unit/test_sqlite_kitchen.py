@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import sqlite3
-import subprocess
-import sys
-import time
 import tracemalloc
 from dataclasses import replace
 
 import pytest
 
-from tests.conftest import check_in, fill, outcome
+from tests.conftest import check_in, fill, let_leases_run_out, outcome
 from waiter.errors import UsageError
-from waiter.kitchen.contract import LEASE_S, Rescued
+from waiter.kitchen import liveness
+from waiter.kitchen.contract import LEASE_S, sweep_s
 from waiter.kitchen.sqlite import SqliteKitchen
-from waiter.orders import Reason, Selector, Status, Verdict
+from waiter.orders import Reason, Selector, Status, Verdict, Vitals
 
 
 @pytest.fixture
@@ -36,58 +36,76 @@ def only(kitchen, order_id):
     return order
 
 
-def test_a_waiter_whose_process_died_is_seen_at_once(kitchen):
+def test_a_process_that_provably_lives_is_late_and_never_lost(kitchen, clock):
+    """It sleeps, or is frozen: it will go on with its orders when it wakes."""
     fill(kitchen, [["x"]])
-    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    shift = kitchen.check_in("mortal", "here", process.pid)
+    shift = kitchen.check_in("me", socket.gethostname(), os.getpid())
     (order,) = kitchen.claim(shift, 1)
-    assert not kitchen.rescue()
 
-    (seen,) = kitchen.shifts()
-    assert seen.lease_until > kitchen.now()
+    for _ in range(3):
+        let_leases_run_out(kitchen, clock)
+        assert not kitchen.rescue()
+        assert kitchen.reset(Selector(statuses=(Status.RUNNING,))) == 0
+        assert kitchen.shifts()[0].lease_until > kitchen.now()
 
-    process.kill()
-    process.wait()
-
-    (seen,) = kitchen.shifts()
-    assert seen.lease_until <= kitchen.now()
-    assert kitchen.rescue() == Rescued(ready=1, shifts=("mortal",))
-    assert only(kitchen, order.id).losses == 1
+    assert kitchen.finish(shift, [outcome(order)]) == [Verdict.ACCEPTED]
 
 
-def test_a_zombie_is_dead(kitchen):
-    process = subprocess.Popen(["sleep", "60"])
-    kitchen.check_in("undead", "here", process.pid)
-    process.kill()
-    ends = time.monotonic() + 10
-    while not (rescued := kitchen.rescue()) and time.monotonic() < ends:
-        time.sleep(0.01)  # the signal takes its time; nobody waits for the child yet
-
-    assert rescued.shifts == ("undead",)
-    process.wait()
+def pass_time(kitchen, clock, seconds):
+    """Sweep every 15 s, as waiters do; who was found lost."""
+    lost = []
+    for _ in range(round(seconds / sweep_s(LEASE_S))):
+        lost += kitchen.rescue().shifts
+        clock.advance(sweep_s(LEASE_S))
+    return lost
 
 
-def test_another_process_with_the_same_pid_is_no_sign_of_life(kitchen):
+def test_a_shift_of_another_boot_that_beats_lives(kitchen, clock):
+    """A container with a boot id of its own: its lease is on a clock that is not ours."""
+    fill(kitchen, [["x"]])
+    shift = check_in(kitchen)
+    kitchen.claim(shift, 1)
+    change_shifts(kitchen, "boot = 'of a container', lease_ends = 1")
+
+    for _ in range(4):
+        assert pass_time(kitchen, clock, 30) == []
+        assert not kitchen.heartbeat(shift, Vitals()).is_lost
+        (seen,) = kitchen.shifts()
+        assert seen.lease_until > kitchen.now()
+    assert kitchen.held(shift)
+
+
+def test_a_shift_from_before_a_reboot_is_lost_when_its_heartbeat_was_seen_unchanged_for_a_lease(kitchen, clock):
+    fill(kitchen, [["x"]])
+    kitchen.claim(check_in(kitchen), 1)
+    change_shifts(kitchen, f"boot = 'the one before', lease_ends = {liveness.steady_clock() + 9e6}")
+
+    assert pass_time(kitchen, clock, 60) == []
+    assert pass_time(kitchen, clock, 15) == ["a"]
+
+    assert kitchen.counts()[Status.READY] == 1
+
+
+def test_who_slept_does_not_take_that_for_silence_of_another_boot(kitchen, clock):
     check_in(kitchen)
-    change_shifts(kitchen, "pid_started = '1'")
+    change_shifts(kitchen, "boot = 'of a container'")
+    assert pass_time(kitchen, clock, 45) == []
+    clock.advance(3600)
 
-    assert kitchen.rescue().shifts == ("a",)
-
-
-def test_no_shift_outlives_a_reboot(kitchen):
-    check_in(kitchen)
-    change_shifts(kitchen, "boot = 'the one before'")
-
-    assert kitchen.rescue().shifts == ("a",)
+    assert pass_time(kitchen, clock, 60) == []
+    assert pass_time(kitchen, clock, 15) == ["a"]
 
 
-def test_a_pid_of_another_container_says_nothing_so_the_lease_decides(kitchen, clock):
-    check_in(kitchen)
-    change_shifts(kitchen, "namespace = 'another', pid = 4194305, pid_started = '1'")
+def test_nothing_is_left_of_who_was_missed(kitchen, clock):
+    """One row for each boot that looks, and none for boots that are over."""
+    for boot in ("one", "two", "three"):
+        check_in(kitchen)
+        change_shifts(kitchen, f"boot = '{boot}' WHERE left_at IS NULL AND lost_at IS NULL")
+        kitchen._db.execute("INSERT INTO state VALUES (?, '{}')", (f"missed {boot}",))
+        pass_time(kitchen, clock, 90)
 
-    assert not kitchen.rescue()
-    clock.advance(LEASE_S + 1)
-    assert kitchen.rescue().shifts == ("a",)
+    rows = kitchen._db.execute("SELECT name FROM state WHERE name GLOB 'missed *'").fetchall()
+    assert {row["name"] for row in rows} == {f"missed {liveness.boot_id()}", "missed three"}
 
 
 def test_an_id_never_reaches_into_another_batch(kitchen):

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -34,11 +35,14 @@ from waiter.cli.tables import show_json
 from waiter.cli.whole_file import whole_file
 from waiter.errors import KitchenMissing, UsageError
 from waiter.intake import Format, Input
-from waiter.kitchen.contract import Kitchen
+from waiter.kitchen.contract import Kitchen, Rescued
 from waiter.loading import Loaded, LoadOptions
 from waiter.loading import load as load_input
 from waiter.orders import Counts, Order, Selector, Status
 from waiter.report import extraction
+
+LOOK_AGAIN_S = 1.0
+"""How often a reset looks whether those who are missed live."""
 
 STDOUT = ("-", "/dev/stdout")
 """What `-o` calls stdout."""
@@ -239,8 +243,9 @@ def reset(kitchen: str | None, db: str | None, ids: tuple[str, ...], running: bo
           **said: Any) -> int:  # fmt: skip
     """Make orders READY again: those in ERROR, and those RUNNING whose waiter is gone.
 
-    A waiter is gone when its lease ran out, or when it ran on this machine and its process is dead. What happened to
-    the orders before stays in their history.
+    A waiter is gone when it ran on this machine and its process is dead, or when its lease ran out and it does not
+    say within some seconds that it lives: the kitchen may just have been away. What happened to the orders before stays
+    in their history.
 
     \b
     waiter reset                       all that failed or got stuck
@@ -249,7 +254,7 @@ def reset(kitchen: str | None, db: str | None, ids: tuple[str, ...], running: bo
     """
     with opened(chosen(kitchen, db)) as place:
         which = _resettable(selected(place, ids, **said), is_from_living=running)
-        rescued = place.rescue()  # who is dead is dead
+        rescued = place.rescue() if running else _rescued_patiently(place)  # who is dead is dead
         counts = place.counts(which)
         question = f"Reset {plural(counts.total, 'order')} ({touched(counts)}) in {place.url}?"
         is_agreed = not counts.total or agreed(question, is_yes=yes)
@@ -266,6 +271,25 @@ def reset(kitchen: str | None, db: str | None, ids: tuple[str, ...], running: bo
     elif is_agreed and not rescued.ready:
         say("Nothing to reset.")
     return 0
+
+
+def _rescued_patiently(place: Kitchen) -> Rescued:
+    """Take back the orders of the dead; who is missed first gets the time to say that it lives."""
+    rescued = place.rescue()
+    if not rescued.missed:
+        return rescued
+    names = ", ".join(rescued.missed[:5]) + (" and others" if len(rescued.missed) > 5 else "")
+    say(
+        f"Nothing was heard of {names} for longer than a lease lasts: dead, or {place.url} was out of reach. "
+        f"Waiting {rescued.missed_s:.0f} s for those who live to say so.\n"
+        "hint: who cannot wait takes the orders of everybody: waiter reset --running"
+    )
+    ready, failed, ends = rescued.ready, rescued.failed, time.monotonic() + rescued.missed_s + 2 * LOOK_AGAIN_S
+    while rescued.missed and time.monotonic() < ends:
+        time.sleep(LOOK_AGAIN_S)
+        rescued = place.rescue()
+        ready, failed = ready + rescued.ready, failed + rescued.failed
+    return replace(rescued, ready=ready, failed=failed)
 
 
 def _resettable(which: Selector, *, is_from_living: bool) -> Selector:

@@ -45,7 +45,6 @@ class Handover:
         self._try_again_s = FIRST_TRY_AGAIN_S
         self._try_again_at = 0.0
         self.away_since: float | None = None
-        self.was_away_s = self.back_at = 0.0
         self.is_spool_full = False
 
     def finish(self, served: Served) -> None:
@@ -85,9 +84,7 @@ class Handover:
 
     def came_back(self) -> None:
         if self.away_since is not None:
-            self.back_at = boottime()
-            self.was_away_s = self.back_at - self.away_since
-            self._note(f"The kitchen is back after {self.was_away_s:.0f} s.")
+            self._note(f"The kitchen is back after {boottime() - self.away_since:.0f} s.")
         self.away_since = None
         self._try_again_s = FIRST_TRY_AGAIN_S
 

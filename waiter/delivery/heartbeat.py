@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from waiter.errors import KitchenError
-from waiter.kitchen.contract import BEATS_PER_LEASE, Kitchen
+from waiter.kitchen.contract import Kitchen, sweep_s
 from waiter.orders import Notice, Shift, Vitals
 
 NEWS_S = 2.0
@@ -46,8 +46,9 @@ class Heartbeat:
         self._shift = shift
         self._vitals = vitals
         self._lease_s = lease_s
-        self._heartbeat_s = lease_s / BEATS_PER_LEASE
+        self._heartbeat_s = sweep_s(lease_s)
         self._lease_ends = asked_at + lease_s
+        self._lapse_ended_at = -lease_s
         self._began_at = self._beaten_at = asked_at
         self._notice = Notice()
         self._news = 0
@@ -70,6 +71,18 @@ class Heartbeat:
         """When the lease runs out on `boottime()`, as far as this waiter knows."""
         with self._lock:
             return self._lease_ends
+
+    @property
+    def may_judge(self) -> bool:
+        """This waiter may say who is lost: its own lease was renewed just now, and did not lapse within a sweep.
+
+        One that slept (a frozen process, a laptop's lid) would take back its own orders, and those of all who slept
+        with it and wake a moment later.
+        """
+        now = boottime()
+        with self._lock:
+            is_fresh = now - self._beaten_at < 2 * self._heartbeat_s
+            return is_fresh and now - self._lapse_ended_at >= self._heartbeat_s
 
     @property
     def notice(self) -> Notice:
@@ -99,9 +112,9 @@ class Heartbeat:
     def _keep_beating(self) -> None:
         kitchen: Kitchen | None = None
         seen: object = None
-        wait_s = NEWS_S
+        wait_s = ask_s = min(NEWS_S, self._heartbeat_s)
         while not self._stopping.wait(wait_s):
-            wait_s = NEWS_S
+            wait_s = ask_s
             try:
                 kitchen = kitchen or self._open_kitchen()
                 news = kitchen.news()
@@ -126,6 +139,8 @@ class Heartbeat:
         asked_at = boottime()
         notice = kitchen.heartbeat(self._shift, self._vitals())
         with self._lock:
+            if asked_at >= self._lease_ends:
+                self._lapse_ended_at = boottime()
             self._beaten_at = asked_at
             self._notice = notice
             if not notice.is_lost:

@@ -29,7 +29,7 @@ from waiter.delivery.spool import Spool
 from waiter.delivery.stopping import SIGNALS, Stop, Stopping
 from waiter.delivery.vitals import host_load, resident_bytes
 from waiter.errors import PASSING, CommandUnstartable, KitchenDamaged, KitchenError, ShiftLost
-from waiter.kitchen.contract import BEATS_PER_LEASE, Kitchen
+from waiter.kitchen.contract import Kitchen, sweep_s
 from waiter.orders import Order, Outcome, Reason, Status, Verdict, Vitals
 
 PATIENCE_S = 0.2
@@ -90,7 +90,7 @@ class Delivery:
         self._hooks = Hooks(options)
         self._joblog = Joblog(options.joblog, socket.gethostname()) if options.joblog else None
         self._runner, self._kitchen, kept = _begun(kitchenware, open_kitchen, spool)
-        self._sweep_s = self._kitchen.lease_s / BEATS_PER_LEASE
+        self._sweep_s = sweep_s(self._kitchen.lease_s)
         self._handover = Handover(self._kitchen, kept, listener.noted)
 
     # A stay, from check-in to check-out.
@@ -360,10 +360,7 @@ class Delivery:
 
     def _sweep(self) -> None:
         handover = self._handover
-        if boottime() - self._swept_at < self._sweep_s or not handover.may_ask:
-            return
-        # A kitchen that was away has heard of nobody: first the living get the time to say so.
-        if boottime() - handover.back_at < min(handover.was_away_s, self._sweep_s):
+        if boottime() - self._swept_at < self._sweep_s or not handover.may_ask or not self._heartbeat.may_judge:
             return
         self._swept_at = boottime()
         try:

@@ -35,6 +35,20 @@ LEASE_S = 60.0
 BEATS_PER_LEASE = 4
 """How often a waiter renews its lease in its time (every 15 s): three beats may fail before the lease is in danger."""
 
+
+def sweep_s(lease_s: float) -> float:
+    """How often a waiter looks for the dead: with every heartbeat."""
+    return lease_s / BEATS_PER_LEASE
+
+
+def grace_s(lease_s: float) -> float:
+    """How long who is missed may still say that it lives, from the first look that missed it.
+
+    Less than a sweep, so that the next one decides; much more than a heartbeat needs once the kitchen is back.
+    """
+    return lease_s / 5
+
+
 MAX_LOSSES = 5
 """How many waiters an order may take down before it ends in ERROR."""
 
@@ -79,6 +93,8 @@ class Rescued:
     ready: int = 0  # orders of dead shifts offered again
     failed: int = 0  # orders that reached `max_losses`
     shifts: tuple[str, ...] = ()  # names of the waiters that were found lost
+    missed: tuple[str, ...] = ()  # names of those whose lease ran out, and who may still say that they live
+    missed_s: float = 0.0  # so long from now: then a sweep decides
 
     def __bool__(self) -> bool:
         return bool(self.ready or self.failed or self.shifts)
@@ -154,8 +170,8 @@ class Kitchen(Protocol):
     def shifts(self, include_left: bool = False) -> list[Shift]:
         """Shifts that are checked in, with those lost in the last day; `include_left`: those that went home too.
 
-        The `lease_until` of one that nobody has declared lost yet is past as soon as the kitchen can know that it is
-        dead: when its lease ran out, and on SQLite when its process on this host is gone.
+        The `lease_until` of one that nobody has declared lost yet is past when its lease ran out, and as soon as its
+        process on this machine is gone. On SQLite who provably lives has a lease, however late its heartbeat is.
         """
 
     def knows(self, token: str) -> bool:
@@ -194,8 +210,15 @@ class Kitchen(Protocol):
         """
 
     def rescue(self, max_losses: int = MAX_LOSSES) -> Rescued:
-        """Declare shifts lost whose lease ran out (SQLite: or whose process on this host is dead), and take their
-        orders back.
+        """Declare shifts lost whose process on this machine is dead, or whose lease ran out, and take their orders
+        back.
+
+        Who was not there cannot know whether the kitchen was away, or whether everybody slept. So a lease that ran
+        out needs two looks: the first marks the shift as missed (as soon as it is a sweep from its end), a heartbeat
+        takes the mark away, and one that still has it `grace_s` later is lost. `Rescued.missed` names who may still
+        say that it lives. Leases are compared by the kitchen's clock alone [14]; on SQLite that is the machine's
+        steady clock, so a shift of another boot (a container, the time before a reboot) is lost when its heartbeat
+        was seen unchanged for a lease. On SQLite a process that provably lives is late, never lost.
 
         RUNNING orders whose shift is not alive become READY with `losses` + 1 and a delay (`loss_delay_s`), or
         ERROR with reason LOST at `max_losses`; those with a cancel asked become CANCELLED. The rule needs no

@@ -14,6 +14,8 @@ from typing import Self
 from pymongo.errors import BulkWriteError
 from pymongo.read_concern import ReadConcern
 
+from waiter.kitchen import liveness
+from waiter.kitchen import mongo_leases as leases
 from waiter.kitchen import mongo_outcomes as outcomes_
 from waiter.kitchen import mongo_schema as schema
 from waiter.kitchen import mongo_seeing as seeing
@@ -73,6 +75,7 @@ class MongoKitchen:
             raise
         self._claims = Claims(self._to)
         self._id: str | None = None
+        self._here = liveness.here()
 
     @property
     def url(self) -> str:
@@ -156,6 +159,7 @@ class MongoKitchen:
             "waiter": {"$literal": text(waiter)},
             "host": {"$literal": text(host)},
             "pid": pid,
+            **{name: {"$literal": value} for name, value in leases.signs(pid, self._here).items()},
             "is_open": True,
             "since": now,
             **self._alive(vitals or Vitals()),
@@ -170,6 +174,7 @@ class MongoKitchen:
         return {
             "heartbeat_at": now,
             "lease_until": {"$add": [now, self.lease_s]},
+            "missed_at": "$$REMOVE",
             "vitals": {"$literal": vitals_document(vitals)},
         }
 
@@ -210,7 +215,8 @@ class MongoKitchen:
         if include_left:
             wanted.append({"left_at": {"$gt": 0}})
         with self._to.asking():
-            return [shift_from(stored) for stored in self._to.shifts.find({"$or": wanted}).sort("since")]
+            found = self._to.shifts.find({"$or": wanted}).sort("since")
+            return [leases.as_it_is(shift_from(stored), stored, self._here) for stored in found]
 
     def knows(self, token: str) -> bool:
         with self._to.asking():
@@ -240,7 +246,7 @@ class MongoKitchen:
 
     def rescue(self, max_losses: int = MAX_LOSSES) -> Rescued:
         with self._to.asking():
-            return outcomes_.rescue(self._to, max_losses)
+            return outcomes_.rescue(self._to, self._here, self.lease_s, max_losses)
 
     def outlook(self) -> Outlook:
         with self._to.asking():
@@ -271,7 +277,7 @@ class MongoKitchen:
     # Steering
 
     def reset(self, selector: Selector, *, from_living: bool = False) -> int:
-        return steering.reset(self._to, selector, from_living)
+        return steering.reset(self._to, selector, self._here, self.lease_s, from_living)
 
     def cancel(self, selector: Selector) -> int:
         return steering.cancel(self._to, selector)

@@ -12,9 +12,11 @@ from pymongo import UpdateMany, UpdateOne
 
 from waiter.kitchen import mongo_updates as updates
 from waiter.kitchen.contract import Rescued
+from waiter.kitchen.liveness import Place
 from waiter.kitchen.mongo_claims import BY_ID
 from waiter.kitchen.mongo_connection import Connection
 from waiter.kitchen.mongo_documents import Document
+from waiter.kitchen.mongo_leases import declare_lost
 from waiter.orders import Order, Outcome, Shift, Status, Verdict
 
 _TOGETHER = 64
@@ -89,11 +91,11 @@ def release_all(to: Connection, shift: Shift) -> int:
     return to.orders.update_many({"shift": shift.token, "status": "RUNNING"}, updates.released(to.now)).matched_count
 
 
-def rescue(to: Connection, max_losses: int) -> Rescued:
-    names = declare_lost(to)
-    dead = dead_tokens(to, {"is_open": True})
+def rescue(to: Connection, here: Place, lease_s: float, max_losses: int) -> Rescued:
+    look = declare_lost(to, here, lease_s)
+    dead = dead_tokens(to)
     if not dead:
-        return Rescued(shifts=names)
+        return Rescued(shifts=look.lost, missed=look.missed, missed_s=look.missed_s)
     theirs = {"status": "RUNNING", "shift": {"$in": dead}}
 
     def take(those: Document, status: Status) -> int:
@@ -101,21 +103,11 @@ def rescue(to: Connection, max_losses: int) -> Rescued:
 
     take({"is_cancel_asked": True}, Status.CANCELLED)
     failed = take({"losses": {"$gte": max_losses - 1}}, Status.ERROR)
-    return Rescued(ready=take({}, Status.READY), failed=failed, shifts=names)
+    return Rescued(take({}, Status.READY), failed, look.lost, look.missed, look.missed_s)
 
 
-def declare_lost(to: Connection) -> tuple[str, ...]:
-    """The names of the waiters that this call, and no other sweep, found lost."""
-    expired = {"is_open": True, "lease_until": {"$gt": 0}, "$expr": {"$lt": ["$lease_until", to.now]}}
-    marks = [{"$set": {"lost_at": to.now, "is_open": updates.GONE}}]
-    found = (
-        to.shifts.find_one_and_update({"_id": shift["_id"], **expired}, marks) for shift in to.shifts.find(expired)
-    )
-    return tuple(shift["waiter"] for shift in found if shift is not None)
-
-
-def dead_tokens(to: Connection, alive: Document) -> list[str]:
-    """Tokens on RUNNING orders that no shift has for which `alive` holds.
+def dead_tokens(to: Connection) -> list[str]:
+    """Tokens on RUNNING orders that no open shift has.
 
     The orders are read first: a shift that checks in and claims in between is then not among them, and one that
     is among them had checked in before the shifts are read.
@@ -123,5 +115,5 @@ def dead_tokens(to: Connection, alive: Document) -> list[str]:
     tokens = to.orders.distinct("shift", {"shift": {"$gt": ""}})
     if not tokens:
         return []
-    living = to.shifts.find({"_id": {"$in": tokens}, **alive}, {"_id": 1})
+    living = to.shifts.find({"_id": {"$in": tokens}, "is_open": True}, {"_id": 1})
     return sorted(set(tokens) - {shift["_id"] for shift in living})

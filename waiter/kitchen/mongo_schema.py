@@ -37,7 +37,10 @@ _OF_ORDERS = (
     ),
     IndexModel("error_group", name="failures", partialFilterExpression={"status": "ERROR"}),
 )
-_OF_SHIFTS = (IndexModel("lease_until", name="open", partialFilterExpression={"is_open": True}),)
+_OF_SHIFTS = (
+    IndexModel("lease_until", name="open", partialFilterExpression={"is_open": True}),
+    IndexModel("boot", name="here", partialFilterExpression={"is_open": True}),
+)
 _INDEXES: Mapping[str, tuple[IndexModel, ...]] = {"orders": _OF_ORDERS, "shifts": _OF_SHIFTS}
 
 _OF_MONGODB = ("admin", "config", "local")

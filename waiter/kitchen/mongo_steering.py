@@ -9,10 +9,12 @@ from collections.abc import Callable
 from itertools import islice
 
 from waiter.kitchen import mongo_updates as updates
+from waiter.kitchen.liveness import Place
 from waiter.kitchen.mongo_claims import BY_ID
 from waiter.kitchen.mongo_connection import Connection
 from waiter.kitchen.mongo_documents import Document, ids_of, rows_of, text
-from waiter.kitchen.mongo_outcomes import dead_tokens, declare_lost
+from waiter.kitchen.mongo_leases import declare_lost
+from waiter.kitchen.mongo_outcomes import dead_tokens
 from waiter.kitchen.mongo_schema import strange_collection
 from waiter.kitchen.mongo_seeing import selected
 from waiter.orders import Selector
@@ -46,22 +48,19 @@ def _in_steps(to: Connection, chosen: Document, change: Callable[[Document], int
         cursor.close()
 
 
-def reset(to: Connection, selector: Selector, from_living: bool) -> int:
+def reset(to: Connection, selector: Selector, here: Place, lease_s: float, from_living: bool) -> int:
     with to.asking_patiently():
         chosen = selected(to, selector)
-        # Alive is here who may still start something: a lease that ran out is enough, if no sweep came by yet.
-        alive = {"is_open": True, "$expr": {"$gt": ["$lease_until", to.now]}}
-        dead = [] if from_living else dead_tokens(to, alive)
+        running: Document = {"status": "RUNNING"}
+        if not from_living:
+            declare_lost(to, here, lease_s)
+            running["shift"] = {"$in": dead_tokens(to)}
     ended = {"status": {"$in": ["DONE", "ERROR", "CANCELLED"]}}
-    running: Document = {"status": "RUNNING"}
-    # Running first: an order that ends in between is then still reset.
-    if not from_living:
-        declare_lost(to)
-        running["shift"] = {"$in": dead}
 
     def change(those: Document) -> int:
         return to.orders.update_many(those, updates.reset(to.now), hint=BY_ID).modified_count
 
+    # Running first: an order that ends in between is then still reset.
     changed = sum(_in_steps(to, {"$and": [chosen, those]}, change) for those in (running, ended))
     spread_news(to)
     return changed

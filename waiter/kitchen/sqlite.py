@@ -23,7 +23,7 @@ from random import Random
 from typing import Any, Self
 
 from waiter.errors import ShiftLost
-from waiter.kitchen import liveness, sqlite_outcomes, sqlite_seeing, sqlite_steering
+from waiter.kitchen import liveness, sqlite_leases, sqlite_outcomes, sqlite_seeing, sqlite_steering
 from waiter.kitchen.contract import (
     CLAIM_LIMIT,
     LEASE_S,
@@ -100,7 +100,7 @@ class SqliteKitchen:
         self.lease_s = lease_s
         self._ahead = ahead
         self._rng = Random()
-        self._boot = liveness.boot_id()
+        self._here = liveness.here()
         self._id: str | None = None
         self._db = self._connect(create=create)
 
@@ -219,8 +219,8 @@ class SqliteKitchen:
                 "host": text(host),
                 "pid": pid,
                 "pid_started": liveness.start_time(pid),
-                "namespace": liveness.namespace(),
-                "boot": self._boot,
+                "namespace": self._here.namespace,
+                "boot": self._here.boot,
                 "since": self.now(),
                 "lease_ends": self._steady() + self.lease_s,
                 "heartbeat_at": self.now(),
@@ -276,16 +276,14 @@ class SqliteKitchen:
             "OR (? AND left_at IS NOT NULL) ORDER BY since, token",
             (self.now() - _LOST_FOR_S, include_left),
         )
-        return [self._as_it_is(shift_from(row, offset), row) for row in rows]
+        looker = self._looker()
+        return [sqlite_leases.as_it_is(shift_from(row, offset), row, looker) for row in rows]
 
     def knows(self, token: str) -> bool:
         return bool(self._read("SELECT 1 FROM shifts WHERE token = ?", (token,)))
 
-    def _as_it_is(self, shift: Shift, row: sqlite3.Row) -> Shift:
-        """The shift; the lease of one whose process is dead ended with its last heartbeat, whatever is stored."""
-        if shift.left_at is None and shift.lost_at is None and self._is_gone(row):
-            return dataclasses.replace(shift, lease_until=min(shift.lease_until, shift.heartbeat_at))
-        return shift
+    def _looker(self) -> sqlite_leases.Looker:
+        return sqlite_leases.Looker(self._here, self._steady(), self.now(), self.lease_s)
 
     # Delivery
 
@@ -344,30 +342,30 @@ class SqliteKitchen:
             return db.executemany(f"{sqlite_outcomes.RELEASE} AND seq = :seq AND start = :start", facts).rowcount
 
     def rescue(self, max_losses: int = MAX_LOSSES) -> Rescued:
-        living, dead = self._living_and_dead()
-        if not dead and not self._read(f"SELECT 1 {sqlite_outcomes.ORPHANS} LIMIT 1", (json.dumps(living),)):
+        if not self._is_anybody_missed():
             return Rescued()  # the usual case takes no lock
         with self._writing() as db:
-            living, dead = self._living_and_dead()
-            now = self.now()
-            db.executemany("UPDATE shifts SET lost_at = ? WHERE token = ?", [(now, row["token"]) for row in dead])
-            orders = db.execute(f"SELECT * {sqlite_outcomes.ORPHANS}", (json.dumps(living),)).fetchall()
+            look, now = self._declare_lost(db), self.now()
+            orders = db.execute(f"SELECT * {sqlite_outcomes.ORPHANS}", (json.dumps(look.living),)).fetchall()
             ends = [
                 sqlite_outcomes.lose(db, order, max_losses, now, loss_delay_s(order["losses"] + 1, self._rng))
                 for order in orders
             ]
-        names = tuple(row["waiter"] for row in dead)
-        return Rescued(ready=ends.count(Status.READY), failed=ends.count(Status.ERROR), shifts=names)
+        names = tuple(row["waiter"] for row in look.dead)
+        return Rescued(ends.count(Status.READY), ends.count(Status.ERROR), names, look.missed, look.missed_s)
 
-    def _living_and_dead(self) -> tuple[list[str], list[sqlite3.Row]]:
-        rows = self._read("SELECT * FROM shifts WHERE left_at IS NULL AND lost_at IS NULL")
-        dead = [row for row in rows if self._is_gone(row)]
-        return [row["token"] for row in rows if row not in dead], dead
+    def _is_anybody_missed(self) -> bool:
+        rows, looker = self._read(f"SELECT * {sqlite_leases.OPEN}"), self._looker()
+        living = json.dumps([row["token"] for row in rows])
+        return any(map(looker.misses, rows)) or bool(
+            self._read(f"SELECT 1 {sqlite_outcomes.ORPHANS} LIMIT 1", (living,))
+        )
 
-    def _is_gone(self, shift: sqlite3.Row) -> bool:
-        if shift["boot"] != self._boot or shift["lease_ends"] <= self._steady():
-            return True
-        return liveness.is_dead(shift["pid"], shift["pid_started"], shift["namespace"])
+    def _declare_lost(self, db: sqlite3.Connection) -> sqlite_leases.Look:
+        look = sqlite_leases.look(db, self._looker())
+        now = self.now()
+        db.executemany("UPDATE shifts SET lost_at = ? WHERE token = ?", [(now, row["token"]) for row in look.dead])
+        return look
 
     def outlook(self) -> Outlook:
         return sqlite_seeing.outlook(self._read, self.now())
@@ -420,7 +418,7 @@ class SqliteKitchen:
         chosen = self._condition(selector)
         with self._writing(is_news=True) as db:
             # Asked under the lock: a shift that begins just now is not taken for a dead one.
-            living = [] if from_living else self._living_and_dead()[0]
+            living = [] if from_living else self._declare_lost(db).living
             return sqlite_steering.reset(db, chosen, living, self.now())
 
     def cancel(self, selector: Selector) -> int:

@@ -1,0 +1,96 @@
+"""Which shifts of a MongoDB kitchen are lost: by their processes on this machine, else by their leases.
+
+The server's clock alone decides of leases. A shift that is missed carries `missed_at` until its next heartbeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from waiter.kitchen import liveness
+from waiter.kitchen import mongo_updates as updates
+from waiter.kitchen.contract import grace_s, sweep_s
+from waiter.kitchen.mongo_connection import Connection
+from waiter.kitchen.mongo_documents import Document, ids_of
+from waiter.orders import Shift
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look at the open shifts found."""
+
+    lost: tuple[str, ...]  # names of those that this look, and no other sweep, declared lost
+    missed: tuple[str, ...] = ()  # names of those whose lease ran out
+    missed_s: float = 0.0  # so long from now they may say that they live
+
+
+def signs(pid: int, here: liveness.Place) -> Document:
+    """By what this machine tells the process of a shift."""
+    return {"pid_started": liveness.start_time(pid), "boot": here.boot, "namespace": here.namespace}
+
+
+def declare_lost(to: Connection, here: liveness.Place, lease_s: float) -> Look:
+    """Look at the open shifts: declare lost who is dead here or was missed twice, mark who is missed now."""
+    lost = _lose(to, [{"_id": shift["_id"]} for shift in _dead_here(to, here)])
+    missed = [(shift, _missed_for_s(shift, lease_s)) for shift in _missed(to, lease_s)]
+    twice = [shift for shift, for_s in missed if shift["is_over"] and for_s is not None and for_s >= grace_s(lease_s)]
+    # A heartbeat since takes the mark away, and the shift is left alone.
+    lost += _lose(to, [{"_id": shift["_id"], "missed_at": shift["missed_at"]} for shift in twice])
+    _mark(to, [shift for shift, for_s in missed if for_s is None], lease_s)
+    waiting = [(shift, for_s or 0.0) for shift, for_s in missed if shift["is_over"] and shift not in twice]
+    missed_s = max((grace_s(lease_s) - for_s for _, for_s in waiting), default=0.0)
+    return Look(lost, tuple(shift["waiter"] for shift, _ in waiting), missed_s)
+
+
+def _dead_here(to: Connection, here: liveness.Place) -> list[Document]:
+    if not here.boot:
+        return []  # a host's name alone is too little to tell machines apart
+    theirs = {"is_open": True, "boot": here.boot, "namespace": here.namespace, "host": here.host}
+    wanted = dict.fromkeys(("pid", "pid_started", "boot", "namespace", "host"), 1)
+    return [shift for shift in to.shifts.find(theirs, wanted) if _is_dead(shift, here)]
+
+
+def _is_dead(shift: Document, here: liveness.Place) -> bool:
+    at = liveness.Place(shift["host"], shift.get("boot", ""), shift.get("namespace", ""))
+    return bool(here.boot) and liveness.lives(shift["pid"], shift.get("pid_started", ""), at, here) is False
+
+
+def _nearly_over(to: Connection, lease_s: float) -> Document:
+    soon = {"$add": [to.now, sweep_s(lease_s)]}
+    return {"is_open": True, "lease_until": {"$gt": 0}, "$expr": {"$lt": ["$lease_until", soon]}}
+
+
+def _missed(to: Connection, lease_s: float) -> list[Document]:
+    """The shifts of which nothing was heard for long, and for how long they have been missed."""
+    facts = {
+        "waiter": 1,
+        "missed_at": 1,
+        "is_over": {"$lt": ["$lease_until", to.now]},
+        "missed_s": {"$subtract": [to.now, "$missed_at"]},  # null for one that nobody missed yet
+    }
+    return list(to.shifts.aggregate([{"$match": _nearly_over(to, lease_s)}, {"$project": facts}]))
+
+
+def _missed_for_s(shift: Document, lease_s: float) -> float | None:
+    """None: nobody missed it yet, or too long ago to say that it was missed ever since."""
+    missed_s = shift["missed_s"]
+    return float(missed_s) if missed_s is not None and 0 <= missed_s <= lease_s else None
+
+
+def _mark(to: Connection, shifts: Sequence[Document], lease_s: float) -> None:
+    if shifts:
+        those = {"_id": {"$in": ids_of(shifts)}, **_nearly_over(to, lease_s)}
+        to.shifts.update_many(those, [{"$set": {"missed_at": to.now}}])
+
+
+def _lose(to: Connection, fences: Sequence[Document]) -> tuple[str, ...]:
+    marks = [{"$set": {"lost_at": to.now, "is_open": updates.GONE}}]
+    found = (to.shifts.find_one_and_update({**fence, "is_open": True}, marks) for fence in fences)
+    return tuple(shift["waiter"] for shift in found if shift is not None)
+
+
+def as_it_is(shift: Shift, stored: Document, here: liveness.Place) -> Shift:
+    """The shift with the lease that it has by all that can be known here, whatever is stored."""
+    is_open = shift.left_at is None and shift.lost_at is None
+    return liveness.ended(shift) if is_open and _is_dead(stored, here) else shift
