@@ -164,6 +164,7 @@ class Vitals:
     memory: int = 0  # bytes, the waiter with its runner
     load: float = 0.0  # the host's, over a minute
     running: tuple[str, ...] = ()  # ids of the orders in its slots, 64 at most
+    claimed: int = 0  # orders that it has besides, and that wait for a slot
     is_draining: bool = False  # it was told to leave: it finishes what it runs and takes nothing more
     command: str | None = None  # the command line, shortened
     command_hash: str | None = None

@@ -89,6 +89,7 @@ def status_facts(place: Kitchen, batch: str | None, more_hosts: int | None) -> d
         "total": counts.total,
         "counts": {status.value: counts[status] for status in Status},
         "oldest_running": oldest and {"_id": oldest.id, "waiter": oldest.waiter, "seconds": oldest_s},
+        "claimed": min(counts[Status.RUNNING], sum(shift.vitals.claimed for shift in at_work(shifts, now))),
         "waiters": len(at_work(shifts, now)),
         "rate": rate(recent),
         **_eta_facts(ends[0]),
@@ -117,6 +118,8 @@ def _show_status(facts: dict[str, Any]) -> None:
     total = facts["total"]
     rows = [[status, f"{n:,}", shown_percent(n, total)] for status, n in facts["counts"].items() if n]
     show_table(["STATUS", "ORDERS", "SHARE"], [*rows, ["total", f"{total:,}", ""]], right=(1, 2))
+    if claimed := facts["claimed"]:
+        say(f"Of the RUNNING, claimed and still waiting for a slot: {claimed:,}.")
     if oldest := facts["oldest_running"]:
         say(f"Oldest RUNNING: {oldest['_id']}, for {words(oldest['seconds'])}, by {oldest['waiter']}.")
     if facts["waiters"]:

@@ -59,3 +59,4 @@ class Held:
     order: Order
     shift: Shift
     argv: Sequence[str | bytes] | None  # None: it waits until nothing else runs
+    claimed_at: float  # on `boottime()`

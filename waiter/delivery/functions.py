@@ -75,6 +75,10 @@ class FunctionRunner:
             if returned:
                 self._events.put(Returned(tuple(returned)))
 
+    def waiting(self) -> list[str]:
+        with self._jobs.mutex:
+            return [job.id for job in self._jobs.queue if job is not None]
+
     def events(self, timeout_s: float) -> list[Event]:
         with self._lock:
             self._begun -= self._told

@@ -14,6 +14,9 @@ from waiter.kitchen.contract import CLAIM_LIMIT
 AHEAD_S = 1.0
 """How much work may wait in front of each slot."""
 
+WAIT_S = 2.0
+"""An order that has waited for so long to begin goes back to the kitchen, for whoever has a free slot."""
+
 MAX_QUEUE = 2 * CLAIM_LIMIT
 _ENOUGH_FOR_A_MEDIAN = 3
 
@@ -25,9 +28,11 @@ class Pace:
         self.slots = slots
         self._mean_s: float | None = None
         self._lately: deque[float] = deque(maxlen=999)
+        self._most_ahead = MAX_QUEUE
 
     def saw(self, duration_s: float, *, is_delivered: bool = True) -> None:
         """Learn from an order that ended; long ones count at once, short ones little by little."""
+        self._most_ahead = min(MAX_QUEUE, self._most_ahead + 1)
         if is_delivered:  # those that fail at once say nothing of how long the work takes
             self._lately.append(duration_s)
         if self._mean_s is None or duration_s > 4 * self._mean_s:
@@ -39,10 +44,15 @@ class Pace:
         """How many orders to claim with that many in the slots and in front of them; 0 while there are enough."""
         if self._mean_s is None or self._mean_s >= AHEAD_S:
             return min(CLAIM_LIMIT, max(0, self.slots - in_flight))
-        queue = min(MAX_QUEUE, int(self.slots * AHEAD_S / max(self._mean_s, 1e-4)))
+        queue = min(self._most_ahead, int(self.slots * AHEAD_S / max(self._mean_s, 1e-4)))
         missing = self.slots + queue - in_flight
         # Half the queue at a time: fewer, larger claims.
         return min(CLAIM_LIMIT, missing) if in_flight < self.slots or missing * 2 >= queue else 0
+
+    def held_up(self) -> None:
+        """Orders went back because they had waited for too long: whatever the mean says, claim none ahead; then, with
+        each order that ends, one more."""
+        self._most_ahead = 0
 
     def timeout_s(self, timeout: str | None) -> float | None:
         """`--timeout` in seconds: "12.5", or "200%" of the median so far (none until three orders are delivered)."""

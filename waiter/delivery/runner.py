@@ -160,6 +160,9 @@ class Runner(Protocol):
     def give_back(self) -> None:
         """Return every job that has not started."""
 
+    def waiting(self) -> list[str]:
+        """The jobs that have not started, those that are next first."""
+
     def events(self, timeout_s: float) -> list[Event]:
         """What happened; waits up to `timeout_s` for the first event."""
 
@@ -242,6 +245,13 @@ class ProcessRunner:
     def give_back(self) -> None:
         self._send(give_back=True)
 
+    def waiting(self) -> list[str]:
+        if self._table.closed:
+            return []
+        last = self._last_begun()
+        # An end without a beginning: the kernel did not take its arguments.
+        return [job for job, serial in self._in_flight.items() if serial > last and job not in self._told]
+
     def events(self, timeout_s: float) -> list[Event]:
         if self._is_dead:
             return []
@@ -296,8 +306,12 @@ class ProcessRunner:
         self._process.wait()
         return RunnerDied(tuple(job for job in self._begun() if job not in self._told), self._cannot)
 
+    def _last_begun(self) -> int:
+        """The serial of what was started last, although the runner may not have told us yet, or can no more."""
+        return int(struct.unpack_from("<q", self._table)[0])
+
     def _begun(self) -> tuple[str, ...]:
-        (last,) = struct.unpack_from("<q", self._table)  # what was started, although it could not tell us any more
+        last = self._last_begun()
         return tuple(job for job, serial in self._in_flight.items() if serial <= last)
 
     def _event(self, message: list[Any]) -> Event | None:

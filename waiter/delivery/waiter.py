@@ -23,7 +23,7 @@ from waiter.delivery.judging import Halt, died_of, judge, lost, parse_halt, unst
 from waiter.delivery.leaving import is_host_busy, why_leave
 from waiter.delivery.listener import SUCCEEDED, Listener, Summary
 from waiter.delivery.options import DeliveryOptions, Until
-from waiter.delivery.pace import Pace
+from waiter.delivery.pace import WAIT_S, Pace
 from waiter.delivery.runner import End, Ended, Event, Job, Output, Refused, Returned, Runner, RunnerDied
 from waiter.delivery.spool import Spool
 from waiter.delivery.stopping import SIGNALS, Stop, Stopping
@@ -75,6 +75,7 @@ class Delivery:
         self._tally = Tally()
         self._rng = Random()
         self._held: dict[str, Held] = {}
+        self._ahead: frozenset[str] = frozenset()  # of those, what has not begun
         self._cancelled: set[str] = set()  # stop asked for by the kitchen
         self._suspects: list[tuple[float, Ended]] = []  # until when they wait to be judged, see `_ended`
         self._why_left = ""
@@ -138,7 +139,7 @@ class Delivery:
             self._tell(self._handover.hand_in())
             if self._handover.away_since is None:
                 self._handover.hand_in_spool()  # the check-out releases what is RUNNING, also what has its end on disk
-                self._kitchen.check_out(self._shift, replace(self._vitals(), busy=0, running=()))
+                self._kitchen.check_out(self._shift, replace(self._vitals(), busy=0, running=(), claimed=0))
         except PASSING as error:
             self._listener.noted(f"{error} The orders that this waiter held are offered again when its lease runs out.")
         finally:
@@ -160,6 +161,7 @@ class Delivery:
     def _tick(self) -> None:
         self._hear(self._runner.events(PATIENCE_S))
         self._judge_suspects()
+        self._give_back_what_waits()
         self._talk_to_kitchen()
         self._heed_signals()
 
@@ -242,6 +244,24 @@ class Delivery:
             if (held := self._part_with(order_id)) is not None:
                 self._listener.given_back(held.order)
                 self._release(held)
+
+    def _give_back_what_waits(self) -> None:
+        """What was claimed ahead is for others where it does not soon begin here: after a pause, or behind slow orders.
+
+        While the kitchen is away nobody else could take it.
+        """
+        queue = self._runner.waiting()
+        self._ahead = frozenset([*queue, *self._waiting()])
+        if self._handover.away_since is not None:
+            return
+        if self._heartbeat.notice.is_paused:
+            self._give_back(self._waiting())
+        elif not queue or boottime() - self._held[queue[0]].claimed_at < WAIT_S:
+            return
+        else:
+            self._pace.held_up()
+        if queue:
+            self._runner.give_back()
 
     def _release(self, held: Held) -> None:
         if held.shift.token == self._shift.token:  # a lost shift has nothing to give back
@@ -438,7 +458,7 @@ class Delivery:
         for order in orders:
             has_a_poison = has_a_poison or order.losses >= ALONE_FROM_LOSSES
             if self._held and has_a_poison:
-                self._held[order.id] = Held(order, self._shift, argv=None)
+                self._held[order.id] = Held(order, self._shift, None, boottime())
             elif (job := self._job(order)) is not None:
                 jobs.append(job)
         if jobs:
@@ -453,9 +473,9 @@ class Delivery:
             job = self._ware.job(order)
         except ValueError as error:
             outcome = unstartable(order, str(error), boottime() + self._clock_offset_s, self._ware.version())
-            self._record(Held(order, self._shift, ()), outcome)
+            self._record(Held(order, self._shift, (), boottime()), outcome)
             return None
-        self._held[order.id] = Held(order, self._shift, job.argv)
+        self._held[order.id] = Held(order, self._shift, job.argv, boottime())
         return job
 
     def _look_out(self) -> None:
@@ -538,15 +558,17 @@ class Delivery:
 
     def _vitals(self) -> Vitals:
         tally = self._tally
-        held = list(self._held)
+        held, ahead = list(self._held), self._ahead
+        running = [order_id for order_id in held if order_id not in ahead][: self._pace.slots]
         return Vitals(
             slots=self._pace.slots,
-            busy=min(len(held), self._pace.slots),
+            busy=len(running),
             delivered=tally.delivered,
             failed=tally.failed,
             memory=resident_bytes(self._runner.pid),
             load=host_load(),
-            running=tuple(held[:64]),
+            running=tuple(running[:64]),
+            claimed=len(held) - len(running),
             command=self._ware.title[:200],
             command_hash=self._ware.version(),
             is_draining=self._stopping.level > Stop.NO,

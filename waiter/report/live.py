@@ -140,7 +140,8 @@ def _staff(seen: Seen) -> list[Line]:
 def _waiter(shift: Shift, running: Sequence[Order], now: float) -> Line:
     its_state, vitals = state(shift, now), shift.vitals
     busy = f"{min(max(len(running), vitals.busy), vitals.slots)}/{vitals.slots}"
-    runs = ", ".join(f"{_short(order)} {words(max(0.0, now - (order.start or now)))}" for order in running[:4])
+    begun = running[: min(4, vitals.slots)]  # what was claimed ahead comes after them
+    runs = ", ".join(f"{_short(order)} {words(max(0.0, now - (order.start or now)))}" for order in begun)
     if its_state == "paused" and shift.pause_reason:
         runs = plain(shift.pause_reason)
     style = {"alive": "green", "lost": "red", "late": "red"}.get(its_state, "yellow")

@@ -86,6 +86,7 @@ def waiter_facts(shift: Shift, now: float) -> dict[str, object]:
         "heartbeat_age_s": round(max(0.0, now - shift.heartbeat_at), 1),
         "slots": vitals.slots,
         "busy": vitals.busy,
+        "claimed": vitals.claimed,
         "rate": round(average_rate(shift, now), 4),
         "delivered": vitals.delivered,
         "failed": vitals.failed,
