@@ -33,6 +33,7 @@ class Settings:
     is_kitchen_handed_on: bool = False  # by the waiter whose command this process is
     file: str | None = None  # the waiter.toml that was read, or both, for messages
     is_kitchen_named: bool = False  # somebody said which kitchen, anywhere
+    is_kitchen_said: bool = False  # by a flag: who is to come there again needs the same
 
 
 def settings(
@@ -60,6 +61,7 @@ def settings(
         file=" or ".join(map(str, files)) or None,
         is_kitchen_handed_on=bool(in_environment["kitchen"] and "WAITER_ORDER" in environ and not kitchen),
         is_kitchen_named=bool(values["kitchen"] or values["db"]),
+        is_kitchen_said=bool(kitchen or db),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import traceback
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ import pytest
 from tests.conftest import needed_binary
 from tests.mongod import Mongod, free_port
 from waiter.errors import KitchenError, KitchenUnreachable
+from waiter.kitchen.address import shown
 from waiter.kitchen.mongo import MongoKitchen
 
 PASSWORD = "geheim"
@@ -89,3 +91,74 @@ def test_who_may_not_use_the_kitchen_is_told_what_to_grant(guarded):
     assert "readWrite" in said
     assert PASSWORD not in said
     assert "wants a user and a password" in refusal(f"{guarded.url}/orders")
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        (f"chef:{PASSWORD}@db.example:27017", "db.example:27017"),
+        (f"mongodb://chef:{PASSWORD}@db.example/orders", "mongodb://db.example/orders"),
+        (f"mongodb+srv://chef:{PASSWORD}@db.example/a?authSource=x", "mongodb+srv://db.example/a?authSource=x"),
+        (f"mongodb://h/a?tlsCertificateKeyFilePassword={PASSWORD}&tls=true", "mongodb://h/a?tls=true"),
+        (f"mongodb://h/a?authMechanismProperties=AWS_SESSION_TOKEN:{PASSWORD}", "mongodb://h/a"),
+        (f"mongodb://h/a?tls={PASSWORD}%", "mongodb://h/a"),
+        (f"mongodb://h/a?tlsCertificateKeyFilePassword=x@{PASSWORD}", "mongodb://…"),
+        (f"mongodb://chef:{PASSWORD}/x@y@h/a", "mongodb://h/a"),
+        (f"mongodb://chef:x?{PASSWORD}@h/a", "mongodb://…"),
+        (f"mongodb//chef:{PASSWORD}@h/a", "mongodb//…@h/a"),
+        (f"sqlite:///chef:{PASSWORD}@h/a", "sqlite:///…@h/a"),
+        ("/home/ada@work/orders.sqlite", "/home/ada@work/orders.sqlite"),
+        ("./a b.sqlite", "./a b.sqlite"),
+        ("db.example:27017", "db.example:27017"),
+    ],
+)
+def test_an_address_is_shown_with_nothing_secret(address, expected):
+    assert shown(address) == expected
+
+
+@pytest.mark.parametrize(
+    "typo",
+    [
+        f"mongodb//chef:{PASSWORD}@h/orders",
+        f"mongodb:/chef:{PASSWORD}@h/orders",
+        f"//chef:{PASSWORD}@h/orders",
+        f"./chef:{PASSWORD}@h/orders",
+        f"sqlite:///chef:{PASSWORD}@h/orders",
+        f"chef:{PASSWORD}@h/orders",
+        f"x/chef:{PASSWORD}@h/orders",
+    ],
+)
+def test_an_address_with_a_slip_makes_no_folder_of_its_password(waiter_cli, tmp_path, typo):
+    done = waiter_cli("load", "-k", typo, "-", input="1\n")
+
+    assert done.returncode == 2
+    assert PASSWORD not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+def test_a_file_in_a_folder_that_looks_like_an_address_can_be_a_kitchen(waiter_cli, tmp_path):
+    (tmp_path / "a:b@c").mkdir()
+
+    assert waiter_cli("load", "-k", "./a:b@c/orders", "-", input="1\n").returncode == 0
+
+
+def test_the_hint_after_a_failure_shows_no_password(waiter_cli, guarded):
+    address = f"chef:{PASSWORD}@127.0.0.1:{guarded.port}"
+    said = [
+        waiter_cli("load", "-", input="1\n", WAITER_KITCHEN=f"mongodb://{address}/orders?authSource=admin"),
+        waiter_cli("deliver", "false", WAITER_KITCHEN=f"mongodb://{address}/orders?authSource=admin"),
+        waiter_cli("run", "-k", f"mongodb://{address}/orders?authSource=admin", "false", input="2\n"),
+        waiter_cli("deliver", "false", WAITER_KITCHEN=address, WAITER_DB="orders"),
+    ]
+
+    assert PASSWORD not in "".join(done.stdout + done.stderr for done in said)
+    assert said[1].stderr.endswith("See what failed, and why: waiter errors\n")
+    assert f"waiter errors -k 'mongodb://127.0.0.1:{guarded.port}/orders?authSource=admin'" in said[2].stderr
+
+
+def test_waiting_for_a_server_shows_no_password(waiter_cli):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        said = waiter_cli("status", "-k", f"chef:{PASSWORD}@127.0.0.1:{silent.getsockname()[1]}").stderr
+
+    assert "Waiting for 127.0.0.1" in said
+    assert PASSWORD not in said

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from waiter.durations import seconds
 from waiter.errors import UsageError, WaiterError
 from waiter.kitchen import open_kitchen
 from waiter.kitchen import selecting as kitchens
+from waiter.kitchen.address import shown
 from waiter.kitchen.contract import STATUS_WORDS, Kitchen
 from waiter.orders import Selector, Status
 from waiter.report.wording import plain
@@ -55,14 +55,9 @@ def chosen(kitchen: str | None, db: str | None, name: str | None = None) -> Sett
     return settings(kitchen or told.kitchen, db or told.db, name)
 
 
-def without_password(url: str) -> str:
-    """The URL as it may be shown."""
-    return re.sub("//[^/]*@", "//", url)
-
-
 def opened(from_: Settings, *, create: bool = False) -> Kitchen:
     """The kitchen; a wait for it is bounded, and says what it is for. Only verbs that bring work `create` one."""
-    where = without_password(from_.kitchen or "the kitchen")
+    where = shown(from_.kitchen) if from_.kitchen else "the kitchen"
     notice = threading.Timer(PATIENCE_S, say, (f"Waiting for {where} to answer…",))
     notice.daemon = True
     notice.start()

@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
-from waiter.cli.asking import chosen, complete_file, kitchen_options, opened, without_password
+from waiter.cli.asking import chosen, complete_file, kitchen_options, opened
 from waiter.cli.delivery_flags import delivery_flags, delivery_options
 from waiter.cli.printer import Printer
 from waiter.delivery.options import DeliveryOptions, Grouping, cpu_count, slots
 from waiter.delivery.ware import deliver as deliver_orders
 from waiter.kitchen import DEFAULT_DB, absolute, is_file, open_kitchen
+from waiter.kitchen.address import shown
 from waiter.kitchen.contract import Kitchen
 from waiter.settings import Settings
 
@@ -38,7 +39,7 @@ def deliver(kitchen: str | None, db: str | None, command: tuple[str, ...], **sai
     options = delivery_options(said, place.deliver, place.name, file=place.file)
     printer = Printer(is_telling_each=is_one_at_a_time(options), tag=options.tag)
     summary = deliver_orders(kitchens(place), command, options, listener=printer)
-    printer.summary(summary, f"waiter errors{named(place.kitchen, place.db)}")
+    printer.summary(summary, f"waiter errors{named(place.kitchen, place.db) if place.is_kitchen_said else ''}")
     return summary.exit_code or lost_output(printer)
 
 
@@ -50,7 +51,7 @@ def kitchens(place: Settings) -> Callable[[], Kitchen]:
 
 def named(kitchen: str | None, db: str) -> str:
     """The options that name this kitchen again, without a password."""
-    named = f" -k {shlex.quote(without_password(kitchen))}" if kitchen else ""
+    named = f" -k {shlex.quote(shown(kitchen))}" if kitchen else ""
     return named if db == DEFAULT_DB or (kitchen and is_file(kitchen)) else f"{named} --db {shlex.quote(db)}"
 
 

@@ -20,6 +20,7 @@ from waiter.cli.tables import show_json, show_table
 from waiter.errors import UsageError
 from waiter.fleet.inventory import STATES, Address, Host, Selection, selected
 from waiter.kitchen import is_file
+from waiter.kitchen.address import shown
 from waiter.settings import settings
 
 if TYPE_CHECKING:
@@ -222,7 +223,7 @@ def reachable(names: KitchenNames) -> str:
         raise UsageError("hosts cannot look up mongodb+srv:// names. Give --kitchen-from-hosts mongodb://HOST,HOST/")
     if names.there == names.here:
         if is_file(names.there):
-            raise UsageError(f"hosts cannot reach the file {names.there}. Give --kitchen mongodb://HOST/")
+            raise UsageError(f"hosts cannot reach the file {shown(names.there)}. Give --kitchen mongodb://HOST/")
         server = names.there.partition("://")[2].rpartition("@")[2] or names.there
         if server.startswith(("localhost", "127.", "[::1]")):
             raise UsageError("hosts cannot reach this machine's localhost. Give --kitchen-from-hosts mongodb://NAME/")

@@ -72,7 +72,8 @@ def _delivered(work: Work, place: Settings, command: Sequence[str], options: Del
         summary = deliver_orders(
             lambda: open_kitchen(work.kitchen, place.db, create=False), command, options, listener=printer
         )
-    printer.summary(summary, f"waiter errors{named(work.kitchen, place.db)}")
+    is_by_itself_known = place.is_kitchen_named and not place.is_kitchen_said
+    printer.summary(summary, f"waiter errors{'' if is_by_itself_known else named(work.kitchen, place.db)}")
     code = summary.exit_code or _verdict(work, place.db, summary.left_because)
     if code == 0 and summary.left_because == "done" and work.own is not None:
         work.own.keep_shortly()

@@ -121,7 +121,7 @@ def _make(folder: Path) -> None:
     except OSError as error:
         raise KitchenError(
             f"{folder}: a run cannot keep its orders there: {error.strerror}\n"
-            "hint: own that folder, set XDG_DATA_HOME to another, or name a file: --kitchen ./orders.sqlite"
+            "hint: become its owner (chown), or name a file: --kitchen ./orders.sqlite"
         ) from None
 
 

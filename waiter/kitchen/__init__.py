@@ -8,12 +8,13 @@ from pathlib import Path
 
 from waiter.errors import UsageError
 from waiter.folders import Kind, own_folder
+from waiter.kitchen.address import has_credentials, shown
 from waiter.kitchen.contract import Kitchen
 
 DEFAULT_DB = "simplewaiter"
 _FILE_ENDINGS = (".db", ".sqlite", ".sqlite3")
-_HALF_AN_ADDRESS = re.compile(r"[^/]+[:@][^/]*/")
-"""HOST:PORT/DB or USER:PASSWORD@HOST/DB, which would make a folder of that name, password and all."""
+_HALF_AN_ADDRESS = re.compile(r"[^/]+[:@][^/]*/|mongo(db)?(\+srv)?(:|//)", re.IGNORECASE)
+"""HOST:PORT/DB, USER:PASSWORD@HOST/DB, mongodb//HOST: they would make a folder of that name, password and all."""
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
@@ -28,6 +29,7 @@ def is_file(url: str) -> bool:
     if url.startswith(("mongodb://", "mongodb+srv://")):
         return False
     if url.startswith(("sqlite:", "/", ".", "~")):
+        _refuse_credentials(url)
         return True
     if scheme := _SCHEME.match(url):
         raise UsageError(
@@ -35,17 +37,28 @@ def is_file(url: str) -> bool:
         )
     if _HALF_AN_ADDRESS.match(url) and not os.path.exists(url.partition("/")[0]):  # noqa: PTH110 - as below
         raise UsageError("--kitchen: write mongodb:// before an address with a database, or ./ before a path")
+    if "/" in url:
+        _refuse_credentials(url)
     # Path.exists raises for a name that no file can have.
     return "/" in url or url.endswith(_FILE_ENDINGS) or os.path.exists(url)  # noqa: PTH110
+
+
+def _refuse_credentials(url: str) -> None:
+    """Of a path in a folder that is not there: it would become a folder's name, and be shown."""
+    if has_credentials(url) and not file_path(url).parent.exists():
+        raise UsageError(
+            "--kitchen: this path looks like an address with a password\n"
+            "hint: write mongodb:// before an address; for a file, make its folder first"
+        )
 
 
 def file_path(url: str) -> Path:
     """The path in `sqlite:///path` (absolute: four slashes or a full path), or a plain path. Raises UsageError."""
     if "\0" in url:
-        raise UsageError(f"--kitchen {url!r}: no file's name holds a NUL byte")
+        raise UsageError(f"--kitchen {shown(url)!r}: no file's name holds a NUL byte")
     if url.startswith("sqlite:"):
         if not url.startswith("sqlite:///") or len(url) == len("sqlite:///"):
-            raise UsageError(f"--kitchen {url}: write sqlite:///PATH, or just the path")
+            raise UsageError(f"--kitchen {shown(url)}: write sqlite:///PATH, or just the path")
         rest = url.removeprefix("sqlite:///")
         return Path(rest if rest.startswith(("/", "~", ".")) else "/" + rest).expanduser()
     return Path(url).expanduser()

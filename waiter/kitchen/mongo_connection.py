@@ -27,6 +27,7 @@ from pymongo.errors import (
 from pymongo.write_concern import WriteConcern
 
 from waiter.errors import KitchenError, KitchenHindered, KitchenUnreachable
+from waiter.kitchen.address import user_of, without_user
 from waiter.kitchen.mongo_documents import Document
 from waiter.kitchen.mongo_updates import Expression, now
 
@@ -54,7 +55,7 @@ class Connection:
         self._ahead = ahead
         self._timeout_s = timeout_s
         address = url if "://" in url else f"mongodb://{url}"
-        self.url, self._user = shown(address)
+        self.url, self._user = re.split(r"(?<!/)[/?](?!/)", without_user(address))[0], user_of(address)
         with self.asking():
             self._client = _client(address, timeout_s)
             self.db = self._client.get_default_database(db, write_concern=SAFE, read_preference=ReadPreference.PRIMARY)
@@ -149,14 +150,6 @@ def _client(address: str, timeout_s: float) -> MongoClient[Document]:
         )
     except ValueError as problem:  # how the driver refuses a port
         raise InvalidURI(str(problem)) from problem
-
-
-def shown(address: str) -> tuple[str, str | None]:
-    """The address without user, password, database and options; then the user."""
-    scheme, _, rest = address.partition("://")
-    # The last @: a password with a bare @ or / is wrong, but must not be shown either.
-    credentials, at, hosts = rest.rpartition("@")
-    return f"{scheme}://{re.split('[/?]', hosts)[0]}", credentials.partition(":")[0] if at else None
 
 
 def _in_short(said: str) -> str:
