@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
-from waiter.delivery.command import NoSuchArgument, Version, command, named, shell_line
+from waiter.delivery.command import Version, command
 from waiter.delivery.judging import backoff, parse_halt
 from waiter.delivery.options import DeliveryOptions, Grouping, Keep, Until, slots
+from waiter.delivery.output_names import stem
 from waiter.delivery.pace import Pace
-from waiter.delivery.ware import file_stem
+from waiter.delivery.placeholders import NoSuchArgument
 from waiter.errors import CommandUnstartable, UsageError
 from waiter.kitchen.contract import CLAIM_LIMIT
 from waiter.orders import Order
@@ -19,7 +22,7 @@ def order(*arguments: str, names: tuple[str, ...] | None = None) -> Order:
 
 
 def argv(words: list[str], of: Order) -> tuple[str, ...]:
-    return named(command(words), of.names).argv(of)
+    return command(words).argv(of)
 
 
 def test_arguments_are_appended_or_go_where_placeholders_stand():
@@ -35,8 +38,25 @@ def test_names_are_placeholders_for_orders_that_have_them():
     spaced = order("7", "x", names=("Tile size (mm)", "2nd"))
     assert argv(["echo", "{Tile size (mm)}", "{2nd}"], spaced) == ("echo", "7", "x")
     assert argv(["awk", "{print $1}", "{size}"], sized) == ("awk", "{print $1}", "7")
-    assert argv(["awk", "{print}"], sized) == ("awk", "{print}", "7", "x")
-    assert argv(["echo", "{size}"], order("a")) == ("echo", "{size}", "a")
+
+
+@pytest.mark.parametrize("word", ["${1}", "echo ${name}", "{print $1}", '{"a": 1}', "a{b,c}", "{1..5}", "{ }", "{.x}"])
+def test_braces_that_belong_to_others_stay_as_they_are(word):
+    for program in ("sh", "awk", "perl"):
+        assert argv([program, "-c", word], order("(id)", names=("name",))) == (program, "-c", word, "(id)")
+
+
+def test_doubled_braces_stand_for_themselves():
+    named = order("a", names=("name",))
+    words = ["echo", "{{}}", "{{1}}", "{{print}}", "{{{1}}}", '{"x":{"y":{1}}}', "{{.State}}", "{{{{end}}}}"]
+    expected = ("echo", "{}", "{1}", "{print}", "{a}", '{"x":{"y":a}}', "{{.State}}", "{{end}}")
+    assert argv(words, named) == expected
+    assert argv(["awk", "{{print}}"], named) == ("awk", "{print}", "a")
+
+
+def test_a_name_goes_before_a_place():
+    assert argv(["echo", "{2019}", "{2}"], order("x", "y", names=("2019", "2020"))) == ("echo", "x", "y")
+    assert argv(["echo", "{1}", "{2}"], order("x", "y", names=("2", "1"))) == ("echo", "y", "x")
 
 
 def test_a_value_with_braces_is_not_read_again():
@@ -46,19 +66,85 @@ def test_a_value_with_braces_is_not_read_again():
 def test_a_missing_argument_is_the_orders_fault():
     with pytest.raises(NoSuchArgument, match=r"last argument is \{1\}"):
         argv(["echo", "{3}"], order("a"))
+    with pytest.raises(NoSuchArgument, match="have no names"):
+        argv(["echo", "{size}"], order("a"))
 
 
 @pytest.mark.parametrize(
-    ("line", "expected"),
+    ("written", "names", "nearest"),
     [
-        ("gzip -k", 'gzip -k "$@"'),
-        ("gzip {} | wc", 'gzip "$@" | wc'),
-        ("cp {1} out/{2}", 'cp "${1}" out/"${2}"'),
-        ('echo "$1"', 'echo "$1"'),
+        ("{szie}", ("name", "size"), "{size}, which is {2}"),
+        ("{Size}", ("name", "size"), "{size}, which is {2}"),
+        ("{Tile sise (mm)}", ("Tile size (mm)",), "{Tile size (mm)}, which is {1}"),
+        ("{Größe}", ("Gr\udcf6\udcdfe", "x"), "{Gr\udcf6\udcdfe}, which is {1}"),  # a header in Latin-1
     ],
 )
-def test_a_shell_line_takes_arguments_as_parameters_only(line, expected):
-    assert shell_line(line) == expected
+def test_a_name_that_is_not_there_is_answered_with_the_nearest(written, names, nearest):
+    with pytest.raises(NoSuchArgument) as refused:
+        argv(["echo", written], order(*"ab"[: len(names)], names=names))
+    assert nearest in str(refused.value)
+
+
+def shown(line: str, *arguments: str, names: tuple[str, ...] | None = None) -> str:
+    """What a real /bin/sh makes of the line: `show` puts each word that it gets in brackets."""
+    made = command([f'show() {{ printf "[%s]" "$@"; }}; {line}'], shell=True).argv(order(*arguments, names=names))
+    ran = subprocess.run(made, capture_output=True, text=True)
+    assert ran.stderr == ""
+    return ran.stdout
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "show {1}", 'show "{1}"', "show '{1}'", "show ${1}", 'show "${1}"', "show $1", 'show "$1"', "show {name}",
+        "show '{name}'", 'show "{name}"', 'show "$(printf %s {1})"', "show \"$(printf %s '{1}')\"", "{ show $1; }",
+        "x=$1; show \"$x\"", "(show {1})", "f() { show \"$1\"; }; f {1}", "echo '}' >&3; show {1}",
+        "case {1} in *) show $1;; esac",
+        "true # it's a comment\nshow {1}", "show ${1%nothing}", "show ${none:-$1}", 'show "${none:-$1}"',
+        "cat <<E >&3; show {1}\nit's $1\nE\n", "cat <<'E' >&3\nit's\nE\nshow {1}",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("argument", ["a b", "*", "$(id)", "'", '"', "`id`", "\\", "a\nb", "{1}", "", "-n", "é\t"])
+def test_an_argument_is_one_word_wherever_a_shell_line_puts_it(line, argument):
+    assert shown(f"exec 3>/dev/null; {line}", argument, names=("name",)) == f"[{argument}]"
+
+
+def test_a_shell_line_takes_all_arguments_as_words_of_their_own():
+    for line in ("show {}", 'show "{}"', "show '{}'", "show $@", 'show "$@"', "show $*", "show $1 {2}"):
+        assert shown(line, "a b", "*") == "[a b][*]"
+    assert command(["wc -l | sort"], shell=True).argv(order("a")) == ("/bin/sh", "-c", 'wc -l | sort "$@"', "sh", "a")
+    assert shown("show out/{2}.x 'in {1}' \"{1}{2}\"", "a b", "*") == "[out/*.x][in a b][a b*]"
+
+
+def test_what_belongs_to_a_shell_stays_its_own():
+    assert (
+        shown("show \\{1} {{1}} '{{name}}' ${#1} $# {name}", "a b", names=("name",)) == "[{1}][{1}][{name}][3][1][a b]"
+    )
+    assert shown("show $((${#1} + 1)); x=9; show ${x}", "ab") == "[3][9]"
+    assert shown("for one in {}; do show $one; done", "a", "b") == "[a][b]"
+
+
+@pytest.mark.parametrize(
+    ("line", "instead"),
+    [
+        ("echo `basename {1}`", "write $(…)"),
+        ("echo $(( {1} + 1 ))", "check it"),
+        ("cat <<E\n{1}\nE", "write $1 there"),
+        ("set -- $1; echo $2", "x=$1, and then $x"),
+        ("for word in $1; do echo $word; done", "x=$1, and then $x"),
+        ("echo ${x:-'$1'}", "put all of it in quotes"),
+        ('echo "$(case {1} in a) echo;; esac)"', "put it into a script"),
+        ("echo '{1}", "close it"),
+        ('echo "{1}', "close it"),
+        ("echo done # all", "say where they go"),
+        ("echo done;", "say where they go"),
+        ("(echo done)", "say where they go"),
+    ],
+)
+def test_a_line_in_which_an_argument_would_come_apart_is_refused(line, instead):
+    with pytest.raises(UsageError) as refused:
+        command([line], shell=True)
+    assert instead in str(refused.value).partition("hint: ")[2]
 
 
 def test_a_command_that_is_not_there_is_named(tmp_path):
@@ -132,5 +218,19 @@ def test_backoff_grows_and_is_bounded():
 
 
 def test_output_never_leaves_its_folder():
-    assert file_stem("{1}/{order}", order("../../etc/passwd")) == ".._.._etc_passwd/b-1"
-    assert file_stem("../{row}", order("a")) == "1"
+    assert stem("{1}/{order}", order("../../etc/passwd")).name == ".._.._etc_passwd/b-1"
+    assert stem("../{row}", order("a")).name == "1"
+
+
+def test_an_outputs_name_is_filled_as_a_command_is():
+    named = order("x", "y", names=("1", "row"))
+    assert stem("{1}-{2}-{row}-{{1}}-{}", named).name == "x-y-1-{1}-x_y"
+    with pytest.raises(NoSuchArgument, match=r"--output-format asks for \{nope\}"):
+        stem("{nope}", named)
+
+
+def test_a_long_name_is_cut_by_bytes_and_stays_apart_from_others():
+    long, other = stem("{1}", order("卵" * 120)), stem("{1}", order("卵" * 121))
+    assert len({long.name, other.name, long.spare, other.spare}) == 4
+    assert all(200 < len(f"{name}.out".encode()) <= 255 for name in (long.name, other.name))
+    assert all(len(f"{name}~9999.out".encode()) <= 255 for name in (long.spare, other.spare))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shlex
 from collections.abc import Sequence
 
-from waiter.delivery.command import Command, NoSuchArgument, command, named
+from waiter.delivery.command import Command, command
+from waiter.errors import UsageError
 from waiter.orders import Order, Shift
 
 CUT_AT = 200
@@ -28,8 +28,8 @@ def line_by_hand(order: Order, shifts: Sequence[Shift]) -> str | None:
         return None
     try:
         words = shlex.split(max(same, key=lambda shift: shift.since).vitals.command or "")
-        argv = named(_template(words), order.names).argv(order)
-    except (ValueError, NoSuchArgument):
+        argv = _template(words).argv(order)
+    except (ValueError, UsageError):
         return None
     return " ".join(map(_quoted, argv))
 
@@ -49,4 +49,4 @@ def _template(words: Sequence[str]) -> Command:
     if len(words) == 1 and any(character in words[0] for character in " |;&$<>"):
         return command(words, shell=True)
     # The program need not exist here: only the words matter.
-    return dataclasses.replace(command(["sh", *words[1:]]), words=tuple(words))
+    return Command(tuple(words), "")

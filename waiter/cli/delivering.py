@@ -28,8 +28,9 @@ COMMAND = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 def deliver(kitchen: str | None, db: str | None, command: tuple[str, ...], **said: Any) -> int:
     """Take orders and run CMD with the arguments of each, until all are delivered.
 
-    Everything after CMD belongs to CMD. The arguments are appended, or go where {}, {1} or {name} stand. Start it as
-    often as you like, on as many machines as reach the kitchen. Ctrl-C once finishes what runs, twice stops it.
+    Everything after CMD belongs to CMD. The arguments are appended, or go where {}, {1} or {name} stand; {{1}} is {1}
+    itself. Start it as often as you like, on as many machines as reach the kitchen. Ctrl-C once finishes what runs,
+    twice stops it.
 
     \b
     waiter deliver ./crunch.sh --some-param some-value

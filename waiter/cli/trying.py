@@ -19,10 +19,11 @@ import click
 from waiter.cli.asking import Duration, chosen, complete_file, kitchen_options, opened, plural, say
 from waiter.cli.delivery_flags import delivery_options
 from waiter.cli.tables import shortened, show_json, write_line
-from waiter.delivery.command import NoSuchArgument, command, named
+from waiter.delivery.command import command
 from waiter.delivery.environment import inherited
 from waiter.delivery.listener import Listener, Summary
 from waiter.delivery.options import DeliveryOptions, Grouping, Until, cpu_count, slots
+from waiter.delivery.placeholders import refuse_if_none_fits
 from waiter.delivery.ware import deliver as deliver_orders
 from waiter.delivery.ware import stdin_json
 from waiter.durations import words
@@ -77,7 +78,7 @@ class Observer(Listener):
     "--slots", "per_host", type=click.IntRange(min=1), metavar="N", help="… with so many slots each. Default: as here."
 )
 @click.option("--price", type=click.FloatRange(min=0), metavar="PRICE", help="What one host costs per hour.")
-@click.option("--shell", is_flag=True, default=None, help='The command is a line for sh; arguments are "$@".')
+@click.option("--shell", is_flag=True, default=None, help="The command is a line for sh; {1} or $1 is one word.")
 @click.option("--timeout", type=Duration(), help="Stop an order that runs longer.")
 @click.option("--json", "is_json", is_flag=True, help="One JSON object.")
 @kitchen_options
@@ -228,7 +229,7 @@ def _tell_pilot(
 
 
 @click.command("try", context_settings=COMMAND)
-@click.option("--shell", is_flag=True, help='The command is a line for sh; arguments are "$@".')
+@click.option("--shell", is_flag=True, help="The command is a line for sh; {1} or $1 is one word.")
 @click.option("--stdin", type=click.Choice(["none", "json"]), default="none", help="json: the arguments as JSON.")
 @click.option("--cwd", metavar="DIR", help="Where the command runs.")
 @click.option("--json", "is_json", is_flag=True, help="One JSON object; the command's output goes to stderr.")
@@ -247,10 +248,8 @@ def try_(kitchen: str | None, db: str | None, order_id: str, words_: tuple[str, 
     if order is None:
         raise UsageError(f"no such order: {order_id}. See: waiter orders")
     template = command(words_, shell=shell, cwd=cwd)
-    try:
-        argv = named(template, order.names).argv(order)
-    except NoSuchArgument as error:
-        raise UsageError(f"{order_id}: {error}") from None
+    refuse_if_none_fits(template.argv, [order])
+    argv = template.argv(order)
     options = DeliveryOptions(cwd=cwd, stdin=stdin)
     code, seconds_, result, message = _tried(order, argv, template.program, options, is_json)
     if is_json:

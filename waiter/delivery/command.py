@@ -3,46 +3,47 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from waiter.blake import blake2b
+from waiter.delivery.placeholders import argument, filled, holds_placeholder, place_of
+from waiter.delivery.shell_line import shell_line
 from waiter.errors import CommandUnstartable, UsageError
 from waiter.orders import Order
 
-_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-_POSITIONAL = re.compile(r"\$(?:[@*1-9]|\{[@*1-9])")
+SHELL = "/bin/sh"
+ASKER = "the command"
+
 _HASHED_BYTES = 64 * 1024 * 1024
 _CHUNK = 1 << 18
-
-
-class NoSuchArgument(ValueError):
-    """A placeholder asks for an argument that this order does not have: the order's fault, not the command's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
     """What `deliver` was given: words, of which `program` is the first, found on this machine."""
 
-    words: tuple[str, ...]
+    words: tuple[str, ...]  # with `is_shell` only one: the line
     program: str  # an absolute path
-    is_appended: bool  # no placeholder anywhere: the arguments go to the end
+    is_shell: bool = False
 
     def argv(self, order: Order) -> tuple[str, ...]:
-        """The words to execute for this order. Raises NoSuchArgument."""
-        if self.is_appended:
-            return (*self.words, *order.arguments)
-        argv: list[str] = []
-        for word in self.words:
+        """The words to execute for this order. Raises NoSuchArgument, and UsageError for a shell line."""
+        if self.is_shell:
+            line = _line(self.words[0], order.names, len(order.arguments))
+            return (SHELL, "-c", line, "sh", *order.arguments)
+        is_filled = _holds_placeholders(self.words[1:], order.names)
+        argv = [self.words[0]]
+        for word in self.words[1:]:
             if word == "{}":
                 argv.extend(order.arguments)
             else:
-                argv.append(filled(word, order))
-        return tuple(argv)
+                argv.append(filled(word, order.names, lambda name: argument(name, order, ASKER)))
+        return tuple(argv) if is_filled else (*argv, *order.arguments)
 
 
 def command(words: Sequence[str], *, shell: bool = False, cwd: str | None = None, path: str | None = None) -> Command:
@@ -51,59 +52,19 @@ def command(words: Sequence[str], *, shell: bool = False, cwd: str | None = None
         raise UsageError("no command given. Say what to run at the end of the line, for example: ./crunch.sh")
     if shell:
         line = " ".join(words)
-        return Command(("/bin/sh", "-c", shell_line(line), "sh"), "/bin/sh", is_appended=True)
-    program = found(words[0], cwd=cwd, path=path)
-    is_appended = not any(_PLACEHOLDER.search(word) for word in words[1:] if _stands_for_something(word))
-    return Command((words[0], *words[1:]), program, is_appended)
+        shell_line(line, None, lambda name: name or "@")  # as far as it can be checked without an order
+        return Command((line,), SHELL, is_shell=True)
+    return Command(tuple(words), found(words[0], cwd=cwd, path=path))
 
 
-def _stands_for_something(word: str) -> bool:
-    # A word such as awk's '{print $1}' looks like a name, and is one only for orders that have it: see `named`.
-    return any(not name or name.isdecimal() for name in _PLACEHOLDER.findall(word))
+@lru_cache(maxsize=256)
+def _holds_placeholders(words: tuple[str, ...], names: tuple[str, ...] | None) -> bool:
+    return any(holds_placeholder(word, names) for word in words)
 
 
-def named(template: Command, names: Sequence[str] | None) -> Command:
-    """The same command for orders with these names: `{name}` counts as a placeholder too."""
-    if not names or not template.is_appended or template.words[:2] == ("/bin/sh", "-c"):
-        return template
-    known = {f"{{{name}}}" for name in names}
-    if any(placeholder in word for word in template.words for placeholder in known):
-        return Command(template.words, template.program, is_appended=False)
-    return template
-
-
-def filled(word: str, order: Order) -> str:
-    """The word with its placeholders replaced. `{}` inside a word stands for all arguments, a space between them."""
-
-    def value(match: re.Match[str]) -> str:
-        name = match[1]
-        if not name:
-            return " ".join(order.arguments)
-        if name.isdecimal():
-            number = int(name)
-            if 1 <= number <= len(order.arguments):
-                return order.arguments[number - 1]
-            last = f"{{{len(order.arguments)}}}" if order.arguments else "none"
-            raise NoSuchArgument(f"the command asks for {{{name}}}, and this order's last argument is {last}")
-        return order.named.get(name, match[0])
-
-    return _PLACEHOLDER.sub(value, word)
-
-
-def shell_line(line: str) -> str:
-    """The line for `sh -c` with the order's arguments as "$@": `{}` and `{2}` become "$@" and "${2}".
-
-    A line that mentions no argument gets "$@" at its end. The arguments themselves are never part of the line, so
-    nothing in them is ever executed.
-    """
-
-    def parameter(match: re.Match[str]) -> str:
-        if not match[1]:
-            return '"$@"'
-        return f'"${{{match[1]}}}"' if match[1].isdecimal() else match[0]
-
-    replaced = _PLACEHOLDER.sub(parameter, line)
-    return replaced if replaced != line or _POSITIONAL.search(line) else f'{line} "$@"'
+@lru_cache(maxsize=256)
+def _line(line: str, names: tuple[str, ...] | None, count: int) -> str:
+    return shell_line(line, names, lambda name: str(place_of(name, names, count, ASKER)) if name else "@")
 
 
 def found(program: str, *, cwd: str | None = None, path: str | None = None) -> str:

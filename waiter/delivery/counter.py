@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +12,9 @@ from waiter.orders import Order, Shift, Status
 
 class Kitchenware(Protocol):
     """What turns orders into jobs: a command's argv, or a Python function."""
+
+    def check(self, orders: Iterable[Order]) -> None:
+        """Raise UsageError if none of these orders can be started, as its command asks for what they lack."""
 
     def job(self, order: Order) -> Job:
         """Raises NoSuchArgument, or ValueError, when this order can never be started."""

@@ -10,7 +10,7 @@ import json
 import queue
 import threading
 import traceback
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Iterable, Sequence
 from dataclasses import dataclass
 
 from waiter.delivery.heartbeat import boottime
@@ -230,6 +230,9 @@ class FunctionWare:
 
     def version(self) -> str:
         return self._version
+
+    def check(self, orders: Iterable[Order]) -> None:
+        """A function takes whatever order there is."""
 
     def start_runner(self) -> Runner:
         return FunctionRunner(lambda order_id: self._deliver(self._orders.pop(order_id)), self._slots)

@@ -61,6 +61,7 @@ class Job:
     stdin: bytes | None = None  # None: nothing, /dev/null
     stdout_path: str | None = None  # with Capture.FILES
     stderr_path: str | None = None
+    spare_path: str | None = None  # without its ending, for when one of these files exists; None: it is written over
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +227,7 @@ class ProcessRunner:
         self._in_flight[job.id] = self._serial
         self._told.discard(job.id)
         stdin = None if job.stdin is None else job.stdin.decode("latin-1")
-        paths = job.stdout_path, job.stderr_path
+        paths = job.stdout_path, job.stderr_path, job.spare_path
         return job.id, self._serial, job.argv, dict(job.env), stdin, *paths
 
     def set_deadline(self, at: float) -> None:

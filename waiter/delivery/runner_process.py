@@ -26,6 +26,7 @@ from typing import Any
 
 from waiter.delivery import containment, guard, scratch
 from waiter.delivery.outlet import Outlet
+from waiter.delivery.output_files import take_back
 from waiter.delivery.slot import Running, Slot, encoded
 
 FLUSH_S = 0.04
@@ -42,6 +43,9 @@ KILL_AGAIN_S = 2.0
 LEAVE_S = 5.0
 _PASSING = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY}
 _THE_JOBS_OWN = {errno.E2BIG, errno.ENAMETOOLONG}
+_THE_OUTPUTS_OWN = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP}
+"""A name that only this job's arguments make."""
+
 _IGNORED = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
 _IGNORED_BY_PYTHON = [signal.SIGPIPE, signal.SIGXFSZ]
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -210,11 +214,11 @@ class RunnerProcess:
                 self._start(self.queue.popleft(), self.free[-1])
 
     def _start(self, job: list[Any], slot: Slot) -> None:
-        job_id, serial, argv, env, stdin, out_path, err_path = job
+        job_id, serial, argv, env, stdin, out_path, err_path, spare = job
         try:
-            actions, opened = slot.file_actions(stdin, out_path, err_path)
+            actions, opened, paths = slot.file_actions(stdin, (out_path, err_path), spare)
         except OSError as error:
-            self._not_started(job, error, f"{error.filename}: {error.strerror}")
+            self._not_started(job, error, f"{error.filename}: {error.strerror}", _THE_OUTPUTS_OWN)
             return
         self.tattoo.wear(serial)
         # Before it starts: a job that kills us at once must be known to have begun.
@@ -232,21 +236,22 @@ class RunnerProcess:
             )
         except OSError as error:
             struct.pack_into("<q", self.table, 0, serial - 1)  # it has not begun after all
-            self._not_started(job, error, _why(self.program, error))
+            take_back(paths, spare)
+            self._not_started(job, error, _why(self.program, error), _THE_JOBS_OWN)
             return
         finally:
             for fd in opened:
                 os.close(fd)
         self.free.pop()
         self.by_pid[pid] = slot
-        slot.running = Running(job_id, serial, pid, started, self._times_out_at(started), out_path, err_path)
+        slot.running = Running(job_id, serial, pid, started, self._times_out_at(started), *paths)
         struct.pack_into("<q", self.table, 8 * slot.number, pid)
 
-    def _not_started(self, job: list[Any], error: OSError, why: str) -> None:
+    def _not_started(self, job: list[Any], error: OSError, why: str, own: set[int]) -> None:
         if error.errno in _PASSING:
             self.queue.appendleft(job)
             self.spawn_again_at = now() + TRY_SPAWN_AGAIN_S
-        elif error.errno in _THE_JOBS_OWN:
+        elif error.errno in own:
             at = now()
             self.outlet.events.append(("ended", job[0], 0, at, at, None, None, "unstartable", "", why, None, None))
         else:

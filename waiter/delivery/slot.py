@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from waiter.delivery.outlet import GROUP_BYTES, Outlet
+from waiter.delivery.output_files import Paths, open_files, take_back
 
 TAIL_BYTES = 4096
 RESULT_BYTES = 64 * 1024
@@ -65,25 +66,29 @@ class Slot:
         """(stream, descriptor) of what is to be read."""
         return list(self._reads.items())
 
-    def file_actions(self, stdin: str | None, out: str | None, err: str | None) -> tuple[list[Any], list[int]]:
-        """What posix_spawn does to 0, 1 and 2, and the descriptors to close here afterwards. Raises OSError."""
-        if stdin is None and (self._writes or (out is None and err is None)):
-            return self._usual_actions, []
+    def file_actions(self, stdin: str | None, paths: Paths, spare: str | None) -> tuple[list[Any], list[int], Paths]:
+        """What posix_spawn does to 0, 1 and 2, the descriptors to close here afterwards, and which files take output.
+
+        Raises OSError.
+        """
+        if stdin is None and (self._writes or paths == (None, None)):
+            return self._usual_actions, [], (None, None)
+        writes = self._writes
         opened: list[int] = []
-        reads, writes = self._null, dict(self._writes)
+        if not writes:
+            writes, paths = open_files(paths, spare)
+            opened.extend(writes.values())
+        reads = self._null
         try:
             if stdin is not None:
                 reads = self._given(stdin.encode("latin-1"))
                 opened.append(reads)
-            for stream, path in ((1, out), (2, err)):
-                if not self._writes and path is not None:
-                    writes[stream] = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
-                    opened.append(writes[stream])
         except OSError:
             for descriptor in opened:
                 os.close(descriptor)
+            take_back(paths, spare)
             raise
-        return self._actions(reads, writes), opened
+        return self._actions(reads, writes), opened, paths
 
     def _actions(self, reads: int, writes: Mapping[int, int]) -> list[Any]:
         dup2 = os.POSIX_SPAWN_DUP2

@@ -12,6 +12,7 @@ import os
 import socket
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from itertools import chain
 from random import Random
 
 from waiter.delivery.counter import Held, Kitchenware, Tally
@@ -30,7 +31,7 @@ from waiter.delivery.stopping import SIGNALS, Stop, Stopping
 from waiter.delivery.vitals import host_load, resident_bytes
 from waiter.errors import PASSING, CommandUnstartable, KitchenDamaged, KitchenError, ShiftLost
 from waiter.kitchen.contract import Kitchen, sweep_s
-from waiter.orders import Order, Outcome, Reason, Status, Verdict, Vitals
+from waiter.orders import Order, Outcome, Reason, Selector, Status, Verdict, Vitals
 
 PATIENCE_S = 0.2
 """The longest that the loop waits for the runner before it looks at everything else again."""
@@ -46,6 +47,9 @@ ALONE_FROM_LOSSES = 2
 
 SHARED_SIGNAL_S = 0.5
 """How long after a command's death by a signal the waiter may hear the same one: it was sent to all, one by one."""
+
+LOOKED_AT = 10_000
+"""In so many orders of a batch is looked for one that has what the command asks for, when the first one has not."""
 
 MAX_RUNNER_DEATHS = 5
 """So many runners may die in a row before the waiter goes home instead of starting another."""
@@ -84,6 +88,7 @@ class Delivery:
         self._sweep_failed = ""  # what it said to the last sweep
         self._is_held_asked = False
         self._was_claim_unanswered = False
+        self._is_command_tried = False  # some order could be made into a job
         self._began_at = self._idle_since = boottime()
         self._swept_at = boottime()
         self._ask_at = 0.0
@@ -472,11 +477,20 @@ class Delivery:
         try:
             job = self._ware.job(order)
         except ValueError as error:
+            self._refuse_if_none_fits(order)
             outcome = unstartable(order, str(error), boottime() + self._clock_offset_s, self._ware.version())
             self._record(Held(order, self._shift, (), boottime()), outcome)
             return None
+        self._is_command_tried = True
         self._held[order.id] = Held(order, self._shift, job.argv, boottime())
         return job
+
+    def _refuse_if_none_fits(self, order: Order) -> None:
+        """The first order lacks what the command asks for. Raise UsageError if all others do, too: nothing has run."""
+        if not self._is_command_tried:
+            others = self._kitchen.find(Selector(batch=order.batch), limit=LOOKED_AT)
+            self._ware.check(chain([order], others))
+            self._is_command_tried = True
 
     def _look_out(self) -> None:
         """Nothing to claim: find out whether there will be, and when to ask again."""

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from waiter.delivery.command import Version, command, named
+from waiter.delivery.command import Version, command
 from waiter.delivery.environment import inherited, secret_kitchen
 from waiter.delivery.judging import parse_halt
 from waiter.delivery.listener import Listener, Summary
 from waiter.delivery.options import DeliveryOptions, Grouping, cpu_count, slots
+from waiter.delivery.output_names import stem
 from waiter.delivery.pace import checked_timeout
+from waiter.delivery.placeholders import refuse_if_none_fits
 from waiter.delivery.runner import Capture, Job, ProcessRunner, Runner, RunnerOptions
 from waiter.delivery.spool import Spool
 from waiter.delivery.stopping import Stopping
@@ -24,8 +25,6 @@ from waiter.delivery.waiter import Delivery
 from waiter.errors import UsageError
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Order
-
-_UNSAFE_IN_NAMES = re.compile(r"[^\w.,=@%+-]")
 
 
 class CommandWare:
@@ -64,23 +63,27 @@ class CommandWare:
             )
         )
 
+    def check(self, orders: Iterable[Order]) -> None:
+        refuse_if_none_fits(self.job, orders)
+
     def job(self, order: Order) -> Job:
-        out, err = self._files(order)
+        out, err, spare = self._files(order)
         return Job(
             id=order.id,
-            argv=named(self._command, order.names).argv(order),
+            argv=self._command.argv(order),
             env={"WAITER_ORDER": order.id, "WAITER_ATTEMPT": str(order.attempt)},
             stdin=stdin_json(order) if self._options.stdin == "json" else None,
             stdout_path=out,
             stderr_path=err,
+            spare_path=spare,
         )
 
-    def _files(self, order: Order) -> tuple[str | None, str | None]:
+    def _files(self, order: Order) -> tuple[str | None, str | None, str | None]:
         if self._options.output is None:
-            return None, None
-        stem = Path(self._options.output).absolute() / file_stem(self._options.output_format, order)
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        return f"{stem}.out", f"{stem}.err"
+            return None, None, None
+        folder = Path(self._options.output).absolute()
+        names = stem(self._options.output_format, order)
+        return f"{folder}/{names.name}.out", f"{folder}/{names.name}.err", f"{folder}/{names.spare}"
 
 
 def _make(folder: str) -> None:
@@ -93,28 +96,6 @@ def _make(folder: str) -> None:
 def stdin_json(order: Order) -> bytes:
     """The arguments as a JSON list, or as an object when they have names."""
     return json.dumps(dict(order.named) if order.names else list(order.arguments)).encode("ascii") + b"\n"
-
-
-def file_stem(template: str, order: Order) -> str:
-    """A file name from `--output-format`: {order}, {attempt}, {batch}, {row}, {1}, {name}; never outside the folder.
-
-    Whatever an argument holds that does not belong into a file name becomes an underscore.
-    """
-    words: dict[str, str] = {
-        "order": order.id,
-        "attempt": str(order.attempt),
-        "batch": order.batch,
-        "row": str(order.row),
-        **{str(number): argument for number, argument in enumerate(order.arguments, 1)},
-        **order.named,
-    }
-
-    def value(match: re.Match[str]) -> str:
-        return _UNSAFE_IN_NAMES.sub("_", words.get(match[1], match[0]))[:200]
-
-    filled = re.sub(r"\{([^{}]+)\}", value, template)
-    parts = [part for part in filled.split("/") if part not in ("", ".", "..")]
-    return "/".join(parts) or order.id
 
 
 def capture(options: DeliveryOptions, slots: int) -> Capture:
