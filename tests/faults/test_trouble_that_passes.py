@@ -115,3 +115,29 @@ def test_a_right_that_is_revoked_for_a_while_stops_no_command_and_runs_none_twic
             check_each_was_done_once(floor, url, 3)
     finally:
         server.remove()
+
+
+def test_a_joblog_on_a_full_disk_is_said_once_and_the_work_goes_on(place, small_disk, tmp_path):
+    url = str(tmp_path / "orders.sqlite")
+    with open_kitchen(url) as kitchen:
+        fill(kitchen, [["x"], ["y"], ["z"]])
+    floor = place(url)
+    joblog = small_disk / "joblog"
+    waiter = floor.start(work=f"{WAITS}; sleep 0.1", joblog=str(joblog))
+    eventually(lambda: floor.oracle("begin"))
+    joblog.write_bytes(joblog.read_bytes().ljust(4096))  # the page that it has is full
+    fill_up(small_disk)
+    (tmp_path / "go").touch()
+
+    assert waiter.wait(20) == 1, floor.talk(waiter)
+
+    assert floor.talk(waiter).count(f"--joblog {joblog}: cannot be written: No space left on device") == 1
+    check_each_was_done_once(floor, url, 3)
+
+
+def test_a_joblog_that_takes_nothing_is_wrong_from_the_start(waiter_cli):
+    assert waiter_cli("load", "-k", "./k.db", "-", input="1\n").returncode == 0
+
+    done = waiter_cli("deliver", "-k", "./k.db", "--joblog", "/dev/full", "true")
+
+    assert (done.returncode, done.stderr) == (2, "waiter: --joblog /dev/full: No space left on device\n")

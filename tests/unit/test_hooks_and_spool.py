@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from tests.conftest import outcome
 from waiter.delivery import hooks as room
@@ -19,7 +20,7 @@ def order(number: int) -> Order:
 def test_one_hook_that_hangs_holds_up_no_other(tmp_path, monkeypatch):
     monkeypatch.setattr(room, "FAREWELL_S", 0.0)
     line = f'[ "$WAITER_ORDER" != b-1 ] || exec sleep 300; echo "$WAITER_ORDER" >> {tmp_path}/heard'
-    hooks = Hooks(DeliveryOptions(on_done=line))
+    hooks = Hooks(DeliveryOptions(on_done=line), print)
 
     for number in range(1, 21):
         hooks.call(order(number), outcome(order(number)))
@@ -32,12 +33,38 @@ def test_one_hook_that_hangs_holds_up_no_other(tmp_path, monkeypatch):
 def test_hooks_that_all_hang_are_ended_one_by_one(monkeypatch):
     monkeypatch.setattr(room, "PATIENCE_S", 0.1)
     monkeypatch.setattr(room, "FAREWELL_S", 0.0)
-    hooks = Hooks(DeliveryOptions(on_error="exec sleep 300"))
+    hooks = Hooks(DeliveryOptions(on_error="exec sleep 300"), print)
 
     for number in range(8):
         hooks.call(order(number), outcome(order(number), Status.ERROR))
 
     hooks.close()
+
+
+def test_a_hook_gets_what_the_kernel_takes_of_what_an_order_holds(tmp_path):
+    long = replace(order(1), arguments=("x" * 200_000,))
+    hooks = Hooks(DeliveryOptions(on_done=f'echo "$WAITER_ORDER ${{WAITER_ARGUMENTS-none}}" > {tmp_path}/long'), print)
+    hooks.call(long, outcome(long))
+    hooks.close()
+    line = f'printf "%s\\n" "$WAITER_RESULT_TEXT" "$WAITER_ERROR_TEXT" "$WAITER_ARGUMENTS" > {tmp_path}/odd'
+    hooks = Hooks(DeliveryOptions(on_error=line), print)
+    hooks.call(order(2), outcome(order(2), Status.ERROR, result="a\0b", error="\ud800 \udcff"))
+    hooks.close()
+
+    assert (tmp_path / "long").read_text() == "b-1 none\n"
+    assert (tmp_path / "odd").read_bytes() == "a\ufffdb\n? ?\n[]\n".encode()
+
+
+def test_hooks_that_cannot_be_started_are_said_once():
+    said: list[str] = []
+    hooks = Hooks(DeliveryOptions(on_done="true"), said.append, env={f"N{n}": "x" * 120_000 for n in range(60)})
+
+    for number in range(3):
+        hooks.call(order(number), outcome(order(number)))
+    hooks.close()
+
+    assert len(said) == 1
+    assert "b-0 cannot be started: Argument list too long" in said[0]
 
 
 def test_outcomes_of_another_version_stay_on_disk_and_hold_up_no_others(tmp_path):

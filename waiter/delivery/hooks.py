@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from waiter.delivery.environment import inherited
 from waiter.delivery.options import DeliveryOptions
@@ -21,9 +21,15 @@ PATIENCE_S = 60.0
 FAREWELL_S = 10.0
 """How long a waiter that goes home waits for its last hooks."""
 
+VARIABLE_BYTES = 128 * 1024 - 1
+"""How long NAME=VALUE may be on Linux."""
 
-def facts(order: Order, outcome: Outcome) -> dict[str, str]:
-    """What a hook sees, as WAITER_… variables. Arguments are a JSON list."""
+
+def facts(order: Order, outcome: Outcome) -> dict[str, bytes]:
+    """What a hook sees, as WAITER_… variables. Arguments are a JSON list.
+
+    What is longer than the kernel takes is left out, and a NUL, which it does not take either, is shown as U+FFFD.
+    """
     values: dict[str, object] = {
         "ORDER": order.id,
         "ATTEMPT": order.attempt,
@@ -37,13 +43,27 @@ def facts(order: Order, outcome: Outcome) -> dict[str, str]:
         "ERROR_TEXT": outcome.error,
         "RESULT_TEXT": outcome.result,
     }
-    return {f"WAITER_{name}": str(value) for name, value in values.items() if value is not None}
+    said = {f"WAITER_{name}": _bytes(str(value)) for name, value in values.items() if value is not None}
+    return {name: value for name, value in said.items() if len(name) + 1 + len(value) <= VARIABLE_BYTES}
+
+
+def _bytes(text: str) -> bytes:
+    text = text.replace("\0", "\ufffd")
+    try:
+        return os.fsencode(text)
+    except UnicodeEncodeError:  # surrogates of a Python function's making
+        return text.encode("utf-8", "replace")
 
 
 class Hooks:
-    """The hooks of one waiter. A hook that fails changes nothing of its order."""
+    """The hooks of one waiter. Whatever fails here changes nothing of an order, and stops no work."""
 
-    def __init__(self, options: DeliveryOptions, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, options: DeliveryOptions, note: Callable[[str], None], env: Mapping[str, str] | None = None
+    ) -> None:
+        """`note` is told, once for each cause, that a hook could not be started."""
+        self._note = note
+        self._said: set[int | None] = set()
         self._lines = {Status.DONE: options.on_done, Status.ERROR: options.on_error}
         self._env = inherited(os.environ if env is None else env)
         self._running: list[subprocess.Popen[bytes]] = []
@@ -54,11 +74,13 @@ class Hooks:
         if line is None:
             return
         self._wait_for_room()
-        self._running.append(
-            subprocess.Popen(
-                ["/bin/sh", "-c", line], env={**self._env, **facts(order, outcome)}, stdin=subprocess.DEVNULL
-            )
-        )
+        env: dict[str, str | bytes] = {**self._env, **facts(order, outcome)}
+        try:
+            self._running.append(subprocess.Popen(["/bin/sh", "-c", line], env=env, stdin=subprocess.DEVNULL))
+        except OSError as error:
+            if error.errno not in self._said:
+                self._note(f"The hook after {order.id} cannot be started: {error.strerror}. The work goes on without.")
+            self._said.add(error.errno)
 
     def _wait_for_room(self) -> None:
         ends = time.monotonic() + PATIENCE_S

@@ -52,14 +52,15 @@ class Summary:
     spooled: int = 0  # outcomes still on disk, for the next waiter of this machine
     seconds: float = 0.0
     left_because: str = "done"
+    is_joblog_lost: bool = False  # its disk took no more lines
 
     @property
     def exit_code(self) -> int:
-        """0: all well; 1: some orders failed; 3: the kitchen was lost; 130: interrupted."""
+        """0: all well; 1: some orders failed, or the joblog was lost; 3: the kitchen was lost; 130: interrupted."""
         if self.spooled or self.left_because == "kitchen lost":
             return 3
         if self.left_because == "interrupted":
             return 130
         if self.left_because == SUCCEEDED:  # as GNU parallel: what failed before is no matter
-            return 0
-        return 1 if self.failed or self.cancelled else 0
+            return int(self.is_joblog_lost)
+        return 1 if self.failed or self.cancelled or self.is_joblog_lost else 0

@@ -93,8 +93,8 @@ class Delivery:
         self._swept_at = boottime()
         self._ask_at = 0.0
         self._news_seen = -1
-        self._hooks = Hooks(options)
-        self._joblog = Joblog(options.joblog, socket.gethostname()) if options.joblog else None
+        self._hooks = Hooks(options, listener.noted)
+        self._joblog = Joblog(options.joblog, socket.gethostname(), listener.noted) if options.joblog else None
         self._runner, self._kitchen, kept = _begun(kitchenware, open_kitchen, spool)
         self._sweep_s = sweep_s(self._kitchen.lease_s)
         self._handover = Handover(self._kitchen, kept, listener.noted)
@@ -599,6 +599,7 @@ class Delivery:
             spooled=self._handover.spooled,
             seconds=boottime() - self._began_at,
             left_because=self._why_left,
+            is_joblog_lost=self._joblog is not None and self._joblog.is_lost,
         )
 
 
