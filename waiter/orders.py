@@ -23,6 +23,11 @@ ARGUMENTS_BYTES = 8 * 1024 * 1024
 """The most that one order's arguments may hold. Linux starts no command with more than 6 MiB of them."""
 
 
+EVENTS_KEPT = 200
+"""How many of the first events a history or late list keeps, and how many of the last: an order that is tried for ever
+stays small enough for a kitchen to hold."""
+
+
 class Status(StrEnum):
     """Where an order stands."""
 
@@ -54,8 +59,9 @@ class Reason(StrEnum):
 class Event:
     """One line of an order's history.
 
-    `what` is "finish" (an accepted outcome), "lost", "reset" or "cancel"; the facts of an attempt are None where they
-    do not apply.
+    `what` is "finish" (an accepted outcome), "lost", "reset", "cancel" or "refused" (the kitchen could not hand it
+    out); the facts of an attempt are None where they do not apply. One that is "dropped" stands for `dropped` events
+    between the first and the last `EVENTS_KEPT`, and has the time, status and attempt of the last of them.
     """
 
     what: str
@@ -71,6 +77,7 @@ class Event:
     reason: Reason | None = None
     error: str | None = None
     command: str | None = None
+    dropped: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

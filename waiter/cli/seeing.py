@@ -267,6 +267,8 @@ def _facts(order: Order, now: float) -> list[tuple[str, str]]:
 
 
 def _event_line(event: Event, now: float) -> str:
+    if event.dropped is not None:
+        return f"… {plural(event.dropped, 'event')} up to {clock_time(event.at, now)}: not kept"
     parts = [f"{clock_time(event.at, now)}  {event.what}, attempt {event.attempt}: {event.status.value}"]
     if event.error or (ended := how(event.reason, event.exit_code, event.signal)):
         parts.append(event.error or ended)

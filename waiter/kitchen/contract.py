@@ -59,12 +59,16 @@ Row = tuple[int, Sequence[str], Sequence[str] | None]
 """Row number, arguments, names or None."""
 
 
+MOST_DOUBLINGS = 7
+"""From here on a lost order waits up to 10 minutes, however often it is lost again."""
+
+
 def loss_delay_s(losses: int, rng: Random) -> float:
     """Seconds to wait before an order that was lost `losses` times is offered again.
 
     Full jitter between 0 and min(600, 5 * 2**losses): waiters that died together do not come back together.
     """
-    return rng.uniform(0, min(600.0, 5.0 * 2**losses))
+    return rng.uniform(0, min(600.0, 5.0 * 2.0 ** min(losses, MOST_DOUBLINGS)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +189,8 @@ class Kitchen(Protocol):
         Atomic per order: RUNNING with the shift's token and names, `attempt` + 1, `start` now, and no other shift
         can get it [5, 8]. An order that was lost before is claimed alone. The strict order bends by a window of a
         few hundred orders where many claim at once. A shift that is lost, paused or draining gets none: `ShiftLost`
-        if lost, else an empty list. After `KitchenUnreachable` the orders may be taken: ask `held` and run only
+        if lost, else an empty list. An order that has grown too large for the kitchen to hand out ends in ERROR and
+        keeps nobody from the others. After `KitchenUnreachable` the orders may be taken: ask `held` and run only
         what it names.
         """
 
@@ -196,10 +201,10 @@ class Kitchen(Protocol):
         """Record outcomes; each applies if its order is RUNNING with this shift's token and that attempt [2, 3, 7].
 
         An outcome that does not apply is KNOWN if the order's history has it (the reply was lost), else it is kept
-        in the order's `late` (once) and LATE. READY outcomes fall due `delay_s` from now on the kitchen's clock,
-        with `failures` + 1 (`losses` + 1 when the reason is LOST; INTERRUPTED counts neither). Orders with a cancel
-        asked become CANCELLED instead of READY. Accepted is durable
-        (majority, fsync). An order that does not exist any more is LATE.
+        in the order's `late` (once) and LATE. Both lists keep their first and their last `EVENTS_KEPT` events.
+        READY outcomes fall due `delay_s` from now on the kitchen's clock, with `failures` + 1 (`losses` + 1 when the
+        reason is LOST; INTERRUPTED counts neither). Orders with a cancel asked become CANCELLED instead of READY.
+        Accepted is durable (majority, fsync). An order that does not exist any more is LATE.
         """
 
     def release(self, shift: Shift, orders: Sequence[Order]) -> int:

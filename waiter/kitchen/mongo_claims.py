@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from random import Random
 from time import monotonic
 
+from pymongo.errors import OperationFailure
+
 from waiter.errors import ShiftLost
 from waiter.kitchen.contract import CLAIM_LIMIT
-from waiter.kitchen.mongo_connection import Connection
+from waiter.kitchen.mongo_connection import Connection, is_too_large
 from waiter.kitchen.mongo_documents import AT_ONCE, BULKY, Document, ids_of, order_from
-from waiter.kitchen.mongo_updates import OF_AN_ATTEMPT, claimed, in_hand, lookup
+from waiter.kitchen.mongo_updates import OF_AN_ATTEMPT, claimed, in_hand, lookup, too_large
 from waiter.orders import Order, Shift
 
 WINDOW = 960
@@ -47,7 +49,15 @@ class Claims:
         limit = min(limit, CLAIM_LIMIT)
         skip = self._skip(limit)
         for _ in range(TRIES):
-            look = self._look(shift, limit, skip, exclude)
+            try:
+                look = self._look(shift, limit, skip, exclude)
+            except OperationFailure as problem:
+                if not is_too_large(problem):
+                    raise
+                if limit == 1:
+                    self._end_first(skip, exclude)
+                limit = 1  # one look holds 16 MB
+                continue
             if not _may_claim(look, shift):
                 return []
             if look["overdue"] and self._should_promote(len(look["first"]) < limit):
@@ -66,9 +76,6 @@ class Claims:
         return self._random.randrange(0, max(1, WINDOW - limit)) if competes else 0
 
     def _look(self, shift: Shift, limit: int, skip: int, exclude: Sequence[str]) -> Document:
-        first: Document = {"status": "READY", "due": AT_ONCE}
-        if exclude:
-            first["_id"] = {"$nin": list(exclude)}
         overdue = {"status": "READY", "due": {"$gt": AT_ONCE}, "$expr": {"$lte": ["$due", self._to.now]}}
         order = {"priority": -1, "seq": 1}
         stages = [
@@ -78,7 +85,13 @@ class Claims:
             lookup(
                 "orders",
                 "first",
-                [{"$match": first}, {"$sort": order}, {"$skip": skip}, {"$limit": limit}, {"$unset": list(BULKY)}],
+                [
+                    {"$match": _claimable(exclude)},
+                    {"$sort": order},
+                    {"$skip": skip},
+                    {"$limit": limit},
+                    {"$unset": list(BULKY)},
+                ],
             ),
         ]
         return next(iter(self._to.shifts.aggregate(stages)), {})
@@ -97,11 +110,42 @@ class Claims:
         if not seen:
             return []
         change = claimed(shift, now, is_first=not any(order["attempt"] for order in seen))
-        taken = self._to.orders.update_many(_as_seen(seen), change, hint=BY_ID).matched_count
+        try:
+            taken = self._to.orders.update_many(_as_seen(seen), change, hint=BY_ID).matched_count
+        except OperationFailure as problem:
+            if not is_too_large(problem):
+                raise
+            return self._take_what_fits(shift, seen, change)
         if taken == len(seen):
             return [_in_hand(order, shift, now) for order in seen]
         self._competes_until = monotonic() + COMPETING_S
         return self._read(shift, seen) if taken else []
+
+    def _take_what_fits(self, shift: Shift, seen: list[Document], change: Document) -> list[Order]:
+        """One by one: each that is too large with its claim ends, the others are taken as ever."""
+        for order in seen:
+            try:
+                self._to.orders.update_one(_as_seen([order]), change, hint=BY_ID)
+            except OperationFailure as problem:
+                if not is_too_large(problem):
+                    raise
+                self._end(order)
+        return self._read(shift, seen)
+
+    def _end_first(self, skip: int, exclude: Sequence[str]) -> None:
+        """End the order that is too large to be looked at beside the shift."""
+        first = self._to.orders.find(_claimable(exclude), {"attempt": 1}).sort([("priority", -1), ("seq", 1)])
+        for order in first.skip(skip).limit(1):
+            self._end(order)
+
+    def _end(self, order: Document) -> None:
+        try:
+            self._to.orders.update_one(_as_seen([order]), too_large(self._to.now), hint=BY_ID)
+        except OperationFailure as problem:
+            if not is_too_large(problem):
+                raise
+            # No room even for the reason; this takes none.
+            self._to.orders.update_one(_as_seen([order]), {"$set": {"status": "ERROR"}}, hint=BY_ID)
 
     def _read(self, shift: Shift, seen: list[Document]) -> list[Order]:
         """Those of the orders seen that are the shift's now: none of them was before."""
@@ -109,6 +153,11 @@ class Claims:
         found = self._to.orders.find(mine, dict.fromkeys(BULKY, 0), hint=BY_ID)
         taken = {order["_id"]: order_from(order) for order in found}
         return [taken[order["_id"]] for order in seen if order["_id"] in taken]
+
+
+def _claimable(exclude: Sequence[str]) -> Document:
+    first: Document = {"status": "READY", "due": AT_ONCE}
+    return first | {"_id": {"$nin": list(exclude)}} if exclude else first
 
 
 def _as_seen(seen: list[Document]) -> Document:

@@ -103,7 +103,7 @@ class Connection:
         code = _code(problem)
         if code in (UNAUTHORIZED, _AUTHENTICATION_FAILED):
             return self._refused(code, said)
-        if isinstance(problem, DocumentTooLarge) or code in _TOO_LARGE:
+        if is_too_large(problem):
             return KitchenError(f"{self.url}: an order is larger than the 16 MB that MongoDB takes. {said}")
         if code in _NO_SPACE:
             return KitchenHindered(f"{self.url}: no space is left on the server's disk. Free some, then go on. {said}")
@@ -163,6 +163,11 @@ def _code(problem: Exception) -> int | None:
         failures = [*details.get("writeErrors", ()), *details.get("writeConcernErrors", ())]
         return next((failure["code"] for failure in failures if failure["code"] != DUPLICATE_KEY), None)
     return problem.code if isinstance(problem, OperationFailure) else None
+
+
+def is_too_large(problem: Exception) -> bool:
+    """A document would be larger than the 16 MB that MongoDB takes."""
+    return isinstance(problem, DocumentTooLarge) or _code(problem) in _TOO_LARGE
 
 
 def _may_pass(problem: Exception, code: int | None) -> bool:

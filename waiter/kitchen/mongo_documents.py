@@ -25,8 +25,11 @@ ROWS = 1 << 40
 AT_ONCE = 0.0
 """`due` of an order that waits for nothing."""
 
-BULKY = ("tail", "result", "history", "late")
+BULKY = ("tail", "result", "history", "late", "raw")
 """Fields that lists leave out."""
+
+_SEARCHED = 1 << 20
+"""How many characters of arguments `raw` may repeat: it takes up to two bytes for each of theirs."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -74,7 +77,7 @@ def new_order(batch: str, number: int, row: Row, priority: int) -> Document:
     }
     if names is not None:
         order["names"] = [argument_document(name) for name in names]
-    if any(isinstance(argument, bytes) for argument in order["arguments"]):
+    if any(isinstance(argument, bytes) for argument in order["arguments"]) and sum(map(len, arguments)) <= _SEARCHED:
         order["raw"] = [raw(argument) for argument in arguments]
     return order
 
@@ -132,6 +135,7 @@ def _event_from(stored: Mapping[str, Any]) -> Event:
         reason=_reason(stored.get("reason")),
         error=stored.get("error"),
         command=stored.get("command"),
+        dropped=stored.get("dropped"),
     )
 
 

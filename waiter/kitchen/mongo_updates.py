@@ -11,13 +11,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from waiter.alike import error_group
+from waiter.kitchen.contract import MOST_DOUBLINGS
 from waiter.kitchen.mongo_documents import AT_ONCE, Document, text
-from waiter.orders import Outcome, Reason, Shift, Status
+from waiter.orders import EVENTS_KEPT, Outcome, Reason, Shift, Status
 
 Expression = Any
 """A MongoDB aggregation expression."""
 
 GONE = "$$REMOVE"
+
+TOO_LARGE_WORDS = "too large to be claimed: MongoDB takes no document of more than 16 MB"
 
 LOST_WORDS = "its waiter died while it ran"
 
@@ -43,6 +46,15 @@ def now(ahead: float) -> Expression:
     """The server's clock as seconds since 1970, moved by `ahead` seconds."""
     clock: Expression = {"$divide": [{"$toLong": "$$NOW"}, 1000.0]}
     return {"$add": [clock, ahead]} if ahead else clock
+
+
+def too_large(now: Expression) -> list[Document]:
+    """READY → ERROR, because the order has grown too large to be claimed. What can be spared goes, so that it fits."""
+    words, group = TOO_LARGE_WORDS, error_group(TOO_LARGE_WORDS, Reason.UNSTARTABLE, None, None)
+    ending = {"status": Status.ERROR.value, "stop": now, "reason": Reason.UNSTARTABLE.value, "error": words}
+    event = _event("refused", now, Status.ERROR.value, reason=Reason.UNSTARTABLE.value, error=words)
+    spared = ["late", "tail", "result", "raw"]
+    return [{"$set": {**ending, "error_group": group, "history": _with(event)}}, {"$unset": spared}]
 
 
 def literal(value: object) -> Expression:
@@ -159,7 +171,8 @@ def released(now: Expression) -> list[Document]:
 
 def lost(status: Status, now: Expression) -> list[Document]:
     """RUNNING → `status`, because its shift is dead. READY ones wait with full jitter, as `contract.loss_delay_s`."""
-    span = {"$min": [600.0, {"$multiply": [5.0, {"$pow": [2.0, {"$add": ["$losses", 1]}]}]}]}
+    doublings = {"$min": [{"$add": ["$losses", 1]}, MOST_DOUBLINGS]}
+    span = {"$min": [600.0, {"$multiply": [5.0, {"$pow": [2.0, doublings]}]}]}
     changes = {
         "status": status.value,
         "due": {"$add": [now, {"$multiply": [{"$rand": {}}, span]}]} if status is Status.READY else AT_ONCE,
@@ -202,7 +215,27 @@ def _event(what: str, now: Expression, status: Expression, **facts: Expression) 
 
 
 def _with(event: Document, field: str = "history") -> Expression:
-    return {"$concatArrays": [{"$ifNull": [f"${field}", []]}, [event]]}
+    """The list with one more event; of a long one the first and the last, and how many were dropped between them."""
+    shorter: Expression = {"$concatArrays": [{"$slice": ["$$kept", EVENTS_KEPT]}, [_dropped()], _last_ones(), [event]]}
+    is_long = {"$gte": [{"$size": "$$kept"}, 2 * EVENTS_KEPT]}
+    appended = {"$cond": [is_long, shorter, {"$concatArrays": ["$$kept", [event]]}]}
+    return {"$let": {"vars": {"kept": {"$ifNull": [f"${field}", []]}}, "in": appended}}
+
+
+def _last_ones() -> Expression:
+    return {"$slice": ["$$kept", 1 - EVENTS_KEPT]}
+
+
+def _dropped() -> Expression:
+    """What stands for all events of `kept` but the first and the last, those dropped before among them."""
+    last = {"$arrayElemAt": ["$$kept", {"$subtract": [{"$size": "$$kept"}, EVENTS_KEPT]}]}
+    before = {"$ifNull": [{"$getField": {"field": "dropped", "input": {"$arrayElemAt": ["$$kept", EVENTS_KEPT]}}}, 0]}
+    # What stood for those dropped before is itself no event.
+    now_dropped = {
+        "$subtract": [{"$size": "$$kept"}, {"$cond": [{"$gt": [before, 0]}, 2 * EVENTS_KEPT, 2 * EVENTS_KEPT - 1]}]
+    }
+    event = {"what": "dropped", "dropped": {"$add": [before, now_dropped]}}
+    return event | {field: {"$getField": {"field": field, "input": last}} for field in ("at", "status", "attempt")}
 
 
 def lookup(collection: str, into: str, pipeline: Iterable[Document]) -> Document:

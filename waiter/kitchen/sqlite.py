@@ -44,6 +44,7 @@ from waiter.kitchen.sqlite_rows import (
     ROW_BITS,
     WHOLE,
     Condition,
+    appended,
     batch_facts,
     batch_from,
     condition,
@@ -108,6 +109,7 @@ class SqliteKitchen:
         db = connect(self.path, create=create)
         db.row_factory = sqlite3.Row
         db.create_function("some_argument_has", 2, some_argument_has, deterministic=True)
+        db.create_function("appended", 2, appended, deterministic=True)
         return db
 
     @property

@@ -22,8 +22,7 @@ UPDATE orders SET status = iif(:is_again AND is_cancel_asked, 'CANCELLED', :stat
     start = :start, stop = :stop, is_cancel_asked = 0,
     exit_code = :exit_code, signal = :signal, reason = :reason, error = :error, error_group = :error_group,
     tail = :tail, result = :result, command = :command, peak_memory = :peak_memory,
-    history = iif(history IS NULL, '[', substr(history, 1, length(history) - 1) || ',')
-        || iif(:is_again AND is_cancel_asked, :cancelled, :event) || ']'
+    history = appended(history, iif(:is_again AND is_cancel_asked, :cancelled, :event))
 WHERE seq = :seq AND shift = :shift AND attempt = :attempt AND status = 'RUNNING'
 """
 
@@ -105,7 +104,7 @@ def _known_or_late(db: sqlite3.Connection, seq: int | None, event: Event) -> Ver
     for column, verdict in (("history", Verdict.KNOWN), ("late", Verdict.LATE)):
         if any(mine.items() <= known.items() for known in json.loads(stored[column] or "[]")):
             return verdict
-    db.execute("UPDATE orders SET late = ? WHERE seq = ?", (appended(stored["late"], event), seq))
+    db.execute("UPDATE orders SET late = ? WHERE seq = ?", (appended(stored["late"], json_event(event)), seq))
     return Verdict.LATE
 
 
@@ -139,7 +138,7 @@ def lose(db: sqlite3.Connection, order: sqlite3.Row, max_losses: int, now: float
             Reason.CANCELLED.value if status is Status.CANCELLED else Reason.LOST.value,
             LOST_WORDS,
             error_group(LOST_WORDS, Reason.LOST, None, None),
-            appended(order["history"], event),
+            appended(order["history"], json_event(event)),
             order["seq"],
         ),
     )

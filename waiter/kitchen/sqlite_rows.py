@@ -11,7 +11,7 @@ from typing import Any
 
 from waiter.kitchen.contract import Row
 from waiter.kitchen.selecting import sort_of
-from waiter.orders import Batch, Event, Order, Outcome, Reason, Selector, Shift, Status, Vitals
+from waiter.orders import EVENTS_KEPT, Batch, Event, Order, Outcome, Reason, Selector, Shift, Status, Vitals
 
 ROW_BITS = 32
 """An order's seq is its batch's number, and below these bits its row."""
@@ -32,6 +32,9 @@ _ROWS_AT_ONCE = 5000
 _CHARACTERS_AT_ONCE = 1 << 20
 _STATUSES = {status.value: status for status in Status}
 _ROWS = 1 << ROW_BITS
+_SHORT = 2 * EVENTS_KEPT * len('{"what":"lost","at":0,"status":"DONE","attempt":1},')
+"""A list of fewer characters has room for one more event."""
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -111,9 +114,23 @@ def events_from(value: str | None) -> tuple[Event, ...]:
     )
 
 
-def appended(events: str | None, event: Event) -> str:
-    """The JSON list with one more event."""
-    return f"[{json_event(event)}]" if events is None else f"{events[:-1]},{json_event(event)}]"
+def appended(events: str | None, event: str) -> str:
+    """SQL function: the JSON list with one more event. A long one keeps the first and the last, see `EVENTS_KEPT`."""
+    if events is None:
+        return f"[{event}]"
+    return f"{(events if len(events) < _SHORT else _shortened(events))[:-1]},{event}]"
+
+
+def _shortened(events: str) -> str:
+    """The list with room for one more."""
+    kept = json.loads(events)
+    if len(kept) < 2 * EVENTS_KEPT:
+        return events
+    first, between, last = kept[:EVENTS_KEPT], kept[EVENTS_KEPT : 1 - EVENTS_KEPT], kept[1 - EVENTS_KEPT :]
+    facts = {field: between[-1][field] for field in ("at", "status", "attempt")}
+    # What stands for those dropped before is itself no event.
+    count = sum(event.get("dropped", 1) for event in between)
+    return json.dumps([*first, {"what": "dropped", **facts, "dropped": count}, *last])
 
 
 def json_event(event: Event) -> str:
@@ -125,8 +142,7 @@ def with_event(what: str, status: Status) -> str:
     """SQL for the order's history with one more event, at the parameter :now."""
     event = f"'what', '{what}', 'at', :now, 'status', '{status.value}'"
     facts = "'attempt', attempt, 'shift', shift, 'waiter', waiter"
-    before = "iif(history IS NULL, '[', substr(history, 1, length(history) - 1) || ',')"
-    return f"{before} || json_object({event}, {facts}) || ']'"
+    return f"appended(history, json_object({event}, {facts}))"
 
 
 def finish_event(outcome: Outcome, shift: Shift, at: float) -> Event:
