@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "blake": set(),
     "alike": {"orders", "blake"},
     "durations": {"errors"},
-    "folders": set(),
+    "folders": {"errors"},
     "settings": {"errors", "folders", "kitchen.DEFAULT_DB"},
     "intake": {"errors", "orders"},
     "kitchen": {"errors", "orders", "alike", "folders"},

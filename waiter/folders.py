@@ -6,11 +6,15 @@ A room of its own, without a library, because hosts of a fleet ask it too.
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
+
+from waiter.errors import UsageError
 
 
 class Kind(Enum):
@@ -35,4 +39,17 @@ def _home() -> Path:
     try:
         return Path.home()
     except RuntimeError:  # no HOME and no entry in the password file
-        return Path(tempfile.gettempdir()) / f"waiter-{os.getuid()}"
+        return _stand_in()
+
+
+def _stand_in() -> Path:
+    """A folder for who has no home, in a place where everybody may make one of any name. Raises UsageError."""
+    folder = Path(tempfile.gettempdir()) / f"waiter-{os.getuid()}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    facts = folder.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid():
+        raise UsageError(f"{folder}: made by somebody else, who could read and change what lies there\nhint: set HOME")
+    if stat.S_IMODE(facts.st_mode) & 0o077:
+        folder.chmod(0o700)
+    return folder

@@ -5,7 +5,11 @@ Nobody else reads them.
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
+import shlex
+import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -87,12 +91,46 @@ def _files(folder: Path, environ: Mapping[str, str]) -> dict[Path, Mapping[str, 
     files = {}
     for candidate in (folder / FILE, own_folder(Kind.CONFIG, environ) / FILE):
         try:
-            files[candidate] = _checked(candidate, candidate.read_bytes())
+            files[candidate] = _checked(candidate, _trusted(candidate, environ))
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
             raise UsageError(f"{candidate}: cannot be read: {error.strerror}") from None
     return files
+
+
+def _trusted(file: Path, environ: Mapping[str, str]) -> bytes:
+    """What it holds, which may be commands to run. Raises UsageError if somebody else could have written it."""
+    with file.open("rb") as opened:
+        facts = os.fstat(opened.fileno())
+        sudo = environ.get("SUDO_UID", "") if os.geteuid() == 0 else ""
+        if facts.st_uid not in (0, os.geteuid()) and str(facts.st_uid) != sudo:
+            raise UsageError(
+                f"{file}: belongs to {_user(facts.st_uid)}, whose commands it would run as {_user(os.geteuid())}\n"
+                "hint: read it; if it may, make it yours: chown, or cp it away and back"
+            )
+        if facts.st_mode & stat.S_IWOTH or (facts.st_mode & stat.S_IWGRP and not _is_private(facts)):
+            raise UsageError(
+                f"{file}: others may write to it, and it can hold commands to run\n"
+                f"hint: read it; if it is all right: chmod go-w {shlex.quote(str(file))}"
+            )
+        return opened.read()
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
+def _is_private(facts: os.stat_result) -> bool:
+    """Whether the file's group is its owner's alone, as many systems give one to each user."""
+    try:
+        owner, group = pwd.getpwuid(facts.st_uid), grp.getgrgid(facts.st_gid)
+    except KeyError:
+        return False
+    return owner.pw_gid == facts.st_gid and owner.pw_name == group.gr_name and {*group.gr_mem} <= {owner.pw_name}
 
 
 def _checked(file: Path, content: bytes) -> Mapping[str, Any]:

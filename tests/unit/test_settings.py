@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,75 @@ def test_a_bad_file_is_named(tmp_path, text, word):
     with pytest.raises(UsageError, match=r"waiter\.toml") as error:
         settings(environ={}, folder=tmp_path)
     assert word in str(error.value)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+def test_a_file_of_somebody_else_is_refused(tmp_path):
+    file = tmp_path / "waiter.toml"
+    file.write_text("[deliver]\non_done = 'id'\n")
+    os.chown(file, 12345, 12345)
+
+    with pytest.raises(UsageError, match="belongs to user 12345"):
+        settings(environ={}, folder=tmp_path)
+    assert settings(environ={"SUDO_UID": "12345"}, folder=tmp_path).deliver == {"on_done": "id"}
+
+
+@pytest.mark.parametrize("mode", [0o602, 0o666])
+def test_a_file_that_others_may_write_to_is_refused(tmp_path, mode):
+    file = tmp_path / "waiter.toml"
+    file.write_text("db = 'x'\n")
+    file.chmod(mode)
+
+    with pytest.raises(UsageError, match="others may write to it"):
+        settings(environ={}, folder=tmp_path)
+    file.chmod(0o644)
+    assert settings(environ={}, folder=tmp_path).db == "x"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+def test_a_file_that_a_group_may_write_to_is_refused_unless_it_is_the_owners_own(tmp_path):
+    file = tmp_path / "waiter.toml"
+    file.write_text("db = 'x'\n")
+    file.chmod(0o664)
+    assert settings(environ={}, folder=tmp_path).db == "x"
+
+    os.chown(file, 0, 12345)
+    with pytest.raises(UsageError, match="chmod go-w"):
+        settings(environ={}, folder=tmp_path)
+
+
+@pytest.fixture
+def homeless(tmp_path, monkeypatch):
+    """Nobody's home is known; the folder for temporary files is the test's."""
+
+    def home() -> Path:
+        raise RuntimeError
+
+    monkeypatch.setattr(Path, "home", home)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path / f"waiter-{os.getuid()}"
+
+
+def test_who_has_no_home_gets_a_folder_of_its_own(homeless):
+    homeless.mkdir(mode=0o755)
+
+    assert own_folder(Kind.STATE, {}).is_relative_to(homeless)
+    assert homeless.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("kind", ["link", "owner"])
+def test_a_folder_that_somebody_else_made_for_who_has_no_home_is_refused(homeless, tmp_path, kind):
+    (tmp_path / "elsewhere").mkdir()
+    if kind == "link":
+        homeless.symlink_to(tmp_path / "elsewhere")
+    elif os.getuid() == 0:
+        homeless.mkdir()
+        os.chown(homeless, 12345, 12345)
+    else:
+        pytest.skip("only root can give a folder away")
+
+    with pytest.raises(UsageError, match="set HOME"):
+        own_folder(Kind.STATE, {})
 
 
 @pytest.mark.parametrize(
