@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "1.0.0"
 
 if TYPE_CHECKING:
-    from waiter.api import Waiter, deliver_with, iter_orders
+    from waiter.api import Waiter, deliver_with, iter_orders, open_kitchen
     from waiter.delivery.options import DeliveryOptions
     from waiter.delivery.ware import deliver
-    from waiter.kitchen import open_kitchen
     from waiter.loading import LoadOptions, load, load_rows
     from waiter.orders import Order, Selector, Status
 
@@ -30,7 +29,7 @@ _HOMES = {
     "iter_orders": "waiter.api",
     "load": "waiter.loading",
     "load_rows": "waiter.loading",
-    "open_kitchen": "waiter.kitchen",
+    "open_kitchen": "waiter.api",
 }
 
 __all__ = [

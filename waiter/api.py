@@ -24,9 +24,27 @@ from waiter.delivery.options import DeliveryOptions, cpu_count, slots
 from waiter.delivery.spool import Spool
 from waiter.delivery.stopping import Stopping
 from waiter.delivery.waiter import Delivery
-from waiter.kitchen import absolute, open_kitchen
+from waiter.kitchen import absolute
+from waiter.kitchen import open_kitchen as open_named
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Order, Selector
+from waiter.settings import settings
+
+
+def open_kitchen(url: str | None = None, db: str | None = None, *, create: bool = True) -> Kitchen:
+    """The kitchen that the command line would have: `url` is what `--kitchen` takes, None what WAITER_KITCHEN or
+    waiter.toml name, else the usual file.
+
+    Who only looks says `create=False`. Raises UsageError and KitchenError.
+    """
+    place, db = _place(url, db)
+    return open_named(place, db, create=create)
+
+
+def _place(url: str | None, db: str | None) -> tuple[str | None, str]:
+    """A kitchen's address, wherever this process goes later, and the database's name."""
+    found = settings(url, db)
+    return absolute(found.kitchen if url is None else url), found.db
 
 
 def iter_orders(kitchen: Kitchen, selector: Selector | None = None) -> Iterator[Order]:
@@ -39,23 +57,23 @@ def deliver_with(
     kitchen: str | None = None,
     options: DeliveryOptions | None = None,
     *,
-    db: str = "simplewaiter",
+    db: str | None = None,
     listener: Listener | None = None,
     state: Path | None = None,
 ) -> Summary:
     """Deliver orders by calling the function with each, in as many threads as `options.jobs` says.
 
     What it returns is the order's result, lists and dictionaries as JSON; an exception makes the order fail. A function
-    may be `async def`; each slot runs a loop of its own. `kitchen` is what `--kitchen` takes. The
+    may be `async def`; each slot runs a loop of its own. `kitchen` and `db` are as `open_kitchen` takes them. The
     options of the command line that concern a process (timeout's TERM, cwd, env, output) do not apply.
     """
     options = options or DeliveryOptions()
-    kitchen = absolute(kitchen)
+    place, db = _place(kitchen, db)
     count = slots(options.jobs, cpu_count())
     stopping = Stopping()
     with stopping.by_signals():
         return Delivery(
-            lambda: open_kitchen(kitchen, db),
+            lambda: open_named(place, db),
             FunctionWare(function, slots=count, version=_version(function)),
             options,
             slots=count,
@@ -71,10 +89,9 @@ _NOT_OVERRIDDEN = "override deliver(order) in a subclass of Waiter"
 class Waiter:
     """A waiter to subclass: override `deliver`."""
 
-    def __init__(self, kitchen: str | None = None, options: DeliveryOptions | None = None, *, db: str = "simplewaiter"):
-        self.kitchen = absolute(kitchen)
+    def __init__(self, kitchen: str | None = None, options: DeliveryOptions | None = None, *, db: str | None = None):
+        self.kitchen, self.db = _place(kitchen, db)
         self.options = options or DeliveryOptions()
-        self.db = db
 
     def deliver(self, order: Order) -> object:
         """Do the work of one order. What it returns is its result, see `deliver_with`; raise to make it fail."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import os
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from waiter import (
     load_rows,
     open_kitchen,
 )
+from waiter.kitchen import open_kitchen as open_named
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -132,6 +134,34 @@ def test_a_command_delivers_too(tmp_path):
     assert (summary.delivered, summary.failed) == (1, 1)
     with open_kitchen(url) as kitchen:
         assert [order.arguments for order in kitchen.find(Selector(statuses=(Status.ERROR,)))] == [("y",)]
+
+
+@pytest.mark.parametrize("source", ["variable", "file"])
+def test_the_kitchen_that_nobody_names_is_the_command_lines(tmp_path, monkeypatch, source):
+    url = str(tmp_path / "orders.sqlite")
+    with open_named(url) as kitchen:
+        load_rows(kitchen, [["1"], ["2"], ["3"]])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("WAITER_KITCHEN", "./orders.sqlite" if source == "variable" else "")
+    if source == "file":
+        (tmp_path / "waiter.toml").write_text('kitchen = "./orders.sqlite"\n')
+
+    with open_kitchen(create=False) as kitchen:
+        assert kitchen.counts().total == 3
+    one = DeliveryOptions(max_orders=1)
+    deliver_with(lambda _: None, options=one, state=tmp_path)
+    deliver(open_kitchen, ["true"], one, state=tmp_path)
+    _Wanderer(options=one).run()
+
+    with open_named(url) as kitchen:
+        assert kitchen.counts()[Status.DONE] == 3
+
+
+class _Wanderer(Waiter):
+    def deliver(self, order):
+        os.chdir("/")
+        return order.id
 
 
 def test_a_waiter_that_nobody_taught_to_deliver_costs_no_order_anything(tmp_path):
