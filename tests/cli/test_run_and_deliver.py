@@ -166,6 +166,51 @@ def test_what_is_given_no_password_works_on_no_other_kitchen(waiter_cli):
     assert (done.returncode, "holds no address" in done.stderr) == (2, True)
 
 
+def under(limits, home, tmp_path, *words):
+    """`waiter` as it runs under these ulimits."""
+    line = f'{limits}; exec "$0" -m waiter "$@"'
+    return subprocess.run(
+        ["sh", "-c", line, sys.executable, *words],
+        input="x\n",
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=home,
+        timeout=60,
+    )
+
+
+def test_more_slots_than_the_system_has_open_files_for_are_refused_with_what_to_do(home, tmp_path):
+    done = under("ulimit -n 100", home, tmp_path, "run", "-j", "40", "true")
+
+    assert done.returncode == 4
+    assert "40 slots need 192 open files, and this machine allows a process 100\nhint: give -j 17" in done.stderr
+    assert under("ulimit -n 100", home, tmp_path, "run", "-j", "17", "true").returncode == 0
+
+
+def test_a_result_that_is_cut_is_said_for_its_order(waiter_cli, kitchen_url):
+    load(waiter_cli, kitchen_url, "x\n")
+
+    done = waiter_cli("deliver", "-k", kitchen_url, "sh", "-c", "head -c 70000 /dev/zero | tr '\\0' x > $WAITER_RESULT")
+
+    (order,) = orders(kitchen_url).values()
+    assert (done.returncode, len(order.result)) == (0, 65_536)
+    assert f"{order.id}: its result is cut: of 70,000 bytes in $WAITER_RESULT the first 65,536 are kept" in done.stderr
+
+
+def test_timeouts_are_one_kind_of_failure_however_the_command_took_its_signals(waiter_cli, kitchen_url):
+    load(waiter_cli, kitchen_url, "dies\ndeaf\nexits\n")
+    line = 'case $1 in deaf) trap "" TERM;; exits) trap "exit 7" TERM;; esac; while :; do sleep 0.05; done'
+
+    waiter_cli("deliver", "-k", kitchen_url, "-j3", "--timeout", "0.5", "--grace", "0.5", "sh", "-c", line, "sh")
+
+    ended = orders(kitchen_url).values()
+    assert {order.reason for order in ended} == {Reason.TIMEOUT}
+    assert len({(order.signal, order.exit_code) for order in ended}) == 3
+    with open_kitchen(kitchen_url) as kitchen:
+        assert [group.count for group in kitchen.failure_groups()] == [3]
+
+
 def test_a_run_inside_an_order_has_a_pile_of_its_own(waiter_cli, kitchen_url):
     load(waiter_cli, kitchen_url, "x\n")
     line = f"echo inner | {sys.executable} -m waiter run echo"

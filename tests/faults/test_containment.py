@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import select
 import shutil
 import signal
 import socket
@@ -14,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from socket import socketpair
@@ -24,6 +27,7 @@ from tests.conftest import unavailable
 from waiter.delivery.heartbeat import boottime
 from waiter.delivery.runner import (
     Capture,
+    Delayed,
     End,
     Ended,
     Event,
@@ -421,6 +425,90 @@ def test_a_program_that_cannot_be_started_is_refused_and_nothing_is_tried_again(
     assert returned == Returned(("b",))
 
 
+def test_a_script_with_the_line_ends_of_windows_is_refused_by_that_name(tmp_path):
+    script_file = tmp_path / "windows.sh"
+    script_file.write_bytes(b"#!/bin/sh\r\necho hello\r\n")
+    script_file.chmod(0o755)
+    runner = ProcessRunner(RunnerOptions(1, str(script_file), dict(os.environ)))
+    runner.set_deadline(boottime() + 600)
+    runner.submit([Job("a", ("windows",))])
+
+    events: list[Event] = []
+    wait_for(lambda: events.extend(runner.events(0.1)) or events)
+    runner.close()
+
+    (refused,) = events
+    assert isinstance(refused, Refused)
+    said, _, hint = refused.why.partition("\nhint: ")
+    assert "Windows" in said
+    subprocess.run(["sh", "-c", hint], check=True)
+    assert subprocess.run([script_file], capture_output=True, check=True).stdout == b"hello\n"
+
+
+@pytest.fixture
+def crowd_of(tmp_path) -> Iterator[Callable[[int], Path]]:
+    """A cgroup with that process in it, and room for no other."""
+    for place in (Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup")):
+        group = place / f"waiter-test-{os.getpid()}"
+        with suppress(OSError):
+            group.mkdir()
+            if (group / "pids.max").exists():
+                break
+            group.rmdir()
+    else:
+        unavailable("no cgroup that limits processes can be made here")
+
+    def close(pid: int) -> Path:
+        (group / "cgroup.procs").write_text(str(pid))
+        (group / "pids.max").write_text("1")
+        return group / "pids.max"
+
+    yield close
+    (group / "pids.max").write_text("max")
+    wait_for(lambda: not (group / "cgroup.procs").read_text(), within_s=20)
+    group.rmdir()
+
+
+def test_while_the_system_refuses_processes_it_is_said_and_work_goes_on_afterwards(crowd_of, start):
+    runner = start()
+    limit = crowd_of(runner.pid)
+    runner.submit([script("a", "true")])
+
+    events: list[Event] = []
+    wait_for(lambda: events.extend(runner.events(0.1)) or events)
+    limit.write_text("max")
+    events += until_ended(runner)
+    runner.close()
+
+    said, goes_on, ended = events
+    assert isinstance(said, Delayed)
+    assert "pids.max" in str(said.why)
+    assert goes_on == Delayed(None)
+    assert isinstance(ended, Ended)
+
+
+@pytest.mark.parametrize("room_for", [1, 2, 3])
+def test_a_waiter_that_gets_no_processes_of_its_own_says_so(crowd_of, home, tmp_path, room_for):
+    def enter() -> None:
+        crowd_of(os.getpid()).write_text(str(room_for))
+
+    words = ["run", "-k", "./kitchen.sqlite", "true"]
+    done = subprocess.run(
+        [sys.executable, "-m", "waiter", *words],
+        input="x\n",
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=home,
+        preexec_fn=enter,
+        timeout=60,
+    )
+
+    assert done.returncode == 4
+    assert "Traceback" not in done.stderr
+    assert "pids.max" in done.stderr
+
+
 def test_a_folder_that_is_gone_is_refused_in_words(start, tmp_path):
     runner = start(cwd=str(tmp_path / "gone"))
     runner.submit([script("a", "true"), script("b", "true")])
@@ -485,6 +573,16 @@ def test_a_result_and_words_of_its_own_belong_to_one_order_only(start):
     ends = {e.id: (e.exit_code, e.result, e.message) for e in until_ended(runner, 2) if isinstance(e, Ended)}
 
     assert ends == {"a": (3, "42\n", "no disk\n"), "b": (0, None, None)}
+
+
+def test_a_result_that_is_too_long_is_cut_and_that_is_known(start):
+    runner = start()
+    texts = {"fits": "head -c 65536 /dev/zero", "long": "head -c 65537 /dev/zero", "none": "true"}
+    runner.submit([script(name, f"{text} > $WAITER_RESULT") for name, text in texts.items()])
+
+    ends = {e.id: (len(e.result or ""), e.cut_from) for e in until_ended(runner, 3) if isinstance(e, Ended)}
+
+    assert ends == {"fits": (65_536, None), "long": (65_536, 65_537), "none": (0, None)}
 
 
 def test_what_is_no_file_in_the_place_of_a_result_harms_nobody(start):
@@ -574,6 +672,54 @@ def test_files_get_everything(start, tmp_path):
     ended = end_of(runner)
 
     assert (out.read_text(), err.read_text(), ended.tail) == ("out\n", "err\n", b"out\nerr\n")
+
+
+def test_a_fifo_that_nobody_reads_takes_no_output_and_holds_up_nobody(start, tmp_path):
+    runner = start(capture=Capture.FILES)
+    fifo, out = tmp_path / "fifo", tmp_path / "out"
+    os.mkfifo(fifo)
+    runner.submit([script("a", "echo a", stdout_path=str(fifo)), script("b", "echo b", stdout_path=str(out))])
+
+    ends = {e.id: e for e in until_ended(runner, 2, within_s=5) if isinstance(e, Ended)}
+
+    assert ends["a"].end is End.UNSTARTABLE
+    assert "FIFO" in str(ends["a"].message)
+    assert (ends["b"].end, out.read_text()) == (End.EXITED, "b\n")
+
+
+def test_a_fifo_that_is_read_gets_the_output(start, tmp_path):
+    runner = start(capture=Capture.FILES)
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    descriptor = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    runner.submit([script("a", "head -c 300000 /dev/zero", stdout_path=str(fifo))])  # more than a pipe holds
+
+    os.set_blocking(descriptor, True)
+    wait_for(lambda: select.select([descriptor], [], [], 0)[0])
+    with open(descriptor, "rb") as reader:
+        assert len(reader.read()) == 300_000
+    assert end_of(runner).exit_code == 0
+
+
+@pytest.fixture
+def few_files() -> Iterator[int]:
+    """As under `ulimit -Sn 200`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+    yield 200
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("capture", [Capture.GROUP, Capture.DISCARD])
+def test_more_slots_than_open_files_by_default_work_and_commands_keep_the_default(few_files, start, capture):
+    runner = start(slots=120, capture=capture)
+    texts = [f"[ $(ulimit -Sn) = {few_files} ] && echo out && echo err >&2 && exec sleep 0.5"] * 120
+    runner.submit([script(str(n), text, stdin=b"x") for n, text in enumerate(texts)])
+
+    ends = [event for event in until_ended(runner, 120) if isinstance(event, Ended)]
+
+    assert {(end.exit_code, end.tail) for end in ends} == {(0, b"out\nerr\n")}
+    assert {end.slot for end in ends} == set(range(1, 121))
 
 
 def test_stdin_is_what_the_job_says(start):

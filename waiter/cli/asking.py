@@ -60,7 +60,8 @@ def opened(from_: Settings, *, create: bool = False) -> Kitchen:
     where = shown(from_.kitchen) if from_.kitchen else "the kitchen"
     notice = threading.Timer(PATIENCE_S, say, (f"Waiting for {where} to answer…",))
     notice.daemon = True
-    notice.start()
+    with suppress(RuntimeError):  # a machine that starts no more threads
+        notice.start()
     try:
         return open_kitchen(from_.kitchen, from_.db, create=create)
     finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK  # ENXIO for a FIFO that nobody reads, and no wait
 _TRIES = 10_000
 
 Paths = tuple[str | None, str | None]
@@ -63,7 +63,9 @@ def _opened(paths: Paths, how: int) -> dict[int, int]:
 
 def _open(path: str, how: int) -> int:
     try:
-        return os.open(path, _NEW | how, 0o666)
+        descriptor = os.open(path, _NEW | how, 0o666)
     except FileNotFoundError:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        return os.open(path, _NEW | how, 0o666)
+        descriptor = os.open(path, _NEW | how, 0o666)
+    os.set_blocking(descriptor, True)
+    return descriptor

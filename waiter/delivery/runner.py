@@ -96,6 +96,7 @@ class Ended:
     message: str | None = None  # what it wrote to $WAITER_ERROR
     result: str | None = None  # what it wrote to $WAITER_RESULT
     peak_memory: int | None = None  # bytes; at least the runner's own 13 MB, where Linux begins to count
+    cut_from: int | None = None  # bytes that it wrote to $WAITER_RESULT, if that was more than is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,13 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Delayed:
+    """For a while now nothing can be started; it is tried again and again. Without a reason: now it can."""
+
+    why: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class RunnerDied:
     """The runner is gone, and so is everything that these jobs had started.
 
@@ -133,7 +141,7 @@ class RunnerDied:
     why: str | None = None  # what on this machine did not even let it begin
 
 
-Event = Ended | Output | Returned | Refused | RunnerDied
+Event = Ended | Output | Returned | Refused | Delayed | RunnerDied
 
 
 class Runner(Protocol):
@@ -325,11 +333,12 @@ class ProcessRunner:
                 self._cannot = facts[0]
                 return None
             case "ended":
-                job, slot, started, stopped, code, signal, end, tail, words, result, peak = facts
+                job, slot, started, stopped, code, signal, end, tail, peak, words, result, cut_from = facts
                 self._told.add(job)
-                return Ended(
-                    job, slot, started, stopped, code, signal, End(end), tail.encode("latin-1"), words, result, peak
-                )
+                how = code, signal, End(end), tail.encode("latin-1")
+                return Ended(job, slot, started, stopped, *how, words, result, peak, cut_from)
+            case "delayed":
+                return Delayed(facts[0])
             case "output":
                 return Output(facts[0], facts[1], a2b_base64(facts[2]))
             case "refused":

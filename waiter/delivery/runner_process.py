@@ -25,25 +25,30 @@ from contextlib import suppress
 from typing import Any
 
 from waiter.delivery import containment, guard, scratch
+from waiter.delivery.descriptors import OpenFiles
 from waiter.delivery.outlet import Outlet
 from waiter.delivery.output_files import take_back
-from waiter.delivery.slot import Running, Slot, encoded
+from waiter.delivery.slot import Running, Slot, encoded, files_per_slot
 
 FLUSH_S = 0.04
 """How long events may wait for company while there is more to do: fewer, larger messages, and commits."""
 
 TRY_SPAWN_AGAIN_S = 0.1
+TELL_OF_DELAY_S = 2.0
+"""How long nothing can be started before the waiter is told: most often that is over in a moment."""
+
 MAX_UNSENT = 1 << 20
 """Bytes that may wait for a slow waiter before the commands' output is left in their pipes."""
 
 MAX_BEHIND = 16 << 20
 """Bytes that may wait before no job is started any more: each that ends adds what it has kept back."""
 
+_NO_PROCESS = "the system refuses a new process: this user's limit is reached (ulimit -u), or a cgroup's (pids.max)"
 KILL_AGAIN_S = 2.0
 LEAVE_S = 5.0
 _PASSING = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY}
 _THE_JOBS_OWN = {errno.E2BIG, errno.ENAMETOOLONG}
-_THE_OUTPUTS_OWN = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP}
+_THE_OUTPUTS_OWN = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENXIO}
 """A name that only this job's arguments make."""
 
 _IGNORED = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
@@ -69,6 +74,8 @@ class RunnerProcess:
         self.queue: deque[list[Any]] = deque()
         self.refusal: str | None = None  # why nothing can be started
         self.spawn_again_at = 0.0
+        self.delayed_since: float | None = None
+        self.is_delay_told = False
         self.received = b""
         self.unsent = memoryview(b"")  # a view: what was sent is cut off without a copy of the rest
         self.flushed_at = 0.0
@@ -76,7 +83,10 @@ class RunnerProcess:
         env = options["env"]
         if options["kitchen"] is not None:
             env = {**env, "WAITER_KITCHEN_FILE": scratch.write(folder, "kitchen", options["kitchen"])}
-        self.slots = [Slot(number, folder, options["capture"], env) for number in range(1, options["slots"] + 1)]
+        capture, numbers = options["capture"], range(1, options["slots"] + 1)
+        self.files = OpenFiles(len(numbers), files_per_slot(capture))
+        null = os.open(os.devnull, os.O_RDWR)
+        self.slots = [Slot(number, folder, capture, env, null, self.files) for number in numbers]
         self.free = self.slots[::-1]
         self.by_pid: dict[int, Slot] = {}
         self.lingering: list[Slot] = []  # told to end; the first process has, others of the job still may
@@ -218,12 +228,13 @@ class RunnerProcess:
         try:
             actions, opened, paths = slot.file_actions(stdin, (out_path, err_path), spare)
         except OSError as error:
-            self._not_started(job, error, f"{error.filename}: {error.strerror}", _THE_OUTPUTS_OWN)
+            self._not_started(job, error, _why_no_file(error), _THE_OUTPUTS_OWN)
             return
         self.tattoo.wear(serial)
         # Before it starts: a job that kills us at once must be known to have begun.
         struct.pack_into("<q", self.table, 0, serial)
         started = now()
+        self.files.give_back()
         try:
             pid = os.posix_spawn(
                 self.program,
@@ -240,8 +251,10 @@ class RunnerProcess:
             self._not_started(job, error, _why(self.program, error), _THE_JOBS_OWN)
             return
         finally:
+            self.files.raise_()
             for fd in opened:
                 os.close(fd)
+        self._goes_on()
         self.free.pop()
         self.by_pid[pid] = slot
         slot.running = Running(job_id, serial, pid, started, self._times_out_at(started), *paths)
@@ -251,12 +264,27 @@ class RunnerProcess:
         if error.errno in _PASSING:
             self.queue.appendleft(job)
             self.spawn_again_at = now() + TRY_SPAWN_AGAIN_S
+            self._delay(why)
         elif error.errno in own:
             at = now()
-            self.outlet.events.append(("ended", job[0], 0, at, at, None, None, "unstartable", "", why, None, None))
+            self.outlet.events.append(
+                ("ended", job[0], 0, at, at, None, None, "unstartable", "", None, why, None, None)
+            )
         else:
             self.refusal = why
             self.queue.appendleft(job)
+
+    def _delay(self, why: str) -> None:
+        self.delayed_since = self.delayed_since or now()
+        if not self.is_delay_told and now() - self.delayed_since >= TELL_OF_DELAY_S:
+            self.is_delay_told = True
+            self.outlet.events.append(("delayed", why))
+
+    def _goes_on(self) -> None:
+        self.delayed_since = None
+        if self.is_delay_told:
+            self.is_delay_told = False
+            self.outlet.events.append(("delayed", None))
 
     # Ending.
 
@@ -320,7 +348,7 @@ class RunnerProcess:
         code = os.waitstatus_to_exitcode(running.status)
         exit_code, number = (None, -code) if code < 0 else (code, None)
         facts = (running.id, slot.number, running.started, now(), exit_code, number, running.end)
-        self.outlet.events.append(("ended", *facts, tail.decode("latin-1"), *slot.words(), running.peak))
+        self.outlet.events.append(("ended", *facts, tail.decode("latin-1"), running.peak, *slot.words()))
         slot.running = None
         self.free.append(slot)
 
@@ -416,8 +444,27 @@ def _why(program: str, error: OSError) -> str:
     if error.errno == errno.ENOEXEC:
         return f"{program}: not a program, and no #! line says what runs it. Start it with #!/bin/sh or the like"
     if error.errno == errno.ENOENT and os.path.exists(program):
-        return f"{program}: the interpreter that its #! line names does not exist"
+        return _why_no_interpreter(program)
+    if error.errno == errno.EAGAIN:
+        return _NO_PROCESS
     return f"{program}: cannot be started: {error.strerror}"
+
+
+def _why_no_interpreter(program: str) -> str:
+    with suppress(OSError), open(program, "rb") as script:
+        quoted = "'" + program.replace("'", "'\\''") + "'"
+        if script.readline(256).endswith(b"\r\n"):
+            return (
+                f"{program}: its #! line ends as Windows ends lines, and names no program of this machine\n"
+                f"hint: sed -i 's/\\r$//' {quoted}"
+            )
+    return f"{program}: the interpreter that its #! line names does not exist"
+
+
+def _why_no_file(error: OSError) -> str:
+    if error.errno == errno.ENXIO:
+        return f"{error.filename}: output cannot go there: it is a FIFO that nobody reads, or a socket"
+    return f"{error.filename}: {error.strerror}"
 
 
 def _own_children() -> int | None:
@@ -436,6 +483,12 @@ def _first_line(control: socket.socket) -> tuple[bytes, bytes]:
         received += more
     first, _, rest = received.partition(b"\n")
     return first, rest
+
+
+def _decline(control: socket.socket, error: OSError) -> None:
+    why = _NO_PROCESS if error.errno == errno.EAGAIN else str(error)
+    with suppress(BrokenPipeError, ConnectionResetError):  # the waiter fares no better, and has gone
+        control.sendall(json.dumps(["cannot", why]).encode("ascii") + b"\n")
 
 
 def main() -> None:
@@ -457,7 +510,7 @@ def main() -> None:
         table = mmap.mmap(table_fd, 0)
         runner = RunnerProcess(control, table, folder, leash, json.loads(options)) if options else None
     except OSError as error:
-        control.sendall(json.dumps(["cannot", str(error)]).encode("ascii") + b"\n")
+        _decline(control, error)
         return
     if runner:
         try:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from waiter.delivery.descriptors import OpenFiles
 from waiter.delivery.outlet import GROUP_BYTES, Outlet
 from waiter.delivery.output_files import Paths, open_files, take_back
 
@@ -41,7 +42,10 @@ class Slot:
     Their write ends stay open here, so a job's end is known by its death alone.
     """
 
-    def __init__(self, number: int, folder: str, capture: str, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, number: int, folder: str, capture: str, env: Mapping[str, str], null: int, files: OpenFiles
+    ) -> None:
+        """`null` is /dev/null, open for reading and writing."""
         self.number = number
         self.running: Running | None = None
         self._folder = folder
@@ -51,12 +55,15 @@ class Slot:
         own = {"WAITER_SLOT": str(number), "WAITER_RESULT": self._result, "WAITER_ERROR": self._message}
         # As bytes: posix_spawn would encode them anew for every job.
         self.env = encoded({**env, **own})
-        self._null = os.open(os.devnull, os.O_RDWR)
+        self._null = null
+        self._is_out_of_the_way = files.is_raised
         self._reads: dict[int, int] = {}
         self._writes: dict[int, int] = {}
-        for stream in (1, 2) if capture != "files" else ():
-            self._reads[stream], self._writes[stream] = os.pipe()
+        for stream in _pipes(capture):
+            self._reads[stream], self._writes[stream] = map(files.out_of_the_way, os.pipe())
             os.set_blocking(self._reads[stream], False)
+        if self._writes:
+            self._writes.setdefault(2, self._writes[1])
         self._usual_actions = self._actions(self._null, self._writes)
         self._tail = b""
         self._kept = {1: bytearray(), 2: bytearray()}
@@ -71,7 +78,8 @@ class Slot:
 
         Raises OSError.
         """
-        if stdin is None and (self._writes or paths == (None, None)):
+        is_usual = stdin is None and (self._writes or paths == (None, None))
+        if is_usual and not self._is_out_of_the_way:
             return self._usual_actions, [], (None, None)
         writes = self._writes
         opened: list[int] = []
@@ -83,6 +91,9 @@ class Slot:
             if stdin is not None:
                 reads = self._given(stdin.encode("latin-1"))
                 opened.append(reads)
+            if self._writes and self._is_out_of_the_way:
+                writes = {stream: os.dup(descriptor) for stream, descriptor in self._writes.items()}
+                opened.extend(writes.values())
         except OSError:
             for descriptor in opened:
                 os.close(descriptor)
@@ -96,7 +107,8 @@ class Slot:
 
     def _given(self, stdin: bytes) -> int:
         os.makedirs(self._folder, 0o700, exist_ok=True)  # a command may have deleted it
-        with open(self._stdin, "wb") as file:
+        _clear(self._stdin)  # or put something else in its place
+        with open(self._stdin, "xb") as file:
             file.write(stdin)
         return os.open(self._stdin, os.O_RDONLY)
 
@@ -162,9 +174,22 @@ class Slot:
             tail = (_end(self.running.out_path) + _end(self.running.err_path))[-TAIL_BYTES:]
         return tail
 
-    def words(self) -> tuple[str | None, str | None]:
-        """What the job left in $WAITER_ERROR and $WAITER_RESULT, which are gone then."""
-        return _taken(self._message, MESSAGE_BYTES), _taken(self._result, RESULT_BYTES)
+    def words(self) -> tuple[str | None, str | None, int | None]:
+        """What the job left in $WAITER_ERROR and $WAITER_RESULT, which are gone then, and how long a result was of
+        which there is more than is taken."""
+        message, _ = _taken(self._message, MESSAGE_BYTES)
+        result, size = _taken(self._result, RESULT_BYTES)
+        return message, result, size if size > RESULT_BYTES else None
+
+
+def files_per_slot(capture: str) -> int:
+    """How many descriptors a slot keeps open."""
+    return 2 * len(_pipes(capture))
+
+
+def _pipes(capture: str) -> tuple[int, ...]:
+    """The streams that have a pipe of their own. Of what nobody sees, the tail alone is kept: one pipe does."""
+    return {"files": (), "discard": (1,)}.get(capture, (1, 2))
 
 
 def encoded(env: Mapping[str, str]) -> dict[bytes, bytes]:
@@ -184,21 +209,23 @@ def _end(path: str | None) -> bytes:
         return b""
 
 
-def _taken(path: str, limit: int) -> str | None:
+def _taken(path: str, limit: int) -> tuple[str | None, int]:
+    """The beginning of what was written there, and how long all of it is."""
     if not os.access(path, os.F_OK):
-        return None  # the usual case: it has written nothing
-    content = None
+        return None, 0  # the usual case: it has written nothing
+    content, size = None, 0
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
-            if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                content = os.read(descriptor, limit)
+            facts = os.fstat(descriptor)
+            if stat.S_ISREG(facts.st_mode):
+                content, size = os.read(descriptor, limit), facts.st_size
         finally:
             os.close(descriptor)
     except OSError:
         pass  # a link, a directory, or not readable: nothing that a command was asked to leave
     _clear(path)
-    return None if content is None else content.decode("utf-8", "replace")
+    return None if content is None else content.decode("utf-8", "replace"), size
 
 
 def _clear(path: str) -> None:

@@ -25,13 +25,13 @@ from waiter.delivery.leaving import is_host_busy, why_leave
 from waiter.delivery.listener import SUCCEEDED, Listener, Summary
 from waiter.delivery.options import DeliveryOptions, Until
 from waiter.delivery.pace import WAIT_S, Pace
-from waiter.delivery.runner import End, Ended, Event, Job, Output, Refused, Returned, Runner, RunnerDied
+from waiter.delivery.runner import Delayed, End, Ended, Event, Job, Output, Refused, Returned, Runner, RunnerDied
 from waiter.delivery.spool import Spool
 from waiter.delivery.stopping import SIGNALS, Stop, Stopping
 from waiter.delivery.vitals import host_load, resident_bytes
 from waiter.errors import PASSING, CommandUnstartable, KitchenDamaged, KitchenError, ShiftLost
 from waiter.kitchen.contract import Kitchen, sweep_s
-from waiter.orders import Order, Outcome, Reason, Selector, Status, Verdict, Vitals
+from waiter.orders import RESULT_BYTES, Order, Outcome, Reason, Selector, Status, Verdict, Vitals
 
 PATIENCE_S = 0.2
 """The longest that the loop waits for the runner before it looks at everything else again."""
@@ -186,6 +186,8 @@ class Delivery:
                     self._unstartable = event.why
                     self._give_back([event.id])
                     self._stopping.ask(Stop.DRAIN)
+                case Delayed():
+                    self._listener.noted(_words_of(event))
                 case RunnerDied():
                     self._runner_died(event)
 
@@ -222,6 +224,8 @@ class Delivery:
             self._hand_over(held, outcome)
             self._tally.claimed -= 1
             return
+        if ended.cut_from is not None:
+            self._listener.noted(_words_of_cut(held.order, ended.cut_from))
         self._pace.saw(outcome.duration_s, is_delivered=outcome.status is Status.DONE)
         self._record(held, outcome)
 
@@ -601,6 +605,19 @@ class Delivery:
             left_because=self._why_left,
             is_joblog_lost=self._joblog is not None and self._joblog.is_lost,
         )
+
+
+def _words_of(delay: Delayed) -> str:
+    if delay.why is None:
+        return "Commands start again."
+    return f"No command can be started now: {delay.why}. Trying again and again."
+
+
+def _words_of_cut(order: Order, size: int) -> str:
+    return (
+        f"{order.id}: its result is cut: of {size:,} bytes in $WAITER_RESULT the first {RESULT_BYTES:,} are kept\n"
+        "hint: write what is larger to a file, and its name as the result"
+    )
 
 
 def _begun(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
 import socket
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from waiter.delivery.command import Version, command
@@ -22,7 +23,7 @@ from waiter.delivery.runner import Capture, Job, ProcessRunner, Runner, RunnerOp
 from waiter.delivery.spool import Spool
 from waiter.delivery.stopping import Stopping
 from waiter.delivery.waiter import Delivery
-from waiter.errors import UsageError
+from waiter.errors import CommandUnstartable, UsageError
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Order
 
@@ -139,6 +140,23 @@ def _spot_notice(options: DeliveryOptions, stopping: Stopping) -> AbstractContex
     return watched(stopping)
 
 
+@contextmanager
+def _crowded_host_in_words() -> Iterator[None]:
+    """Raise CommandUnstartable where the system refuses a waiter its own processes and threads."""
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        is_crowded = "can't start new thread" in str(error) or (
+            isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.ENOMEM) and error.filename is None
+        )
+        if not is_crowded:
+            raise
+        raise CommandUnstartable(
+            "this machine gives the waiter no more processes or threads, or no memory for them\n"
+            "hint: end what is not needed, or raise the limit: ulimit -u, or pids.max of its cgroup (TasksMax=)"
+        ) from error
+
+
 def deliver(
     open_kitchen: Callable[[], Kitchen],
     words: Sequence[str],
@@ -156,7 +174,7 @@ def deliver(
     options = options or DeliveryOptions()
     ware = checked(words, options)
     stopping = stopping or Stopping()
-    with stopping.by_signals(), _spot_notice(options, stopping):
+    with _crowded_host_in_words(), stopping.by_signals(), _spot_notice(options, stopping):
         return Delivery(
             open_kitchen,
             ware,
