@@ -78,6 +78,17 @@ def test_tabs_part_the_cells_of_tsv(write):
     assert rows_of(write("a.tsv", b"a b\tc,d\n")) == [(1, ["a b", "c,d"], None)]
 
 
+def test_a_line_of_tsv_is_a_row_whatever_quotes_it_holds(write):
+    content = b'"\tx\ny\t"z\r\n\n\t\n"q"\t5" pipe\r7\n'
+    assert rows_of(write("a.tsv", content)) == [
+        (1, ['"', "x"], None),
+        (2, ["y", '"z'], None),
+        (4, ["", ""], None),
+        (5, ['"q"', '5" pipe\r7'], None),
+    ]
+    assert rows_of(write("b.tsv", b'\nname\t"size"\n"a\t1\n'), header=True) == [(3, ['"a', "1"], ("name", '"size"'))]
+
+
 def test_a_header_names_the_arguments_and_is_row_one(write):
     path = write("a.csv", b"size, colour\n3,red\n")
 

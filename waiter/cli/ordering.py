@@ -40,6 +40,7 @@ from waiter.loading import Loaded, LoadOptions
 from waiter.loading import load as load_input
 from waiter.orders import Counts, Order, Selector, Status
 from waiter.report import extraction
+from waiter.report.wording import plain
 
 LOOK_AGAIN_S = 1.0
 """How often a reset looks whether those who are missed live."""
@@ -53,7 +54,7 @@ def reading(function: Any) -> Any:
     for option in reversed(
         (
             click.option(
-                "--format", "format_", type=click.Choice([f.value for f in Format]), help="csv, lines or jsonl."
+                "--format", "format_", type=click.Choice([f.value for f in Format]), help="csv, tsv, lines or jsonl."
             ),
             click.option("--header", is_flag=True, help="The first row of a CSV file names the arguments: {name}."),
             click.option("--skip-bad", is_flag=True, help="Leave out rows that cannot become orders, and list them."),
@@ -123,8 +124,9 @@ def tell_loaded(loaded: Loaded) -> None:
 def load(source: str, kitchen: str | None, db: str | None, is_json: bool, **said: Any) -> int:
     """Load a pile of inputs; each row of FILE becomes an order. `-` reads stdin.
 
-    The format is chosen by the ending: .csv, .jsonl (a list or an object a line), everything else plain lines; .gz as
-    well. Loading the same input again adds nothing, and a file that has grown adds its new rows.
+    The format is chosen by the ending: .csv, .tsv (tabs, no quotes), .jsonl (a list or an object a line), everything
+    else plain lines; .gz as well. Loading the same input again adds nothing, and a file that has grown adds its new
+    rows.
 
     \b
     waiter load orders.csv
@@ -211,8 +213,13 @@ def _write_rows(file: IO[str], orders: Iterator[Order], names: Sequence[str], *,
         return
     writer = csv.writer(file, lineterminator="\n")
     for cells in chain([names], (extraction.cells(order, names) for order in orders)):
-        line = map(extraction.printable, cells)
+        line = map(_shown if file.isatty() else extraction.printable, cells)
         writer.writerow(line if is_raw else map(extraction.harmless, line))
+
+
+def _shown(cell: extraction.Cell) -> extraction.Cell:
+    """A cell on a terminal, which would obey what a command wrote."""
+    return plain(cell) if isinstance(cell, str) else cell
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 A row's number is what a spreadsheet shows: from 1, a header and blank rows included. Bytes that are no UTF-8 become
 surrogate escapes, so that `os.fsencode` gives them back as they were. A line ends at \\n or \\r\\n (in CSV outside
-quotes at a lone \\r too), and one of nothing but white space is blank; `""` in CSV is an empty argument.
+quotes at a lone \\r too), and one of nothing but white space is blank; `""` in CSV is an empty argument. TSV knows no
+quotes: a line is a row, and a tab parts its cells.
 """
 
 from waiter.intake.digest import RunningDigest

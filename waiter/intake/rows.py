@@ -1,4 +1,4 @@
-"""From lines to rows: CSV and plain lines here, JSON Lines in `json_lines`; and what makes a row a bad one.
+"""From lines to rows: CSV, TSV and plain lines here, JSON Lines in `json_lines`; and what makes a row a bad one.
 
 Rows go from hand to hand by the thousand: what Python does to each alone costs more than reading it. So a piece of the
 input is looked at as a whole, and row by row only if something in it is odd. Memory stays flat whatever the input
@@ -12,7 +12,7 @@ import gzip
 import io
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, repeat
 from typing import IO, cast
@@ -105,15 +105,11 @@ def _rows(input: Input, reject: Reject, seen: Seen) -> Iterator[list[Row]]:
     input.file.seek(0)
     stream = cast(IO[bytes], gzip.GzipFile(fileobj=input.file)) if input.is_gzip else input.file
     short = _ShortLines(input.name, stream)
-    is_csv = input.format in (Format.CSV, Format.TSV)
-    lines = io.TextIOWrapper(short, encoding="utf-8-sig", errors="surrogateescape", newline="" if is_csv else "\n")
-    if is_csv:
-        delimiter = "\t" if input.format is Format.TSV else ","
-        names = _header(input.name, lines, delimiter, seen) if input.header else None
-        pieces = _csv_rows(lines, delimiter, reject, seen)
-    else:
-        names = None
-        pieces = (_json_rows if input.format is Format.JSONL else _line_rows)(lines, reject, seen)
+    lines = io.TextIOWrapper(
+        short, encoding="utf-8-sig", errors="surrogateescape", newline="" if input.format is Format.CSV else "\n"
+    )
+    names = _header(input, lines, seen) if input.header else None
+    pieces = _READERS[input.format](lines, reject, seen)
     for rows in pieces:
         fit = _fit(rows, reject) if short.is_odd or input.format is Format.JSONL else rows
         yield fit if names is None else _named(fit, names, reject)
@@ -132,7 +128,7 @@ def _fit(rows: list[Row], reject: Reject) -> list[Row]:
 def _line_rows(lines: io.TextIOWrapper, _reject: Reject, seen: Seen) -> Iterator[list[Row]]:
     while some := lines.readlines(PIECE):
         rows: list[Row] = [
-            (number, (line[:-2] if line.endswith("\r\n") else line.removesuffix("\n"),), None)
+            (number, (_without_end(line),), None)
             for number, line in enumerate(some, seen.rows + 1)
             if not line.isspace()
         ]
@@ -141,11 +137,28 @@ def _line_rows(lines: io.TextIOWrapper, _reject: Reject, seen: Seen) -> Iterator
         yield rows
 
 
-def _csv_rows(lines: io.TextIOWrapper, delimiter: str, reject: Reject, seen: Seen) -> Iterator[list[Row]]:
+def _tsv_rows(lines: io.TextIOWrapper, _reject: Reject, seen: Seen) -> Iterator[list[Row]]:
+    """A line is a row, whatever it holds: TSV knows no quotes (IANA, text/tab-separated-values)."""
+    while some := lines.readlines(PIECE):
+        rows: list[Row] = [
+            (number, _without_end(line).split("\t"), None)
+            for number, line in enumerate(some, seen.rows + 1)
+            if "\t" in line or not line.isspace()
+        ]
+        seen.rows += len(some)
+        seen.blank += len(some) - len(rows)
+        yield rows
+
+
+def _without_end(line: str) -> str:
+    return line[:-2] if line.endswith("\r\n") else line.removesuffix("\n")
+
+
+def _csv_rows(lines: io.TextIOWrapper, reject: Reject, seen: Seen) -> Iterator[list[Row]]:
     while some := lines.readlines(PIECE):
         is_plain = not any(map(str.isspace, some))
         try:
-            cells = list(csv.reader(some, delimiter=delimiter, strict=True)) if is_plain else []
+            cells = list(csv.reader(some, strict=True)) if is_plain else []
         except csv.Error:  # in most files: a quoted cell that goes on in the next piece
             is_plain = False
         if is_plain:
@@ -153,12 +166,10 @@ def _csv_rows(lines: io.TextIOWrapper, delimiter: str, reject: Reject, seen: See
             seen.rows += len(rows)
             yield rows
         else:
-            yield list(_careful_csv_rows(some, lines, delimiter, reject, seen))
+            yield list(_careful_csv_rows(some, lines, reject, seen))
 
 
-def _careful_csv_rows(
-    some: list[str], more: Iterator[str], delimiter: str, reject: Reject, seen: Seen
-) -> Iterator[Row]:
+def _careful_csv_rows(some: list[str], more: Iterator[str], reject: Reject, seen: Seen) -> Iterator[Row]:
     """The rows that begin in some lines. Of `more` is taken what a cell that is still open there needs."""
     taken: list[str] = []  # by the reader, for the row at hand
     left = deque(some)
@@ -173,7 +184,7 @@ def _careful_csv_rows(
                 return
             yield line
 
-    reader = csv.reader(feed(), delimiter=delimiter, strict=True)
+    reader = csv.reader(feed(), strict=True)
     while left:
         taken.clear()
         seen.rows += 1
@@ -182,7 +193,7 @@ def _careful_csv_rows(
         except csv.Error as error:
             reject(seen.rows, _csv_words(str(error)))
             left.extendleft(reversed(taken[1:]))  # the lines after the one that opened it are rows of their own
-            reader = csv.reader(feed(), delimiter=delimiter, strict=True)
+            reader = csv.reader(feed(), strict=True)
             continue
         if len(cells) < 2 and taken[0].isspace():
             seen.blank += 1
@@ -202,19 +213,30 @@ def _csv_words(error: str) -> str:
     return f"not CSV: {error}. Mend it, or use --format lines."
 
 
-def _header(source: str, lines: io.TextIOWrapper, delimiter: str, seen: Seen) -> tuple[str, ...]:
+def _header(input: Input, lines: io.TextIOWrapper, seen: Seen) -> tuple[str, ...]:
     """The names in the first row that is not blank. Raises BadRow: without them no row can be read."""
 
     def refuse(number: int, why: str) -> None:
-        raise BadRow(source, number, why)
+        raise BadRow(input.name, number, why)
 
-    while line := lines.readline():
-        for number, cells, _ in _careful_csv_rows([line], lines, delimiter, refuse, seen):
-            names = tuple(cell.strip() for cell in cells)
-            if "" in names or len(set(names)) < len(names):
-                refuse(number, "every column of a header needs its own name. Name them, or leave out --header.")
-            return names
+    for number, cells, _ in _first_row(input, lines, refuse, seen):
+        names = tuple(cell.strip() for cell in cells)
+        if "" in names or len(set(names)) < len(names):
+            refuse(number, "every column of a header needs its own name. Name them, or leave out --header.")
+        return names
     return ()
+
+
+def _first_row(input: Input, lines: io.TextIOWrapper, refuse: Reject, seen: Seen) -> Iterator[Row]:
+    while line := lines.readline():
+        if input.format is Format.CSV:
+            yield from _careful_csv_rows([line], lines, refuse, seen)
+            continue
+        seen.rows += 1
+        if "\t" in line or not line.isspace():
+            yield seen.rows, _without_end(line).split("\t"), None
+        else:
+            seen.blank += 1
 
 
 def _named(rows: list[Row], names: tuple[str, ...], reject: Reject) -> list[Row]:
@@ -249,3 +271,11 @@ def _json_rows(lines: io.TextIOWrapper, reject: Reject, seen: Seen) -> Iterator[
                 names = own_names
             rows.append((seen.rows, arguments, names))
         yield rows
+
+
+_READERS: Mapping[Format, Callable[[io.TextIOWrapper, Reject, Seen], Iterator[list[Row]]]] = {
+    Format.CSV: _csv_rows,
+    Format.TSV: _tsv_rows,
+    Format.LINES: _line_rows,
+    Format.JSONL: _json_rows,
+}
