@@ -1,7 +1,8 @@
 """Which failures are of one kind: their messages without what differs from order to order.
 
 What an order's own arguments name is no difference, nor are times, addresses, paths, ids, numbers and quoted names. A
-message that holds none of them stays as it is, so that kinds are no fewer than there are troubles.
+message that holds none of them stays as it is, so that kinds are no fewer than there are troubles. The time that it
+takes grows with the message's length and no faster, whatever it holds.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ _SHORT = 3
 _MANY = 100
 """So many arguments of an order are looked for."""
 
+_LOOKED_AT = 16_384
+_KEPT = 4_096
+"""Characters of a message, and of what is left of it: what a longer one says further on tells no kinds apart. The
+second is smaller, so that it does not hang on the length of paths and arguments where the first one ends."""
+
 _DAY = r"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? )?(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ \d]\d"
 _QUOTED = r"(?:'[^\s'\"`]+'|\"[^\s'\"`]+\"|`[^\s'\"`]+[`']|\u2018[^\s\u2019]+\u2019|\u201c[^\s\u201d]+\u201d)"
 _STEP = r"[\w.@+=%~-]+"
@@ -26,7 +32,7 @@ _STEP = r"[\w.@+=%~-]+"
 _PLACES = (
     (re.compile(r"\b\d{4}[-/]\d\d[-/]\d\d[T ]\d\d?:\d\d(:\d\d?)?([.,]\d+)?( ?(Z|UTC|[+-]\d\d:?\d\d))?"), "<time>"),
     (re.compile(rf"\b{_DAY} \d\d:\d\d:\d\d([.,]\d+)?( [A-Z]{{3,4}})?( \d{{4}})?"), "<time>"),
-    (re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"`<>)\]},;]+"), "<url>"),
+    (re.compile(r"\b[a-z][a-z0-9+.-]{0,20}://[^\s'\"`<>)\]},;]+"), "<url>"),
     (re.compile(r"(['\"])(?:~|\.\.?|[A-Za-z]:)?[/\\][^'\"]*[^'\"\s]\1"), "<path>"),
     (re.compile(rf"(?<![\w<.])(?:~|\.\.?)?(?:/{_STEP})+/?|\b[A-Za-z]:\\[^\s'\":]+"), "<path>"),
     (re.compile(rf"(?<![\w<./@+=%~-]){_STEP}(?:/{_STEP})*/[\w@+=%~.-]*\.\w{{1,5}}\b"), "<path>"),
@@ -46,11 +52,11 @@ _NAMES = (
 
 def normalised(message: str, arguments: Sequence[str] = ()) -> str:
     """The message without what differs from order to order; `arguments` are those of the order that failed."""
-    message = _without(_PLACES, message)
+    message = _without(_PLACES, message[:_LOOKED_AT])
     for word in _own_words(arguments[:_MANY]):
         if word in message:
             message = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", "<argument>", message)
-    return _without(_NAMES, message).strip()
+    return _without(_NAMES, message).strip()[:_KEPT]
 
 
 def _without(noises: Iterable[tuple[re.Pattern[str], str]], message: str) -> str:

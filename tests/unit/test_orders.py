@@ -128,6 +128,22 @@ def test_what_an_orders_own_arguments_name_makes_no_difference(message, argument
     assert normalised(message, arguments) == kind
 
 
+@pytest.mark.parametrize("piece", ["a+", "a.", "a-", "....x", "a/", "'/a ", "x/y.", "\u2018a", "0x", "1,"])
+def test_a_long_message_is_sorted_in_no_time(monkeypatch, piece):
+    monkeypatch.setattr("waiter.alike._LOOKED_AT", 80_000)
+    began = time.process_time()
+
+    normalised((piece * 80_000)[:80_000])
+
+    assert time.process_time() - began < 1  # it was 5 s and more
+
+
+def test_what_a_very_long_message_ends_with_is_no_kind_of_its_own():
+    said = "cannot read /data/{}/x: bad line " + "boom " * 4_000
+    one, another = (error_group(said.format(folder) + folder, Reason.EXIT, 1, None) for folder in ("a" * 200, "b"))
+    assert one == another
+
+
 def test_how_it_ended_is_part_of_the_kind():
     kinds = {
         error_group("boom", Reason.EXIT, 1, None),
