@@ -334,6 +334,13 @@ def test_tags_tell_whose_line_it_is(waiter_cli):
     assert sorted(done.stdout.splitlines()) == ["a\t1 a", "a\t2 a", "b\t1 b", "b\t2 b"]
 
 
+def test_a_tag_begins_a_line_though_the_order_before_ended_without_one(waiter_cli):
+    line = 'printf "1 $1\\n2 $1"'
+    done = waiter_cli("run", "--tag", "sh", "-c", line, "sh", input="a\nb\n")
+
+    assert done.stdout == "a\t1 a\na\t2 a\nb\t1 b\nb\t2 b"
+
+
 def test_hooks_hear_of_each_order(waiter_cli, kitchen_url, tmp_path):
     load(waiter_cli, kitchen_url, "0\n7\n")
     hook = 'echo "$WAITER_STATUS $WAITER_ARGUMENTS $WAITER_EXIT_CODE" >> heard'

@@ -32,7 +32,7 @@ class Printer(Listener):
         self._counts = {"done": done, "failed": 0}
         self._bar: OrdersBar | None = None
         self.is_output_lost = False  # other than by a reader that had enough
-        self._line_starts = {1: True, 2: True}
+        self._open_lines: dict[int, tuple[str, int, int]] = {}  # by stream (a terminal is one): who left it open
 
     @contextmanager
     def bar(self) -> Iterator[None]:
@@ -74,8 +74,9 @@ class Printer(Listener):
 
     def output(self, order: Order, stream: int, chunk: bytes) -> None:
         to: BinaryIO = sys.stdout.buffer if stream == 1 else sys.stderr.buffer
-        text = self._tagged(order, stream, chunk) if self._tag else chunk
-        with self._aside(text) if to.isatty() else nullcontext():
+        is_shown = to.isatty()
+        text = self._tagged(order, stream, chunk, is_shown=is_shown) if self._tag else chunk
+        with self._aside(text) if is_shown else nullcontext():
             try:
                 to.write(text)
                 to.flush()
@@ -91,13 +92,20 @@ class Printer(Listener):
         self.is_output_lost = True
         say(f"Output is lost: {error.strerror}. The work goes on.")
 
-    def _tagged(self, order: Order, stream: int, chunk: bytes) -> bytes:
-        tag = (order.arguments[0] if order.arguments else order.id).encode("utf-8", "surrogateescape") + b"\t"
+    def _tagged(self, order: Order, stream: int, chunk: bytes, *, is_shown: bool) -> bytes:
+        """Each line behind its order's tag; what an order left without a line end gets one before another's line."""
+        word = order.arguments[0] if order.arguments else order.id
+        shown = plain(word).replace("\n", "\\n") if is_shown else word
+        tag = shown.encode("utf-8", "surrogateescape") + b"\t"
         text = chunk.replace(b"\n", b"\n" + tag)
-        if self._line_starts[stream]:
-            text = tag + text
-        self._line_starts[stream] = chunk.endswith(b"\n")
-        return text.removesuffix(tag) if chunk.endswith(b"\n") else text
+        writer, screen = (order.id, order.attempt, stream), 0 if is_shown else stream
+        owner = self._open_lines.pop(screen, None)
+        if owner != writer:
+            text = (b"" if owner is None else b"\n") + tag + text
+        if chunk.endswith(b"\n"):
+            return text.removesuffix(tag)
+        self._open_lines[screen] = writer
+        return text
 
     def finished(self, order: Order, outcome: Outcome) -> None:
         if outcome.status is Status.DONE:
