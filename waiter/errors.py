@@ -4,6 +4,12 @@ A message says what is wrong, where (file and row, host, option) and what to do 
 command line turns these into exit codes.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class WaiterError(Exception):
     """Something the user can act on; `str(error)` is the whole message, `exit_code` what a command ends with."""
@@ -32,6 +38,19 @@ class BadRow(WaiterError):
 
 class InputUnreadable(WaiterError):
     """The input cannot be read at all: it is missing, a directory, or not what its ending says."""
+
+
+class FileUnusable(WaiterError):
+    """A file or folder, of the user's or of Waiter's own, cannot be read or written; the message names it."""
+
+
+@contextmanager
+def naming(file: str | Path) -> Iterator[None]:
+    """Name the file in what the system says of it. Raises FileUnusable."""
+    try:
+        yield
+    except OSError as error:
+        raise FileUnusable(f"{file}: cannot be used: {error.strerror or error}.") from None
 
 
 class KitchenError(WaiterError):

@@ -20,7 +20,7 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from waiter.errors import BadRow, InputUnreadable, UsageError
+from waiter.errors import BadRow, InputUnreadable, UsageError, naming
 from waiter.intake import Format, Input, Row, RunningDigest, Seen, opened, read
 from waiter.kitchen.contract import Kitchen
 from waiter.known import Pulse, Unique, is_being_loaded, waiting_rows
@@ -99,7 +99,9 @@ def load_rows(
     """
     with tempfile.TemporaryFile() as file:
         for number, row in enumerate(rows, 1):
-            file.write(json.dumps(_plain(source, number, row)).encode() + b"\n")
+            line = json.dumps(_plain(source, number, row)).encode() + b"\n"
+            with naming(tempfile.gettempdir()):
+                file.write(line)
         input = Input(source, cast(BinaryIO, file), Format.JSONL)
         return _load(kitchen, input, options or LoadOptions(), _silent)
 

@@ -53,7 +53,7 @@ def test_a_full_disk_is_one_line(shell, kitchen_of_three, verb):
 
 @needs_full
 def test_a_file_that_takes_nothing_is_named_and_a_dash_is_stdout(shell, kitchen_of_three):
-    full, dash = shell(f"{WAITER} extract -o /dev/full"), shell(f"{WAITER} extract -o -")
+    full, dash = (shell(f"{WAITER} extract -k k.db -o {where}") for where in ("/dev/full", "-"))
 
     assert (full.returncode, full.stderr.startswith("waiter: /dev/full: cannot be written")) == (1, True)
     assert dash.stdout.startswith("_id,status")
@@ -116,3 +116,20 @@ def test_extract_writes_through_a_symbolic_link_and_keeps_permissions(shell, kit
     assert (tmp_path / "link.csv").is_symlink()
     assert (tmp_path / "real.csv").read_text().startswith("_id,status,")
     assert (tmp_path / "real.csv").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_joblog_whose_reader_leaves_is_said_once_and_all_is_delivered(shell):
+    done = shell(f"seq 50 | {WAITER} run --joblog >(head -3 >/dev/null) -j2 true")
+
+    assert done.returncode == 0
+    assert "50 orders delivered" in done.stderr
+    assert done.stderr.count("nobody reads it any more") == 1
+
+
+def test_trouble_with_a_file_is_not_blamed_on_stdout_nor_a_success(shell, kitchen_of_three, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+
+    done = shell(f"head -c 1 pipe > got & seq 200000 | {WAITER} load -k big.db - && {WAITER} extract -k big.db -o pipe")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == "waiter: pipe: cannot be written: Broken pipe"

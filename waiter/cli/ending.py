@@ -20,6 +20,7 @@ INTERRUPTED = 130
 
 def exit_code(call: Callable[[], object], is_json_wanted: Callable[[], bool]) -> int:
     """What the call ends with. An error is told on stderr, or as a JSON object on stdout."""
+    streams.own_stdout()
     try:
         code = call()
         sys.stdout.flush()
@@ -34,16 +35,15 @@ def exit_code(call: Callable[[], object], is_json_wanted: Callable[[], bool]) ->
         return _complain(_in_words(error), is_json_wanted(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except BrokenPipeError:  # `waiter extract | head`: who reads has had enough
+    except streams.StdoutClosed:  # `waiter extract | head`
         streams.give_up(sys.stdout)
         return 0
-    except OSError as error:
-        if error.errno in streams.FULL:
-            streams.give_up(sys.stdout)
-            return _complain(f"{error.filename or 'stdout'}: cannot be written: {error.strerror}", False, 1)
-        if error.filename is None:
-            raise
-        return _complain(f"{os.fsdecode(error.filename)}: {error.strerror}", is_json_wanted(), 1)
+    except streams.StdoutLost as error:
+        streams.give_up(sys.stdout)
+        return _complain(f"stdout: cannot be written: {error.strerror}", False, 1)
+    except OSError as error:  # whoever opens a file names it; this is for what nobody thought of
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        return _complain(f"{where}{error.strerror or error}", is_json_wanted(), 1)
     return code if isinstance(code, int) else 0
 
 
@@ -57,9 +57,9 @@ def _in_words(error: click.ClickException) -> str:
 
 
 def _complain(message: str, is_json: bool, code: int) -> int:
-    if is_json:
-        print(json.dumps({"error": message}), flush=True)  # noqa: T201
-    else:
-        with suppress(OSError):  # nobody listens
+    with suppress(OSError):  # nobody listens
+        if is_json:
+            print(json.dumps({"error": message}), flush=True)  # noqa: T201
+        else:
             print(plain(f"waiter: {message}"), file=sys.stderr)  # noqa: T201
     return code

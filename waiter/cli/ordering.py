@@ -31,6 +31,7 @@ from waiter.cli.asking import (
     selecting,
 )
 from waiter.cli.bars import rows_bar
+from waiter.cli.streams import Stdout
 from waiter.cli.tables import show_json
 from waiter.cli.whole_file import whole_file
 from waiter.errors import KitchenMissing, UsageError
@@ -227,7 +228,7 @@ def _written(output: str | None) -> Iterator[IO[str]]:
     """Stdout, or a file that appears under its name when it is whole."""
     if output is None:
         sys.stdout.flush()
-        with io.TextIOWrapper(os.fdopen(os.dup(sys.stdout.fileno()), "wb"), encoding="utf-8") as file:
+        with io.TextIOWrapper(io.BufferedWriter(Stdout(os.dup(sys.stdout.fileno()), "wb")), encoding="utf-8") as file:
             yield file
         return
     with whole_file(output) as path, path.open("w", encoding="utf-8", newline="") as file:

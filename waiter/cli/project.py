@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from waiter.cli.asking import say
+from waiter.errors import naming
 
 FABFILE = '''\
 """`fab --list` shows the fleet's verbs; `fab --help fleet.start` what one of them takes."""
@@ -56,12 +57,14 @@ def init(folder: Path) -> None:
     waiter init
     waiter init ~/crunching && cd ~/crunching && fab --list
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with naming(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     for name, text in FILES.items():
         file = folder / name
         if file.exists():
             say(f"{file} is there already; left as it is")
             continue
-        file.write_text(text, encoding="utf-8")
+        with naming(file):
+            file.write_text(text, encoding="utf-8")
         say(f"wrote {file}")
     say("Next: edit waiter.toml, then try: waiter fleet hosts; fab --list; invoke --list")

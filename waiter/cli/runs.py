@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from waiter.delivery.options import DeliveryOptions
-from waiter.errors import KitchenError
+from waiter.errors import KitchenError, naming
 from waiter.intake import Input
 from waiter.kitchen import default_path, open_kitchen
 from waiter.kitchen.contract import Kitchen
@@ -104,7 +104,8 @@ def run_file(run: Facts) -> Iterator[RunFile]:
         if not path.exists():
             relatives = [relative for other in folder.glob(f"{run.kin}-*.run") if (relative := _relative(other, run))]
         if is_alone:
-            _write(descriptor, run.environment)
+            with naming(_beside(path)):
+                _write(descriptor, run.environment)
         os.utime(_beside(path))
         yield RunFile(path, not is_alone, tuple(relatives), lambda: fcntl.flock(descriptor, fcntl.LOCK_SH))
 

@@ -2,14 +2,48 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import sys
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-"""What the system says when something cannot be written any more."""
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+
+class StdoutLost(OSError):
+    """Stdout takes no more: its disk is full, say. Nothing else that is written raises this."""
+
+
+class StdoutClosed(BrokenPipeError):
+    """Who read stdout has had enough."""
+
+
+class Stdout(io.FileIO):
+    """Stdout's descriptor, or a copy of it; trouble with it is told from trouble with any other file."""
+
+    def write(self, content: Buffer, /) -> int:
+        try:
+            return super().write(content)
+        except BrokenPipeError as error:
+            raise StdoutClosed(error.errno, error.strerror) from None
+        except OSError as error:
+            raise StdoutLost(error.errno, error.strerror) from None
+
+
+def own_stdout() -> None:
+    """Let what is printed go through `Stdout`, unless it goes elsewhere than to descriptor 1."""
+    there = sys.stdout
+    is_owned = isinstance(getattr(getattr(there, "buffer", None), "raw", None), Stdout)
+    if not isinstance(there, io.TextIOWrapper) or is_owned or there.fileno() != 1:
+        return
+    there.flush()
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(Stdout(1, "wb", closefd=False)),
+        encoding=there.encoding,
+        errors=there.errors,
+        line_buffering=there.line_buffering or there.write_through,
+    )
 
 
 def fill_in() -> None:

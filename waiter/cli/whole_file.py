@@ -36,11 +36,9 @@ def whole_file(output: str) -> Iterator[Path]:
 
 @contextmanager
 def _speaking_of(output: str) -> Iterator[None]:
-    """Name the file in what the system says of it. A reader that left a pipe is not the file's fault."""
+    """Name the file in what the system says of it."""
     try:
         yield
-    except BrokenPipeError:
-        raise
     except OSError as error:
         raise InputUnreadable(f"{output}: cannot be written: {error.strerror}") from None
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from waiter import __version__
-from waiter.errors import UsageError
+from waiter.errors import UsageError, naming
 from waiter.folders import Kind, own_folder
 
 MODULES = ("__init__.py", "errors.py", "orders.py", "blake.py", "alike.py", "durations.py", "folders.py")
@@ -63,9 +63,10 @@ def parcel() -> Parcel:
     kept = _cache() / f"parcel-{stamp.hexdigest()[:16]}.pyz"
     if not kept.exists():
         content = zipped(sources)
-        with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as temporary:
-            temporary.write(content)
-        Path(temporary.name).replace(kept)
+        with naming(kept.parent):
+            with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as temporary:
+                temporary.write(content)
+            Path(temporary.name).replace(kept)
         _forget_old(kept)
     return Parcel(kept, hashlib.sha256(kept.read_bytes()).hexdigest())
 
@@ -111,7 +112,8 @@ def _sources() -> Iterator[tuple[Path, str]]:
 
 def _cache() -> Path:
     folder = own_folder(Kind.CACHE)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with naming(folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
 
