@@ -74,9 +74,14 @@ def test_a_waiter_that_was_killed_leaves_an_order_that_reset_gives_back(waiter_c
     victim.send_signal(signal.SIGKILL)
     victim.wait()
 
-    reset = waiter_cli("reset", "--running", "--yes", "-k", kitchen_url)
+    (dead,) = json.loads(waiter_cli("waiters", "--json", "-k", kitchen_url).stdout)["waiters"]
+    status = waiter_cli("status", "-k", kitchen_url)
+    reset = waiter_cli("reset", "--yes", "-k", kitchen_url)
 
+    assert dead["state"] == "lost"
+    assert "1 waiter at work" not in status.stdout + status.stderr
     assert reset.returncode == 0, reset.stderr
+    assert "Took back 1 order of waiters that are gone." in reset.stderr
     assert counts(waiter_cli, kitchen_url)["RUNNING"] == 0
 
 

@@ -22,7 +22,7 @@ from tests.faults.test_waiters_that_die import Floor, all_orders, check_promises
 from tests.mongod import Mongod, ReplicaSet
 from tests.proxy import Loss, Proxy
 from waiter.kitchen.mongo import MongoKitchen
-from waiter.orders import Order, Status
+from waiter.orders import Order, Selector, Status
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
@@ -253,16 +253,57 @@ def test_a_kitchen_that_was_away_for_longer_than_a_lease_takes_no_order_from_the
         time.sleep(lease_s)  # the time that it is away is what happens here
         told = [floor.talk(waiter) for waiter in waiters]
         server.start()
+        fresh = floor.start(work="true", lease_s=lease_s)  # it knows nothing of the outage
+        check_that_nobody_is_given_up(url, lease_s)
         back_at = kitchen.now()
         eventually(lambda: all(shift.heartbeat_at > back_at for shift in kitchen.shifts()))
         eventually(lambda: all("The kitchen is back" in floor.talk(waiter) for waiter in waiters))
         (floor.folder / "go").touch()
 
-        assert [waiter.wait(60) for waiter in waiters] == [0, 0], floor.talk(waiters[0])
+        assert [waiter.wait(60) for waiter in (*waiters, fresh)] == [0, 0, 0], floor.talk(waiters[0])
 
+        assert "Took back" not in "".join(map(floor.talk, floor.waiters))
         assert "The kitchen is back" not in "".join(told)
         assert [floor.talk(waiter).count("gave no answer") for waiter in waiters] == [1, 1]
         check_all_done(kitchen, floor, 2)
+
+
+def check_that_nobody_is_given_up(url: str, lease_s: float) -> None:
+    """Neither a sweep nor a reset of somebody who has just come takes an order."""
+    with MongoKitchen(url, lease_s=lease_s, timeout_s=10) as stranger:
+        for _ in range(3):
+            assert not stranger.rescue()
+            assert stranger.reset(Selector(statuses=(Status.RUNNING,))) == 0
+
+
+def test_a_replica_set_without_a_primary_for_longer_than_a_lease_takes_no_order_from_the_living(place):
+    replica_set, lease_s = ReplicaSet(needed_binary()), 6
+    try:
+        replica_set.start()
+        url = database(replica_set.url)
+        with MongoKitchen(url, timeout_s=20) as kitchen:
+            fill(kitchen, [["x"], ["y"]])
+            floor = place(url)
+            waiters = [floor.start(work=WAITS, lease_s=lease_s) for _ in range(2)]
+            eventually(lambda: len(floor.oracle("begin")) == 2)
+            primary = replica_set.primary()
+            gone = [primary, next(node for node in replica_set.nodes if node is not primary)]
+            for node in gone:
+                node.kill()
+            time.sleep(1.5 * lease_s)  # the time without a primary is what happens here
+            for node in gone:
+                node.start()
+            replica_set.primary()
+            check_that_nobody_is_given_up(url, lease_s)
+            back_at = kitchen.now()
+            eventually(lambda: all(shift.heartbeat_at > back_at for shift in kitchen.shifts()))
+            (floor.folder / "go").touch()
+
+            assert [waiter.wait(60) for waiter in waiters] == [0, 0], floor.talk(waiters[0])
+
+            check_all_done(kitchen, floor, 2)
+    finally:
+        replica_set.remove()
 
 
 def database_beside(server: Mongod, url: str) -> str:
@@ -353,3 +394,33 @@ def test_an_order_whose_outcome_waits_in_memory_is_not_taken_for_one_that_was_ne
             assert "cannot be kept" in floor.talk(waiter)
             check_all_done(kitchen, floor, 2)
             assert began(floor) == {"b-1": 1, "c-1": 1}
+
+
+@pytest.mark.parametrize("signals", [1, 2], ids=["drained", "stopped"])
+def test_a_waiter_goes_home_promptly_although_the_kitchen_is_away(server, place, signals):
+    """It holds orders that it has claimed ahead. Giving them back needs no reply: the lease covers them."""
+    url, number = database(server.url), 40
+    with MongoKitchen(url, timeout_s=10) as kitchen:
+        fill(kitchen, [[str(n)] for n in range(number)])
+        floor = place(url)
+        waiter = floor.start(work=f"[ $1 -lt 20 ] || {WAITS}", jobs="2", lease_s=3, grace_s=1)
+        eventually(lambda: kitchen.counts()[Status.RUNNING] > 2 and len(began(floor)) == 22)
+        server.kill()
+        eventually(lambda: "gave no answer" in floor.talk(waiter))
+        for _ in range(signals):
+            waiter.terminate()
+            time.sleep(0.5)  # two at once are one wish
+        asked_at = time.monotonic()
+        if signals == 1:
+            (floor.folder / "go").touch()
+
+        assert waiter.wait(30) == 3, floor.talk(waiter)
+
+        assert time.monotonic() - asked_at < 12, floor.talk(waiter)
+        assert "are offered again when its lease runs out" in floor.talk(waiter)
+        server.start()
+        (floor.folder / "go").touch()
+        assert floor.start(lease_s=3).wait(60) == 0, floor.talk(floor.waiters[1])
+        assert are_done(kitchen, number)
+        check_promises(kitchen, floor)
+    assert spooled(floor.folder) == []

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import check_in, eventually, fill, outcome
+from tests.conftest import check_in, eventually, fill, outcome, unavailable
 from tests.faults import quick_waiter
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Reason, Selector, Status
@@ -37,11 +37,13 @@ class Floor:
         self.folder = folder
         self.env = env
         self.waiters: list[subprocess.Popen[bytes]] = []
+        self.before: list[str] = []  # words that a waiter is started with
 
     def start(self, work: str = "sleep 0.05", *, lease_s: float = 3, name: str | None = None, **options: object):
         settings = json.dumps({"name": name or f"w{len(self.waiters)}", **options})
         command = ["sh", "-c", ORACLE.format(work=work), "sh"]
         program = [sys.executable, "-m", "tests.faults.quick_waiter", self.url, str(lease_s), settings, *command]
+        program = [*self.before, *program]
         with (self.folder / f"talk-{len(self.waiters)}").open("wb") as talk:
             waiter = subprocess.Popen(program, cwd=self.folder, env=self.env, stdout=talk, stderr=talk)
         self.waiters.append(waiter)
@@ -172,6 +174,48 @@ def test_waiters_that_slept_past_their_lease_give_nobody_up(kitchen, floor):
     assert {(order.attempt, order.losses, order.late) for order in all_orders(kitchen)} == {(1, 0, ())}
     assert len(floor.oracle("begin")) == number
     assert "Took back" not in "".join(map(floor.talk, floor.waiters))
+
+
+@pytest.fixture
+def in_container(floor, tmp_path):
+    """Starts a waiter with a boot id of its own, as some containers have it; returns its process."""
+    boot_id = "/proc/sys/kernel/random/boot_id"
+    if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode != 0:
+        unavailable("only root may mount another boot id")
+
+    def start(name: str, **options: object):
+        own = tmp_path / f"boot-of-{name}"
+        own.write_text(f"{name}\n")
+        floor.before = ["unshare", "--mount", "sh", "-c", f'mount --bind {own} {boot_id} && exec "$@"', "sh"]
+        return floor.start(name=name, **options)
+
+    return start
+
+
+@pytest.mark.parametrize("kitchen_url", ["sqlite"], indirect=True)
+def test_containers_with_boot_ids_of_their_own_share_a_file_and_see_who_dies(kitchen, floor, in_container):
+    lease_s = 2.0
+    fill(kitchen, [["1"], ["2"], ["3"]])
+    one, *others = [
+        in_container(name, work="while [ ! -e go ]; do sleep 0.02; done", lease_s=lease_s)
+        for name in ("one", "two", "three")
+    ]
+    eventually(lambda: len(floor.oracle("begin")) == 3)
+    boots = {row["boot"] for row in kitchen._db.execute("SELECT boot FROM shifts")}
+    assert len(boots) == 3, "they do not see their own boot ids"
+    beats = {shift.waiter: shift.heartbeat_at for shift in kitchen.shifts()}
+    eventually(lambda: all(s.heartbeat_at > beats[s.waiter] + 2 * lease_s for s in kitchen.shifts()))
+    assert {order.attempt for order in all_orders(kitchen)} == {1}
+
+    one.kill()
+    one.wait()
+    eventually(lambda: any(order.losses for order in all_orders(kitchen)), within_s=20)
+    (floor.folder / "go").touch()
+
+    assert [waiter.wait(60) for waiter in others] == [0, 0], floor.talk(others[0])
+    losses = {order.history[0].waiter: order.losses for order in all_orders(kitchen)}
+    assert losses == {"one": 1, "two": 0, "three": 0}
+    check_promises(kitchen, floor)
 
 
 @pytest.mark.parametrize("ask", ["signal", "kitchen"])
@@ -423,8 +467,6 @@ def test_two_hundred_open_files_of_the_parent_stay_its_own(kitchen, floor):
 def test_a_host_whose_clock_is_hours_off_changes_no_outcome(kitchen, floor, hours):
     faketime = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
     if not Path(faketime).exists():
-        from tests.conftest import unavailable
-
         unavailable("libfaketime is not installed")
     fill(kitchen, [[str(n)] for n in range(6)])
     floor.env |= {"LD_PRELOAD": faketime, "FAKETIME": f"{hours:+}h", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}

@@ -22,6 +22,9 @@ from waiter.orders import Order, Outcome, Reason, Shift, Status, Verdict
 FIRST_TRY_AGAIN_S = 0.5
 MAX_TRY_AGAIN_S = 5.0
 
+WAITED_FOR_S = 5.0
+"""How long a waiter that goes home waits for a kitchen that went away to take orders back."""
+
 
 @dataclass(frozen=True, slots=True)
 class Served:
@@ -57,6 +60,13 @@ class Handover:
     def is_clear(self) -> bool:
         """Nothing waits in memory."""
         return not self._outcomes and not self._releases
+
+    @property
+    def may_leave(self) -> bool:
+        """Nothing waits that this waiter has to see to. Orders that a kitchen which is away cannot take back are not
+        waited for: the lease, when it runs out, gives them back too."""
+        is_waited_for = self.away_since is None or boottime() - self.away_since < WAITED_FOR_S
+        return not self._outcomes and (not self._releases or not (is_waited_for and self._try_again_at < inf))
 
     @property
     def spooled(self) -> int:

@@ -60,11 +60,12 @@ class Heartbeat:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the pulse; the lease then runs out by itself unless the shift is checked out."""
+    def stop(self, within_s: float = 30.0) -> None:
+        """End the pulse, and wait so long for the thread; the lease runs out by itself unless the shift is checked
+        out."""
         self._stopping.set()
         if self._thread.is_alive():
-            self._thread.join(timeout=30)
+            self._thread.join(within_s)
 
     @property
     def lease_ends(self) -> float:

@@ -51,6 +51,12 @@ SHARED_SIGNAL_S = 0.5
 LOOKED_AT = 10_000
 """In so many orders of a batch is looked for one that has what the command asks for, when the first one has not."""
 
+PULSE_ENDS_WITHIN_S = 30.0
+"""How long who goes home waits for its heartbeat's last word with the kitchen."""
+
+HURRY_S = 0.5
+"""The same, while the kitchen is away: there is no word to come."""
+
 MAX_RUNNER_DEATHS = 5
 """So many runners may die in a row before the waiter goes home instead of starting another."""
 
@@ -142,16 +148,24 @@ class Delivery:
         self._let_go(begun)
         try:
             self._tell(self._handover.hand_in())
-            if self._handover.away_since is None:
+            if not self._is_kitchen_away:
                 self._handover.hand_in_spool()  # the check-out releases what is RUNNING, also what has its end on disk
                 self._kitchen.check_out(self._shift, replace(self._vitals(), busy=0, running=(), claimed=0))
         except PASSING as error:
-            self._listener.noted(f"{error} The orders that this waiter held are offered again when its lease runs out.")
+            self._handover.went_away(error)
         finally:
-            self._heartbeat.stop()
+            if self._is_kitchen_away:
+                self._listener.noted(
+                    "The orders that this waiter still held are offered again when its lease runs out."
+                )
+            self._heartbeat.stop(HURRY_S if self._is_kitchen_away else PULSE_ENDS_WITHIN_S)
             self._hooks.close()
             if self._joblog:
                 self._joblog.close()
+
+    @property
+    def _is_kitchen_away(self) -> bool:
+        return self._handover.away_since is not None
 
     def _let_go(self, begun: Collection[str]) -> None:
         """Part from orders that are still held, which is so only after an error. What has begun counts as an attempt,
@@ -514,7 +528,7 @@ class Delivery:
 
     def _is_time_to_go(self) -> bool:
         self._start_alone()
-        if self._held or not self._handover.is_clear:
+        if self._held or not self._handover.may_leave:
             return False
         away_since = self._handover.away_since
         self._why_left = self._why_left or (

@@ -1,0 +1,57 @@
+"""Who may judge others: a waiter whose own lease was renewed just now, and not straight after a lapse."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.conftest import check_in, eventually
+from waiter.delivery.heartbeat import Heartbeat, boottime
+from waiter.errors import KitchenUnreachable
+from waiter.kitchen.contract import sweep_s
+from waiter.kitchen.sqlite import SqliteKitchen
+from waiter.orders import Vitals
+
+LEASE_S = 2.0
+
+
+class Faraway(SqliteKitchen):
+    """A kitchen that can be out of reach."""
+
+    is_away = False
+
+    def news(self) -> object:
+        if Faraway.is_away:
+            raise KitchenUnreachable("away")
+        return super().news()
+
+
+@pytest.fixture
+def heartbeat(tmp_path):
+    def open_kitchen() -> Faraway:
+        return Faraway(tmp_path / "kitchen.sqlite", lease_s=LEASE_S)
+
+    with open_kitchen() as kitchen:
+        heartbeat = Heartbeat(open_kitchen, check_in(kitchen), boottime(), Vitals, LEASE_S)
+        heartbeat.start()
+        yield heartbeat
+        heartbeat.stop()
+        Faraway.is_away = False
+
+
+def test_who_did_not_renew_its_lease_judges_nobody_and_after_a_lapse_not_for_one_sweep(heartbeat):
+    assert heartbeat.may_judge
+    Faraway.is_away = True
+
+    eventually(lambda: not heartbeat.may_judge)
+    assert boottime() < heartbeat.lease_ends, "its lease is not even over"
+    eventually(lambda: boottime() > heartbeat.lease_ends + 0.2)
+    lapsed = heartbeat.lease_ends
+    Faraway.is_away = False
+    eventually(lambda: heartbeat.lease_ends > lapsed)
+
+    began = time.monotonic()
+    assert not heartbeat.may_judge
+    eventually(lambda: heartbeat.may_judge)
+    assert time.monotonic() - began > sweep_s(LEASE_S) / 2
