@@ -301,24 +301,6 @@ def test_a_run_that_was_told_how_far_to_go_says_whether_orders_are_left(waiter_c
     assert done.returncode == code, done.stderr
 
 
-def test_the_joblog_reads_like_gnu_parallels(waiter_cli, tmp_path):
-    waiter_cli("run", "--joblog", "log", "sh", "-c", "exit $1", "sh", input="0\n4\n")
-
-    header, *lines = (tmp_path / "log").read_text().splitlines()
-    assert header.split("\t") == [
-        "Seq",
-        "Host",
-        "Starttime",
-        "JobRuntime",
-        "Send",
-        "Receive",
-        "Exitval",
-        "Signal",
-        "Command",
-    ]
-    assert [(line.split("\t")[0], line.split("\t")[6]) for line in lines] == [("1", "0"), ("2", "4")]
-
-
 def test_output_goes_to_files_of_their_own(waiter_cli, tmp_path):
     waiter_cli(
         "run", "--output", "out", "--output-format", "{row}-{1}", "sh", "-c", "echo o; echo e >&2", input="../a\nb\n"

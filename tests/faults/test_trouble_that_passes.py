@@ -125,7 +125,7 @@ def test_a_joblog_on_a_full_disk_is_said_once_and_the_work_goes_on(place, small_
     joblog = small_disk / "joblog"
     waiter = floor.start(work=f"{WAITS}; sleep 0.1", joblog=str(joblog))
     eventually(lambda: floor.oracle("begin"))
-    joblog.write_bytes(joblog.read_bytes().ljust(4096))  # the page that it has is full
+    joblog.write_bytes(joblog.read_bytes().ljust(4095) + b"\n")  # the page that it has is full
     fill_up(small_disk)
     (tmp_path / "go").touch()
 

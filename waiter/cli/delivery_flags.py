@@ -100,7 +100,7 @@ FLAGS = (
         metavar="NAME",
         help="Their names: {order} (default), {attempt}, {batch}, {row}, {1}, {name}.",
     ),
-    _option("--joblog", metavar="FILE", help="A log with GNU parallel's columns."),
+    _option("--joblog", metavar="FILE", help="A log with GNU parallel's columns, Seq the row; - is stdout."),
     _option("--max-orders", type=click.IntRange(1), metavar="N", help="Go home after so many orders."),
     _option("--max-time", "max_time_s", type=Duration(), help="Take nothing new after this time."),
     _option("--idle-timeout", "idle_timeout_s", type=Duration(), help="Go home after so long without an order."),

@@ -257,7 +257,7 @@ class Delivery:
         if outcome.status is Status.READY:
             self._ask_at = min(self._ask_at, boottime() + outcome.delay_s)
         if self._joblog:
-            self._joblog.write(outcome, [os.fsdecode(word) for word in held.argv or ()])
+            self._joblog.write(held.order, outcome, [os.fsdecode(word) for word in held.argv or ()])
         self._listener.finished(held.order, outcome)
         self._hooks.call(held.order, outcome)
         self._look_at_halt()
