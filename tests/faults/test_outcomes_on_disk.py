@@ -231,3 +231,29 @@ def test_a_kitchen_that_takes_no_orders_away_any_more_ends_its_waiter_after_the_
         assert json.loads(kept.read_text())["outcomes"][0]["status"] == "DONE"
     finally:
         floor.close()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
+def test_a_state_folder_of_somebody_else_is_named_before_an_order_is_taken(tmp_path, home):
+    url = str(tmp_path / "kitchen.sqlite")
+    with open_kitchen(url) as kitchen:
+        fill(kitchen, [["1"]])
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    os.chown(state, 12345, 12345)
+    home["XDG_STATE_HOME"] = str(state)
+    as_anybody = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]  # root may look everywhere
+
+    done = subprocess.run(
+        [*as_anybody, sys.executable, "-m", "waiter", "deliver", "-k", url, "true"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=home,
+        timeout=60,
+    )
+
+    assert done.returncode == 2
+    assert f"hint: make it yours: sudo chown -R 0 {state}/waiter" in done.stderr
+    with open_kitchen(url) as kitchen:
+        assert kitchen.counts()[Status.READY] == 1

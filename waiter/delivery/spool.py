@@ -12,11 +12,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from waiter.errors import UsageError
 from waiter.folders import Kind, own_folder
 from waiter.orders import Outcome, Reason, Shift, Status, Vitals
 
@@ -41,10 +43,20 @@ class Spool:
     """The outcomes that one kitchen has not confirmed, of all waiters of this machine."""
 
     def __init__(self, kitchen_id: str, url: str, state: Path | None = None) -> None:
-        """`url` is for people who find a file. `state` is the user's own state folder if None."""
+        """`url` is for people who find a file. `state` is the user's own state folder if None.
+
+        Raises UsageError for a folder that nobody but somebody else may look into.
+        """
         self._id, self._url = kitchen_id, url
         self._all = (state or own_folder(Kind.STATE)) / "spool"
         self.folder = self._all / kitchen_id
+        try:
+            self.folder.is_dir()
+        except OSError as error:
+            raise UsageError(
+                f"{self._all}: outcomes cannot be kept there while the kitchen is away: {error.strerror}\n"
+                f"hint: make it yours: sudo chown -R {os.getuid()} {shlex.quote(str(self._all.parent))}"
+            ) from None
 
     def save(self, shift: Shift, outcomes: Sequence[Outcome]) -> None:
         """Keep the outcomes, durable when it returns. Raises OSError when the disk refuses."""
