@@ -190,7 +190,8 @@ def test_an_interrupted_load_says_how_to_go_on(tmp_path, home):
     loading.send_signal(signal.SIGINT)
 
     _, said = loading.communicate(timeout=60)
-    assert (loading.returncode, said) == (130, b"Interrupted. The same load again adds what is missing.\n")
+    assert loading.returncode == 130
+    assert said.endswith(b"Interrupted. The same load again adds what is missing.\n")
 
 
 def test_a_reader_that_has_had_enough_is_no_error(waiter_cli, kitchen_url, tmp_path, home):

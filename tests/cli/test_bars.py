@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import pty
 import re
+import select
 import subprocess
 import sys
+
+from tests.conftest import eventually
 
 
 def on_a_terminal(arguments, *, is_raw=False, **more):
@@ -67,3 +70,87 @@ def test_what_a_row_or_a_command_holds_moves_no_cursor(tmp_path, home):
         [sys.executable, "-m", "waiter", "extract", "-k", "k.sqlite"], cwd=tmp_path, env=home, capture_output=True
     )
     assert b"\x1b[31mred" in piped.stdout
+
+
+def test_a_terminal_that_cannot_draw_gets_lines_and_no_empty_ones(tmp_path, home):
+    home["TERM"] = "dumb"
+    (tmp_path / "few.txt").write_text("1\n2\n3\n")
+
+    seen = on_a_terminal(("run", "--input", "few.txt", "sh", "-c", "sleep 0.2; echo $1", "sh"), cwd=tmp_path, env=home)
+
+    assert seen.split("\r\n")[1:4] == ["1", "2", "3"]
+    assert "\r\n\r\n" not in seen
+
+
+class Terminal:
+    """`waiter` on a terminal, with somebody at the keyboard."""
+
+    def __init__(self, *arguments, **more):
+        self.pid, self._fd = pty.fork()
+        if self.pid == 0:
+            os.chdir(more["cwd"])
+            os.execve(sys.executable, [sys.executable, "-m", "waiter", *arguments], more["env"])
+        self.seen = ""
+
+    def type(self, text):
+        os.write(self._fd, text.encode())
+
+    def shows(self, text):
+        """Whether it has shown this by now."""
+        while select.select([self._fd], [], [], 0)[0]:
+            try:
+                self.seen += os.read(self._fd, 65536).decode()
+            except OSError:  # it has ended
+                break
+        return text in self.seen
+
+    def end(self):
+        """Its exit code, and all that it has shown."""
+        eventually(lambda: self.shows("\0") or os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT))
+        self.shows("\0")
+        os.close(self._fd)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]), self.seen
+
+
+def test_inputs_are_typed_and_ended_with_one_ctrl_d(tmp_path, home):
+    terminal = Terminal("run", "echo", "got", cwd=tmp_path, env=home)
+    eventually(lambda: terminal.shows("Type the inputs, each on a line of its own; Ctrl-D ends them."))
+    terminal.type("a\nb\n\4")
+
+    code, seen = terminal.end()
+
+    assert code == 0
+    assert "got a\r\ngot b" in seen
+
+
+def test_the_cursor_stays_whatever_ends_a_run(tmp_path, home):
+    (tmp_path / "few.txt").write_text("1\n2\n")
+    line = ("sh", "-c", "trap '' INT TERM; touch begun; sleep 60", "sh")
+    terminal = Terminal("run", "--input", "few.txt", *line, cwd=tmp_path, env=home)
+    eventually((tmp_path / "begun").exists)
+    terminal.type("\3")
+    eventually(lambda: terminal.shows("Going home"))
+    terminal.type("\3")
+    eventually(lambda: terminal.shows("Stopping what runs"))
+    terminal.type("\3")
+
+    code, seen = terminal.end()
+
+    assert code == 130
+    assert seen.count("\x1b[?25l") <= seen.count("\x1b[?25h")
+
+
+def test_a_pipe_that_does_not_end_is_told_of(tmp_path, home):
+    run = subprocess.Popen(
+        [sys.executable, "-m", "waiter", "run", "echo"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        env=home,
+    )
+    run.stdin.write(b"1\n")
+    run.stdin.flush()
+
+    assert run.stderr.readline() == b"Reading stdin until it ends; nothing starts before that.\n"
+    assert run.communicate(timeout=60)[0] == b"1\n"

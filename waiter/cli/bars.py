@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,10 +17,26 @@ REDRAW_S = 0.1
 """How often a bar is drawn at most."""
 
 
+def is_drawable() -> bool:
+    """Whether stderr is a terminal that can draw over a line."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
+
+
+def _console() -> Any:
+    """Stderr, whose cursor stays: whatever ends this process, nobody would bring it back."""
+    from rich.console import Console
+
+    class WithCursor(Console):
+        def show_cursor(self, show: bool = True) -> bool:
+            return False
+
+    return WithCursor(stderr=True)
+
+
 @contextmanager
 def rows_bar() -> Iterator[Callable[[str, int, int | None], None]]:
     """A bar for a load: the function that it yields is told what is done, how many rows, and of how many."""
-    if not sys.stderr.isatty():
+    if not is_drawable():
         yield lambda _what, _done, _total: None
         return
     began = time.monotonic()
@@ -29,11 +46,10 @@ def rows_bar() -> Iterator[Callable[[str, int, int | None], None]]:
     def tell(what: str, done: int, total: int | None) -> None:
         nonlocal bar, task
         if bar is None and time.monotonic() - began > PATIENCE_S:
-            from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            bar = Progress(*columns, console=_console(), transient=True)
             bar.start()
             task = bar.add_task(what, total=total)
         if bar is not None:
@@ -53,7 +69,6 @@ class OrdersBar:
     """
 
     def __init__(self, total: int, done: int) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (
@@ -64,7 +79,7 @@ class OrdersBar:
             TextColumn("{task.fields[last]}", markup=False),
         )
         self._rich = Progress(
-            *columns, console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False
+            *columns, console=_console(), transient=True, redirect_stdout=False, redirect_stderr=False
         )
         self._task = self._rich.add_task("", total=total, completed=done, failed="", last="")
         self._drawn_at = 0.0

@@ -9,14 +9,16 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from threading import Timer
 from typing import IO, Any
 
 import click
 
+from waiter import intake
 from waiter.cli.asking import (
     PRIORITIES,
     SORTS,
@@ -45,6 +47,9 @@ from waiter.report.wording import plain
 
 LOOK_AGAIN_S = 1.0
 """How often a reset looks whether those who are missed live."""
+
+PATIENCE_S = 2.0
+"""How long an input may take to end before somebody is told that this is waited for."""
 
 STDOUT = ("-", "/dev/stdout")
 """What `-o` calls stdout."""
@@ -82,11 +87,33 @@ def load_options(said: dict[str, Any]) -> LoadOptions:
     )
 
 
+@contextmanager
+def opened_input(source: str, options: LoadOptions) -> Iterator[Input]:
+    """The input. Who types it, or waits for a pipe that does not end, is told what is waited for."""
+    is_typed = source == "-" and sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
+    name = "stdin" if source == "-" else source
+    notice = Timer(PATIENCE_S, say, (f"Reading {name} until it ends; nothing starts before that.",))
+    notice.daemon = True
+    if is_typed:
+        say("Type the inputs, each on a line of its own; Ctrl-D ends them.")
+    else:
+        notice.start()
+    with ExitStack() as kept:
+        try:
+            input = kept.enter_context(intake.opened(source, options.format, header=options.header))
+        finally:
+            notice.cancel()
+        yield input
+
+
 def load_with_bar(place: Kitchen, source: str | Input, options: LoadOptions) -> Loaded:
     """Load, with a bar on a terminal; who interrupts it is told that nothing is lost."""
     try:
-        with rows_bar() as bar:
-            return load_input(place, source, options, bar)
+        with (
+            opened_input(source, options) if isinstance(source, str) else nullcontext(source) as input,
+            rows_bar() as bar,
+        ):
+            return load_input(place, input, options, bar)
     except KeyboardInterrupt:
         say("Interrupted. The same load again adds what is missing.")
         raise

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import BinaryIO
 
 from waiter.cli.asking import plural, say
-from waiter.cli.bars import OrdersBar
+from waiter.cli.bars import OrdersBar, is_drawable
 from waiter.cli.streams import give_up
 from waiter.cli.tables import shortened
 from waiter.delivery.listener import Listener, Summary
@@ -37,7 +37,7 @@ class Printer(Listener):
     @contextmanager
     def bar(self) -> Iterator[None]:
         """Inside, a bar with the time left is drawn on stderr, if that is a terminal."""
-        if not sys.stderr.isatty() or self._total is None:
+        if not is_drawable() or self._total is None:
             yield
             return
         self._bar = OrdersBar(self._total, self._counts["done"])

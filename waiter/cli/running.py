@@ -15,7 +15,7 @@ from waiter.cli.delivering import COMMAND, lost_output, named
 from waiter.cli.delivery_flags import delivery_flags, delivery_options
 from waiter.cli.ending import INTERRUPTED
 from waiter.cli.notifying import TIMED_OUT, Tell, ended, notify_option, teller, told
-from waiter.cli.ordering import load_options, load_with_bar, reading, tell_loaded
+from waiter.cli.ordering import load_options, load_with_bar, opened_input, reading, tell_loaded
 from waiter.cli.printer import Printer
 from waiter.cli.runs import RunFile, facts, is_anybody_at_work, run_file
 from waiter.delivery.listener import SUCCEEDED
@@ -23,7 +23,6 @@ from waiter.delivery.options import DeliveryOptions
 from waiter.delivery.ware import checked
 from waiter.delivery.ware import deliver as deliver_orders
 from waiter.errors import UsageError
-from waiter.intake import opened as opened_input
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.contract import Kitchen
 from waiter.loading import LoadOptions
@@ -108,7 +107,7 @@ def _loaded(
     kept: ExitStack,
 ) -> Work | None:
     """Load the input; None if it is empty. A file of the run's own is `kept` for it."""
-    with opened_input(source, reading.format, header=reading.header) as input:
+    with opened_input(source, reading) as input:
         own = None
         if not place.is_kitchen_named:
             how = (input.format, input.header, reading.skip_bad, reading.unique)

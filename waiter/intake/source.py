@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import sys
 import tempfile
@@ -11,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from waiter.errors import InputUnreadable, UsageError
 
@@ -89,14 +89,14 @@ def _what_has_no_rows(start: bytes) -> str | None:
 
 
 @contextmanager
-def _stdin() -> Iterator[BinaryIO]:
+def _stdin() -> Iterator[BufferedReader]:
     if sys.stdin is None or sys.stdin.closed:
         raise InputUnreadable("stdin is closed. Pipe rows into it, or name a file.")
-    yield sys.stdin.buffer
+    yield cast(BufferedReader, sys.stdin.buffer)
 
 
 @contextmanager
-def _file(source: str) -> Iterator[BinaryIO]:
+def _file(source: str) -> Iterator[BufferedReader]:
     path = Path(source)
     try:
         if not source:
@@ -112,14 +112,15 @@ def _file(source: str) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _seekable(name: str, raw: BinaryIO) -> Iterator[BinaryIO]:
+def _seekable(name: str, raw: BufferedReader) -> Iterator[BinaryIO]:
     """`raw` itself if it is a regular file, or a copy of what comes out of it."""
     if name != "stdin" and stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
         yield raw
         return
     with tempfile.TemporaryFile() as copy:  # it has no name, so nothing stays behind, even after kill -9
         try:
-            shutil.copyfileobj(raw, copy, 1 << 20)
+            while chunk := raw.read1(1 << 20):  # not `read`: who types would have to end the input twice
+                copy.write(chunk)
             copy.seek(0)
         except OSError as error:
             folder = tempfile.gettempdir()
