@@ -23,6 +23,10 @@ class UsageError(WaiterError):
     exit_code = 2
 
 
+class NoSuchBatch(UsageError):
+    """A batch of that id or name does not exist, or does not exist any more."""
+
+
 class BadRow(WaiterError):
     """A row of the input cannot become an order.
 

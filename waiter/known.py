@@ -69,10 +69,11 @@ class Pulse:
     def __init__(self, kitchen: Kitchen, batch: Batch) -> None:
         self._kitchen = kitchen
         self._batch = replace(batch, is_complete=False)
-        self._say(kitchen.now())
+        self._kitchen.open_batch(replace(self._batch, loaded_at=kitchen.now()))
+        self._said_at = time.monotonic()
 
     def _say(self, at: float) -> None:
-        self._kitchen.open_batch(replace(self._batch, loaded_at=at))
+        self._kitchen.renew_batch(replace(self._batch, loaded_at=at))
         self._said_at = time.monotonic()
 
     def beat(self) -> None:

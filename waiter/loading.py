@@ -20,7 +20,7 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from waiter.errors import BadRow, InputUnreadable, UsageError, naming
+from waiter.errors import BadRow, InputUnreadable, KitchenError, NoSuchBatch, UsageError, naming
 from waiter.intake import Format, Input, Row, RunningDigest, Seen, opened, read
 from waiter.kitchen.contract import Kitchen
 from waiter.known import Pulse, Unique, is_being_loaded, waiting_rows
@@ -193,7 +193,13 @@ def _load(kitchen: Kitchen, input: Input, options: LoadOptions, tell: OnProgress
     waiting = place.waiting.count(1)
     if waiting == checked.seen.orders:
         return replace(loaded, batch=_same(checked, batches)[0].id, known=waiting, waiting=waiting)
-    new = 0 if _has_all(kitchen, place) else _insert(kitchen, input, place, options, checked, tell)
+    try:
+        new = 0 if _has_all(kitchen, place) else _insert(kitchen, input, place, options, checked, tell)
+    except NoSuchBatch:
+        raise KitchenError(
+            f"{kitchen.url}: somebody deleted batch {place.batch.id} while {input.name} was loaded into it.\n"
+            "hint: load it again"
+        ) from None
     return replace(
         loaded,
         batch=place.batch.id,
@@ -313,7 +319,7 @@ def _insert(
     except KeyboardInterrupt:
         pulse.stop()
         raise
-    kitchen.open_batch(whole)
+    kitchen.renew_batch(whole)
     return new
 
 

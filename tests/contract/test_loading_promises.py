@@ -154,8 +154,7 @@ def test_an_interrupted_load_is_completed_by_the_same_load(kitchen, orders_csv):
 def test_a_load_that_was_killed_is_completed_by_the_same_load(kitchen, orders_csv):
     script = f"""if True:
         import os, signal, sys
-        from tests.conftest import check_in, outcome
-from waiter import loading
+        from waiter import loading
         from waiter.intake import rows
         from waiter.kitchen import open_kitchen
         rows.PIECE = 65

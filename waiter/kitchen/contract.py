@@ -138,11 +138,15 @@ class Kitchen(Protocol):
     def open_batch(self, batch: Batch) -> None:
         """Create the batch, or set its facts anew (`is_complete` included) when its id exists."""
 
+    def renew_batch(self, batch: Batch) -> None:
+        """Set the facts of a batch that exists anew. Raises NoSuchBatch, and makes none, if somebody deleted it."""
+
     def add(self, batch_id: str, rows: Iterable[Row], priority: int = 0) -> int:
         """Make each row a READY order with id `batch_id-row`; rows that are orders already are left alone.
 
         All or nothing on SQLite; on MongoDB a failure may leave some of the rows, which adding again completes.
-        Returns how many were new, durable when it returns.
+        Returns how many were new, durable when it returns. Raises NoSuchBatch if the batch was deleted, if need be
+        meanwhile; then nothing of it stays.
         """
 
     def remove_batch(self, batch_id: str) -> int:

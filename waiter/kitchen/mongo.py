@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Self
 
-from pymongo.errors import BulkWriteError
 from pymongo.read_concern import ReadConcern
 
 from waiter.kitchen import liveness
+from waiter.kitchen import mongo_batches as batches
 from waiter.kitchen import mongo_leases as leases
 from waiter.kitchen import mongo_outcomes as outcomes_
 from waiter.kitchen import mongo_schema as schema
@@ -22,22 +21,15 @@ from waiter.kitchen import mongo_seeing as seeing
 from waiter.kitchen import mongo_steering as steering
 from waiter.kitchen.contract import LEASE_S, MAX_LOSSES, FailureGroup, Outlook, Rescued, Row, Throughput
 from waiter.kitchen.mongo_claims import Claims
-from waiter.kitchen.mongo_connection import DUPLICATE_KEY, Connection
+from waiter.kitchen.mongo_connection import Connection
 from waiter.kitchen.mongo_documents import (
     Document,
-    batch_document,
-    batch_from,
-    new_order,
     order_from,
-    rows_of,
     shift_from,
     text,
     vitals_document,
 )
 from waiter.orders import Batch, Counts, Notice, Order, Outcome, Selector, Shift, Verdict, Vitals
-
-_CHUNK = 2000
-"""How many rows one insert carries."""
 
 _LOST_FOR_S = 86400.0
 """How long `shifts` goes on showing a lost one."""
@@ -104,52 +96,25 @@ class MongoKitchen:
 
     def batches(self) -> list[Batch]:
         with self._to.asking():
-            return [batch_from(stored) for stored in self._to.batches.find({"number": {"$gt": 0}}).sort("number")]
+            return batches.batches(self._to)
 
     def open_batch(self, batch: Batch) -> None:
         with self._to.asking():
-            facts: Document = {"$set": batch_document(batch)}
-            if self._to.batches.find_one({"_id": batch.id}, {"_id": 1}) is None:
-                facts["$setOnInsert"] = {"number": self._next_batch()}
-            self._to.batches.update_one({"_id": batch.id}, facts, upsert=True)
+            batches.open_batch(self._to, batch)
 
-    def _next_batch(self) -> int:
-        before = self._to.state.find_one_and_update({"_id": "batches"}, {"$inc": {"n": 1}}, upsert=True)
-        return 1 if before is None else int(before["n"]) + 1
+    def renew_batch(self, batch: Batch) -> None:
+        with self._to.asking():
+            batches.renew_batch(self._to, batch)
 
     def add(self, batch_id: str, rows: Iterable[Row], priority: int = 0) -> int:
-        number, added = self._batch_number(batch_id), 0
-        rows = iter(rows)
-        while chunk := [new_order(batch_id, number, row, priority) for row in islice(rows, _CHUNK)]:
-            with self._to.asking():
-                added += self._insert(chunk)
+        added = batches.add(self._to, batch_id, rows, priority)
         steering.spread_news(self._to)
         return added
 
-    def _insert(self, chunk: list[Document]) -> int:
-        """How many of the orders were new."""
-        try:
-            return len(self._to.orders.insert_many(chunk, ordered=False).inserted_ids)
-        except BulkWriteError as partly:
-            is_all_known = all(failure["code"] == DUPLICATE_KEY for failure in partly.details["writeErrors"])
-            if not is_all_known or partly.details["writeConcernErrors"]:
-                raise
-            return int(partly.details["nInserted"])
-
     def remove_batch(self, batch_id: str) -> int:
-        number = self._batch_number(batch_id)
-        removed = steering.remove(self._to, {"seq": rows_of(number)})
-        with self._to.asking():
-            self._to.batches.delete_one({"_id": text(batch_id)})
+        removed = batches.remove_batch(self._to, batch_id)
         steering.spread_news(self._to)
         return removed
-
-    def _batch_number(self, batch_id: str) -> int:
-        with self._to.asking():
-            batch = self._to.batches.find_one({"_id": text(batch_id)}, {"number": 1})
-        if batch is None:
-            raise seeing.no_such_batch(self._to, batch_id)
-        return int(batch["number"])
 
     # Shifts
 

@@ -14,6 +14,9 @@ from waiter.kitchen.mongo_updates import lookup
 from waiter.kitchen.selecting import unknown_batch
 from waiter.orders import Counts, Order, Reason, Selector, Status
 
+STANDING: Document = {"number": {"$gt": 0}, "is_leaving": {"$ne": True}}
+"""Matches batches that nobody is deleting."""
+
 _STREAM = 1000
 
 
@@ -30,7 +33,9 @@ def selected(to: Connection, selector: Selector) -> Document:
 
 
 def no_such_batch(to: Connection, batch: str) -> UsageError:
-    return unknown_batch(batch, ((b["_id"], b.get("name")) for b in to.batches.find({}, {"name": 1}).sort("number", 1)))
+    return unknown_batch(
+        batch, ((b["_id"], b.get("name")) for b in to.batches.find(STANDING, {"name": 1}).sort("number", 1))
+    )
 
 
 def outlook(to: Connection) -> Outlook:

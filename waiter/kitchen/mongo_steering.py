@@ -5,14 +5,12 @@ Every verb ends with `spread_news`, so that idle waiters look again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import islice
-
 from waiter.kitchen import mongo_updates as updates
 from waiter.kitchen.liveness import Place
+from waiter.kitchen.mongo_batches import in_steps, remove, remove_all, remove_empty
 from waiter.kitchen.mongo_claims import BY_ID
 from waiter.kitchen.mongo_connection import Connection
-from waiter.kitchen.mongo_documents import Document, ids_of, rows_of, text
+from waiter.kitchen.mongo_documents import Document, text
 from waiter.kitchen.mongo_leases import declare_lost
 from waiter.kitchen.mongo_outcomes import dead_tokens
 from waiter.kitchen.mongo_schema import strange_collection
@@ -22,30 +20,11 @@ from waiter.orders import Selector
 EVERYBODY = "pause"
 """Id of the document that pauses waiters to come; `is_paused` and `turn`, which rises with each change."""
 
-_STEP = 5000
-"""How many orders one update goes over."""
-
 
 def spread_news(to: Connection) -> None:
     """Let everybody's `Kitchen.news` change."""
     with to.asking():
         to.state.update_one({"_id": "news"}, {"$inc": {"n": 1}}, upsert=True)
-
-
-def _in_steps(to: Connection, chosen: Document, change: Callable[[Document], int]) -> int:
-    """Change all orders that match, some thousands at a time: each step has a deadline, the whole has none."""
-    changed = 0
-    with to.asking_patiently():
-        cursor = to.orders.find(chosen, {"_id": 1}, batch_size=_STEP)
-    try:
-        while True:
-            with to.asking_patiently():
-                ids = ids_of(list(islice(cursor, _STEP)))
-                if not ids:
-                    return changed
-                changed += change({"$and": [{"_id": {"$in": ids}}, chosen]})
-    finally:
-        cursor.close()
 
 
 def reset(to: Connection, selector: Selector, here: Place, lease_s: float, from_living: bool) -> int:
@@ -61,7 +40,7 @@ def reset(to: Connection, selector: Selector, here: Place, lease_s: float, from_
         return to.orders.update_many(those, updates.reset(to.now), hint=BY_ID).modified_count
 
     # Running first: an order that ends in between is then still reset.
-    changed = sum(_in_steps(to, {"$and": [chosen, those]}, change) for those in (running, ended))
+    changed = sum(in_steps(to, {"$and": [chosen, those]}, change) for those in (running, ended))
     spread_news(to)
     return changed
 
@@ -74,7 +53,7 @@ def cancel(to: Connection, selector: Selector) -> int:
     def change(those: Document) -> int:
         return to.orders.update_many(those, updates.cancelled(to.now), hint=BY_ID).modified_count
 
-    changed = _in_steps(to, {"$and": [chosen, open_]}, change)
+    changed = in_steps(to, {"$and": [chosen, open_]}, change)
     with to.asking_patiently():
         # The mark tells a shift's heartbeat that it is worth looking for such orders; most shifts never have one.
         asked = to.orders.distinct("shift", {"shift": {"$gt": ""}, "is_cancel_asked": True})
@@ -91,7 +70,7 @@ def set_priority(to: Connection, selector: Selector, priority: int) -> int:
     def change(those: Document) -> int:
         return to.orders.update_many(those, {"$set": {"priority": priority}}, hint=BY_ID).modified_count
 
-    changed = _in_steps(to, chosen, change)
+    changed = in_steps(to, chosen, change)
     spread_news(to)
     return changed
 
@@ -146,24 +125,11 @@ def clean(to: Connection, selector: Selector | None) -> int:
             raise stranger
         chosen = {} if selector is None else selected(to, selector)
     # Not `drop`: the indexes would be gone for a moment under those who work.
-    deleted = remove(to, chosen)
+    deleted = remove_all(to) if selector is None else remove(to, chosen)
     with to.asking_patiently():
         if selector is None:
-            to.batches.delete_many({})
             to.shifts.delete_many({"is_open": {"$ne": True}})
         else:
-            _remove_empty_batches(to)
+            remove_empty(to)
     spread_news(to)
     return deleted
-
-
-def remove(to: Connection, chosen: Document) -> int:
-    """Delete the orders that match; how many."""
-    return _in_steps(to, chosen, lambda those: to.orders.delete_many(those, hint=BY_ID).deleted_count)
-
-
-def _remove_empty_batches(to: Connection) -> None:
-    """Forget batches whose orders are gone, so that loading the same input again starts anew."""
-    for batch in to.batches.find({"is_complete": True}, {"number": 1}):
-        if to.orders.find_one({"seq": rows_of(batch["number"])}, {"_id": 1}) is None:
-            to.batches.delete_one({"_id": batch["_id"]})

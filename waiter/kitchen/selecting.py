@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from waiter.errors import UsageError
+from waiter.errors import NoSuchBatch, UsageError
 
 SORTS = ("age", "start", "stop", "duration")
 
@@ -12,13 +12,13 @@ _NAMED = 10
 """How many batches a message lists."""
 
 
-def unknown_batch(wanted: str, batches: Iterable[tuple[str, str | None]]) -> UsageError:
+def unknown_batch(wanted: str, batches: Iterable[tuple[str, str | None]]) -> NoSuchBatch:
     """The error for a batch that is none of `batches` (ids and names, oldest first): it names those that exist."""
     there = [f"{batch} ({name})" if name else batch for batch, name in batches]
     if not there:
-        return UsageError(f"no such batch: {wanted}. The kitchen has none: load something first.")
+        return NoSuchBatch(f"no such batch: {wanted}. The kitchen has none: load something first.")
     more = f", and {len(there) - _NAMED} older ones" if len(there) > _NAMED else ""
-    return UsageError(f"no such batch: {wanted}. There is {', '.join(there[-_NAMED:])}{more}.")
+    return NoSuchBatch(f"no such batch: {wanted}. There is {', '.join(there[-_NAMED:])}{more}.")
 
 
 def sort_of(sort: str) -> tuple[str, bool]:

@@ -180,6 +180,13 @@ class SqliteKitchen:
                 facts,
             )
 
+    def renew_batch(self, batch: Batch) -> None:
+        facts = batch_facts(batch)
+        sets = ", ".join(f"{name} = :{name}" for name in facts if name != "id")
+        with self._writing() as db:
+            self._batch_number(db, batch.id)
+            db.execute(f"UPDATE batches SET {sets} WHERE id = :id", facts)
+
     def add(self, batch_id: str, rows: Iterable[Row], priority: int = 0) -> int:
         with self._writing(is_news=True) as db:
             base = self._batch_number(db, batch_id) << ROW_BITS

@@ -1,0 +1,197 @@
+"""Batches of a MongoDB kitchen and the orders in them: made and deleted, perhaps by several at the same time.
+
+No order is left without its batch, though nothing joins two documents: a batch stands before its first order and goes
+after its last. Who deletes one marks it first. Who adds orders looks for the batch after each insert: either it still
+stands, then whoever marks it later finds these orders, or it does not, then they are taken back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+from pymongo.errors import BulkWriteError, DuplicateKeyError
+
+from waiter.kitchen.contract import Row
+from waiter.kitchen.mongo_claims import BY_ID
+from waiter.kitchen.mongo_connection import DUPLICATE_KEY, Connection
+from waiter.kitchen.mongo_documents import (
+    ROWS,
+    Document,
+    batch_document,
+    batch_from,
+    ids_of,
+    new_order,
+    rows_of,
+    text,
+)
+from waiter.kitchen.mongo_seeing import STANDING, no_such_batch
+from waiter.orders import Batch
+
+_CHUNK = 2000
+"""How many rows one insert carries."""
+
+_STEP = 5000
+"""How many orders one update goes over."""
+
+_LEAVING: Document = {"is_leaving": True}
+"""The mark of a batch whose orders are being deleted."""
+
+
+def batches(to: Connection) -> list[Batch]:
+    return [batch_from(stored) for stored in to.batches.find(STANDING).sort("number")]
+
+
+def open_batch(to: Connection, batch: Batch) -> None:
+    while not _set_facts(to, batch):
+        _finish_leaving(to, batch.id)
+        try:
+            to.batches.insert_one({"_id": batch.id, "number": _next_number(to), **batch_document(batch)})
+        except DuplicateKeyError:
+            continue  # somebody opened it just now
+        return
+
+
+def renew_batch(to: Connection, batch: Batch) -> None:
+    if not _set_facts(to, batch):
+        raise no_such_batch(to, batch.id)
+
+
+def _set_facts(to: Connection, batch: Batch) -> bool:
+    """Whether the batch stands."""
+    facts = {"$set": batch_document(batch)}
+    return to.batches.update_one({"_id": batch.id, **STANDING}, facts).matched_count == 1
+
+
+def _finish_leaving(to: Connection, batch_id: str) -> None:
+    """Delete what is left of the batch: who began to may have died."""
+    for leaving in to.batches.find({"_id": batch_id, **_LEAVING}, {"number": 1}):
+        remove(to, {"seq": rows_of(leaving["number"])})
+        to.batches.delete_one({"_id": batch_id, "number": leaving["number"]})
+
+
+def _next_number(to: Connection) -> int:
+    before = to.state.find_one_and_update({"_id": "batches"}, {"$inc": {"n": 1}}, upsert=True)
+    return 1 if before is None else int(before["n"]) + 1
+
+
+def add(to: Connection, batch_id: str, rows: Iterable[Row], priority: int) -> int:
+    """See `Kitchen.add`."""
+    with to.asking():
+        number = _number(to, batch_id)
+    rows, added = iter(rows), 0
+    while chunk := [new_order(batch_id, number, row, priority) for row in islice(rows, _CHUNK)]:
+        with to.asking():
+            added += insert(to, chunk)
+            is_gone = to.batches.find_one({"_id": text(batch_id), "number": number, **STANDING}, {"_id": 1}) is None
+        if is_gone:
+            remove(to, {"seq": rows_of(number)})
+            raise no_such_batch(to, batch_id)
+    return added
+
+
+def _number(to: Connection, batch_id: str) -> int:
+    batch = to.batches.find_one({"_id": text(batch_id), **STANDING}, {"number": 1})
+    if batch is None:
+        raise no_such_batch(to, batch_id)
+    return int(batch["number"])
+
+
+def insert(to: Connection, chunk: list[Document]) -> int:
+    """How many of the orders were new."""
+    try:
+        return len(to.orders.insert_many(chunk, ordered=False).inserted_ids)
+    except BulkWriteError as partly:
+        is_all_known = all(failure["code"] == DUPLICATE_KEY for failure in partly.details["writeErrors"])
+        if not is_all_known or partly.details["writeConcernErrors"]:
+            raise
+        return int(partly.details["nInserted"])
+
+
+def remove_batch(to: Connection, batch_id: str) -> int:
+    """See `Kitchen.remove_batch`."""
+    with to.asking():
+        number = _number(to, batch_id)
+        to.batches.update_one({"_id": text(batch_id), "number": number}, {"$set": _LEAVING})
+    removed = remove(to, {"seq": rows_of(number)})
+    with to.asking():
+        to.batches.delete_one({"_id": text(batch_id), "number": number})
+    return removed
+
+
+def remove_all(to: Connection) -> int:
+    """Delete all batches that stand now, with their orders, and orders that have no batch. How many orders."""
+    with to.asking_patiently():
+        to.batches.update_many(STANDING, {"$set": _LEAVING})
+        numbers = sorted(batch["number"] for batch in to.batches.find(_LEAVING, {"number": 1}))
+    removed = remove(to, {"$or": [{"seq": span} for span in _spans(numbers)]}) if numbers else 0
+    removed += sum(remove(to, {"seq": rows_of(number)}) for number in _numbers_without_a_batch(to))
+    with to.asking_patiently():
+        to.batches.delete_many({"number": {"$in": numbers}, **_LEAVING})
+    return removed
+
+
+def _spans(numbers: list[int]) -> list[Document]:
+    """What `seq` is for the orders of these batches: one span for neighbours."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and spans[-1][1] == number:
+            spans[-1][1] = number + 1
+        else:
+            spans.append([number, number + 1])
+    return [{"$gte": first * ROWS, "$lt": end * ROWS} for first, end in spans]
+
+
+def _numbers_without_a_batch(to: Connection) -> Iterator[int]:
+    """A batch stands before its orders, so an order that is seen first and has none is nobody's."""
+    after = 0
+    while True:
+        with to.asking():
+            order = to.orders.find_one({"seq": {"$gte": after}}, {"seq": 1}, sort=[("seq", 1)])
+            if order is None:
+                return
+            number = int(order["seq"] // ROWS)
+            is_known = to.batches.find_one({"number": number}, {"_id": 1}) is not None
+        if not is_known:
+            yield number
+        after = (number + 1) * ROWS
+
+
+def remove_empty(to: Connection) -> None:
+    """Forget batches whose orders are gone, so that loading the same input again starts anew."""
+    for batch in to.batches.find({"is_complete": True, **STANDING}):
+        rows = {"seq": rows_of(batch["number"])}
+        if to.orders.find_one(rows, {"_id": 1}) is not None:
+            continue
+        deleted = to.batches.delete_one({"_id": batch["_id"], "number": batch["number"], "is_complete": True})
+        # Somebody who loads may have added one between the two.
+        if deleted.deleted_count and to.orders.find_one(rows, {"_id": 1}) is not None:
+            _put_back(to, batch)
+
+
+def _put_back(to: Connection, batch: Document) -> None:
+    try:
+        to.batches.insert_one(batch)
+    except DuplicateKeyError:  # it was opened anew, with another number
+        remove(to, {"seq": rows_of(batch["number"])})
+
+
+def remove(to: Connection, chosen: Document) -> int:
+    """Delete the orders that match; how many."""
+    return in_steps(to, chosen, lambda those: to.orders.delete_many(those, hint=BY_ID).deleted_count)
+
+
+def in_steps(to: Connection, chosen: Document, change: Callable[[Document], int]) -> int:
+    """Change all orders that match, some thousands at a time: each step has a deadline, the whole has none."""
+    changed = 0
+    with to.asking_patiently():
+        cursor = to.orders.find(chosen, {"_id": 1}, batch_size=_STEP)
+    try:
+        while True:
+            with to.asking_patiently():
+                ids = ids_of(list(islice(cursor, _STEP)))
+                if not ids:
+                    return changed
+                changed += change({"$and": [{"_id": {"$in": ids}}, chosen]})
+    finally:
+        cursor.close()
