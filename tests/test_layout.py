@@ -76,7 +76,17 @@ REMOTE = {name.removesuffix(".py") for name in ROOMS} - {"__init__"}
 
 
 # What the runner's and the guard's process is made of, and the light modules that it may import.
-LIGHT_NAMES = ("runner_process", "guard", "containment", "descriptors", "outlet", "output_files", "scratch", "slot")
+LIGHT_NAMES = (
+    "runner_process",
+    "guard",
+    "last_guard",
+    "containment",
+    "descriptors",
+    "outlet",
+    "output_files",
+    "scratch",
+    "slot",
+)
 LIGHT_ROOMS = {f"delivery.{name}" for name in LIGHT_NAMES}
 LIGHT = {
     "__future__",

@@ -242,7 +242,11 @@ while True:
 """
 
 
-@pytest.mark.parametrize("killed", ["waiter", "runner", "guard", "runner waiter", "waiter guard", "frozen waiter"])
+KILLED = ["waiter", "runner", "guard", "runner waiter", "waiter guard", "frozen waiter"]
+KILLED += ["runner guard", "guard runner", "waiter guard runner", "guard waiter runner", "runner guard waiter"]
+
+
+@pytest.mark.parametrize("killed", KILLED)
 def test_nothing_of_a_command_lives_two_seconds_after_a_sigkill_of(killed, pids):
     text = f"echo $$ >> {pids}; {DAEMON.format(pids=pids)} sleep 300 & wait"
     waiter = subprocess.Popen([sys.executable, "-c", WAITER, text], stdout=subprocess.PIPE, text=True)

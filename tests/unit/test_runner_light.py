@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 import zipapp
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 import waiter
+from tests.conftest import eventually
 from waiter.delivery.containment import Tattoo
 from waiter.delivery.runner import ProcessRunner, RunnerOptions
 
@@ -37,6 +39,16 @@ def guard_of(runner: ProcessRunner) -> int:
     return int(Path(f"/proc/{runner.pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+def last_guards(folder: Path) -> list[int]:
+    """Processes that were told of this runner's folder, as its last guard is."""
+    found = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if f"GUARD_FOLDER={folder}".encode() in environ.read_bytes().split(b"\0"):
+                found.append(int(environ.parent.name))
+    return found
+
+
 def test_a_runner_weighs_13_mb_at_most_and_its_guard_2(runner):
     guard = guard_of(runner)
     ends = time.monotonic() + 5
@@ -48,7 +60,8 @@ def test_a_runner_weighs_13_mb_at_most_and_its_guard_2(runner):
 
 
 def test_a_closed_runner_leaves_no_process_no_folder_and_no_descriptor(tmp_path, runner):
-    pids = [runner.pid, guard_of(runner)]
+    (last_guard,) = eventually(lambda: last_guards(next(tmp_path.iterdir())))
+    pids = [runner.pid, guard_of(runner), last_guard]
     assert list(tmp_path.iterdir())
     before = len(os.listdir("/proc/self/fd"))
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 KILL_S = 1.0
 """How long killed processes are waited for: only those in the kernel's or another user's hands take long."""
 
-_IS_LINUX = sys.platform == "linux"
+IS_LINUX = sys.platform == "linux"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PR_SET_CHILD_SUBREAPER = 36
 _RLIMIT_LOCKS = 10  # linux/resource.h; no kernel since 2.4.24 heeds it
@@ -38,7 +38,7 @@ def hear_of_parents_death(number: int) -> bool:
 
 
 def _prctl(option: int, value: int) -> bool:
-    if not _IS_LINUX:
+    if not IS_LINUX:
         return False
     import ctypes  # only here: it weighs 1 MB
 
@@ -52,9 +52,11 @@ class Tattoo:
     processes of any user. Numbers of other runners (a waiter may run within an order of another) are told apart.
     """
 
-    def __init__(self) -> None:
-        self._base = int.from_bytes(os.urandom(4)) << 30
-        self._hard = resource.getrlimit(_RLIMIT_LOCKS)[1] if _IS_LINUX else 0
+    def __init__(self, mark: int | None = None) -> None:
+        """`mark` is that of another tattoo which this one is to read."""
+        self.mark = int.from_bytes(os.urandom(4)) if mark is None else mark
+        self._base = self.mark << 30
+        self._hard = resource.getrlimit(_RLIMIT_LOCKS)[1] if IS_LINUX else 0
         self._is_possible = self._hard == resource.RLIM_INFINITY
 
     def wear(self, serial: int) -> None:

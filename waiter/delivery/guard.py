@@ -6,7 +6,8 @@ turns into a Python that kills it all. Until then the guard keeps the runner's e
 waiter hears of the death only when nothing is left alive.
 
 The kernel tells it of the waiter's death, too: usually the runner has heard of that by itself and is just leaving, but
-one that is frozen hears nothing. Then the guard kills it with the rest.
+one that is frozen hears nothing. Then the guard kills it with the rest. What is left when all three die together is the
+last guard's.
 """
 
 from __future__ import annotations
@@ -37,16 +38,17 @@ BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from waiter.delivery.{room}
 """What a fresh Python runs. Its arguments: the folder or zipapp of this package, then what the room wants."""
 
 
-def stand_guard(control: int, table: int, folder: str) -> tuple[int, int]:
+def stand_guard(control: int, table: int, folder: str, keeping: tuple[int, ...]) -> tuple[int, int]:
     """Fork: the parent becomes the guard, the child returns the lifeline and the leash.
 
-    Write a line to the lifeline before a clean end; the leash is readable when the guard is dead.
+    The guard holds `keeping` for as long as it lives. Write a line to the lifeline before a clean end; the leash is
+    readable when the guard is dead.
     """
     containment.become_subreaper()
     guard_reads, lifeline = os.pipe()
     leash, guard_writes = os.pipe()
     if os.fork():
-        _wait_as_a_shell(guard_reads, table, folder, keeping=(control, table, guard_writes))
+        _wait_as_a_shell(guard_reads, table, folder, keeping=(control, table, guard_writes, *keeping))
     os.close(guard_reads)
     os.close(guard_writes)
     os.setsid()

@@ -24,7 +24,7 @@ from collections import deque
 from contextlib import suppress
 from typing import Any
 
-from waiter.delivery import containment, guard, scratch
+from waiter.delivery import containment, guard, last_guard, scratch
 from waiter.delivery.descriptors import OpenFiles
 from waiter.delivery.outlet import Outlet
 from waiter.delivery.output_files import take_back
@@ -63,7 +63,15 @@ def now() -> float:
 class RunnerProcess:
     """All that the process knows. `loop` returns when the waiter is gone; then everything has to be killed."""
 
-    def __init__(self, control: socket.socket, table: mmap.mmap, folder: str, leash: int, options: dict[str, Any]):
+    def __init__(
+        self,
+        control: socket.socket,
+        table: mmap.mmap,
+        folder: str,
+        leash: int,
+        tattoo: containment.Tattoo,
+        options: dict[str, Any],
+    ):
         self.control = control
         self.table = table
         self.leash = leash
@@ -80,20 +88,15 @@ class RunnerProcess:
         self.unsent = memoryview(b"")  # a view: what was sent is cut off without a copy of the rest
         self.flushed_at = 0.0
         self.outlet = Outlet(options["capture"])
-        env = options["env"]
-        if options["kitchen"] is not None:
-            env = {**env, "WAITER_KITCHEN_FILE": scratch.write(folder, "kitchen", options["kitchen"])}
-        capture, numbers = options["capture"], range(1, options["slots"] + 1)
-        self.files = OpenFiles(len(numbers), files_per_slot(capture))
-        null = os.open(os.devnull, os.O_RDWR)
-        self.slots = [Slot(number, folder, capture, env, null, self.files) for number in numbers]
+        self.files = OpenFiles(options["slots"], files_per_slot(options["capture"]))
+        self.slots = _slots(folder, self.files, options)
         self.free = self.slots[::-1]
         self.by_pid: dict[int, Slot] = {}
         self.lingering: list[Slot] = []  # told to end; the first process has, others of the job still may
         self.unkillable: set[int] = set()
         self.unpolled: set[int] = set()
         self.by_fd = {fd: (slot, stream) for slot in self.slots for stream, fd in slot.pipes()}
-        self.tattoo = containment.Tattoo()
+        self.tattoo = tattoo
         self.is_reaper = containment.become_subreaper()
         self.children = _own_children()
         self._settle(options)
@@ -491,6 +494,22 @@ def _decline(control: socket.socket, error: OSError) -> None:
         control.sendall(json.dumps(["cannot", why]).encode("ascii") + b"\n")
 
 
+def _slots(folder: str, files: OpenFiles, options: dict[str, Any]) -> list[Slot]:
+    env = options["env"]
+    if options["kitchen"] is not None:
+        env = {**env, "WAITER_KITCHEN_FILE": scratch.write(folder, "kitchen", options["kitchen"])}
+    null = os.open(os.devnull, os.O_RDWR)
+    numbers = range(1, options["slots"] + 1)
+    return [Slot(number, folder, options["capture"], env, null, files) for number in numbers]
+
+
+def _stand_guards(control: int, table: int, folder: str, tattoo: containment.Tattoo) -> tuple[int, list[int]]:
+    """The leash of the guard, and where each wants to hear of a clean end."""
+    watched = [last_guard.stand(control, table, folder, tattoo.mark)] if containment.IS_LINUX else []
+    lifeline, leash = guard.stand_guard(control, table, folder, tuple(watched))
+    return leash, [*watched, lifeline]
+
+
 def main() -> None:
     """`ROOT CONTROL TABLE`: the folder or zipapp of the waiter package, and two descriptors.
 
@@ -502,13 +521,14 @@ def main() -> None:
     table_fd = int(sys.argv[3])
     try:
         folder = scratch.make()
-        lifeline, leash = guard.stand_guard(control.fileno(), table_fd, folder)
+        tattoo = containment.Tattoo()
+        leash, watched = _stand_guards(control.fileno(), table_fd, folder, tattoo)
         control.set_inheritable(False)
         os.set_inheritable(table_fd, False)
         lock = scratch.keep(folder)
         options, rest = _first_line(control)
         table = mmap.mmap(table_fd, 0)
-        runner = RunnerProcess(control, table, folder, leash, json.loads(options)) if options else None
+        runner = RunnerProcess(control, table, folder, leash, tattoo, json.loads(options)) if options else None
     except OSError as error:
         _decline(control, error)
         return
@@ -520,5 +540,6 @@ def main() -> None:
             runner.kill_everything()
     os.close(lock)
     scratch.remove(folder)
-    with suppress(BrokenPipeError):  # the guard was killed
-        os.write(lifeline, b"bye\n")
+    for pipe in watched:
+        with suppress(BrokenPipeError):  # that guard was killed
+            os.write(pipe, b"bye\n")
