@@ -35,7 +35,8 @@ from waiter.orders import Shift
 from waiter.report.wording import plain
 
 if TYPE_CHECKING:
-    from waiter.fleet.actions import OnLine, Report
+    from waiter.fleet.actions import Report
+    from waiter.fleet.host_output import OnLine
 
 __all__ = ["fleet", "init"]
 
@@ -305,7 +306,7 @@ def fetch(**said: Any) -> None:
 
 def line_printer(said: dict[str, Any], found: list[Host]) -> OnLine | None:
     """Prints the hosts' lines as they come, each behind its host's name; None where all goes into one JSON value."""
-    from waiter.fleet.actions import NobodyReads
+    from waiter.fleet.host_output import NobodyReads
 
     width = max(len(host.name) for host in found)
     printing = threading.Lock()

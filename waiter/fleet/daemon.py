@@ -39,7 +39,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 # login shell may be csh or fish, which read those even in quotes.
 FIND_PYTHON = (
     f'for python in {" ".join(PYTHONS)}; do command -v "$python" >/dev/null 2>&1 || continue; '
-    f'"$python" -ISc "$@"; code=$?; [ "$code" = {TOO_OLD} ] || exit "$code"; '
+    f'"$python" -ISc "$@"; code=$?; [ "$code" = 0 ] && exit; [ "$code" = {TOO_OLD} ] || '
+    '{ "$python" -ISc "import hashlib, json, zlib" >/dev/null 2>&1 && exit "$code"; found="$found broken:"; }; '
     'found="$found $("$python" -V 2>&1 | head -n 1)"; done; '
     f"""echo; echo '{MARK}{{"trouble": "{Trouble.NO_PYTHON}", "error": "found:'"${{found:- none}}"'"}}'"""
 )

@@ -25,7 +25,10 @@ def doctor(
 
     def act(host: Host) -> Report:
         if host.state not in (None, "running"):
-            finding = Finding(Trouble.NOT_RUNNING, f"the instance is {host.state}", mend(Trouble.NOT_RUNNING, host))
+            line = mend(Trouble.NOT_RUNNING, host)
+            if host.state in ("terminated", "shutting-down"):
+                line = "it is gone for good: launch another one"
+            finding = Finding(Trouble.NOT_RUNNING, f"the instance is {host.state}", line)
             return actions.failed(host, finding)
         with drive.network.session(host) as session:
             actions.ask(session, shipment, ["push"], timeout_s=drive.timeout_s)  # what follows is timed

@@ -50,14 +50,21 @@ def roster(reports: Sequence[Report], shifts: Sequence[Shift] | None, now: float
     """
     present = [shift for shift in shifts or () if shift.left_at is None]
     by_token = {shift.token: shift for shift in present}
-    rows, seen = [], set()
+    rows: list[Row] = []
+    seen: set[str | None] = {None}
+    answered = {str(report.facts.get("shift")) for report in reports if report.outcome in AT_WORK}
+    met: dict[tuple[object, ...], str] = {}  # a process on a machine, and by which name it was met first
     for report in reports:
+        process = tuple(report.facts.get(what) for what in ("host", "pid", "since"))
+        if report.outcome in AT_WORK and (first := met.setdefault(process, report.host.name)) != report.host.name:
+            rows.append(Row(report.host.name, f"same as {first}", notes=(f"another name of {first}: count it once",)))
+            continue
         shift = by_token.get(str(report.facts.get("shift"))) if report.outcome in AT_WORK else None
         if not report.is_ok:
             shift = next((each for each in present if is_called(report.host, each.host)), None)
         rows.append(row_of(report, shift, shifts is not None, now))
         seen.add(shift.token if shift else None)
-        for ghost in ghosts_on(report, present, seen):
+        for ghost in ghosts_on(report, present, seen | answered):
             rows.append(ghost_row(report, ghost, now))
             seen.add(ghost.token)
     elsewhere = [shift for shift in present if shift.token not in seen and shift.lost_at is None]

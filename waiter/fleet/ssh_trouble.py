@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import errno
 import socket
+from typing import TypeGuard
 
 import paramiko
+from paramiko.auth_strategy import AuthFailure
 from paramiko.ssh_exception import NoValidConnectionsError
 
-from waiter.fleet import known_hosts
+from waiter.fleet.ssh_auth import AgentSilent, Keys
 from waiter.fleet.trouble import HostError, Trouble
 
 
 class HostKeyUnknown(paramiko.SSHException):
     """The host showed a key, and known_hosts has none for it."""
+
+
+class HostKeyChanged(paramiko.SSHException):
+    """The host showed another key than known_hosts has: words, and the line that mends it if that was expected."""
 
 
 class HostKeyRevoked(paramiko.SSHException):
@@ -39,13 +45,8 @@ def trouble_of(error: Exception) -> HostError:
             return HostError(Trouble.HOST_KEY_UNKNOWN, words)
         case HostKeyRevoked():
             return HostError(Trouble.HOST_KEY_CHANGED, words, "the key is revoked: do not connect")
-        case paramiko.BadHostKeyException():
-            shown = known_hosts.fingerprint(error.key.asbytes())
-            return HostError(
-                Trouble.HOST_KEY_CHANGED, f"it shows {error.key.get_name()} {shown}, known_hosts has another"
-            )
-        case paramiko.PasswordRequiredException():
-            return HostError(Trouble.KEY_REFUSED, "the private key is encrypted", "ssh-add the key")
+        case HostKeyChanged():
+            return HostError(Trouble.HOST_KEY_CHANGED, *error.args)
         case paramiko.AuthenticationException():
             is_late = "timeout" in words.lower()
             return HostError(Trouble.TIMEOUT if is_late else Trouble.KEY_REFUSED, words)
@@ -53,7 +54,7 @@ def trouble_of(error: Exception) -> HostError:
             codes = {_ERRNO.get(getattr(each, "errno", 0), Trouble.UNEXPECTED) for each in error.errors.values()}
             return HostError(codes.pop() if len(codes) == 1 else Trouble.NO_ROUTE, words.removeprefix("[Errno None] "))
         case paramiko.ChannelException():
-            return HostError(Trouble.NO_ROUTE, f"the jump host cannot reach it: {words}")
+            return HostError(Trouble.NO_REPLY, f"it opens no session: {words}", "raise MaxSessions in its sshd_config")
         case paramiko.ProxyCommandFailure():
             return HostError(Trouble.JUMP_HOST, words)
         case paramiko.SSHException():
@@ -70,6 +71,43 @@ def trouble_of(error: Exception) -> HostError:
         case OSError():
             return HostError(_ERRNO.get(error.errno or 0, Trouble.UNEXPECTED), words)
     return HostError(Trouble.UNEXPECTED, f"{type(error).__name__}: {words}")
+
+
+def auth_trouble(keys: Keys, error: Exception) -> HostError | None:
+    """Why none of the keys opened the host; None if the error is of another kind."""
+    if isinstance(error, AgentSilent):
+        return HostError(Trouble.KEY_REFUSED, str(error), "restart the ssh-agent, or unset SSH_AUTH_SOCK")
+    if not isinstance(error, AuthFailure):
+        return None
+    results = [each.result for each in error.result]
+    words = "; ".join(dict.fromkeys(str(each) for each in results))
+    refused = [each for each in results if "saw eof" not in str(each) and "No existing session" not in str(each)]
+    if "too many authentication" in words.lower() or (refused and len(refused) < len(results)):
+        # sshd says so and hangs up (MaxAuthTries); Paramiko hears of the second part only.
+        return HostError(
+            Trouble.KEY_REFUSED,
+            f"too many authentication failures: it hung up before all {keys.offered} keys were tried",
+            "name the right one in ~/.ssh/config: IdentityFile, with IdentitiesOnly yes",
+        )
+    if any(isinstance(each, (paramiko.ssh_exception.PartialAuthentication, list)) and each for each in results):
+        return HostError(
+            Trouble.KEY_REFUSED,
+            "the key is right, and the host wants a second factor",
+            "a fleet cannot type one: use a user or a host without it",
+        )
+    for result in results:
+        if isinstance(result, (EOFError, OSError)) or _is_timeout(result):
+            return trouble_of(result)
+    if keys.encrypted:
+        files = " ".join(keys.encrypted)
+        return HostError(Trouble.KEY_REFUSED, f"the private key is encrypted: {files}", f"ssh-add {files}")
+    if not keys.offered:
+        return HostError(Trouble.KEY_REFUSED, "there is no key to offer")
+    return HostError(Trouble.KEY_REFUSED, words or "none of the keys was accepted")
+
+
+def _is_timeout(error: object) -> TypeGuard[paramiko.AuthenticationException]:
+    return isinstance(error, paramiko.AuthenticationException) and "timeout" in str(error).lower()
 
 
 def _ssh_trouble(error: paramiko.SSHException, words: str) -> HostError:

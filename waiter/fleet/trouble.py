@@ -27,6 +27,7 @@ class Trouble(StrEnum):
     KEY_REFUSED = "key refused"
     WRONG_USER = "wrong user"
     JUMP_HOST = "jump host"
+    CONFIG = "ssh config"
     CONNECTION_LOST = "connection lost"
     NO_REPLY = "no reply"
     NO_PYTHON = "no Python 3.11"
@@ -100,6 +101,7 @@ def mend(trouble: Trouble, host: Host) -> str:
         Trouble.KEY_REFUSED: "--user NAME, or an IdentityFile for it in ~/.ssh/config, or ssh-add the key",
         Trouble.WRONG_USER: "--user NAME, or user = NAME under [fleet] in waiter.toml",
         Trouble.JUMP_HOST: "check ProxyJump or ProxyCommand in ~/.ssh/config",
+        Trouble.CONFIG: f"ssh -G {shlex.quote(host.address)}   must print a configuration",
         Trouble.CONNECTION_LOST: "run it again: what is there already is skipped",
         Trouble.NO_REPLY: f"{ssh_line(host, 'exit 0')}   must print nothing: look at its login shell and .bashrc",
         Trouble.NO_PYTHON: f"{ssh_line(host, 'sudo dnf install -y python3.11')}   (or apt-get install python3)",

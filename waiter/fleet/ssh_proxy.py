@@ -1,0 +1,53 @@
+"""A ProxyCommand of ~/.ssh/config: a line of shell whose stdin and stdout are the way to a host.
+
+Not Paramiko's, which knows no shell, reads on for ever when the command has ended, and keeps to itself what it said.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import tempfile
+from contextlib import suppress
+
+SHOWN_BYTES = 4096
+"""So much of what the command says at its end is shown."""
+
+
+class Proxy:
+    """One running command; `sock` is our end of it."""
+
+    def __init__(self, line: str) -> None:
+        self.line = line
+        self.sock, theirs = socket.socketpair()
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the command
+        with theirs:
+            self._process = subprocess.Popen(
+                [os.environ.get("SHELL") or "/bin/sh", "-c", f"exec {line}"],
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=self._stderr,
+                start_new_session=True,  # Ctrl-C is ours: the connection ends in order
+            )
+
+    def last_words(self) -> str | None:
+        """What a command that has ended said; None while it lives."""
+        try:
+            code = self._process.wait(0.3)
+        except subprocess.TimeoutExpired:
+            return None
+        self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - SHOWN_BYTES))
+        said = " ".join(self._stderr.read().decode("utf-8", "replace").split())
+        return f"{said[-300:]} (exit code {code})" if said else f"it ended with exit code {code}"
+
+    def close(self) -> None:
+        self.sock.close()
+        if self._process.poll() is None:
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(2)
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        self._stderr.close()
