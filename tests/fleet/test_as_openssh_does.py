@@ -13,8 +13,9 @@ import pytest
 
 from tests.conftest import eventually
 from tests.fleet.test_hosts_gone_wrong import booted_otherwise
+from tests.fleet.test_in_the_middle_of_work import PATH, program
 from tests.fleet.town import must
-from tests.fleet.world import Laptop
+from tests.fleet.world import Laptop, Shop
 
 ANNA = ("--limit", "*.2")
 
@@ -206,3 +207,34 @@ def test_a_configuration_that_openssh_refuses_is_said_in_its_words(laptop: Lapto
 
     assert what == "ssh config"
     assert "Bad configuration option: prot" in detail
+
+
+def test_a_host_that_sends_its_stdin_back_shows_no_password(laptop: Laptop, shop: Shop) -> None:
+    (laptop.town.hosts["anna"].root / ".bashrc").write_text("exec tee -a session.log\n")
+
+    done = laptop.fleet("restart", *shop.flags, *ANNA)
+
+    assert done.returncode == 1
+    assert "***" in done.stdout + done.stderr
+    assert shop.password not in done.stdout + done.stderr
+
+
+def test_a_broken_python_before_a_good_one_hides_nothing(laptop: Laptop, shop: Shop) -> None:
+    anna = laptop.town.hosts["anna"]
+    program(anna, "python3", "echo 'pyenv: python3: command not found' >&2; exit 127")
+    program(anna, "python3.11", 'exec /usr/bin/python3 "$@"')
+    laptop.script("true")
+    with booted_otherwise(anna, PATH):
+        assert laptop.outcomes("start", *shop.flags, "--cmd", "./crunch.sh", *ANNA) == {"anna": "started"}
+
+
+def test_two_names_of_one_host_are_one_waiter(laptop: Laptop, shop: Shop) -> None:
+    anna = laptop.town.hosts["anna"]
+    laptop.configure(f"Host palace\n  HostName {anna.address}\nHost *\n  User root\n  IdentityFile {laptop.town.key}\n")
+    laptop.script("true")
+    laptop.fleet("start", *shop.flags, "--cmd", "./crunch.sh", "--until", "stopped", *ANNA)
+
+    shown = laptop.json("status", "--hosts", f"{anna.address},palace", *shop.flags)
+
+    assert [row["state"] for row in shown["waiters"]] == ["running", f"same as {anna.address}"]
+    assert (shown["code"], sum(row["slots"] or 0 for row in shown["waiters"])) == (0, shown["waiters"][0]["slots"])

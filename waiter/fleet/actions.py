@@ -17,6 +17,7 @@ from waiter.fleet import daemon
 from waiter.fleet.daemon import Placed, Settings
 from waiter.fleet.host_output import Lines, NobodyReads, OnLine
 from waiter.fleet.inventory import Host
+from waiter.fleet.masking import masked, password_of
 from waiter.fleet.parcel import Bundle, Parcel
 from waiter.fleet.ssh import Network
 from waiter.fleet.ssh_session import Session
@@ -142,8 +143,20 @@ def ask(
 ) -> dict[str, Any]:
     """Have the host's Waiter do a verb, sending first what the host says is missing. Raises HostError.
 
-    One round trip when everything is there; else the reply's `files` are the names of what was sent.
+    One round trip when everything is there; else the reply's `files` are the names of what was sent. A host may send
+    back what was sent, as a login script does that records its stdin: a password in it is not shown.
     """
+    password = password_of((sent or {}).get("kitchen"))
+    try:
+        reply = _asked(session, shipment, words, sent, timeout_s)
+    except HostError as error:
+        raise HostError(error.trouble, masked(error.detail, password), error.mend) from error
+    return {name: masked(value, password) for name, value in reply.items()}
+
+
+def _asked(
+    session: Session, shipment: Shipment, words: Sequence[str], sent: Mapping[str, Any] | None, timeout_s: float
+) -> dict[str, Any]:
     stdin = json.dumps(sent or {}).encode()
     bundle = shipment.bundle
     needs = [f"bundles/{bundle.digest}"] if bundle else []
