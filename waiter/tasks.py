@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import shlex
+import signal
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -112,8 +113,19 @@ def _words(parameter: click.Parameter, value: Any, is_line: bool) -> Iterable[st
     return [word for one in (value if isinstance(value, list) else [value]) for word in (flag, str(one))]
 
 
+def end_with_its_reader() -> None:
+    """Let a listing or a help text end without a word when nobody reads on: Invoke, which prints it, has a traceback.
+
+    Only these: a verb has connections, whose end is no reason to die.
+    """
+    words = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
+    if {"-l", "--list", "-h", "--help"} & set(words):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
 def kitchen_tasks() -> Collection:
     """The kitchen's verbs: everything that `waiter` has, but the fleet, which is Fabric's."""
+    end_with_its_reader()
     context = click.Context(cli)
     collection = Collection()
     for verb, (room, _) in VERBS.items():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -72,6 +74,26 @@ def test_invoke_ends_as_waiter_does(home, tmp_path):
         "no such batch" in json.loads(invoke(home, "status", "-k", kitchen, "--json", "--batch", "x").stdout)["error"]
     )
     assert "See: invoke load --help" in invoke(home, "load", "--format", "xml", "x").stderr
+
+
+@pytest.mark.parametrize("line", ["invoke --list", "invoke --help status", "fab --list", "fab --help fleet.start"])
+def test_a_listing_whose_reader_left_is_no_error(home, line):
+    program, _, words = line.partition(" ")
+    read, write = os.pipe()
+    os.close(read)
+
+    with open(write, "wb") as nobody:
+        done = subprocess.run(
+            [sys.executable, "-m", {"invoke": "invoke", "fab": "fabric"}[program], *words.split()],
+            cwd=ROOT,
+            env=home,
+            stdin=subprocess.DEVNULL,
+            stdout=nobody,
+            stderr=subprocess.PIPE,
+            timeout=60,
+        )
+
+    assert (done.stderr, done.returncode) == (b"", -signal.SIGPIPE)
 
 
 def test_invoke_complains_in_one_line(home):

@@ -23,6 +23,8 @@ from waiter import (
     load_rows,
     open_kitchen,
 )
+from waiter.delivery.options import Until
+from waiter.errors import UsageError
 from waiter.kitchen import open_kitchen as open_named
 
 README = Path(__file__).parents[2] / "README.md"
@@ -122,6 +124,31 @@ def test_a_subclass_may_deliver_asynchronously_in_several_slots(tmp_path):
         Later(url, DeliveryOptions(jobs="3")).run()
 
         assert [order.result for order in iter_orders(kitchen)] == [f'{{"n": {n}}}' for n in range(9)]
+
+
+def test_options_are_taken_as_python_writes_them():
+    options = DeliveryOptions(jobs=4, timeout=60, until="empty", retry_on=[3], max_time_s=5)
+
+    assert options == DeliveryOptions(jobs="4", timeout="60", until=Until.EMPTY, retry_on=(3,), max_time_s=5)
+    assert DeliveryOptions.from_json(options.to_json()) == options
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        ({"jobs": None}, "a text"),
+        ({"retries": "2"}, "a whole number"),
+        ({"shell": "yes"}, "True or False"),
+        ({"until": "soon"}, "'done', 'empty', 'stopped'"),
+        ({"max_time_s": "5m"}, "a number or None"),
+        ({"retry_on": 3}, "a tuple of numbers"),
+        ({"env": ["A=B"]}, "a dictionary of texts"),
+        ({"nice": True}, "a whole number"),
+    ],
+)
+def test_an_option_that_is_not_understood_says_what_to_give(wrong, hint):
+    with pytest.raises(UsageError, match=rf"{next(iter(wrong))}=.*\nhint: give {hint}"):
+        DeliveryOptions(**wrong)
 
 
 def test_a_command_delivers_too(tmp_path):

@@ -6,11 +6,13 @@ The laptop's `waiter deliver` makes it from flags, a host's waiter reads it as J
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from types import UnionType
+from typing import Any, cast, get_args, get_origin, get_type_hints
 
 from waiter.errors import UsageError
 from waiter.kitchen.contract import MAX_LOSSES
@@ -79,6 +81,15 @@ class DeliveryOptions:
     on_done: str | None = None  # a command line for /bin/sh after each delivered order
     on_error: str | None = None  # the same after each failed one
 
+    def __post_init__(self) -> None:
+        """Take what Python users write: numbers for `jobs` and `timeout`, texts for choices, lists. Raises UsageError
+        for what no option can be."""
+        for name, kind in _kinds().items():
+            value = _read(getattr(self, name), kind)
+            if not _fits(value, kind):
+                raise UsageError(f"DeliveryOptions: {name}={value!r} is not understood\nhint: give {_words(kind)}")
+            object.__setattr__(self, name, value)
+
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self))
 
@@ -89,12 +100,41 @@ class DeliveryOptions:
         unknown = sorted(set(values) - {f.name for f in dataclasses.fields(cls)})
         if unknown:
             raise UsageError(f"this version of Waiter does not know the option {unknown[0]}: push it again")
-        for name, enum in (("until", Until), ("grouping", Grouping), ("keep_output", Keep)):
-            if name in values:
-                values[name] = enum(values[name])
-        for name in ("retry_on", "fail_on"):
-            values[name] = tuple(values.get(name, ()))
         return cls(**values)
+
+
+@functools.cache
+def _kinds() -> Mapping[str, tuple[type, ...]]:
+    """What the values of each option may be."""
+    kinds = {}
+    for name, hint in get_type_hints(DeliveryOptions).items():
+        kinds[name] = tuple(
+            get_origin(one) or one for one in (get_args(hint) if isinstance(hint, UnionType) else [hint])
+        )
+    return kinds
+
+
+def _read(value: object, kind: tuple[type, ...]) -> object:
+    """The value as the field has it, where it is written otherwise but says the same."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and str in kind:
+        return str(value)
+    if isinstance(value, list) and tuple in kind:
+        return tuple(value)
+    if isinstance(value, str) and issubclass(kind[0], StrEnum) and value in list(kind[0]):
+        return kind[0](value)
+    return value
+
+
+def _fits(value: object, kind: tuple[type, ...]) -> bool:
+    if isinstance(value, bool):
+        return bool in kind
+    return isinstance(value, kind) or (float in kind and isinstance(value, int))
+
+
+def _words(kind: tuple[type, ...]) -> str:
+    names = {str: "a text", int: "a whole number", float: "a number", bool: "True or False", type(None): "None"}
+    names |= {tuple: "a tuple of numbers", Mapping: "a dictionary of texts"}
+    return " or ".join(names.get(one) or ", ".join(map(repr, map(str, cast(type[StrEnum], one)))) for one in kind)
 
 
 def cpu_count() -> int:

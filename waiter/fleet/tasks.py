@@ -9,7 +9,7 @@ from invoke.collection import Collection
 from invoke.exceptions import Exit
 
 from waiter.cli.fleet import fleet
-from waiter.tasks import as_task, words_after_dashes
+from waiter.tasks import as_task, end_with_its_reader, words_after_dashes
 
 
 def fleet_tasks() -> Collection:
@@ -18,6 +18,7 @@ def fleet_tasks() -> Collection:
     Fabric keeps what stands after `--` to itself, and fails for want of `-H`: so a command to run is one text, a line
     for the hosts' shell. Raises Exit for `fab fleet.run -- CMD`.
     """
+    end_with_its_reader()
     if (words := words_after_dashes()) and "fleet.run" in sys.argv:
         line = words[0] if len(words) == 1 else shlex.join(words)
         raise Exit(f"fab keeps what stands after `--` to itself.\nhint: fab fleet.run {shlex.quote(line)}", 2)
