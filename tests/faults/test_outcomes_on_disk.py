@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import check_in, eventually, fill, outcome
+from tests.conftest import check_in, eventually, fill, outcome, unavailable
 from tests.faults.test_waiters_that_die import Floor
 from waiter.api import deliver_with
 from waiter.delivery.listener import Listener
@@ -173,7 +173,7 @@ def test_an_outcome_on_disk_that_is_refused_is_set_aside_and_stops_nobody(kitche
 
     summary = deliver_with(lambda _order: None, kitchen_url, OPTIONS, state=state, listener=notes)
 
-    assert (summary.delivered, summary.exit_code) == (1, 0)
+    assert (summary.delivered, summary.refused, summary.exit_code) == (1, 1, 1)
     ends = [(order.status, order.result, order.error) for order in kitchen.find(Selector(), is_whole=True)]
     assert ends[0] == ends[2] == (Status.DONE, "yes", None)
     assert ends[1] == (Status.ERROR, None, "the kitchen refused its outcome")
@@ -192,7 +192,7 @@ def test_an_outcome_that_is_refused_is_its_orders_end_and_no_others(kitchen, kit
 
     summary = deliver_with(lambda order: order.arguments[0], kitchen_url, OPTIONS, state=state)
 
-    assert summary.left_because == "done"
+    assert (summary.left_because, summary.exit_code) == ("done", 1)
     ends = [(order.status, order.result) for order in kitchen.find(Selector(), is_whole=True)]
     assert ends == [(Status.DONE, "yes"), (Status.ERROR, None), (Status.DONE, "yes"), (Status.DONE, "yes")]
     (aside,) = waiting(state)
@@ -257,3 +257,43 @@ def test_a_state_folder_of_somebody_else_is_named_before_an_order_is_taken(tmp_p
     assert f"hint: make it yours: sudo chown -R 0 {state}/waiter" in done.stderr
     with open_kitchen(url) as kitchen:
         assert kitchen.counts()[Status.READY] == 1
+
+
+def test_outcomes_of_another_kitchen_among_ours_are_set_aside_and_said(kitchen, kitchen_url, tmp_path):
+    state = tmp_path / "state"
+    fill(kitchen, [["x"]])
+    with open_kitchen(str(tmp_path / "another.sqlite")) as another:
+        keep_an_outcome(another, state)
+    (kept,) = waiting(state)
+    ours = state / "spool" / kitchen.id / kept.name
+    ours.parent.mkdir()
+    kept.rename(ours)
+    notes = Notes()
+
+    summary = deliver_with(lambda _order: None, kitchen_url, OPTIONS, state=state, listener=notes)
+
+    assert (summary.delivered, summary.spooled, summary.exit_code) == (1, 0, 0)
+    assert [file.name for file in waiting(state)] == [ours.with_suffix(".refused").name]
+    assert [said for said in notes.said if "another kitchen" in said]
+    assert only(kitchen).late == ()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="bind mounts")
+def test_a_file_that_cannot_be_removed_holds_up_nobody(kitchen, kitchen_url, tmp_path):
+    state = tmp_path / "state"
+    keep_an_outcome(kitchen, state)
+    fill(kitchen, [["y"]], batch="c")
+    folder = state / "spool" / kitchen.id
+    if os.geteuid() != 0 or subprocess.run(["mount", "--bind", folder, folder]).returncode:
+        unavailable("only root may make a folder that cannot be written")
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
+        notes = Notes()
+
+        summary = deliver_with(lambda _order: None, kitchen_url, OPTIONS, state=state, listener=notes)
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+    assert (summary.delivered, summary.exit_code) == (1, 0)
+    assert len([said for said in notes.said if "Read-only file system" in said]) == 1
+    assert kitchen.counts()[Status.DONE] == 2

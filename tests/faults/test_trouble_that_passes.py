@@ -90,6 +90,24 @@ def test_a_full_disk_under_the_kitchen_stops_no_command_and_runs_none_twice(plac
     check_each_was_done_once(floor, url, 3)
 
 
+def test_with_the_kitchen_and_its_waiters_files_on_one_full_disk_outcomes_wait_in_memory(place, small_disk, home):
+    url = str(small_disk / "orders.sqlite")
+    with open_kitchen(url) as kitchen:
+        fill(kitchen, [["x"], ["y"], ["z"]])
+    floor = place(url)
+    home["XDG_STATE_HOME"] = str(small_disk / "state")
+    waiter = floor.start(work=WAITS, lease_s=60)
+    eventually(lambda: floor.oracle("begin"))
+    fill_up(small_disk)
+    (floor.folder / "go").touch()
+    eventually(lambda: "Outcomes cannot be kept" in floor.talk(waiter))
+    (small_disk / "full").unlink()
+
+    assert waiter.wait(40) == 0, floor.talk(waiter)
+
+    check_each_was_done_once(floor, url, 3)
+
+
 def test_a_right_that_is_revoked_for_a_while_stops_no_command_and_runs_none_twice(place):
     import pymongo
 

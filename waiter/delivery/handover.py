@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import chain
 from math import inf
 from pathlib import Path
 
 from waiter.alike import error_group
 from waiter.delivery.heartbeat import boottime
-from waiter.delivery.spool import Spool, Spooled
+from waiter.delivery.spool import REFUSED, Spool, Spooled
 from waiter.errors import PASSING, KitchenDamaged, KitchenError, KitchenMissing
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Order, Outcome, Reason, Shift, Status, Verdict
@@ -49,6 +48,7 @@ class Handover:
         self._try_again_at = 0.0
         self.away_since: float | None = None
         self.is_spool_full = False
+        self.refused = 0  # outcomes that were set aside
 
     def finish(self, served: Served) -> None:
         self._outcomes.append(served)
@@ -71,7 +71,7 @@ class Handover:
     @property
     def spooled(self) -> int:
         """How many outcomes wait on disk, also those of other waiters of this machine."""
-        return len(self._spool)
+        return sum(len(spooled.outcomes) for spooled in self._spool if spooled.file not in self._left_lying)
 
     @property
     def may_ask(self) -> bool:
@@ -131,21 +131,38 @@ class Handover:
         for spooled in self._ours():
             try:
                 verdicts = self._finish(spooled.shift, spooled.outcomes)
+                handed_in += len(verdicts) - verdicts.count(None)
+                spooled.file.unlink(missing_ok=True)
             except OSError as error:
-                self._left_lying.add(spooled.file)
-                self._note(f"{spooled.file}: refused by the kitchen, and cannot be set aside: {error.strerror}.")
-                continue
-            spooled.file.unlink(missing_ok=True)
-            handed_in += len(verdicts) - verdicts.count(None)
+                self._leave_lying(spooled, error)
         if handed_in:
             self._note(f"Outcomes kept on disk were handed in: {handed_in}.")
         return handed_in
 
     def _ours(self) -> Iterator[Spooled]:
         """The files that surely belong to this kitchen."""
-        kept = (file for file in self._spool if file.kitchen == self._kitchen.id)
-        old = (file for file in self._spool.of_earlier_versions() if self._kitchen.knows(file.shift.token))
-        return (spooled for spooled in chain(kept, old) if spooled.file not in self._left_lying)
+        for spooled in self._spool:
+            if spooled.file in self._left_lying:
+                continue
+            if spooled.kitchen == self._kitchen.id:
+                yield spooled
+            else:
+                self._turn_away(spooled)
+        for spooled in self._spool.of_earlier_versions():
+            if spooled.file not in self._left_lying and self._kitchen.knows(spooled.shift.token):
+                yield spooled
+
+    def _turn_away(self, spooled: Spooled) -> None:
+        """Somebody put outcomes of another kitchen among ours: they stay there under a name that nobody hands in."""
+        try:
+            aside = spooled.file.rename(spooled.file.with_suffix(REFUSED))
+            self._note(f"Outcomes of another kitchen are among those of this one: set aside in {aside}.")
+        except OSError as error:
+            self._leave_lying(spooled, error)
+
+    def _leave_lying(self, spooled: Spooled, error: OSError) -> None:
+        self._left_lying.add(spooled.file)
+        self._note(f"{spooled.file}: cannot be removed or set aside: {error.strerror}. It is left there.")
 
     def _finish_all(self) -> list[tuple[Served, Verdict]]:
         answered: list[tuple[Served, Verdict | None]] = []
@@ -171,6 +188,7 @@ class Handover:
     def _refused(self, shift: Shift, outcome: Outcome, error: KitchenError) -> Verdict | None:
         """Set one outcome aside, and end its order with no more than the news of that."""
         file = self._spool.set_aside(shift, outcome, str(error))
+        self.refused += 1
         self._note(f"{outcome.order_id}: the kitchen refuses its outcome, which is set aside in {file}. {error}")
         with suppress(KitchenError):
             return self._kitchen.finish(shift, [without_words(outcome)])[0]

@@ -50,17 +50,18 @@ class Summary:
     cancelled: int = 0
     late: int = 0  # outcomes that came too late
     spooled: int = 0  # outcomes still on disk, for the next waiter of this machine
+    refused: int = 0  # outcomes that the kitchen refused for good, set aside on this machine's disk
     seconds: float = 0.0
     left_because: str = "done"
     is_joblog_lost: bool = False  # its disk took no more lines
 
     @property
     def exit_code(self) -> int:
-        """0: all well; 1: some orders failed, or the joblog was lost; 3: the kitchen was lost; 130: interrupted."""
+        """0: all well; 1: failed orders, refused outcomes, a lost joblog; 3: the kitchen was lost; 130: interrupted."""
         if self.spooled or self.left_because == "kitchen lost":
             return 3
         if self.left_because == "interrupted":
             return 130
         if self.left_because == SUCCEEDED:  # as GNU parallel: what failed before is no matter
             return int(self.is_joblog_lost)
-        return 1 if self.failed or self.cancelled or self.is_joblog_lost else 0
+        return 1 if self.failed or self.cancelled or self.refused or self.is_joblog_lost else 0

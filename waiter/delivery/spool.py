@@ -105,10 +105,6 @@ class Spool:
             except (OSError, ValueError, KeyError, TypeError):
                 continue  # another waiter handed it in meanwhile, it is not ours, or another version's
 
-    def __len__(self) -> int:
-        """How many outcomes wait."""
-        return sum(len(spooled.outcomes) for spooled in self)
-
 
 def _outcome(facts: dict[str, Any]) -> Outcome:
     reason = facts.pop("reason")

@@ -615,6 +615,7 @@ class Delivery:
             cancelled=tally.cancelled,
             late=tally.late,
             spooled=self._handover.spooled,
+            refused=self._handover.refused,
             seconds=boottime() - self._began_at,
             left_because=self._why_left,
             is_joblog_lost=self._joblog is not None and self._joblog.is_lost,
