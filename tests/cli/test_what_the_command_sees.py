@@ -47,16 +47,16 @@ def test_doubled_braces_are_braces(waiter_cli, tmp_path):
         (("--output", "out", "--output-format", "{szie}", "echo"), "--output-format asks for {szie}"),
     ],
 )
-def test_what_no_row_has_is_refused_before_the_first_order(waiter_cli, tmp_path, command, words):
+def test_what_no_row_has_is_refused_before_the_first_order(waiter_cli, tmp_path, kitchen_url, command, words):
     (tmp_path / "orders.csv").write_text("file,size\na,1\nb,2\n")
-    waiter_cli("load", "-k", "k.sqlite", "--header", "orders.csv")
+    waiter_cli("load", "-k", kitchen_url, "--header", "orders.csv")
 
-    done = waiter_cli("deliver", "-k", "k.sqlite", *command)
+    done = waiter_cli("deliver", "-k", kitchen_url, *command)
 
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr
     assert "\nhint: write {{" in done.stderr
-    with open_kitchen(str(tmp_path / "k.sqlite")) as kitchen:
+    with open_kitchen(kitchen_url) as kitchen:
         assert [(order.status, order.attempt) for order in kitchen.find(Selector())] == [(Status.READY, 0)] * 2
 
 
@@ -144,3 +144,15 @@ def test_an_output_that_cannot_be_named_is_that_orders_error(waiter_cli, tmp_pat
     with open_kitchen(kitchen_file) as kitchen:
         (failed,) = kitchen.find(Selector(statuses=(Status.ERROR,)))
     assert failed.row == 1
+
+
+def test_a_file_that_all_orders_append_to_makes_one_version_of_the_command(waiter_cli, tmp_path):
+    (tmp_path / "run.log").write_text("")
+    done = waiter_cli(
+        "run", "-k", "k.sqlite", "sh", "-c", 'echo "$2" >> "$1"', "sh", "run.log", input="1\n2\n3\n4\n5\n6\n"
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "run.log").read_text().split()) == 6
+    with open_kitchen(str(tmp_path / "k.sqlite")) as kitchen:
+        assert list(kitchen.commands().values()) == [6]

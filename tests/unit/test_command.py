@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 
 import pytest
@@ -164,6 +165,41 @@ def test_another_script_is_another_version(tmp_path):
     first = version.current()
     assert version.current() == first
     script.write_text("two!")
+    assert version.current() != first
+
+
+def test_what_the_commands_write_to_makes_no_version_of_each_order(tmp_path):
+    script, log, state, new = (tmp_path / name for name in ("crunch.py", "run.log", "state.json", "new.log"))
+    script.write_text("one")
+    log.write_text("")
+    state.write_text("0")
+    version = Version(["python3", *map(str, (script, log, state, new))], "/bin/sh", None)
+    seen = [version.current()]
+
+    for number in range(1, 8):  # orders
+        for grows in (log, new):
+            with grows.open("a") as file:
+                file.write(f"order {number}\n")
+        seen.append(version.current())
+    assert len(set(seen)) == 1
+
+    for number in range(1, 8):
+        state.write_text(f"{number}")
+        os.utime(state, (number, number))
+        seen.append(version.current())
+    assert len(set(seen)) <= 3
+
+    settled = version.current()
+    script.write_text("two")
+    assert version.current() != settled
+
+
+def test_a_script_that_grows_is_another_version(tmp_path):
+    script = tmp_path / "crunch.sh"
+    script.write_text("#!/bin/sh\n")
+    version = Version(["sh", str(script)], "/bin/sh", None)
+    first = version.current()
+    script.write_text("#!/bin/sh\nexit 1\n")
     assert version.current() != first
 
 

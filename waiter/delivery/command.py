@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 
 from waiter.blake import blake2b
 from waiter.delivery.placeholders import argument, filled, holds_placeholder, place_of
@@ -21,6 +22,8 @@ ASKER = "the command"
 
 _HASHED_BYTES = 64 * 1024 * 1024
 _CHUNK = 1 << 18
+_CHANGES = 3
+"""Whoever edits a script saves it less often than a waiter looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,24 +91,70 @@ def found(program: str, *, cwd: str | None = None, path: str | None = None) -> s
 
 
 class Version:
-    """The hash of the command's words and of the files among them, looked at again when one changes."""
+    """The hash of the command's words and of the files among them, looked at again when one changes.
+
+    A file that the commands write to is no part of the command: it would make a version of each order. It counts as it
+    was. What tells it: it was not there when the waiter began, it grew at its end, or it changed between any two looks.
+    """
 
     def __init__(self, words: Sequence[str], program: str, cwd: str | None) -> None:
         self._words = tuple(words)
-        self._files = [Path(program), *(Path(cwd or ".", word) for word in words[1:] if word)]
-        self._seen: Mapping[Path, tuple[int, int]] = {}
+        named = [Path(cwd or ".", word) for word in words[1:] if word]
+        self._files = [_File(Path(program), is_code=True), *map(_File, named)]
         self._hash = ""
+        self._lock = Lock()  # the heartbeat asks, too
 
     def current(self) -> str:
         """12 hex digits."""
-        seen = {file: facts for file in self._files if (facts := _facts(file))}
-        if seen != self._seen or not self._hash:
-            digest = blake2b("\0".join(self._words).encode("utf-8", "surrogateescape"), digest_size=6)
-            for file in seen:
-                digest.update(_content_hash(file))
-            self._hash = digest.hexdigest()
-            self._seen = seen  # last: the heartbeat asks, too
-        return self._hash
+        with self._lock:
+            is_changed = [file.look() for file in self._files]
+            if any(is_changed) or not self._hash:
+                digest = blake2b("\0".join(self._words).encode("utf-8", "surrogateescape"), digest_size=6)
+                for file in self._files:
+                    digest.update(file.hash)
+                self._hash = digest.hexdigest()
+            return self._hash
+
+
+@dataclass(slots=True)
+class _File:
+    """A file that a word may name, as far as it belongs to the command."""
+
+    path: Path
+    is_code: bool = False  # whatever becomes of it: the program, or what can be run
+    hash: bytes = b""  # none: not there
+    facts: tuple[int, int] | None = None
+    looks: int = 0
+    changes: int = 0  # so many looks in succession found another content
+    is_output: bool = False  # the commands write to it
+
+    def look(self) -> bool:
+        """Whether it is another than at the last look."""
+        facts = None if self.is_output else _facts(self.path)
+        self.looks += 1
+        if self.is_output or facts == self.facts:
+            self.changes = 0
+            return False
+        self.changes += 1
+        self.is_code = self.is_code or (facts is not None and _can_be_run(self.path))
+        self.is_output = self.looks > 1 and not self.is_code and self._is_written(facts)
+        if not self.is_output:
+            self.facts, self.hash = facts, _content_hash(self.path) if facts else b""
+        return not self.is_output
+
+    def _is_written(self, facts: tuple[int, int] | None) -> bool:
+        if self.facts is None or self.changes >= _CHANGES:
+            return True
+        old_size = self.facts[1]
+        return facts is not None and facts[1] > old_size and _content_hash(self.path, old_size) == self.hash
+
+
+def _can_be_run(file: Path) -> bool:
+    try:
+        with file.open("rb") as content:
+            return content.read(2) == b"#!" or os.access(file, os.X_OK)
+    except (OSError, ValueError):
+        return False
 
 
 def _facts(file: Path) -> tuple[int, int] | None:
@@ -117,12 +166,14 @@ def _facts(file: Path) -> tuple[int, int] | None:
     return (status.st_mtime_ns, status.st_size) if is_hashed else None
 
 
-def _content_hash(file: Path) -> bytes:
+def _content_hash(file: Path, size: int = _HASHED_BYTES) -> bytes:
+    """Of its first bytes, so many."""
     try:
         with file.open("rb") as content:
             digest = blake2b()
-            while chunk := content.read(_CHUNK):
+            while chunk := content.read(min(size, _CHUNK)):
                 digest.update(chunk)
+                size -= len(chunk)
             return digest.digest()
     except OSError:
         return b"unreadable"
