@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from itertools import islice
 
@@ -11,13 +12,14 @@ from waiter.kitchen.mongo_connection import Connection
 from waiter.kitchen.mongo_documents import AT_ONCE, BULKY, Document, order_from, text
 from waiter.kitchen.mongo_selecting import filter_of, sort_stages
 from waiter.kitchen.mongo_updates import lookup
-from waiter.kitchen.selecting import unknown_batch
+from waiter.kitchen.selecting import PORTION, unknown_batch
 from waiter.orders import Counts, Order, Reason, Selector, Status
 
 STANDING: Document = {"number": {"$gt": 0}, "is_leaving": {"$ne": True}}
 """Matches batches that nobody is deleting."""
 
-_STREAM = 1000
+_STREAM = 10_000
+"""How many places are fetched at once."""
 
 
 def selected(to: Connection, selector: Selector) -> Document:
@@ -84,20 +86,50 @@ def find(to: Connection, selector: Selector, sort: str, limit: int | None, is_wh
     if limit is not None and limit <= 0:
         return
     with to.asking_patiently():
-        stages = [{"$match": selected(to, selector)}, *sort_stages(sort, to.now)]
-        stages += [{"$limit": limit}] if limit is not None else []
-        stages += [] if is_whole else [{"$unset": list(BULKY)}]
+        wanted = selected(to, selector)
+    ordered, light = sort_stages(sort, to.now), [] if is_whole else [{"$unset": list(BULKY)}]
+    if limit is not None and limit <= PORTION:
+        yield from map(order_from, _portion(to, [{"$match": wanted}, *ordered, {"$limit": limit}, *light]))
+    elif sort.removeprefix("-") == "age":
+        yield from map(order_from, islice(_by_age(to, wanted, ordered, light), limit))
+    else:
+        yield from map(order_from, islice(_by_place(to, wanted, ordered, light), limit))
+
+
+def _by_age(to: Connection, wanted: Document, ordered: list[Document], light: list[Document]) -> Iterator[Document]:
+    """Each portion begins where the last one ended: an order's age never changes."""
+    (stage,) = ordered
+    beyond, rest = "$gt" if stage["$sort"]["seq"] == 1 else "$lt", wanted
+    while orders := _portion(to, [{"$match": rest}, stage, {"$limit": PORTION}, *light]):
+        yield from orders
+        rest = {"$and": [wanted, {"seq": {beyond: orders[-1]["seq"]}}]}
+
+
+def _by_place(to: Connection, wanted: Document, ordered: list[Document], light: list[Document]) -> Iterator[Document]:
+    """Each order has its place from the beginning: none comes twice or is left out because it moves meanwhile."""
+    places = _places(to, [{"$match": wanted}, *ordered, {"$project": {"_id": 0, "seq": 1}}])
+    for at in range(0, len(places), PORTION):
+        portion = places[at : at + PORTION].tolist()
+        orders = _portion(to, [{"$match": {"$and": [{"seq": {"$in": portion}}, wanted]}}, *light])
+        by_seq = {order["seq"]: order for order in orders}
+        yield from (by_seq[seq] for seq in portion if seq in by_seq)
+
+
+def _portion(to: Connection, stages: list[Document]) -> list[Document]:
+    with to.asking_patiently():
+        return list(to.orders.aggregate(stages, allowDiskUse=True, batchSize=PORTION))
+
+
+def _places(to: Connection, stages: list[Document]) -> array[int]:
+    places = array("q")
+    with to.asking_patiently():
         cursor = to.orders.aggregate(stages, allowDiskUse=True, batchSize=_STREAM)
-    try:
-        # The deadline must not stand while the caller works between two orders.
-        while True:
-            with to.asking_patiently():
-                documents = list(islice(cursor, _STREAM))
-            if not documents:
-                return
-            yield from map(order_from, documents)
-    finally:
-        cursor.close()
+    while True:
+        with to.asking_patiently():
+            found = [order["seq"] for order in islice(cursor, _STREAM)]
+        if not found:
+            return places
+        places.extend(found)
 
 
 def throughput(to: Connection, window_s: float) -> Throughput:

@@ -8,6 +8,9 @@ from waiter.errors import NoSuchBatch, UsageError
 
 SORTS = ("age", "start", "stop", "duration")
 
+PORTION = 250
+"""How many orders a reader is given at once: nothing stays open in the kitchen from one portion to the next."""
+
 _NAMED = 10
 """How many batches a message lists."""
 

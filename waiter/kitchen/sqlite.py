@@ -42,7 +42,6 @@ from waiter.kitchen.sqlite_rows import (
     FROM,
     LIGHT,
     ROW_BITS,
-    WHOLE,
     Condition,
     appended,
     batch_facts,
@@ -395,22 +394,12 @@ class SqliteKitchen:
     def find(
         self, selector: Selector, *, sort: str = "age", limit: int | None = None, is_whole: bool = False
     ) -> Iterator[Order]:
-        chosen = self._condition(selector)
-        sql = (
-            f"SELECT {WHOLE if is_whole else LIGHT} {FROM} WHERE {chosen.sql} "
-            f"ORDER BY {order_by(sort, self.now())} LIMIT :limit"
-        )
-        return self._stream(sql, {**chosen.values, "limit": -1 if limit is None else limit})
+        chosen, ordered = self._condition(selector), order_by(sort, self.now())
+        return self._stream(sqlite_seeing.find(self._db, selector, chosen, ordered, limit, is_whole))
 
-    def _stream(self, sql: str, values: Mapping[str, Any]) -> Iterator[Order]:
-        # A connection of its own: who reads may write to the kitchen meanwhile.
+    def _stream(self, orders: Iterator[Order]) -> Iterator[Order]:
         with speaking_of(self.path):
-            db = self._connect()
-            try:
-                db.row_factory = None
-                yield from map(order_from, db.execute(sql, values))
-            finally:
-                db.close()
+            yield from orders
 
     def throughput(self, window_s: float) -> Throughput:
         return sqlite_seeing.throughput(self._read, self.now(), window_s)

@@ -38,6 +38,10 @@ _SHORT = 2 * EVENTS_KEPT * len('{"what":"lost","at":0,"status":"DONE","attempt":
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+AGE = {"seq ASC": ">", "seq DESC": "<"}
+"""The orderings of `order_by` that never change, and which orders come after another in them."""
+
+
 def order_by(sort: str, now: float) -> str:
     """The ORDER BY of `Kitchen.find`. Raises UsageError."""
     by, is_descending = sort_of(sort)

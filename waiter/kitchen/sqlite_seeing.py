@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 from waiter.kitchen.contract import CLAIM_LIMIT, FailureGroup, Outlook, Throughput
-from waiter.kitchen.sqlite_rows import EVERYTHING, ROW_BITS, Condition, reason_from
-from waiter.orders import Counts, Selector, Status
+from waiter.kitchen.selecting import PORTION
+from waiter.kitchen.sqlite_rows import (
+    AGE,
+    EVERYTHING,
+    FROM,
+    LIGHT,
+    ROW_BITS,
+    WHOLE,
+    Condition,
+    order_from,
+    reason_from,
+)
+from waiter.orders import Counts, Order, Selector, Status
 
 Read = Callable[..., list[sqlite3.Row]]
 """A statement and its parameters to rows."""
 
+# What an index finds would have to be sorted, or gone through, for each portion.
+_BY_TABLE = FROM.replace("orders", "orders NOT INDEXED", 1)
 _ALL = ", ".join(repr(status.value) for status in Status)
 
 
@@ -31,6 +47,41 @@ def counts(read: Read, selector: Selector | None, where: Condition) -> Counts:
     # Said of every status, the index alone answers also for a batch: its keys end with `seq`.
     sql = f"SELECT status, count(*) AS n FROM orders {index} WHERE status IN ({_ALL}) AND {where.sql} GROUP BY status"
     return Counts({Status(row["status"]): row["n"] for row in read(sql, where.values)})
+
+
+def find(
+    db: sqlite3.Connection, selector: Selector, where: Condition, ordered: str, limit: int | None, is_whole: bool
+) -> Iterator[Order]:
+    """The orders that match, in portions, in the order of the words after ORDER BY."""
+    columns = WHOLE if is_whole else LIGHT
+    if limit is not None and limit <= PORTION:
+        sql = f"SELECT {columns} {FROM} WHERE {where.sql} ORDER BY {ordered} LIMIT {max(0, limit)}"
+        yield from map(order_from, db.execute(sql, where.values).fetchall())
+    elif ordered in AGE and not (selector.ids or selector.statuses or selector.batch):
+        yield from islice(_by_age(db, columns, where, ordered), limit)
+    else:  # also where an index knows those that match, and the table would have to be read to its end
+        yield from islice(_by_place(db, columns, where, ordered), limit)
+
+
+def _by_age(db: sqlite3.Connection, columns: str, where: Condition, ordered: str) -> Iterator[Order]:
+    """Each portion begins where the last one ended: an order's age never changes."""
+    sql = f"SELECT {columns} {_BY_TABLE} WHERE {where.sql} AND {{}} ORDER BY {ordered} LIMIT {PORTION}"
+    beyond, after = "1", 0
+    while rows := db.execute(sql.format(beyond), {**where.values, "after": after}).fetchall():
+        yield from map(order_from, rows)
+        beyond, after = f"seq {AGE[ordered]} :after", rows[-1]["seq"]
+
+
+def _by_place(db: sqlite3.Connection, columns: str, where: Condition, ordered: str) -> Iterator[Order]:
+    """Each order has its place from the beginning: none comes twice or is left out because it moves meanwhile."""
+    found = db.execute(f"SELECT seq FROM orders WHERE {where.sql} ORDER BY {ordered}", where.values)
+    places = array("q", (row["seq"] for row in found))
+    sql = f"SELECT {columns} {_BY_TABLE} WHERE seq IN (SELECT value FROM json_each(:portion)) AND {where.sql}"
+    for at in range(0, len(places), PORTION):
+        portion = places[at : at + PORTION].tolist()
+        rows = db.execute(sql, {**where.values, "portion": json.dumps(portion)}).fetchall()
+        by_seq = {row["seq"]: row for row in rows}
+        yield from (order_from(by_seq[seq]) for seq in portion if seq in by_seq)
 
 
 def throughput(read: Read, now: float, window_s: float) -> Throughput:
