@@ -37,7 +37,8 @@ OF_A_SESSION = re.compile(
     r"|TERM\w*|COLORTERM|VTE_\w*|WINDOW\w*|TMUX\w*|STY|ITERM_\w*|LC_TERMINAL\w*|KITTY_\w*|WEZTERM_\w*|ALACRITTY_\w*"
     r"|KONSOLE_\w*|TILIX_\w*|VSCODE_\w*|DISPLAY|WAYLAND_\w*|XAUTHORITY|XDG_(SESSION|VTNR|SEAT|RUNTIME|GREETER|CURRENT)\w*"
     r"|SSH_\w*|GPG_\w*|SUDO_\w*|DBUS_\w*|DESKTOP_\w*|GNOME_\w*|GTK_\w*|GDM\w*|KDE_\w*|QT_\w*|SESSION\w*|MANAGERPID"
-    r"|SECURITYSESSIONID|INVOCATION_ID|JOURNAL_STREAM|SYSTEMD_\w*|NOTIFY_SOCKET|COMP_\w*|__CF\w*|WAITER_(?!ORDER$)\w*"
+    r"|SECURITYSESSIONID|INVOCATION_ID|JOURNAL_STREAM|SYSTEMD_\w*|NOTIFY_SOCKET|COMP_\w*|__CF\w*|MAKE\w*"
+    r"|MFLAGS|STARSHIP_\w*|DIRENV_\w*|ZELLIJ\w*|P9K_\w*|ATUIN_\w*|WAITER_(?!ORDER$)\w*"
 )
 """Variables that differ from terminal to terminal and from day to day. Waiter's own are among them, but for the order
 in whose command a run is started: that is another run for each."""

@@ -134,6 +134,7 @@ class FunctionRunner:
             tail=called.tail,
             message=called.message,
             result=called.result,
+            cut_from=called.cut_from,
         )
 
 
@@ -145,16 +146,24 @@ class _Call:
     result: str | None = None
     message: str | None = None
     tail: bytes = b""
+    cut_from: int | None = None  # bytes of the result, if that was more than is kept
 
 
 def _called(call: Callable[[str], object], job_id: str) -> _Call:
     """Call it. Nothing gets out of here: a thread that ended with it would leave its order RUNNING for good."""
     try:
-        return _Call(result=result_text(_awaited(call(job_id))))
+        return _of_result(result_text(_awaited(call(job_id))))
     except SystemExit as end:
         return _of_exit(end)
     except BaseException as error:  # noqa: BLE001 - whatever a user's function raises is this order's failure
         return _Call(1, message=_words(error), tail=_traceback(error))
+
+
+def _of_result(text: str | None) -> _Call:
+    whole = b"" if text is None else text.encode("utf-8", "surrogatepass")
+    if len(whole) <= RESULT_BYTES:
+        return _Call(result=text)
+    return _Call(result=whole[:RESULT_BYTES].decode("utf-8", "ignore"), cut_from=len(whole))
 
 
 def _of_exit(end: SystemExit) -> _Call:
@@ -196,19 +205,15 @@ def _awaited(returned: object) -> object:
 
 
 def result_text(value: object) -> str | None:
-    """A result as it is kept: texts as they are, bytes as UTF-8, lists and dictionaries as JSON, as `extract` reads it.
+    """A result as text: texts as they are, bytes as UTF-8, lists and dictionaries as JSON, as `extract` reads it.
 
     What no JSON can hold, and everything else, is what `str` makes of it.
     """
     if value is None:
         return None
     if isinstance(value, bytes | bytearray):
-        text = value.decode("utf-8", "replace")
-    elif isinstance(value, dict | list | tuple):
-        text = _json(value)
-    else:
-        text = str(value)
-    return text.encode("utf-8", "surrogatepass")[:RESULT_BYTES].decode("utf-8", "replace")
+        return value.decode("utf-8", "replace")
+    return _json(value) if isinstance(value, dict | list | tuple) else str(value)
 
 
 def _json(value: object) -> str:

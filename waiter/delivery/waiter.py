@@ -630,7 +630,7 @@ def _words_of(delay: Delayed) -> str:
 
 def _words_of_cut(order: Order, size: int) -> str:
     return (
-        f"{order.id}: its result is cut: of {size:,} bytes in $WAITER_RESULT the first {RESULT_BYTES:,} are kept\n"
+        f"{order.id}: its result is cut: of {size:,} bytes the first {RESULT_BYTES:,} are kept\n"
         "hint: write what is larger to a file, and its name as the result"
     )
 
