@@ -238,3 +238,25 @@ def test_two_names_of_one_host_are_one_waiter(laptop: Laptop, shop: Shop) -> Non
 
     assert [row["state"] for row in shown["waiters"]] == ["running", f"same as {anna.address}"]
     assert (shown["code"], sum(row["slots"] or 0 for row in shown["waiters"])) == (0, shown["waiters"][0]["slots"])
+
+
+def test_a_second_factor_is_called_so(laptop: Laptop) -> None:
+    with booted_otherwise(laptop.town.hosts["anna"], "AuthenticationMethods=publickey,publickey"):
+        assert run(laptop)[:2] == ("key refused", "the key is right, and the host wants a second factor")
+
+
+def test_two_hosts_of_one_name_are_two_waiters(laptop: Laptop, shop: Shop) -> None:
+    anna, ben = laptop.town.hosts["anna"], laptop.town.hosts["ben"]
+    laptop.script("true")
+    both = ("--limit", "*.2,*.3")
+    laptop.fleet("run", *both, "--", "hostname twin")
+    try:
+        laptop.fleet("start", *shop.flags, "--cmd", "./crunch.sh", "--until", "stopped", "--name", "w", *both)
+
+        shown = laptop.json("status", *shop.flags, *both)
+
+        assert [row["state"] for row in shown["waiters"]] == ["running", "running"]
+        assert (shown["code"], len({row["since"] for row in shown["waiters"]})) == (0, 2)
+    finally:
+        for host in (anna, ben):
+            host.reboot()

@@ -89,7 +89,7 @@ def auth_trouble(keys: Keys, error: Exception) -> HostError | None:
             f"too many authentication failures: it hung up before all {keys.offered} keys were tried",
             "name the right one in ~/.ssh/config: IdentityFile, with IdentitiesOnly yes",
         )
-    if any(isinstance(each, (paramiko.ssh_exception.PartialAuthentication, list)) and each for each in results):
+    if keys.is_half_done:
         return HostError(
             Trouble.KEY_REFUSED,
             "the key is right, and the host wants a second factor",
