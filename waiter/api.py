@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from waiter.delivery.options import DeliveryOptions, cpu_count, slots
 from waiter.delivery.spool import Spool
 from waiter.delivery.stopping import Stopping
 from waiter.delivery.waiter import Delivery
+from waiter.errors import UsageError
 from waiter.kitchen import absolute
 from waiter.kitchen import open_kitchen as open_named
 from waiter.kitchen.contract import Kitchen
@@ -31,7 +33,7 @@ from waiter.orders import Order, Selector
 from waiter.settings import settings
 
 
-def open_kitchen(url: str | None = None, db: str | None = None, *, create: bool = True) -> Kitchen:
+def open_kitchen(url: str | os.PathLike[str] | None = None, db: str | None = None, *, create: bool = True) -> Kitchen:
     """The kitchen that the command line would have: `url` is what `--kitchen` takes, None what WAITER_KITCHEN or
     waiter.toml name, else the usual file.
 
@@ -41,8 +43,9 @@ def open_kitchen(url: str | None = None, db: str | None = None, *, create: bool 
     return open_named(place, db, create=create)
 
 
-def _place(url: str | None, db: str | None) -> tuple[str | None, str]:
+def _place(named: str | os.PathLike[str] | None, db: str | None) -> tuple[str | None, str]:
     """A kitchen's address, wherever this process goes later, and the database's name."""
+    url = None if named is None else os.fspath(named)
     found = settings(url, db)
     return absolute(found.kitchen if url is None else url), found.db
 
@@ -54,7 +57,7 @@ def iter_orders(kitchen: Kitchen, selector: Selector | None = None) -> Iterator[
 
 def deliver_with(
     function: Deliver,
-    kitchen: str | None = None,
+    kitchen: str | os.PathLike[str] | None = None,
     options: DeliveryOptions | None = None,
     *,
     db: str | None = None,
@@ -68,6 +71,8 @@ def deliver_with(
     options of the command line that concern a process (timeout's TERM, cwd, env, output) do not apply.
     """
     options = options or DeliveryOptions()
+    if not callable(function):  # at no order's cost
+        raise UsageError(f"{function!r} is no function\nhint: to run a command: deliver(open_kitchen, ['./crunch.sh'])")
     place, db = _place(kitchen, db)
     count = slots(options.jobs, cpu_count())
     stopping = Stopping()
@@ -89,7 +94,13 @@ _NOT_OVERRIDDEN = "override deliver(order) in a subclass of Waiter"
 class Waiter:
     """A waiter to subclass: override `deliver`."""
 
-    def __init__(self, kitchen: str | None = None, options: DeliveryOptions | None = None, *, db: str | None = None):
+    def __init__(
+        self,
+        kitchen: str | os.PathLike[str] | None = None,
+        options: DeliveryOptions | None = None,
+        *,
+        db: str | None = None,
+    ):
         self.kitchen, self.db = _place(kitchen, db)
         self.options = options or DeliveryOptions()
 

@@ -45,6 +45,11 @@ class LoadOptions:
     priority: int = 0
     batch: str | None = None  # the batch's name
 
+    def __post_init__(self) -> None:
+        """Take a format by its name. Raises UsageError for another one."""
+        if self.format is not None and self.format not in list(Format):
+            raise UsageError(f"LoadOptions: format={self.format!r} is not known\nhint: give {', '.join(Format)}")
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -69,7 +74,10 @@ class Loaded:
 
 
 def load(
-    kitchen: Kitchen, source: str | Input, options: LoadOptions | None = None, on_progress: OnProgress | None = None
+    kitchen: Kitchen,
+    source: str | os.PathLike[str] | Input,
+    options: LoadOptions | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Loaded:
     """Load a file, or stdin with "-", or an input that is open already, which has its format and header.
 
@@ -80,7 +88,7 @@ def load(
     with (
         nullcontext(source)
         if isinstance(source, Input)
-        else opened(source, options.format, header=options.header) as input
+        else opened(os.fspath(source), options.format, header=options.header) as input
     ):
         return _load(kitchen, input, options, on_progress or _silent)
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from waiter.errors import UsageError
+
 TAIL_BYTES = 4096
 """How much of the end of a command's output stays with an order."""
 
@@ -290,3 +292,12 @@ class Selector:
     match: str | None = None  # some argument contains it
     error_group: str | None = None
     except_command: str | None = None  # delivered by another version of the command
+
+    def __post_init__(self) -> None:
+        """Take statuses as Python users write them: one of them, names, a list. Raises UsageError for another one."""
+        given: object = self.statuses
+        try:
+            statuses = tuple(map(Status, [given] if isinstance(given, str) else self.statuses))
+        except ValueError as error:
+            raise UsageError(f"Selector: {error}\nhint: statuses are {', '.join(Status)}") from None
+        object.__setattr__(self, "statuses", statuses)

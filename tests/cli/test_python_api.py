@@ -14,12 +14,14 @@ import pytest
 
 from waiter import (
     DeliveryOptions,
+    LoadOptions,
     Selector,
     Status,
     Waiter,
     deliver,
     deliver_with,
     iter_orders,
+    load,
     load_rows,
     open_kitchen,
 )
@@ -168,6 +170,32 @@ def test_options_are_taken_as_python_writes_them():
 def test_an_option_that_is_not_understood_says_what_to_give(wrong, hint):
     with pytest.raises(UsageError, match=rf"{next(iter(wrong))}=.*\nhint: give {hint}"):
         DeliveryOptions(**wrong)
+
+
+def test_paths_and_names_are_taken_as_python_writes_them(tmp_path):
+    (tmp_path / "orders.csv").write_text("1\n2\n")
+    with open_kitchen(tmp_path / "kitchen.sqlite") as kitchen:
+        assert load(kitchen, tmp_path / "orders.csv", LoadOptions(format="lines")).new == 2
+
+        deliver_with(lambda _: None, tmp_path / "kitchen.sqlite", DeliveryOptions(max_orders=1), state=tmp_path)
+
+        counts = [len(list(iter_orders(kitchen, Selector(statuses=s)))) for s in ("DONE", ["READY"], Status.ERROR)]
+    assert counts == [1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        lambda _: Selector(statuses=("FINISHED",)),
+        lambda _: LoadOptions(format="xml"),
+        lambda url: deliver_with("./crunch.sh", url),
+        lambda url: deliver(url, ["true"]),
+        lambda url: deliver(lambda: open_kitchen(url), "true"),
+    ],
+)
+def test_a_call_that_makes_no_sense_is_refused_with_what_to_write(tmp_path, mistake):
+    with pytest.raises(UsageError, match=r"\nhint: "):
+        mistake(str(tmp_path / "kitchen.sqlite"))
 
 
 def test_a_command_delivers_too(tmp_path):

@@ -172,6 +172,8 @@ def deliver(
     UsageError and CommandUnstartable before any order is taken where possible, KitchenError when the kitchen refuses.
     """
     options = options or DeliveryOptions()
+    if isinstance(words, str) or not callable(open_kitchen):
+        raise UsageError("deliver: not understood\nhint: deliver(lambda: open_kitchen('./k.sqlite'), ['./crunch.sh'])")
     ware = checked(words, options)
     stopping = stopping or Stopping()
     with _crowded_host_in_words(), stopping.by_signals(), _spot_notice(options, stopping):
