@@ -35,6 +35,16 @@ def own_folder(kind: Kind, environ: Mapping[str, str] | None = None) -> Path:
     return _home() / (on_a_mac if sys.platform == "darwin" else usual) / "waiter"
 
 
+def full_path(path: Path) -> Path:
+    """The path from the root. Raises UsageError in a folder that was deleted, where a relative path leads nowhere."""
+    try:
+        return path.absolute()
+    except FileNotFoundError:
+        raise UsageError(
+            f"{path}: leads nowhere, the current folder was deleted. Go to another one, or name the full path"
+        ) from None
+
+
 def _home() -> Path:
     try:
         return Path.home()

@@ -126,11 +126,11 @@ me@host: /home/me/fast/far fuse.sshfs rw 0 0
 )
 def test_network_file_systems_are_refused_and_local_ones_inside_them_are_not(path, kind):
     if kind is None:
-        refuse_network(Path(path), lambda: MOUNTS)
+        refuse_network(Path(path), MOUNTS.encode)
         return
 
     with pytest.raises(KitchenError, match=kind) as refused:
-        refuse_network(Path(path), lambda: MOUNTS)
+        refuse_network(Path(path), MOUNTS.encode)
 
     assert "mongodb://" in str(refused.value)
 
@@ -142,7 +142,7 @@ def test_a_link_does_not_hide_a_network_file_system(tmp_path):
     mounts = f"/dev/sda1 / ext4 rw 0 0\nserver:/x {(tmp_path / 'far').resolve()} nfs rw 0 0\n"
 
     with pytest.raises(KitchenError, match="network"):
-        refuse_network(tmp_path / "kitchen.sqlite", lambda: mounts)
+        refuse_network(tmp_path / "kitchen.sqlite", mounts.encode)
 
 
 def test_a_file_that_others_keep_locked_is_out_of_reach_for_now(tmp_path, monkeypatch):
@@ -193,5 +193,6 @@ def test_a_disk_that_cannot_be_written_is_named(small_disk):
     SqliteKitchen(path).close()
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
 
-    assert "cannot be written" in refusal(path)
+    with SqliteKitchen(path) as kitchen, pytest.raises(KitchenError, match=f"{path}: cannot be written"):
+        fill(kitchen, [["x"]])
     assert "Read-only file system" in refusal(small_disk / "new.sqlite")

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import chain
-from pathlib import Path
 from threading import Timer
 from typing import IO, Any
 
@@ -38,7 +37,9 @@ from waiter.cli.tables import show_json
 from waiter.cli.whole_file import whole_file
 from waiter.errors import KitchenMissing, UsageError
 from waiter.intake import Format, Input
+from waiter.kitchen.address import shown
 from waiter.kitchen.contract import Kitchen, Rescued
+from waiter.kitchen.open_files import is_kitchen
 from waiter.loading import Loaded, LoadOptions
 from waiter.loading import load as load_input
 from waiter.orders import Counts, Order, Selector, Status
@@ -215,7 +216,7 @@ def extract(kitchen: str | None, db: str | None, ids: tuple[str, ...], columns: 
     names = extraction.columns(columns)
     output = None if output in STDOUT else output
     with opened(chosen(kitchen, db)) as place:
-        if output and Path(output).resolve() == Path(place.url).resolve():
+        if output and is_kitchen(output):
             raise UsageError(f"-o {output}: that is the kitchen itself. Name another file.")
         which = selected(place, ids, **said)
 
@@ -351,10 +352,12 @@ def clean(kitchen: str | None, db: str | None, ids: tuple[str, ...], yes: bool, 
     waiter clean
     waiter clean --batch night --status DONE
     """
+    settings = chosen(kitchen, db)
     try:
-        place = opened(chosen(kitchen, db))
-    except KitchenMissing as missing:  # as clean as can be
-        show_json({"deleted": 0}) if is_json else say(f"Nothing to delete. {missing}")
+        place = opened(settings)
+    except KitchenMissing:  # as clean as can be
+        where = f" into {shown(settings.kitchen)}" if settings.kitchen else ""
+        show_json({"deleted": 0}) if is_json else say(f"Deleted 0 orders: nothing was loaded{where} yet.")
         return 0
     with place:
         which = selected(place, ids, **said)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from waiter.delivery.options import DeliveryOptions
 from waiter.errors import KitchenError, naming
+from waiter.folders import full_path
 from waiter.intake import Input
 from waiter.kitchen import default_path, open_kitchen
 from waiter.kitchen.contract import Kitchen
@@ -88,7 +89,7 @@ def facts(command: Sequence[str], input: Input, how: Sequence[object], options: 
         digest.update(chunk)
     folders = [os.path.abspath(folder) if folder else "" for folder in (options.cwd, options.output)]  # noqa: PTH100
     seen = (*folders, options.output_format, options.shell, options.stdin)
-    words = (os.fspath(Path.cwd()), digest.hexdigest(), *how, *seen, *command)
+    words = (os.fspath(full_path(Path())), digest.hexdigest(), *how, *seen, *command)
     inherited = {key: value for key, value in os.environ.items() if not OF_A_SESSION.fullmatch(key)}
     return Facts(_short("\0".join(map(str, words))), {**inherited, **options.env})
 
@@ -207,7 +208,7 @@ def _tidy(folder: Path) -> None:
             if _is_old(path):
                 with _locked(_beside(path), is_waiting=False):
                     if not _has_waiters(path):
-                        for ending in (".sqlite", ".sqlite-wal", ".sqlite-shm", ".run"):
+                        for ending in (".sqlite-wal", ".sqlite-shm", ".sqlite", ".run"):
                             path.with_suffix(ending).unlink(missing_ok=True)
 
 

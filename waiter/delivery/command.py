@@ -15,6 +15,8 @@ from waiter.blake import blake2b
 from waiter.delivery.placeholders import argument, filled, holds_placeholder, place_of
 from waiter.delivery.shell_line import shell_line
 from waiter.errors import CommandUnstartable, UsageError
+from waiter.folders import full_path
+from waiter.kitchen.open_files import is_kitchen
 from waiter.orders import Order
 
 SHELL = "/bin/sh"
@@ -78,7 +80,7 @@ def found(program: str, *, cwd: str | None = None, path: str | None = None) -> s
             hint = f". Did you mean ./{program}?" if Path(cwd or ".", program).is_file() else ""
             raise CommandUnstartable(f"{program}: command not found on the PATH of this machine{hint}")
         return str(Path(absolute).absolute())
-    file = Path(cwd or ".", program).absolute()
+    file = full_path(Path(cwd or ".", program))
     if not file.exists():
         raise CommandUnstartable(f"{program}: no such file in {file.parent}")
     if file.is_dir():
@@ -162,6 +164,8 @@ def _facts(file: Path) -> tuple[int, int] | None:
         status = file.stat()
     except (OSError, ValueError):
         return None
+    if is_kitchen(file):
+        return None  # closing it would drop the kitchen's locks, and it changes with every order
     is_hashed = stat.S_ISREG(status.st_mode) and status.st_size <= _HASHED_BYTES
     return (status.st_mtime_ns, status.st_size) if is_hashed else None
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from waiter.errors import UsageError
+from waiter.folders import full_path
 from waiter.kitchen import absolute, is_file
 
 KITCHEN = "WAITER_KITCHEN"
@@ -31,7 +32,7 @@ def inherited(environ: Mapping[str, str]) -> dict[str, str]:
     if url := environ.get(KITCHEN):
         env |= {KITCHEN_FILE: os.devnull} if _is_secret(url) else {KITCHEN: _anywhere(url)}
     elif file := environ.get(KITCHEN_FILE):
-        env[KITCHEN_FILE] = str(Path(file).absolute())
+        env[KITCHEN_FILE] = str(full_path(Path(file)))
     return env
 
 

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from waiter.errors import KitchenError
+from waiter.errors import KitchenDamaged, KitchenError
 from waiter.kitchen.contract import Kitchen, sweep_s
 from waiter.orders import Notice, Shift, Vitals
 
@@ -123,6 +123,10 @@ class Heartbeat:
                 seen = news
                 if is_new or self._is_due():
                     self._beat(kitchen, is_new)
+            except KitchenDamaged:
+                if kitchen is not None:
+                    kitchen.close()
+                raise  # no waiting mends it
             except KitchenError:
                 # Commands go on meanwhile; the lease is what tells the loop how long that is worth anything.
                 if kitchen is not None:

@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 
 from waiter.errors import UsageError
+from waiter.kitchen.open_files import is_kitchen
 from waiter.orders import Order, Outcome, Reason, Status
 
 COLUMNS = ("Seq", "Host", "Starttime", "JobRuntime", "Send", "Receive", "Exitval", "Signal", "Command")
@@ -45,6 +46,8 @@ class Joblog:
         self._path = path
         self._note = note
         self.is_lost = False  # other than by a reader that had enough
+        if is_kitchen(path):
+            raise UsageError(f"--joblog {path}: that is the kitchen itself. Name another file.")
         try:
             self._file: int | None = _opened(path)
             self._is_regular = path != STDOUT and stat.S_ISREG(os.fstat(self._file).st_mode)

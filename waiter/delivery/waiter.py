@@ -100,7 +100,7 @@ class Delivery:
         self._ask_at = 0.0
         self._news_seen = -1
         self._hooks = Hooks(options, listener.noted)
-        self._joblog = Joblog(options.joblog, socket.gethostname(), listener.noted) if options.joblog else None
+        self._joblog: Joblog | None = None
         self._runner, self._kitchen, kept = _begun(kitchenware, open_kitchen, spool)
         self._sweep_s = sweep_s(self._kitchen.lease_s)
         self._handover = Handover(self._kitchen, kept, listener.noted)
@@ -111,6 +111,8 @@ class Delivery:
         """Deliver until it is time to go home. Raises CommandUnstartable, KitchenError; orders never get lost by it."""
         try:
             try:
+                if self._options.joblog:  # only now: it may be the kitchen that it names
+                    self._joblog = Joblog(self._options.joblog, socket.gethostname(), self._listener.noted)
                 self._begin_shift()
                 self._handover.hand_in_spool()
                 self._top_up()  # before the first wait for a runner that has nothing to say yet
@@ -329,6 +331,8 @@ class Delivery:
 
     def _lose_kitchen(self, error: KitchenError) -> None:
         """Go home once what runs has ended: waiting does not mend this, and no command is to pay for it."""
+        if self._lost_by is not None:
+            return  # said, and the pulse goes on saying it
         self._lost_by = error
         self._handover.is_lost(error)
         self._stopping.ask(Stop.DRAIN, "kitchen lost")

@@ -24,6 +24,7 @@ from waiter.delivery.spool import Spool
 from waiter.delivery.stopping import Stopping
 from waiter.delivery.waiter import Delivery
 from waiter.errors import CommandUnstartable, UsageError
+from waiter.folders import full_path
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Order
 
@@ -82,7 +83,7 @@ class CommandWare:
     def _files(self, order: Order) -> tuple[str | None, str | None, str | None]:
         if self._options.output is None:
             return None, None, None
-        folder = Path(self._options.output).absolute()
+        folder = full_path(Path(self._options.output))
         names = stem(self._options.output_format, order)
         return f"{folder}/{names.name}.out", f"{folder}/{names.name}.err", f"{folder}/{names.spare}"
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from waiter.errors import InputUnreadable, UsageError
+from waiter.kitchen.open_files import is_kitchen
 
 
 class Format(StrEnum):
@@ -36,6 +37,7 @@ ENDINGS: Mapping[str, Format] = {
 
 _GZIP = b"\x1f\x8b"
 _NO_ROWS = {
+    b"SQLite f": "an SQLite database. Select of it: sqlite3 -csv FILE 'SELECT …' | waiter load --format csv -",
     b"PK\3\4": "a zip file, as Excel's workbooks are. Unzip it, or save the sheet as CSV.",
     b"\xfd7zXZ\0": "packed with xz. Unpack it on the way: xzcat FILE | waiter load --format csv -",
     b"\x28\xb5\x2f\xfd": "packed with zstd. Unpack it on the way: zstdcat FILE | waiter load --format csv -",
@@ -103,6 +105,8 @@ def _file(source: str) -> Iterator[BufferedReader]:
             raise InputUnreadable("the input's name is empty. Name a file, or - for stdin.")
         if path.is_dir():
             raise InputUnreadable(f"{source}: a directory. Name a file, or list it: ls {source} | waiter load -")
+        if is_kitchen(path):
+            raise InputUnreadable(f"{source}: that is the kitchen itself. Name another file.")
         file = path.open("rb")
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from waiter.errors import UsageError
-from waiter.folders import Kind, own_folder
+from waiter.folders import Kind, full_path, own_folder
 from waiter.kitchen.address import has_credentials, shown
 from waiter.kitchen.contract import Kitchen
 
@@ -53,20 +53,26 @@ def _refuse_credentials(url: str) -> None:
 
 
 def file_path(url: str) -> Path:
-    """The path in `sqlite:///path` (absolute: four slashes or a full path), or a plain path. Raises UsageError."""
+    """The full path of `sqlite:///path` (absolute: four slashes or a full path), or of a plain path.
+
+    Raises UsageError.
+    """
     if "\0" in url:
         raise UsageError(f"--kitchen {shown(url)!r}: no file's name holds a NUL byte")
     if url.startswith("sqlite:"):
         if not url.startswith("sqlite:///") or len(url) == len("sqlite:///"):
             raise UsageError(f"--kitchen {shown(url)}: write sqlite:///PATH, or just the path")
         rest = url.removeprefix("sqlite:///")
-        return Path(rest if rest.startswith(("/", "~", ".")) else "/" + rest).expanduser()
-    return Path(url).expanduser()
+        url = rest if rest.startswith(("/", "~", ".")) else "/" + rest
+    try:
+        return full_path(Path(url).expanduser())
+    except RuntimeError:  # a user that is not known here
+        raise UsageError(f"--kitchen {url}: no such user. Write ./ before a file whose name begins with ~") from None
 
 
 def absolute(url: str | None) -> str | None:
     """The same address for a program that goes to another folder and opens it again there. Raises UsageError."""
-    return str(file_path(url).absolute()) if url and is_file(url) else url
+    return str(file_path(url)) if url and is_file(url) else url
 
 
 def default_path(db: str) -> Path:

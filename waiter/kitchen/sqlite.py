@@ -35,8 +35,9 @@ from waiter.kitchen.contract import (
     Throughput,
     loss_delay_s,
 )
+from waiter.kitchen.open_files import still_there
 from waiter.kitchen.selecting import unknown_batch
-from waiter.kitchen.sqlite_file import connect, speaking_of
+from waiter.kitchen.sqlite_file import Connection, connect, speaking_of
 from waiter.kitchen.sqlite_rows import (
     EVERYTHING,
     FROM,
@@ -104,7 +105,7 @@ class SqliteKitchen:
         self._id: str | None = None
         self._db = self._connect(create=create)
 
-    def _connect(self, *, create: bool = False) -> sqlite3.Connection:
+    def _connect(self, *, create: bool = False) -> Connection:
         db = connect(self.path, create=create)
         db.row_factory = sqlite3.Row
         db.create_function("some_argument_has", 2, some_argument_has, deterministic=True)
@@ -155,6 +156,7 @@ class SqliteKitchen:
                         "INSERT INTO state VALUES ('news', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
                     )
                 self._db.execute("COMMIT")
+                still_there(self.path, self._db.identity)  # after it: what went into a deleted file is not durable
             except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
@@ -162,7 +164,12 @@ class SqliteKitchen:
 
     def _read(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[sqlite3.Row]:
         with speaking_of(self.path):
-            return self._db.execute(sql, parameters).fetchall()
+            if self._db.is_immutable:
+                self._db.close()
+                self._db = self._connect()
+            rows = self._db.execute(sql, parameters).fetchall()
+            still_there(self.path, self._db.identity)
+            return rows
 
     # Loading
 
@@ -350,7 +357,7 @@ class SqliteKitchen:
             return db.executemany(f"{sqlite_outcomes.RELEASE} AND seq = :seq AND start = :start", facts).rowcount
 
     def rescue(self, max_losses: int = MAX_LOSSES) -> Rescued:
-        if not self._is_anybody_missed():
+        if self._db.is_read_only or not self._is_anybody_missed():
             return Rescued()  # the usual case takes no lock
         with self._writing() as db:
             look, now = self._declare_lost(db), self.now()

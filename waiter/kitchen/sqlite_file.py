@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import sys
 import time
@@ -11,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from waiter.errors import KitchenDamaged, KitchenError, KitchenHindered, KitchenMissing, KitchenUnreachable
+from waiter.kitchen.open_files import BESIDE, Identity, checked, hold, let_go, still_there
 
 APPLICATION_ID = 0x57414954  # "WAIT", where SQLite keeps what a file is for
 VERSION = 1
@@ -19,6 +21,9 @@ OLDEST = (3, 35, 0)  # UPDATE … RETURNING
 
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "lustre", "gpfs", "beegfs", "ceph", "afs"}
 NETWORK |= {"fuse.glusterfs", "glusterfs", "fuse.s3fs", "fuse.gcsfuse", "ocfs2", "gfs2"}
+
+_OCTAL = re.compile(rb"\\([0-7]{3})")
+"""How /proc/self/mounts writes spaces, tabs, line ends and backslashes."""
 
 SCHEMA = """
 CREATE TABLE batches (
@@ -47,8 +52,24 @@ CREATE TABLE state (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 """
 
 
-def connect(path: Path, *, create: bool) -> sqlite3.Connection:
-    """Open the file as a kitchen; one that is not there is made, or KitchenMissing. Raises KitchenError."""
+class Connection(sqlite3.Connection):
+    """An open kitchen. Its file counts as open in this process until it is closed."""
+
+    is_read_only = False
+    is_immutable = False
+    """SQLite takes the file for one that nobody changes: a connection is good for one look."""
+    identity: Identity
+
+    def close(self) -> None:
+        super().close()
+        let_go(self)
+
+
+def connect(path: Path, *, create: bool) -> Connection:
+    """Open the file as a kitchen; one that is not there is made, or KitchenMissing. Raises KitchenError.
+
+    `path` is absolute: SQLite has a meaning of its own for names such as file:x and :memory:.
+    """
     if sqlite3.sqlite_version_info < OLDEST:
         raise KitchenError(
             f"Python's SQLite is {sqlite3.sqlite_version}; a kitchen needs 3.35. Use another Python, or MongoDB."
@@ -59,18 +80,60 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
                 f"{path}: a directory. A kitchen is a file: name one, for example {path / 'orders.sqlite'}"
             )
         refuse_network(path)
-        if not path.exists():
-            if not create:
-                raise KitchenMissing(f"{path}: no such kitchen. Check the name, or make one: waiter load FILE")
-            _make_folder(path.parent)
-            with suppress(FileExistsError):  # somebody else was faster
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        identity = checked(path) or _made(path, create=create)
+        if os.access(path, os.W_OK):
+            try:
+                return _opened(path, identity)
+            except sqlite3.OperationalError as error:
+                if not _is_for_readers(error) or os.access(path.parent, os.W_OK):
+                    raise
         try:
-            _prepare_patiently(db, path)
-        except BaseException:
-            db.close()
-            raise
+            return _opened(path, identity, mode="ro")
+        except sqlite3.OperationalError as error:
+            # It wants to make a -shm beside the file. Where nobody left a -wal, all is in the file.
+            if not _is_for_readers(error) or _has_wal(path):
+                raise
+            return _opened(path, identity, mode="ro", immutable="1")
+
+
+def _is_for_readers(error: sqlite3.Error) -> bool:
+    """Whether it is about writing, to the file or to its folder."""
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+
+
+def _has_wal(path: Path) -> bool:
+    return Path(os.path.realpath(path) + BESIDE[0]).exists()
+
+
+def _made(path: Path, *, create: bool) -> Identity:
+    """A new, empty file."""
+    if not create:
+        raise KitchenMissing(f"{path}: no such kitchen. Check the name, or make one: waiter load FILE")
+    real = Path(os.path.realpath(path))
+    _make_folder(real.parent)
+    with suppress(FileExistsError):  # somebody else was faster, and has locks that this would drop
+        os.close(os.open(real, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    return checked(path) or _made(path, create=create)
+
+
+def _opened(path: Path, identity: Identity, **how: str) -> Connection:
+    """A connection to the file; `how` are parameters of an SQLite URI."""
+    name: str | Path = path
+    if how:
+        from urllib.parse import quote, urlencode  # which who writes does without
+
+        name = f"file://{quote(os.fsencode(path))}?{urlencode(how)}"
+    db = sqlite3.connect(
+        name, timeout=BUSY_S, isolation_level=None, check_same_thread=False, factory=Connection, uri=bool(how)
+    )
+    try:
+        hold(db, path, identity)
+        db.identity, db.is_read_only, db.is_immutable = identity, bool(how), "immutable" in how
+        _prepare_patiently(db, path)
+        still_there(path, identity)
+    except BaseException:
+        db.close()
+        raise
     return db
 
 
@@ -128,25 +191,29 @@ def _create(db: sqlite3.Connection) -> None:
     db.execute("COMMIT")
 
 
-def refuse_network(path: Path, mounts: Callable[[], str] | None = None) -> None:
-    """Raise KitchenError on a file system whose locks SQLite cannot trust (sqlite.org/faq.html, question 5)."""
+def refuse_network(path: Path, mounts: Callable[[], bytes] | None = None) -> None:
+    """Raise KitchenError on a file system whose locks SQLite cannot trust (sqlite.org/faq.html, question 5).
+
+    And for a file that is a mount of its own: in a container it has another folder, and another -wal, than outside.
+    """
     if sys.platform != "linux":
         return
     try:
-        text = mounts() if mounts else Path("/proc/self/mounts").read_text()
+        content = mounts() if mounts else Path("/proc/self/mounts").read_bytes()
     except OSError:
         return
-    where, kind = "", ""
-    folder = os.fspath(path.resolve().parent)  # a link may lead there
-    for line in text.splitlines():
-        _, point, type_, *_ = line.split()
-        point = point.replace("\\040", " ")
-        is_inside = folder == point or folder.startswith(point.rstrip("/") + "/")
-        if is_inside and len(point) >= len(where):
+    where, kind = b"", b""
+    real = os.path.realpath(os.fsencode(path))  # a link may lead there
+    for line in filter(None, content.split(b"\n")):
+        _, point, type_, *_ = line.split(b" ")
+        point = _OCTAL.sub(lambda octal: bytes([int(octal[1], 8)]), point)
+        if real == point and not path.is_dir():
+            raise KitchenError(f"{path}: mounted by itself, without what SQLite keeps beside it. Mount its folder.")
+        if real.startswith(point.rstrip(b"/") + b"/") and len(point) >= len(where):
             where, kind = point, type_
-    if kind in NETWORK:
+    if kind.decode() in NETWORK:
         raise KitchenError(
-            f"{path}: on a network file system ({kind} at {where}), where SQLite loses data. "
+            f"{path}: on a network file system ({kind.decode()} at {os.fsdecode(where)}), where SQLite loses data. "
             "Use a local file, or MongoDB: --kitchen mongodb://HOST"
         )
 
