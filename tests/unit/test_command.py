@@ -6,6 +6,8 @@ import os
 import subprocess
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from waiter.delivery.command import Version, command
 from waiter.delivery.judging import backoff, parse_halt
@@ -108,6 +110,33 @@ def shown(line: str, *arguments: str, names: tuple[str, ...] | None = None) -> s
 @pytest.mark.parametrize("argument", ["a b", "*", "$(id)", "'", '"', "`id`", "\\", "a\nb", "{1}", "", "-n", "é\t"])
 def test_an_argument_is_one_word_wherever_a_shell_line_puts_it(line, argument):
     assert shown(f"exec 3>/dev/null; {line}", argument, names=("name",)) == f"[{argument}]"
+
+
+PIECES = [
+    "{1}", "$1", "${1}", '"', '"', "'", "'", '"{1}"', "'{1}'", "(", ")", "\\", "${x:-", "${1:-", "}", "{ ", "; }", "#",
+    "\n", "; show ", " ", "x", "$((", "))", "$", "$$", "<<E", "\nE\n", "<<'E'", "<<-E", "case x in x) ", ";; esac",
+    "{}", "$@", "$*", '"$@"', "{{1}}", "&& show ", "| cat; show ", "for i in ", "; do show ", "; done", "set -- ",
+    "$'", "y=", "|", "${#1}",
+]  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), min_size=2, max_size=12))
+def test_no_line_that_is_taken_lets_an_argument_come_apart_or_run(pieces):
+    argument = "AA BB;`echo OWNED >&2`;$(echo OWNED >&2);echo OWNED >&2"
+    try:
+        made = command([f"show {''.join(pieces)}"], shell=True).argv(order(argument))
+    except (UsageError, NoSuchArgument):
+        return
+
+    line = f'show() {{ printf "[%s]" "$@"; }}\n{made[2]}'
+    ran = subprocess.run(
+        [*made[:2], line, *made[3:]], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=20
+    )
+
+    assert "AA]" not in ran.stdout
+    assert "[BB" not in ran.stdout
+    assert "OWNED" not in ran.stderr.splitlines()
 
 
 def test_a_shell_line_takes_all_arguments_as_words_of_their_own():

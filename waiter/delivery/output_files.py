@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK  # ENXIO for a FIFO that nobody reads, and no wait
 _TRIES = 10_000
@@ -36,7 +37,8 @@ def take_back(paths: Paths, spare: str | None) -> None:
     """The job did not start after all: files that were made for it go, or it would find its own names taken."""
     for path in paths if spare is not None else ():
         if path is not None:
-            os.unlink(path)
+            with suppress(OSError):
+                os.unlink(path)
 
 
 def _names(paths: Paths, spare: str) -> Iterator[Paths]:
@@ -55,8 +57,9 @@ def _opened(paths: Paths, how: int) -> dict[int, int]:
     except OSError:
         for stream, descriptor in descriptors.items():
             os.close(descriptor)
-            if how == os.O_EXCL:
-                os.unlink(paths[stream - 1] or "")  # it is new and empty, and one alone is of no use
+            if how == os.O_EXCL:  # it is new and empty, and one alone is of no use
+                with suppress(OSError):
+                    os.unlink(paths[stream - 1] or "")
         raise
     return descriptors
 
