@@ -89,8 +89,7 @@ class MongoKitchen:
 
     def now(self) -> float:
         with self._to.asking():
-            stages = [{"$match": {"_id": "news"}}, {"$project": {"now": self._to.now}}]
-            return float(next(iter(self._to.state.aggregate(stages)))["now"])
+            return self._to.time()
 
     # Loading
 
@@ -164,7 +163,10 @@ class MongoKitchen:
 
     def news(self) -> object:
         with self._to.asking():
-            return (self._to.state.find_one({"_id": "news"}) or {}).get("n")
+            told = self._to.state.find_one({"_id": "news"})
+            if told is None:
+                raise self._to.gone()
+            return told.get("n")
 
     def check_out(self, shift: Shift, vitals: Vitals | None = None) -> None:
         told = {} if vitals is None else {"vitals": {"$literal": vitals_document(vitals)}}

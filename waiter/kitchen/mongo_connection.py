@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -21,12 +22,14 @@ from pymongo.errors import (
     ConnectionFailure,
     DocumentTooLarge,
     InvalidURI,
+    NotPrimaryError,
     OperationFailure,
     PyMongoError,
 )
+from pymongo.uri_parser import parse_uri
 from pymongo.write_concern import WriteConcern
 
-from waiter.errors import KitchenError, KitchenHindered, KitchenUnreachable
+from waiter.errors import KitchenError, KitchenHindered, KitchenMissing, KitchenUnreachable
 from waiter.kitchen.address import user_of, without_user
 from waiter.kitchen.mongo_documents import Document
 from waiter.kitchen.mongo_updates import Expression, now
@@ -38,11 +41,18 @@ SAFE = WriteConcern("majority", j=True)
 """On a standalone too: with less, a server that is killed forgets writes that it had acknowledged."""
 
 # The server says with these that it is going, new, or not the primary: another one answers soon.
-_PASSING = frozenset((6, 7, 50, 64, 89, 91, 134, 175, 189, 202, 234, 262, 290, 9001, 10107, 11600, 11602, 13435, 13436))
+_NOT_PRIMARY = frozenset((189, 10107, 13435, 13436))
+_THROTTLED = frozenset((462, 16500))
+_PASSING = _NOT_PRIMARY | _THROTTLED
+_PASSING |= frozenset((6, 7, 24, 46, 50, 64, 89, 91, 112, 134, 175, 202, 234, 262, 290, 9001, 11600, 11602))
+_PASSING_LABELS = ("RetryableWriteError", "NoWritesPerformed", "TransientTransactionError", "SystemOverloadedError")
+_UNKNOWN_TO_IT = frozenset((9, 59, 115, 168, 238, 17276, 40323, 40324))
+"""Codes of a server that lacks a command, a stage or a variable."""
 UNAUTHORIZED, _AUTHENTICATION_FAILED = 13, 18
 _TOO_LARGE = frozenset((10334, 17280, 17419, 17420))
 _NO_SPACE = frozenset((14031, 39, 28))
 DUPLICATE_KEY = 11000
+_OLDEST_WIRE = 13  # MongoDB 5.0
 
 
 class Connection:
@@ -74,6 +84,26 @@ class Connection:
             kept = self.state.find_one_and_update({"_id": "kitchen"}, {"$setOnInsert": fresh}, upsert=True)
         return str((kept or fresh)["id"])  # nothing was there before: ours is
 
+    def require_version(self) -> None:
+        """Raise KitchenError if the server that was asked last is too old."""
+        servers = self._client.topology_description.server_descriptions().values()
+        versions = [server.max_wire_version for server in servers if server.is_server_type_known]
+        if versions and max(versions) < _OLDEST_WIRE:
+            raise self._too_old(f"its wire version is {max(versions)}")
+
+    def _too_old(self, said: str) -> KitchenError:
+        return KitchenError(f"{self.url} is older than MongoDB 5.0, which a kitchen needs, or no MongoDB. ({said})")
+
+    def gone(self) -> KitchenError:
+        return KitchenMissing(f"{self.url}: the kitchen is gone: somebody dropped its database while it was used.")
+
+    def time(self) -> float:
+        """The server's clock, seconds since 1970."""
+        stages = [{"$match": {"_id": "news"}}, {"$project": {"now": self.now}}]
+        for told in self.state.aggregate(stages):
+            return float(told["now"])
+        raise self.gone()
+
     @property
     def now(self) -> Expression:
         """The server's clock, as an expression for its own use."""
@@ -87,7 +117,7 @@ class Connection:
         """Every use of the driver happens inside, so that its errors come out as `KitchenError`."""
         try:
             yield
-        except (PyMongoError, BSONError, OverflowError) as problem:
+        except (PyMongoError, BSONError, OverflowError, OSError) as problem:
             raise self._in_words(problem) from problem
 
     @contextmanager
@@ -98,6 +128,8 @@ class Connection:
 
     def _in_words(self, problem: Exception) -> KitchenError:
         said = _in_short(str(problem))
+        if isinstance(problem, OSError):  # the driver reads a file, before it connects
+            return KitchenError(f"{self.url}: a file that the address names for TLS cannot be used. ({said})")
         if isinstance(problem, ConfigurationError):
             return self._misconfigured(problem, said)
         code = _code(problem)
@@ -108,11 +140,23 @@ class Connection:
         if code in _NO_SPACE:
             return KitchenHindered(f"{self.url}: no space is left on the server's disk. Free some, then go on. {said}")
         if _may_pass(problem, code):
-            return KitchenUnreachable(
-                f"{self.url} gave no answer within {self._timeout_s:g} s. Is MongoDB running there, and may this host"
-                f" connect to it? ({said})"
-            )
+            return KitchenUnreachable(self._why_not_now(problem, code, said))
+        if code in _UNKNOWN_TO_IT:
+            return self._too_old(said)
         return KitchenError(f"{self.url}: {said}")
+
+    def _why_not_now(self, problem: Exception, code: int | None, said: str) -> str:
+        if code in _THROTTLED or _has_label(problem, "SystemOverloadedError"):
+            return f"{self.url} turns requests away: it is asked for more than it may do. ({said})"
+        if code in _NOT_PRIMARY or isinstance(problem, NotPrimaryError) or re.search("[Pp]rimary", said):
+            return (
+                f"{self.url} has no primary just now, or is not it: name all nodes of a replica set, without"
+                f" directConnection: mongodb://A,B,C/?replicaSet=NAME ({said})"
+            )
+        return (
+            f"{self.url} gave no answer within {self._timeout_s:g} s. Is MongoDB running there, and may this host"
+            f" connect to it? ({said})"
+        )
 
     def _refused(self, code: int, said: str) -> KitchenHindered:
         if code == _AUTHENTICATION_FAILED:
@@ -131,6 +175,8 @@ class Connection:
     def _misconfigured(self, problem: ConfigurationError, said: str) -> KitchenError:
         if "dnspython" in said:
             return KitchenError(f"{self.url}: mongodb+srv:// needs dnspython here: pip install 'waiter[srv]'")
+        if "reports wire version" in said:
+            return self._too_old(said)
         if isinstance(problem, InvalidURI):
             return KitchenError(
                 f"{self.url} is no MongoDB address: {said}. Write it as mongodb://[USER:PASSWORD@]HOST[:PORT][/DB],"
@@ -140,6 +186,7 @@ class Connection:
 
 
 def _client(address: str, timeout_s: float) -> MongoClient[Document]:
+    _refuse_misspelt(address)
     try:
         return MongoClient(
             address,
@@ -150,6 +197,26 @@ def _client(address: str, timeout_s: float) -> MongoClient[Document]:
         )
     except ValueError as problem:  # how the driver refuses a port
         raise InvalidURI(str(problem)) from problem
+
+
+def _refuse_misspelt(address: str) -> None:
+    """Raise ConfigurationError for what the driver would only warn of, and then leave out: TLS, or who the user is."""
+    rest, _, options = address.partition("://")[2].rpartition("@")[2].partition("?")
+    database = rest.partition("/")[2]
+    if "." in database or "%2E" in database.upper():
+        raise ConfigurationError(f"a database's name has no dot: {database}")
+    for option in filter(None, re.split("[&;]", options)):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            try:
+                parse_uri(f"mongodb://host/?{option}", warn=True)
+            except (PyMongoError, ValueError):
+                continue  # it needs others beside it: the driver tells, who sees them all
+        if said:
+            name, _, value = option.partition("=")
+            words = str(said[0].message).partition(" or maybe a camelCase")[0]
+            # What is wrong may be a secret.
+            raise ConfigurationError(f"option {name} of the address: {'no such value' if value in words else words}")
 
 
 def _in_short(said: str) -> str:
@@ -173,8 +240,9 @@ def is_too_large(problem: Exception) -> bool:
 def _may_pass(problem: Exception, code: int | None) -> bool:
     if isinstance(problem, (ConnectionFailure, AutoReconnect)) or code in _PASSING:
         return True
-    return isinstance(problem, PyMongoError) and (
-        problem.timeout
-        or problem.has_error_label("RetryableWriteError")
-        or problem.has_error_label("NoWritesPerformed")
-    )
+    is_late = isinstance(problem, PyMongoError) and problem.timeout
+    return is_late or any(_has_label(problem, label) for label in _PASSING_LABELS)
+
+
+def _has_label(problem: Exception, label: str) -> bool:
+    return isinstance(problem, PyMongoError) and problem.has_error_label(label)

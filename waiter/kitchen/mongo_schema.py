@@ -70,6 +70,7 @@ def prepare(to: Connection, *, create: bool) -> None:
             "hint: name another one, --db NAME or after the host in the address; where the user is kept is ?authSource="
         )
     found = to.state.find_one({"_id": "schema"})
+    to.require_version()
     if not _is_ours(found):
         _refuse_strangers(to)
     if found and found["version"] != VERSION:
@@ -85,7 +86,9 @@ def prepare(to: Connection, *, create: bool) -> None:
     if found is None:
         to.state.update_one({"_id": "news"}, {"$inc": {"n": 1}}, upsert=True)
     if not _is_ours(found):
-        to.state.update_one({"_id": "schema"}, {"$set": {"version": VERSION, "program": MARK}}, upsert=True)
+        # As every other change of ours it needs the server's clock: what has none is told before there are orders.
+        mark = {"version": VERSION, "program": MARK, "marked_at": to.now}
+        to.state.update_one({"_id": "schema"}, [{"$set": mark}], upsert=True)
 
 
 def _is_ours(schema: Document | None) -> bool:

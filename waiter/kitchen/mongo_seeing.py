@@ -55,7 +55,7 @@ def outlook(to: Connection) -> Outlook:
         ready, late, running = (sum(part["n"] for part in seen[key]) for key in ("ready", "overdue", "running"))
         next_due_s = next((max(0.0, order["due"] - seen["now"]) for order in seen["next"]), None)
         return Outlook(min(ready + late, CLAIM_LIMIT), next_due_s, running)
-    return Outlook(0, None, 0)
+    raise to.gone()
 
 
 def next_due(to: Connection) -> Document:
