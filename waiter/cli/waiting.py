@@ -22,7 +22,7 @@ from waiter.cli.notifying import (
 from waiter.cli.notifying import teller as teller_of
 from waiter.cli.steering import json_option
 from waiter.cli.tables import show_json
-from waiter.errors import KitchenUnreachable, UsageError
+from waiter.errors import KitchenHindered, KitchenUnreachable, UsageError
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Counts, Selector
 from waiter.report.staff import at_work
@@ -157,10 +157,18 @@ class _Vigil:
             return "All waiters are paused: waiter resume" if all(shift.is_paused for shift in here) else None
         if self._nobody_since is None:
             self._nobody_since = time.monotonic()
-        if rescued := self._place.rescue():  # else nobody would, and what was lost too often would never end
+        self._take_back()
+        return "No waiter is at work. Start one: waiter deliver CMD…"
+
+    def _take_back(self) -> None:
+        """Else nobody would, and what was lost too often would never end."""
+        try:
+            rescued = self._place.rescue()
+        except KitchenHindered:  # who may only read, waits for others to do it
+            return
+        if rescued:
             who = f" ({', '.join(rescued.shifts)})" if rescued.shifts else ""
             say(f"Took back the orders of waiters that died{who}.")
-        return "No waiter is at work. Start one: waiter deliver CMD…"
 
     def _tell(self, hindrance: str | None) -> None:
         if hindrance != self._told:
