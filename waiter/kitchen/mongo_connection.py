@@ -148,7 +148,7 @@ class Connection:
     def _why_not_now(self, problem: Exception, code: int | None, said: str) -> str:
         if code in _THROTTLED or _has_label(problem, "SystemOverloadedError"):
             return f"{self.url} turns requests away: it is asked for more than it may do. ({said})"
-        if code in _NOT_PRIMARY or isinstance(problem, NotPrimaryError) or re.search("[Pp]rimary", said):
+        if _met_no_primary(problem) or self._sees_no_primary():
             return (
                 f"{self.url} has no primary just now, or is not it: name all nodes of a replica set, without"
                 f" directConnection: mongodb://A,B,C/?replicaSet=NAME ({said})"
@@ -157,6 +157,14 @@ class Connection:
             f"{self.url} gave no answer within {self._timeout_s:g} s. Is MongoDB running there, and may this host"
             f" connect to it? ({said})"
         )
+
+    def _sees_no_primary(self) -> bool:
+        """Some server answers, and none of them takes writes: the driver asks again until the time is up."""
+        if not hasattr(self, "_client"):
+            return False
+        servers = self._client.topology_description.server_descriptions().values()
+        known = [server for server in servers if server.is_server_type_known]
+        return bool(known) and not any(server.is_writable for server in known)
 
     def _refused(self, code: int, said: str) -> KitchenHindered:
         if code == _AUTHENTICATION_FAILED:
@@ -242,6 +250,12 @@ def _may_pass(problem: Exception, code: int | None) -> bool:
         return True
     is_late = isinstance(problem, PyMongoError) and problem.timeout
     return is_late or any(_has_label(problem, label) for label in _PASSING_LABELS)
+
+
+def _met_no_primary(problem: Exception) -> bool:
+    if isinstance(problem, NotPrimaryError) or _code(problem) in _NOT_PRIMARY:
+        return True
+    return isinstance(problem, ConnectionFailure) and "rimary" in _in_short(str(problem))
 
 
 def _has_label(problem: Exception, label: str) -> bool:
