@@ -278,6 +278,21 @@ def test_outcomes_of_another_kitchen_among_ours_are_set_aside_and_said(kitchen, 
     assert only(kitchen).late == ()
 
 
+def test_a_file_that_holds_no_outcomes_is_named_once_and_holds_up_nobody(kitchen, kitchen_url, tmp_path):
+    state = tmp_path / "state"
+    keep_an_outcome(kitchen, state)
+    (kept,) = waiting(state)
+    torn = kept.with_name("0.json")
+    torn.write_bytes(kept.read_bytes()[:-9])
+    notes = Notes()
+
+    deliver_with(lambda _order: None, kitchen_url, OPTIONS, state=state, listener=notes)
+
+    assert only(kitchen).result == "kept"
+    assert waiting(state) == [torn]
+    assert len([said for said in notes.said if str(torn) in said]) == 1
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="bind mounts")
 def test_a_file_that_cannot_be_removed_holds_up_nobody(kitchen, kitchen_url, tmp_path):
     state = tmp_path / "state"

@@ -135,6 +135,7 @@ class Handover:
                 spooled.file.unlink(missing_ok=True)
             except OSError as error:
                 self._leave_lying(spooled, error)
+        self._name_unreadable()
         if handed_in:
             self._note(f"Outcomes kept on disk were handed in: {handed_in}.")
         return handed_in
@@ -151,6 +152,11 @@ class Handover:
         for spooled in self._spool.of_earlier_versions():
             if spooled.file not in self._left_lying and self._kitchen.knows(spooled.shift.token):
                 yield spooled
+
+    def _name_unreadable(self) -> None:
+        for file in sorted(self._spool.unreadable - self._left_lying):
+            self._left_lying.add(file)
+            self._note(f"{file}: holds no outcomes that this version of Waiter can read. It is left there.")
 
     def _turn_away(self, spooled: Spooled) -> None:
         """Somebody put outcomes of another kitchen among ours: they stay there under a name that nobody hands in."""

@@ -50,6 +50,8 @@ class Spool:
         self._id, self._url = kitchen_id, url
         self._all = (state or own_folder(Kind.STATE)) / "spool"
         self.folder = self._all / kitchen_id
+        self.unreadable: set[Path] = set()
+        """Files of this kitchen that this version cannot read, seen so far; they are left where they are."""
         try:
             self.folder.is_dir()
         except OSError as error:
@@ -87,7 +89,7 @@ class Spool:
         return file
 
     def __iter__(self) -> Iterator[Spooled]:
-        """The waiting files with what they hold. One that cannot be read is left where it is."""
+        """The waiting files with what they hold. One that cannot be read goes to `unreadable`."""
         return self._read(self.folder)
 
     def of_earlier_versions(self) -> Iterator[Spooled]:
@@ -102,8 +104,11 @@ class Spool:
                 shift = Shift(**{**saved["shift"], "vitals": Vitals()})
                 outcomes = tuple(_outcome(facts) for facts in saved["outcomes"])
                 yield Spooled(file, saved.get("kitchen"), shift, outcomes)
+            except FileNotFoundError:
+                continue  # another waiter handed it in meanwhile
             except (OSError, ValueError, KeyError, TypeError):
-                continue  # another waiter handed it in meanwhile, it is not ours, or another version's
+                if folder == self.folder:
+                    self.unreadable.add(file)
 
 
 def _outcome(facts: dict[str, Any]) -> Outcome:
