@@ -11,9 +11,11 @@ import json
 import os
 from collections.abc import Mapping
 from enum import StrEnum
+from math import ceil
 from types import UnionType
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
+from waiter.delivery import cgroup
 from waiter.errors import UsageError
 from waiter.kitchen.contract import MAX_LOSSES
 
@@ -138,10 +140,9 @@ def _words(kind: tuple[type, ...]) -> str:
 
 
 def cpu_count() -> int:
-    """The CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """The CPUs that this process may use; a part of one counts as one."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, ceil(min(count, cgroup.cpus())))
 
 
 def slots(jobs: str, cpus: int) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from waiter.delivery import cgroup
+
 PLENTY = 1 << 62
 
 
@@ -17,7 +19,12 @@ def host_load() -> float:
 
 
 def free_memory() -> int:
-    """Bytes that new processes could use, by the kernel's own estimate (MemAvailable in /proc/meminfo)."""
+    """Bytes that new processes could use: by the kernel's own estimate (MemAvailable in /proc/meminfo), and within the
+    limits of this process's cgroup."""
+    return int(min(_available(), cgroup.free_memory(), PLENTY))
+
+
+def _available() -> int:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
