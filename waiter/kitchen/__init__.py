@@ -57,15 +57,6 @@ def file_path(url: str) -> Path:
 
     Raises UsageError.
     """
-    try:
-        return _file_path(url)
-    except RuntimeError:  # how Path.expanduser refuses ~NOBODY
-        raise UsageError(
-            f"--kitchen {shown(url)}: nobody of that name has a home here. Write ./~… for a file of that name"
-        ) from None
-
-
-def _file_path(url: str) -> Path:
     if "\0" in url:
         raise UsageError(f"--kitchen {shown(url)!r}: no file's name holds a NUL byte")
     if url.startswith("sqlite:"):

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import pymongo
 from bson.errors import BSONError
 from pymongo import MongoClient, ReadPreference
+from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.errors import (
     AutoReconnect,
@@ -103,6 +104,15 @@ class Connection:
         for told in self.state.aggregate(stages):
             return float(told["now"])
         raise self.gone()
+
+    @contextmanager
+    def one_moment(self) -> Iterator[ClientSession | None]:
+        """A session whose reads all see the same moment; None where the server has no such thing."""
+        if self._client.topology_description.topology_type_name not in ("ReplicaSetWithPrimary", "Sharded"):
+            yield None
+            return
+        with self._client.start_session(snapshot=True) as session:
+            yield session
 
     @property
     def now(self) -> Expression:

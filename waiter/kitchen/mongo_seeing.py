@@ -6,6 +6,8 @@ from array import array
 from collections.abc import Iterator
 from itertools import islice
 
+from pymongo.client_session import ClientSession
+
 from waiter.errors import UsageError
 from waiter.kitchen.contract import CLAIM_LIMIT, FailureGroup, Outlook, Throughput
 from waiter.kitchen.mongo_connection import Connection
@@ -17,6 +19,8 @@ from waiter.orders import Counts, Order, Reason, Selector, Status
 
 STANDING: Document = {"number": {"$gt": 0}, "is_leaving": {"$ne": True}}
 """Matches batches that nobody is deleting."""
+
+_ENDS = tuple(status for status in Status if status.is_final)
 
 _STREAM = 10_000
 """How many places are fetched at once."""
@@ -72,14 +76,30 @@ def next_due(to: Connection) -> Document:
 
 def counts(to: Connection, selector: Selector | None) -> Counts:
     if selector is None or selector == Selector():
-        # One count over an index for each is faster than one group over all.
-        with to.asking():
-            by_status = {status: to.orders.count_documents({"status": status.value}) for status in Status}
+        with to.asking(), to.one_moment() as moment:
+            by_status = _all_counts(to, moment)
     else:
-        with to.asking_patiently():
+        with to.asking_patiently(), to.one_moment() as moment:
             stages = [{"$match": selected(to, selector)}, {"$group": {"_id": "$status", "n": {"$sum": 1}}}]
-            by_status = {Status(row["_id"]): row["n"] for row in to.orders.aggregate(stages)}
+            by_status = {Status(row["_id"]): row["n"] for row in to.orders.aggregate(stages, session=moment)}
     return Counts({status: n for status, n in by_status.items() if n})
+
+
+def _all_counts(to: Connection, moment: ClientSession | None) -> dict[Status, int]:
+    """One count over an index for each status is faster than one group over all."""
+
+    def count(status: Status) -> int:
+        return to.orders.count_documents({"status": status.value}, session=moment)
+
+    by_status = {status: count(status) for status in (*_ENDS, Status.RUNNING, Status.READY)}
+    if moment is not None or sum(by_status.values()) == to.orders.estimated_document_count():
+        return by_status
+    # Orders move from status to status while these are counted, but never in age. So the total is certain, and what was
+    # counted twice or missed is taken from, or given to, those whose status changes most.
+    total = to.orders.count_documents({"seq": {"$gte": 0}}, hint="age")
+    rest = max(0, total - sum(by_status[end] for end in _ENDS))
+    running = min(by_status[Status.RUNNING], rest)
+    return by_status | {Status.RUNNING: running, Status.READY: rest - running}
 
 
 def find(to: Connection, selector: Selector, sort: str, limit: int | None, is_whole: bool) -> Iterator[Order]:
