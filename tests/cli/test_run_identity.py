@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -187,3 +188,16 @@ def test_a_run_that_was_killed_holds_nobody_up(waiter_cli, tmp_path, home):
 
     assert (again.returncode, again.stdout) == (0, "1\n")
     assert "at work" not in again.stderr
+
+
+def test_a_run_that_waits_for_another_to_load_says_so(waiter_cli, tmp_path, home):
+    waiter_cli("run", "false", input="1\n")
+    (file,) = files(home)
+    with file.with_suffix(".run").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run = begin(tmp_path, home, "false", input="1\n")
+        assert run.stderr is not None
+        assert run.stderr.readline() == "Another run of the same is loading the input: waiting for it.\n"
+    run.communicate(timeout=60)
+
+    assert run.returncode == 1

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from waiter.cli.asking import say
 from waiter.delivery.options import DeliveryOptions
 from waiter.errors import KitchenError, naming
 from waiter.folders import full_path
@@ -159,9 +160,14 @@ def _lock(descriptor: int, is_waiting: bool) -> bool:
     except BlockingIOError:
         if not is_waiting:
             raise
+    else:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say("Another run of the same is loading the input: waiting for it.")
         fcntl.flock(descriptor, fcntl.LOCK_SH)
-        return False
-    return True
+    return False
 
 
 def _is_there(file: Path, descriptor: int) -> bool:
