@@ -48,12 +48,16 @@ def settings(
     environ: Mapping[str, str] | None = None,
     folder: Path | None = None,
 ) -> Settings:
-    """The settings with these flags, in this environment and folder. Raises UsageError for a bad waiter.toml."""
+    """The settings with these flags, in this environment and folder.
+
+    Raises UsageError for a bad waiter.toml, and for a flag or variable that is there and empty.
+    """
     environ = os.environ if environ is None else environ
     files = _files(folder or Path(), environ)
     own, users = [*files.values(), {}, {}][:2]
     said = {"kitchen": kitchen, "db": db, "name": name}
-    in_environment = {key: environ.get(f"WAITER_{key.upper()}") for key in _TEXTS}
+    _refuse_empty(said, environ)
+    in_environment = {key: _variable(key, environ) for key in _TEXTS}
     in_environment["kitchen"] = in_environment["kitchen"] or ("" if kitchen else _kitchen_in_file(environ))
     values = {key: said[key] or in_environment[key] or own.get(key) or users.get(key) for key in _TEXTS}
     return Settings(
@@ -67,6 +71,19 @@ def settings(
         is_kitchen_named=bool(values["kitchen"] or values["db"]),
         is_kitchen_said=bool(kitchen or db),
     )
+
+
+def _refuse_empty(said: Mapping[str, str | None], environ: Mapping[str, str]) -> None:
+    """`-k "$UNSET"` means some kitchen, and not the default one, which `clean` would then delete."""
+    for key, flag in said.items():
+        where, value = (f"--{key}", flag) if flag is not None else (f"WAITER_{key.upper()}", _variable(key, environ))
+        if value == "":
+            rest = "leave it out" if flag == "" else f"unset {where}"
+            raise UsageError(f"{where} is empty\nhint: give it a value, or {rest}")
+
+
+def _variable(key: str, environ: Mapping[str, str]) -> str | None:
+    return environ.get(f"WAITER_{key.upper()}")
 
 
 def _kitchen_in_file(environ: Mapping[str, str]) -> str:
@@ -141,6 +158,8 @@ def _checked(file: Path, content: bytes) -> Mapping[str, Any]:
     for key, value in table.items():
         if key not in (*_TEXTS, *_TABLES):
             raise UsageError(f"{file}: unknown key {key}. Known are {', '.join((*_TEXTS, *_TABLES))}")
+        if value == "":
+            raise UsageError(f"{file}: {key} is empty\nhint: give it a value, or take the line out")
         wanted = str if key in _TEXTS else dict
         if not isinstance(value, wanted):
             raise UsageError(f"{file}: {key} is to be {'a text' if wanted is str else f'a table, [{key}]'}")

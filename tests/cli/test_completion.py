@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,18 @@ def test_tab_completes_in_a_real_shell(waiter_cli, home, tmp_path, shell, script
 def test_files_are_completed_where_files_are_meant(waiter_cli, words):
     variables = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")), "_WAITER_COMPLETE": "bash_complete"}
     assert waiter_cli(**variables).stdout == f"file,{words.split()[-1]}\n"
+
+
+def test_tab_makes_nothing_and_waits_for_nobody(waiter_cli, tmp_path):
+    silent = socket.create_server(("127.0.0.1", 0))  # accepts, and never answers
+    for kitchen in ("./typo.sqlite", f"127.0.0.1:{silent.getsockname()[1]}"):
+        words = f"waiter extract -k {kitchen} --batch ni"
+        variables = {"COMP_WORDS": words, "COMP_CWORD": "5", "_WAITER_COMPLETE": "bash_complete"}
+        began = time.monotonic()
+
+        done = waiter_cli(**variables)
+
+        assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
+        assert time.monotonic() - began < 8  # the server is given up after 10 s, and Python takes its time to start
+    assert {file.name for file in tmp_path.iterdir()} == {"home"}
+    silent.close()

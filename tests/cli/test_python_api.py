@@ -217,7 +217,9 @@ def test_the_kitchen_that_nobody_names_is_the_command_lines(tmp_path, monkeypatc
         load_rows(kitchen, [["1"], ["2"], ["3"]])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("WAITER_KITCHEN", "./orders.sqlite" if source == "variable" else "")
+    monkeypatch.delenv("WAITER_KITCHEN", raising=False)
+    if source == "variable":
+        monkeypatch.setenv("WAITER_KITCHEN", "./orders.sqlite")
     if source == "file":
         (tmp_path / "waiter.toml").write_text('kitchen = "./orders.sqlite"\n')
 

@@ -389,6 +389,33 @@ def test_who_only_looks_makes_nothing(waiter_cli, tmp_path, verb):
     assert {file.name for file in tmp_path.iterdir()} == {"home"}
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "variables", "file"),
+    [
+        ((), ("-k", ""), {}, ""),
+        (("-k", ""), (), {}, ""),
+        ((), ("--db", ""), {}, ""),
+        ((), (), {"WAITER_KITCHEN": ""}, ""),
+        ((), (), {"WAITER_DB": ""}, ""),
+        ((), (), {}, "kitchen = ''"),
+    ],
+)
+def test_an_empty_name_is_not_the_default_kitchen(waiter_cli, tmp_path, before, after, variables, file):
+    waiter_cli("load", "-", input="1\n")
+    (tmp_path / "waiter.toml").write_text(file)
+
+    refused = waiter_cli(*before, "clean", "--yes", *after, **variables)
+
+    assert refused.returncode == 2
+    assert "is empty" in refused.stderr
+    (tmp_path / "waiter.toml").unlink()
+    assert json.loads(waiter_cli("status", "--json").stdout)["counts"]["READY"] == 1
+
+
+def test_a_flag_wins_over_an_empty_variable(waiter_cli):
+    assert waiter_cli("load", "-k", "k.sqlite", "-", input="1\n", WAITER_KITCHEN="").returncode == 0
+
+
 def test_what_is_not_there_is_clean(waiter_cli, tmp_path):
     assert waiter_cli("clean", "--yes", "-k", "typo.sqlite").returncode == 0
     assert not (tmp_path / "typo.sqlite").exists()

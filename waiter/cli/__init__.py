@@ -124,10 +124,11 @@ def main(args: list[str] | None = None) -> None:
     if asked := os.environ.get(COMPLETE):
         from click.shell_completion import shell_complete
 
-        sys.exit(shell_complete(cli, {}, "waiter", COMPLETE, asked))
-    code = _run(args)
+        code: int = shell_complete(cli, {}, "waiter", COMPLETE, asked)
+    else:
+        code = _run(args)
     streams.flush_or_give_up()
-    if "pymongo" in sys.modules:
+    if asked or "pymongo" in sys.modules:
         os._exit(code)  # Python's own end would wait for the driver's threads, which sleep for half a second
     sys.exit(code)
 

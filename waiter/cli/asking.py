@@ -31,6 +31,10 @@ PATIENCE_S = 1.0
 """How long a kitchen may take to answer before the user is told what is waited for. It gives up after some 10 s."""
 
 
+TAB_S = 1.0
+"""How long Tab may take. Later nobody waits for it any more."""
+
+
 def say(message: str) -> None:
     """Talk: to stderr, so that stdout holds nothing but what was asked for. It does not matter if nobody listens.
 
@@ -52,7 +56,7 @@ def chosen(kitchen: str | None, db: str | None, name: str | None = None) -> Sett
     """The settings, with what was said before the verb."""
     context = click.get_current_context(silent=True)
     told = (context.find_object(Told) if context else None) or Told()
-    return settings(kitchen or told.kitchen, db or told.db, name)
+    return settings(told.kitchen if kitchen is None else kitchen, told.db if db is None else db, name)
 
 
 def opened(from_: Settings, *, create: bool = False) -> Kitchen:
@@ -93,15 +97,20 @@ def _complete_status(_context: click.Context, _parameter: click.Parameter, begun
 
 
 def _complete_batch(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
-    """Names and ids of the batches; none when the kitchen does not answer: nobody can be told while typing."""
-    try:
-        before = context.parent.params if context.parent else {}
-        said = {name: context.params.get(name) or before.get(name) for name in ("kitchen", "db")}
-        place = settings(said["kitchen"], said["db"])
-        with open_kitchen(place.kitchen, place.db, create=False) as kitchen:
-            words = [word for batch in kitchen.batches() for word in (batch.name, batch.id) if word]
-    except WaiterError:
-        return []
+    """Names and ids of the batches; none when the kitchen does not answer soon: nobody can be told while typing."""
+    before = context.parent.params if context.parent else {}
+    said = {name: context.params.get(name) or before.get(name) for name in ("kitchen", "db")}
+    words: list[str] = []
+
+    def ask() -> None:
+        with suppress(WaiterError):
+            place = settings(said["kitchen"], said["db"])
+            with open_kitchen(place.kitchen, place.db, create=False) as kitchen:
+                words.extend(word for batch in kitchen.batches() for word in (batch.name, batch.id) if word)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(TAB_S)
     return [word for word in words if word.startswith(begun)]
 
 
