@@ -312,3 +312,18 @@ def test_a_file_that_cannot_be_removed_holds_up_nobody(kitchen, kitchen_url, tmp
     assert (summary.delivered, summary.exit_code) == (1, 0)
     assert len([said for said in notes.said if "Read-only file system" in said]) == 1
     assert kitchen.counts()[Status.DONE] == 2
+
+
+def test_odd_words_of_a_function_are_its_orders_end_and_not_the_waiters(kitchen, kitchen_url, tmp_path):
+    fill(kitchen, [["fails"], ["returns"], ["is well"]])
+
+    def odd(order: Order) -> str:
+        if order.arguments == ("fails",):
+            raise ValueError("\ud800")
+        return "\ud800" if order.arguments == ("returns",) else "well"
+
+    summary = deliver_with(odd, kitchen_url, OPTIONS, state=tmp_path / "state")
+
+    assert (summary.delivered, summary.failed, summary.exit_code) == (2, 1, 1)
+    ends = [(order.error, order.result) for order in kitchen.find(Selector(), is_whole=True)]
+    assert ends == [("ValueError: \ufffd", None), (None, "\ufffd"), (None, "well")]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import queue
+import re
 import threading
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Iterable, Sequence
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 from waiter.delivery.heartbeat import boottime
 from waiter.delivery.runner import End, Ended, Event, Job, Returned, Runner
 from waiter.orders import RESULT_BYTES, TAIL_BYTES, Order
+
+_NO_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 Deliver = Callable[[Order], object]
 """Delivers one order. What it returns is the order's result, see `result_text`; whatever it raises makes it fail, but
@@ -132,8 +135,8 @@ class FunctionRunner:
             signal=None,
             end=end,
             tail=called.tail,
-            message=called.message,
-            result=called.result,
+            message=_storable(called.message),
+            result=_storable(called.result),
             cut_from=called.cut_from,
         )
 
@@ -157,6 +160,11 @@ def _called(call: Callable[[str], object], job_id: str) -> _Call:
         return _of_exit(end)
     except BaseException as error:  # noqa: BLE001 - whatever a user's function raises is this order's failure
         return _Call(1, message=_words(error), tail=_traceback(error))
+
+
+def _storable(text: str | None) -> str | None:
+    """The text without surrogates that stand for no byte: no kitchen, file or environment takes them."""
+    return text if text is None else _NO_BYTES.sub("\ufffd", text)
 
 
 def _of_result(text: str | None) -> _Call:
