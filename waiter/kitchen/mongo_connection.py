@@ -156,7 +156,8 @@ class Connection:
         return KitchenError(f"{self.url}: {said}")
 
     def _why_not_now(self, problem: Exception, code: int | None, said: str) -> str:
-        if code in _THROTTLED or _has_label(problem, "SystemOverloadedError"):
+        # The driver gives its label for overload to a server that keeps silent, too.
+        if code in _THROTTLED or (code is not None and _has_label(problem, "SystemOverloadedError")):
             return f"{self.url} turns requests away: it is asked for more than it may do. ({said})"
         if _met_no_primary(problem) or self._sees_no_primary():
             return (
