@@ -21,6 +21,7 @@ import pytest
 from tests.conftest import check_in, eventually, fill, outcome, unavailable
 from tests.mongod import Mongod, mongod_binary
 from waiter.cli.watching import SHARES, Question
+from waiter.kitchen import open_kitchen
 from waiter.orders import Counts, FailureGroup, Order, Reason, Shift, Status, Throughput, Vitals
 from waiter.report.live import Seen, frame, summary
 from waiter.report.staff import staffing
@@ -262,6 +263,7 @@ def test_a_kitchen_that_goes_away_is_named_and_watched_again_when_it_is_back(hom
         return
     server = Mongod(binary)
     server.start()
+    open_kitchen(f"{server.url}/gone", create=True).close()
     screen = Screen(["-k", f"{server.url}/gone", "watch", "--every", "0.3"], {**home, "TERM": "xterm"})
     try:
         eventually(lambda: "READY" in screen.written(), within_s=30)

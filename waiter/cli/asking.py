@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import click
@@ -62,12 +62,19 @@ def chosen(kitchen: str | None, db: str | None, name: str | None = None) -> Sett
 def opened(from_: Settings, *, create: bool = False) -> Kitchen:
     """The kitchen; a wait for it is bounded, and says what it is for. Only verbs that bring work `create` one."""
     where = shown(from_.kitchen) if from_.kitchen else "the kitchen"
-    notice = threading.Timer(PATIENCE_S, say, (f"Waiting for {where} to answer…",))
+    with said_if_long(f"Waiting for {where} to answer…"):
+        return open_kitchen(from_.kitchen, from_.db, create=create)
+
+
+@contextmanager
+def said_if_long(message: str) -> Iterator[None]:
+    """Say what is waited for, once that has taken a moment."""
+    notice = threading.Timer(PATIENCE_S, say, (message,))
     notice.daemon = True
     with suppress(RuntimeError):  # a machine that starts no more threads
         notice.start()
     try:
-        return open_kitchen(from_.kitchen, from_.db, create=create)
+        yield
     finally:
         notice.cancel()
 

@@ -16,6 +16,7 @@ from click.core import ParameterSource
 from waiter.cli.asking import Duration, chosen, kitchen_options, plural, say
 from waiter.cli.bars import rows_bar
 from waiter.cli.delivery_flags import delivery_flags
+from waiter.cli.streams import StdoutClosed
 from waiter.cli.tables import show_json, show_table
 from waiter.errors import UsageError
 from waiter.fleet.inventory import STATES, Address, Host, Selection, selected
@@ -237,6 +238,7 @@ def reachable(names: KitchenNames) -> str:
 def driven(said: Mapping[str, Any], hosts: Sequence[Host], what: str, *, is_quiet: bool = False) -> Iterator[Drive]:
     """The drive that the options say, with a bar where somebody sees it. Ctrl-C shows what was done until then."""
     from waiter.fleet.actions import Drive, interrupted
+    from waiter.fleet.host_output import NobodyReads
     from waiter.fleet.ssh import Network, SshOptions
 
     network = Network(SshOptions(said["accept_new"], said["connect_timeout"]))
@@ -250,6 +252,8 @@ def driven(said: Mapping[str, Any], hosts: Sequence[Host], what: str, *, is_quie
                 tell(what, len(done), len(hosts))
 
             yield Drive(network, parallel=said["parallel"], timeout_s=said["host_timeout"], on_report=seen)
+    except NobodyReads as end:
+        raise StdoutClosed from end
     except KeyboardInterrupt:
         if not said.get("follow"):  # who follows a log ends it so
             reports = [done.get(host.name) or interrupted(host) for host in hosts]

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import chain
-from threading import Timer
 from typing import IO, Any
 
 import click
@@ -27,6 +26,7 @@ from waiter.cli.asking import (
     kitchen_options,
     opened,
     plural,
+    said_if_long,
     say,
     selected,
     selecting,
@@ -48,9 +48,6 @@ from waiter.report.wording import plain
 
 LOOK_AGAIN_S = 1.0
 """How often a reset looks whether those who are missed live."""
-
-PATIENCE_S = 2.0
-"""How long an input may take to end before somebody is told that this is waited for."""
 
 STDOUT = ("-", "/dev/stdout")
 """What `-o` calls stdout."""
@@ -93,17 +90,11 @@ def opened_input(source: str, options: LoadOptions) -> Iterator[Input]:
     """The input. Who types it, or waits for a pipe that does not end, is told what is waited for."""
     is_typed = source == "-" and sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
     name = "stdin" if source == "-" else source
-    notice = Timer(PATIENCE_S, say, (f"Reading {name} until it ends; nothing starts before that.",))
-    notice.daemon = True
     if is_typed:
         say("Type the inputs, each on a line of its own; Ctrl-D ends them.")
-    else:
-        notice.start()
     with ExitStack() as kept:
-        try:
+        with nullcontext() if is_typed else said_if_long(f"Reading {name} until it ends; nothing starts before that."):
             input = kept.enter_context(intake.opened(source, options.format, header=options.header))
-        finally:
-            notice.cancel()
         yield input
 
 

@@ -69,7 +69,7 @@ class Drive:
 
 
 def spread(hosts: Sequence[Host], act: Callable[[Host], Report], parallel: int) -> Iterator[Report]:
-    """Act on all hosts, `parallel` at a time, and yield reports as they come. Raises BrokenPipeError.
+    """Act on all hosts, `parallel` at a time, and yield reports as they come. Raises NobodyReads.
 
     The threads are daemons: an interrupted laptop does not wait for silent hosts.
     """
@@ -94,7 +94,7 @@ def spread(hosts: Sequence[Host], act: Callable[[Host], Report], parallel: int) 
     for _ in hosts:
         report = done.get()
         if isinstance(report, NobodyReads):
-            raise BrokenPipeError from report
+            raise report
         yield report
 
 
