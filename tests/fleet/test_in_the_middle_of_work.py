@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pymongo
 
-from tests.conftest import eventually
+from tests.conftest import Clock, eventually, let_leases_run_out
 from tests.fleet.test_hosts_gone_wrong import booted_otherwise
 from tests.fleet.town import TownHost
 from tests.fleet.world import Laptop, Shop
@@ -102,7 +102,9 @@ def test_others_deliver_a_cut_off_hosts_orders_and_its_return_changes_nothing(la
     laptop.fleet("start", *shop.flags, *STAY, "--jobs", "1", "--limit", ben.address)
     eventually(lambda: shop.count(Status.RUNNING) == 1)
     ben.cut()
-    with MongoKitchen(shop.url, shop.db, ahead=lambda: 61.0) as a_minute_later:
+    clock = Clock()
+    with MongoKitchen(shop.url, shop.db, ahead=clock) as a_minute_later:
+        let_leases_run_out(a_minute_later, clock)
         assert a_minute_later.rescue().ready == 1
     with pymongo.MongoClient(shop.url) as client:  # the order is due a minute from now by that clock
         client[shop.db]["orders"].update_many({"status": "READY"}, {"$set": {"due": 0.0}})
