@@ -47,6 +47,8 @@ class Handover:
         self._try_again_s = FIRST_TRY_AGAIN_S
         self._try_again_at = 0.0
         self.away_since: float | None = None
+        self._failed_at = 0.0
+        self.heard_at = 0.0  # when that was asked which the heartbeat was answered last
         self.is_spool_full = False
         self.refused = 0  # outcomes that were set aside
 
@@ -75,15 +77,20 @@ class Handover:
 
     @property
     def may_ask(self) -> bool:
-        """The kitchen was there when it was last asked, or it is time to try again."""
-        return self.away_since is None or boottime() >= self._try_again_at
+        """The kitchen was there when it was last asked, or it is time to try again.
+
+        The heartbeat finds out beside the loop whether a kitchen that is away is back: each question to one that is not
+        would keep the loop from commands and signals for as long as the driver is patient.
+        """
+        return self.away_since is None or (self.heard_at > self._failed_at and boottime() >= self._try_again_at)
 
     def went_away(self, error: KitchenError) -> None:
         """Remember that the kitchen does not answer; the wait before the next try doubles."""
         if self.away_since is None:
             self.away_since = boottime()
             self._note(f"{error} Commands go on; their outcomes are kept in {self._spool.folder} until it is back.")
-        self._try_again_at = boottime() + self._try_again_s
+        self._failed_at = boottime()
+        self._try_again_at = self._failed_at + self._try_again_s
         self._try_again_s = min(MAX_TRY_AGAIN_S, 2 * self._try_again_s)
 
     def is_lost(self, error: KitchenError) -> None:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from waiter.errors import KitchenDamaged, KitchenError
+from waiter.errors import PASSING, KitchenDamaged, KitchenError
 from waiter.kitchen.contract import Kitchen, sweep_s
 from waiter.orders import Notice, Shift, Vitals
 
@@ -49,7 +49,7 @@ class Heartbeat:
         self._heartbeat_s = sweep_s(lease_s)
         self._lease_ends = asked_at + lease_s
         self._lapse_ended_at = -lease_s
-        self._began_at = self._beaten_at = asked_at
+        self._began_at = self._beaten_at = self._heard_at = asked_at
         self._notice = Notice()
         self._news = 0
         self._broken: Exception | None = None
@@ -72,6 +72,12 @@ class Heartbeat:
         """When the lease runs out on `boottime()`, as far as this waiter knows."""
         with self._lock:
             return self._lease_ends
+
+    @property
+    def heard_at(self) -> float:
+        """When that was asked which the kitchen answered last."""
+        with self._lock:
+            return self._heard_at
 
     @property
     def may_judge(self) -> bool:
@@ -118,7 +124,7 @@ class Heartbeat:
             wait_s = ask_s
             try:
                 kitchen = kitchen or self._open_kitchen()
-                news = kitchen.news()
+                news = self._ask_news(kitchen)
                 is_new = news != seen
                 seen = news
                 if is_new or self._is_due():
@@ -127,7 +133,9 @@ class Heartbeat:
                 if kitchen is not None:
                     kitchen.close()
                 raise  # no waiting mends it
-            except KitchenError:
+            except KitchenError as error:
+                if not isinstance(error, PASSING):
+                    self._hear(boottime())  # a refusal is an answer, which the loop will get too
                 # Commands go on meanwhile; the lease is what tells the loop how long that is worth anything.
                 if kitchen is not None:
                     kitchen.close()
@@ -135,6 +143,16 @@ class Heartbeat:
                 wait_s = RETRY_S
         if kitchen is not None:
             kitchen.close()
+
+    def _ask_news(self, kitchen: Kitchen) -> object:
+        asked_at = boottime()
+        news = kitchen.news()
+        self._hear(asked_at)
+        return news
+
+    def _hear(self, asked_at: float) -> None:
+        with self._lock:
+            self._heard_at = asked_at
 
     def _is_due(self) -> bool:
         now = boottime()

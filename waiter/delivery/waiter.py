@@ -320,6 +320,7 @@ class Delivery:
     # What the kitchen says.
 
     def _talk_to_kitchen(self) -> None:
+        self._handover.heard_at = self._heartbeat.heard_at
         try:
             self._come_back()
             self._tell(self._handover.hand_in())

@@ -35,6 +35,8 @@ from waiter.kitchen.address import user_of, without_user
 from waiter.kitchen.mongo_documents import Document
 from waiter.kitchen.mongo_updates import Expression, now
 
+CLOSE_S = 0.5
+
 PATIENCE_S = 60.0
 """For one step over many orders."""
 
@@ -120,7 +122,8 @@ class Connection:
         return now(self._ahead())
 
     def close(self) -> None:
-        self._client.close()
+        with pymongo.timeout(CLOSE_S):  # else a server that is away is waited for, to end the driver's sessions
+            self._client.close()
 
     @contextmanager
     def asking(self) -> Iterator[None]:
