@@ -279,6 +279,17 @@ def test_what_a_login_shell_prints_is_no_reply(laptop: Laptop) -> None:
     assert ".bashrc" in said["ben"]["troubles"][0]["mend"]
 
 
+def test_a_host_that_talks_without_end_takes_no_memory_and_hides_no_other(laptop: Laptop) -> None:
+    (laptop.town.hosts["anna"].root / ".bashrc").write_text("yes waiter-reply\n")
+    (laptop.town.hosts["ben"].root / ".bashrc").write_text("echo 'waiter-reply {\"outcome\": [7]}'; exit\n")
+
+    said = laptop.json("push")["by_name"]
+
+    assert [said[name]["outcome"] for name in ("anna", "ben", "cleo")] == ["no reply", "unexpected", "pushed"]
+    assert said["anna"]["troubles"][0]["detail"] == "it prints without end: more than 4 MiB"
+    assert said["ben"]["troubles"][0]["detail"] == "outcome makes no sense: [7]"
+
+
 def test_a_command_that_cannot_be_found_on_the_hosts_is_named(laptop: Laptop, shop: Shop) -> None:
     done = laptop.fleet("start", *shop.flags, "--cmd", "no-such-program")
 

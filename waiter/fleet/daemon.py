@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from waiter.fleet import replies
 from waiter.fleet.trouble import HostError, Trouble
 
 MARK = "waiter-reply "
@@ -29,6 +30,9 @@ TOO_OLD = 93
 
 NO_LOG = 66
 """How the reading of a log ends where nothing was ever started."""
+
+LONGEST_WORDS = 2000
+"""A host's own words about what went wrong are shown up to so many characters."""
 
 FULL_BYTES = 1 << 20
 """With less free, it is the disk's fault that a file came short."""
@@ -150,14 +154,21 @@ def read_reply(stdout: bytes, stderr: bytes, exit_code: int | None) -> dict[str,
     if not lines:
         raise no_reply(text + stderr.decode("utf-8", "replace"), exit_code)
     try:
-        reply = json.loads(lines[-1].removeprefix(MARK))
-    except ValueError as error:
-        raise HostError(Trouble.UNEXPECTED, f"its reply makes no sense: {lines[-1][:200]}") from error
-    if "trouble" in reply:
-        raise HostError(Trouble(reply["trouble"]), str(reply.get("error", "")))
-    if "error" in reply and reply["error"] is not None:
+        said = json.loads(lines[-1].removeprefix(MARK))
+    except (ValueError, RecursionError) as error:
+        raise replies.senseless("its reply", lines[-1].removeprefix(MARK)) from error
+    reply = replies.checked(said)
+    if (trouble := reply.get("trouble")) is not None:
+        if trouble not in set(Trouble):
+            raise replies.senseless("trouble", trouble)
+        raise HostError(Trouble(trouble), _short(reply.get("error") or ""))
+    if reply.get("error") is not None:
         raise failure(reply)
-    return dict(reply)
+    return reply
+
+
+def _short(words: str) -> str:
+    return words if len(words) <= LONGEST_WORDS else words[:LONGEST_WORDS] + "…"
 
 
 _ERRNO = {
@@ -174,7 +185,7 @@ def failure(reply: Mapping[str, Any]) -> HostError:
         trouble = Trouble.NOT_STARTED
     else:
         trouble = kinds.get(str(reply.get("error_type"))) or _ERRNO.get(reply.get("errno", 0), Trouble.FAILED)
-    return HostError(trouble, str(reply["error"]))
+    return HostError(trouble, _short(reply["error"]))
 
 
 def no_reply(said: str, exit_code: int | None) -> HostError:
@@ -190,7 +201,8 @@ def no_reply(said: str, exit_code: int | None) -> HostError:
 
 def wrong_user(said: str) -> HostError | None:
     """EC2's images let root in only to be told another name."""
-    match = re.search(r'Please login as the user "([^"]+)" rather than the user "([^"]+)"', said)
+    # Names of users, and nothing else: the second line is there to be run.
+    match = re.search(r'Please login as the user "([\w.][\w.-]{0,63})" rather than the user "([\w.-]{1,64})"', said)
     if match is None:
         return None
     return HostError(Trouble.WRONG_USER, f"not {match[2]}, but {match[1]}", f"--user {match[1]}")

@@ -25,6 +25,12 @@ from waiter.fleet.trouble import Finding, HostError, Trouble
 MOST_NAMES = 5_000_000
 """More names than that, of one host, are a listing that never ends."""
 
+MOST_KEPT = 256 << 20
+"""Bytes of names, of one host, that may be kept."""
+
+NAME_BYTES = 100
+"""What a name takes beside its letters."""
+
 MISSED_SHOWN = 20
 """So many of the files that were not fetched are named."""
 
@@ -36,6 +42,7 @@ class Haul:
     files: int = 0
     size: int = 0
     names: int = 0  # that the host told
+    kept: int = 0  # bytes that names take which wait for their turn
     missed: list[str] = field(default_factory=list)  # why, for the first of them
     missed_count: int = 0
 
@@ -43,6 +50,12 @@ class Haul:
         self.missed_count += 1
         if len(self.missed) < MISSED_SHOWN:
             self.missed.append(why)
+
+    def keep(self, name: str) -> None:
+        """A name that has to be kept: one of a folder, or one that a glob fits. Raises HostError."""
+        self.kept += len(name) + NAME_BYTES
+        if self.kept > MOST_KEPT:
+            raise HostError(Trouble.FAILED, "the host names more files than fit into memory", "name fewer of them")
 
     def heard(self) -> None:
         """One name more. Raises HostError when it never ends."""
@@ -117,6 +130,7 @@ def fitting(sftp: Any, folder: str, glob: str, haul: Haul) -> list[str]:
         for entry in sftp.names(folder or "."):
             haul.heard()
             if fnmatch.fnmatchcase(entry.filename, glob) and is_plain(entry.filename):
+                haul.keep(entry.filename)
                 names.append(entry.filename)
     except OSError:
         return []
@@ -149,6 +163,7 @@ def below(sftp: Any, path: str, haul: Haul) -> Iterator[tuple[str, str]]:
                     continue
                 inner = (posixpath.join(folder, entry.filename), posixpath.join(name, entry.filename))
                 if stat.S_ISDIR(entry.st_mode or 0):
+                    haul.keep(inner[0])
                     folders.append(inner)
                 elif stat.S_ISREG(entry.st_mode or 0) or is_file(sftp, inner[0], haul):
                     yield inner

@@ -29,6 +29,9 @@ SESSION_WAITS_S = (0.2, 0.5, 1.0)
 LINGER_S = 0.4
 """How long after a command's end its output may still be on the way."""
 
+MOST_OUTPUT = 8 << 20
+"""More output of a command, where all of it is to be kept, ends it."""
+
 _CHUNK = 1 << 16
 
 
@@ -55,12 +58,13 @@ class Session:
         timeout_s: float | None,
         on_chunk: OnChunk | None = None,
         is_stdin_open: bool = False,
+        most_bytes: int = MOST_OUTPUT,
     ) -> Reply:
         """Run a command line in the user's login shell, and wait for it. None waits for ever.
 
         `is_stdin_open`: its stdin ends with the connection only. What the command leaves in the background is not
         waited for, even if it holds on to stdout. Where `on_chunk` hears all output, the reply has its end only.
-        Raises HostError with TIMEOUT or CONNECTION_LOST.
+        Raises HostError with TIMEOUT or CONNECTION_LOST, and when it prints more than `most_bytes` that are to be kept.
         """
         transport = self._transport()
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
@@ -77,12 +81,7 @@ class Session:
                 # It ended without reading: a login shell that exits at once. What it said tells why.
             if not is_stdin_open:
                 channel.shutdown_write()
-            output = {1: bytearray(), 2: bytearray()}
-            for stream, chunk in _chunks(channel, deadline):
-                output[stream] += chunk
-                if on_chunk:
-                    on_chunk(stream, chunk)
-                    del output[stream][:-_CHUNK]  # a flood, or days of `logs -f`, cost no memory
+            output = _heard(_chunks(channel, deadline), on_chunk, most_bytes)
             exit_code = _exit_code(channel, deadline)
         return Reply(exit_code, bytes(output[1]), bytes(output[2]))
 
@@ -113,6 +112,19 @@ class Session:
         if transport is None:
             raise HostError(Trouble.CONNECTION_LOST)
         return transport
+
+
+def _heard(chunks: Iterator[tuple[int, bytes]], on_chunk: OnChunk | None, most_bytes: int) -> dict[int, bytearray]:
+    """Both streams: all of them, or their ends where somebody else hears them. Raises HostError when they never end."""
+    output = {1: bytearray(), 2: bytearray()}
+    for stream, chunk in chunks:
+        output[stream] += chunk
+        if on_chunk:
+            on_chunk(stream, chunk)
+            del output[stream][:-_CHUNK]  # a flood, or days of `logs -f`, cost no memory
+        elif len(output[stream]) > most_bytes:
+            raise HostError(Trouble.NO_REPLY, f"it prints without end: more than {most_bytes >> 20} MiB")
+    return output
 
 
 def _session(transport: paramiko.Transport) -> paramiko.Channel:

@@ -50,7 +50,7 @@ def fitted(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence
     for name in spare:
         if room_left(used) < min(LAST_WIDTH, max(map(len, used[-1]))):
             used = [column for column in used if column[0] != name]
-    used[-1] = [shortened(cell, max(LAST_WIDTH, room_left(used))) for cell in used[-1]]
+    used[-1] = [shortened(one_line(cell), max(LAST_WIDTH, room_left(used))) for cell in used[-1]]
     first, *others = zip(*used, strict=True)
     return list(first), [list(row) for row in others]
 
@@ -64,6 +64,11 @@ def shortened(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
+def one_line(words: str) -> str:
+    """A host's words, which must not look like a line of ours."""
+    return " ".join(words.split())
+
+
 def detail(report: Report) -> str:
     """The few words beside an outcome."""
     if report.findings:
@@ -75,12 +80,12 @@ def detail(report: Report) -> str:
             files = "1 file" if facts["files"] == 1 else f"{facts['files']:,} files"
             return f"{files}, {facts['bytes']:,} bytes in {facts['to']}"
         case "fit":
-            return f"Python {facts['python']}, {facts['cpus']} CPUs, {facts['disk_free'] / 1e9:.0f} GB free"
+            return f"Python {facts.get('python')}, {facts.get('cpus')} CPUs, {facts['disk_free'] / 1e9:.0f} GB free"
         case "pushed":
             return ", ".join(facts.get("files") or ())
         case "stopped":
             left = facts.get("left") or {}
-            return f"{left['delivered']} delivered, {left['failed']} failed" if "delivered" in left else ""
+            return f"{left['delivered']} delivered, {left.get('failed')} failed" if "delivered" in left else ""
     return work(facts)
 
 
@@ -101,7 +106,7 @@ def mends(reports: Sequence[Report]) -> list[str]:
             hosts.setdefault(finding, []).append(report.host.name)
     lines = []
     for finding, names in hosts.items():
-        lines.append(f"{named(names)}: {finding}")
+        lines.append(f"{named(names)}: {one_line(str(finding))}")
         if finding.mend.strip():
             lines.append(f"    {finding.mend}")
     return lines
@@ -152,7 +157,7 @@ def roster_rows(rows: Sequence[Row], now: float) -> Rows:
 
 
 def roster_notes(rows: Sequence[Row]) -> list[str]:
-    return [f"{row.host}: {note}" for row in rows for note in row.notes]
+    return [f"{row.host}: {one_line(note)}" for row in rows for note in row.notes]
 
 
 def shown(number: int | None) -> str:
