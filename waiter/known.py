@@ -90,7 +90,7 @@ def is_being_loaded(kitchen: Kitchen, batch: Batch) -> bool:
     """Whether somebody loads this incomplete batch just now. Waits until that is sure: STALE_S at most."""
     while kitchen.now() - batch.loaded_at < STALE_S:
         time.sleep(_LOOK_S)
-        now = next((other for other in kitchen.batches() if other.id == batch.id), None)
+        now = kitchen.batch(batch.id)
         if now is None or now.is_complete or now.loaded_at != batch.loaded_at:
             return True
     return False

@@ -12,11 +12,11 @@ import json
 import os
 import secrets
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from enum import Enum, auto
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -174,14 +174,14 @@ class _Place:
     kind: _Kind
     batch: Batch
     last_row: int = 0  # if GROWN: of those that the batch had
+    changed: str | None = None  # if NEW: id of the latest batch of the same source
     waiting: bytes = b""  # a mark for each row whose order waits in another batch: it is left out
 
 
 def _load(kitchen: Kitchen, input: Input, options: LoadOptions, tell: OnProgress) -> Loaded:
     if options.unique and options.again:
         raise UsageError("--unique leaves out what --again asks for. Give one of them.")
-    batches = kitchen.batches()
-    checked = _check(input, options, batches, tell)
+    checked = _check(kitchen, input, options, tell)
     loaded = Loaded(
         batch=None,
         source=input.name,
@@ -195,12 +195,13 @@ def _load(kitchen: Kitchen, input: Input, options: LoadOptions, tell: OnProgress
     )
     if not checked.seen.orders:
         return loaded
-    place = _place(kitchen, checked, batches, input.name, options)
+    same = kitchen.batches_of([checked.digest])
+    place = _place(kitchen, checked, same, input.name, options)
     if options.again:
-        place = replace(place, waiting=_waiting(kitchen, checked, batches, place))
+        place = replace(place, waiting=_waiting(kitchen, checked, same, place))
     waiting = place.waiting.count(1)
     if waiting == checked.seen.orders:
-        return replace(loaded, batch=_same(checked, batches)[0].id, known=waiting, waiting=waiting)
+        return replace(loaded, batch=same[0].id, known=waiting, waiting=waiting)
     try:
         new = 0 if _has_all(kitchen, place) else _insert(kitchen, input, place, options, checked, tell)
     except NoSuchBatch:
@@ -215,7 +216,7 @@ def _load(kitchen: Kitchen, input: Input, options: LoadOptions, tell: OnProgress
         known=checked.seen.orders - new,
         waiting=waiting,
         is_grown=place.kind is _Kind.GROWN,
-        changed=_changed(batches, input.name) if place.kind is _Kind.NEW and not options.again else None,
+        changed=place.changed,
     )
 
 
@@ -226,65 +227,79 @@ def _has_all(kitchen: Kitchen, place: _Place) -> bool:
     return next(iter(kitchen.find(Selector(batch=place.batch.id), limit=1)), None) is not None
 
 
-def _check(input: Input, options: LoadOptions, batches: Sequence[Batch], tell: OnProgress) -> _Checked:
+def _check(kitchen: Kitchen, input: Input, options: LoadOptions, tell: OnProgress) -> _Checked:
     bad, seen, digest = _BadRows(options.skip_bad), Seen(), RunningDigest()
-    lengths = sorted({batch.orders for batch in batches if batch.orders})
     checkpoints = bytearray()
     beginnings: list[tuple[Batch, int]] = []
     for rows in read(input, on_bad=bad, seen=seen):
-        start, done = seen.orders - len(rows), 0  # rows before this list, and of this list
-        while lengths and lengths[0] <= seen.orders:
-            end = lengths.pop(0) - start
-            digest.add(rows[done:end])
-            now, done = digest.hexdigest(), end
-            beginnings += [(batch, rows[end - 1][0]) for batch in batches if _is(batch, now, start + end)]
-        digest.add(rows[done:] if done else rows)
+        beginnings += _beginnings(kitchen, digest, rows, seen.orders)
+        digest.add(rows)
         checkpoints += digest.digest()
         tell("checking", seen.orders, None)
     return _Checked(seen, digest.hexdigest(), bytes(checkpoints), bad.count, tuple(bad.first), tuple(beginnings))
 
 
-def _same(checked: _Checked, batches: Sequence[Batch]) -> list[Batch]:
-    """The batches that are this input, or were before they grew."""
-    return [b for b in batches if _is(b, checked.digest, checked.seen.orders) or checked.digest in b.earlier]
+def _beginnings(kitchen: Kitchen, digest: RunningDigest, rows: Sequence[Row], to: int) -> Iterator[tuple[Batch, int]]:
+    """The batches that end with one of these rows, up to order `to` of the input."""
+    start = to - len(rows)
+    lengths = set(kitchen.batch_lengths(start, to))
+    while lengths:
+        ends = dict(_digests(digest, rows, [length - start for length in sorted(lengths)]))
+        found = kitchen.batches_of(ends)
+        # Those that another load has made longer since we asked for the lengths.
+        grown = {batch.orders for batch in found if start < batch.orders <= to} - lengths
+        if not grown:
+            yield from ((batch, rows[end - 1][0]) for batch in found if (end := ends.get(batch.digest)))
+            return
+        lengths |= grown
 
 
-def _waiting(kitchen: Kitchen, checked: _Checked, batches: Sequence[Batch], place: _Place) -> bytes:
+def _digests(before: RunningDigest, rows: Sequence[Row], ends: Iterable[int]) -> Iterator[tuple[str, int]]:
+    """The digest after each of these numbers of rows."""
+    digest, done = before.copy(), 0
+    for end in ends:
+        digest.add(rows[done:end])
+        done = end
+        yield digest.hexdigest(), end
+
+
+def _waiting(kitchen: Kitchen, checked: _Checked, same: Sequence[Batch], place: _Place) -> bytes:
     """The rows that wait as orders of other batches of this input: to deliver them again, they must first be."""
     # Not of one that is being loaded just now: two loads on purpose at once are two.
-    others = [batch for batch in _same(checked, batches) if batch.is_complete and batch.id != place.batch.id]
+    others = [batch for batch in same if batch.is_complete and batch.id != place.batch.id]
     return waiting_rows(kitchen, others, checked.seen.rows + checked.seen.blank + 1)
 
 
-def _is(batch: Batch, digest: str, orders: int) -> bool:
-    return batch.digest == digest and batch.orders == orders
-
-
-def _place(kitchen: Kitchen, checked: _Checked, batches: Sequence[Batch], source: str, options: LoadOptions) -> _Place:
-    """The batch that this input is, continues, or begins."""
-    same = [batch for batch, _ in checked.beginnings if batch.orders == checked.seen.orders]
+def _place(kitchen: Kitchen, checked: _Checked, known: Sequence[Batch], source: str, options: LoadOptions) -> _Place:
+    """The batch that this input is, continues, or begins; `known` are those that it is, or was before they grew."""
+    # Not of the beginnings: one of them may have grown into this input since.
+    same = [batch for batch in known if batch.digest == checked.digest]
     unfinished = next((batch for batch in same if not batch.is_complete), None)
     if unfinished and not (options.again and is_being_loaded(kitchen, unfinished)):
         return _Place(_Kind.SAME, unfinished)
     if not options.again:
         if same:
             return _Place(_Kind.SAME, same[0])
-        part = next((batch for batch in batches if checked.digest in batch.earlier), None)
-        if part:
-            return _Place(_Kind.PART, part)
+        if known:
+            return _Place(_Kind.PART, known[0])
         # Only under the same name: another file may begin with the same rows by chance.
         shorter = [begun for begun in checked.beginnings if Path(begun[0].source).name == Path(source).name]
         if shorter:
             return _Place(_Kind.GROWN, *max(shorter, key=lambda begun: begun[1]))
-    return _Place(_Kind.NEW, _new_batch(checked, {batch.id for batch in batches}, source, options))
+    changed = None if options.again else _changed(kitchen, source)
+    return _Place(_Kind.NEW, _new_batch(kitchen, checked, source, options), changed=changed)
 
 
-def _new_batch(checked: _Checked, taken: Collection[str], source: str, options: LoadOptions) -> Batch:
+def _new_batch(kitchen: Kitchen, checked: _Checked, source: str, options: LoadOptions) -> Batch:
+    def is_taken(id: str) -> bool:
+        there = kitchen.batch(id)  # perhaps since a moment ago, by somebody who loads the same
+        return there is not None and (options.again or there.digest != checked.digest)
+
     stem = checked.digest[:10]
     # The same id for the same load, whoever else begins it too; for one more on purpose, an id that nobody else takes.
-    ids = (f"{stem}.{secrets.token_hex(2) if options.again else n}" for n in range(2, len(taken) + 3))
+    ids = (f"{stem}.{secrets.token_hex(2) if options.again else n}" for n in count(2))
     return Batch(
-        id=next(id for id in chain([stem], ids) if id not in taken),
+        id=next(id for id in chain([stem], ids) if not is_taken(id)),
         name=options.batch,
         source=source,
         digest=checked.digest,
@@ -379,7 +394,7 @@ def _undo(kitchen: Kitchen, place: _Place) -> None:
         kitchen.open_batch(batch)
 
 
-def _changed(batches: Sequence[Batch], source: str) -> str | None:
+def _changed(kitchen: Kitchen, source: str) -> str | None:
     if source in ("stdin", "python") or source.startswith("/dev/"):  # which names nothing: <(seq 9) is /dev/fd/63
         return None
-    return next((batch.id for batch in reversed(batches) if batch.source == source), None)
+    return latest.id if (latest := kitchen.latest_batch(source)) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Sequence
 
@@ -40,6 +41,12 @@ class RunningDigest:
             parts += ["#-"] if names is None else [f"#{len(names)}", *names]
         self._number, self._names = number, names
         return parts
+
+    def copy(self) -> RunningDigest:
+        """Another one that has the same rows, and goes on by itself."""
+        other = copy.copy(self)
+        other._hash = self._hash.copy()
+        return other
 
     def digest(self) -> bytes:
         return self._hash.digest()

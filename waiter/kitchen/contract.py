@@ -9,7 +9,7 @@ again will not help). A kitchen object belongs to one thread; a waiter's heartbe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol, Self
@@ -134,6 +134,20 @@ class Kitchen(Protocol):
 
     def batches(self) -> list[Batch]:
         """All batches, oldest first."""
+
+    # What a load asks of them: an index answers, however many batches there are.
+
+    def batch(self, batch_id: str) -> Batch | None:
+        """The batch with that id."""
+
+    def batches_of(self, digests: Collection[str]) -> list[Batch]:
+        """The batches that have one of these digests, or had it before they grew, oldest first."""
+
+    def batch_lengths(self, above: int, up_to: int) -> list[int]:
+        """The numbers of orders, more than `above` and no more than `up_to`, that some batch has: each once, rising."""
+
+    def latest_batch(self, source: str) -> Batch | None:
+        """The last of the batches that were loaded from there."""
 
     def open_batch(self, batch: Batch) -> None:
         """Create the batch, or set its facts anew (`is_complete` included) when its id exists."""

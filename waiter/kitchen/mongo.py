@@ -7,7 +7,7 @@ updates, claims, outcomes, what can be seen and what can be steered. Loading and
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Self
 
 from pymongo.read_concern import ReadConcern
@@ -96,6 +96,22 @@ class MongoKitchen:
     def batches(self) -> list[Batch]:
         with self._to.asking():
             return batches.batches(self._to)
+
+    def batch(self, batch_id: str) -> Batch | None:
+        with self._to.asking():
+            return batches.batch(self._to, batch_id)
+
+    def batches_of(self, digests: Collection[str]) -> list[Batch]:
+        with self._to.asking():
+            return batches.batches_of(self._to, digests)
+
+    def batch_lengths(self, above: int, up_to: int) -> list[int]:
+        with self._to.asking():
+            return batches.batch_lengths(self._to, above, up_to)
+
+    def latest_batch(self, source: str) -> Batch | None:
+        with self._to.asking():
+            return batches.latest_batch(self._to, source)
 
     def open_batch(self, batch: Batch) -> None:
         with self._to.asking():

@@ -7,7 +7,7 @@ stands, then whoever marks it later finds these orders, or it does not, then the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
 
 from pymongo.errors import BulkWriteError, DuplicateKeyError
@@ -40,6 +40,27 @@ _LEAVING: Document = {"is_leaving": True}
 
 def batches(to: Connection) -> list[Batch]:
     return [batch_from(stored) for stored in to.batches.find(STANDING).sort("number")]
+
+
+def batch(to: Connection, batch_id: str) -> Batch | None:
+    stored = to.batches.find_one({"_id": text(batch_id), **STANDING})
+    return batch_from(stored) if stored else None
+
+
+def batches_of(to: Connection, digests: Collection[str]) -> list[Batch]:
+    one_of = {"$in": [*digests]}
+    found = to.batches.find({"$or": [{"digest": one_of}, {"earlier": one_of}], **STANDING})
+    return [batch_from(stored) for stored in sorted(found, key=lambda stored: stored["number"])]
+
+
+def batch_lengths(to: Connection, above: int, up_to: int) -> list[int]:
+    # Also of batches that are being deleted: so the index alone answers, and skips from one length to the next.
+    return sorted(to.batches.distinct("orders", {"orders": {"$gt": above, "$lte": up_to}}))
+
+
+def latest_batch(to: Connection, source: str) -> Batch | None:
+    stored = to.batches.find_one({"source": text(source), **STANDING}, sort=[("number", -1)])
+    return batch_from(stored) if stored else None
 
 
 def open_batch(to: Connection, batch: Batch) -> None:

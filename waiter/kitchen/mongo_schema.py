@@ -41,7 +41,18 @@ _OF_SHIFTS = (
     IndexModel("lease_until", name="open", partialFilterExpression={"is_open": True}),
     IndexModel("boot", name="here", partialFilterExpression={"is_open": True}),
 )
-_INDEXES: Mapping[str, tuple[IndexModel, ...]] = {"orders": _OF_ORDERS, "shifts": _OF_SHIFTS}
+_OF_BATCHES = (
+    IndexModel("orders", name="lengths"),
+    IndexModel("digest", name="digest"),
+    IndexModel("earlier", name="earlier"),
+    IndexModel([("source", ASCENDING), ("number", ASCENDING)], name="source"),
+    IndexModel("name", name="name"),
+)
+_INDEXES: Mapping[str, tuple[IndexModel, ...]] = {
+    "orders": _OF_ORDERS,
+    "shifts": _OF_SHIFTS,
+    "batches": _OF_BATCHES,
+}
 
 _OF_MONGODB = ("admin", "config", "local")
 

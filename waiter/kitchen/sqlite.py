@@ -14,7 +14,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from operator import itemgetter
@@ -37,7 +37,7 @@ from waiter.kitchen.contract import (
 )
 from waiter.kitchen.open_files import still_there
 from waiter.kitchen.selecting import unknown_batch
-from waiter.kitchen.sqlite_file import Connection, connect, speaking_of
+from waiter.kitchen.sqlite_file import HAS_LOOK_UPS, Connection, connect, speaking_of
 from waiter.kitchen.sqlite_rows import (
     EVERYTHING,
     FROM,
@@ -47,6 +47,7 @@ from waiter.kitchen.sqlite_rows import (
     appended,
     batch_facts,
     batch_from,
+    batches_of_orders,
     condition,
     named,
     order_by,
@@ -76,6 +77,29 @@ _INSERT = """
 INSERT INTO orders (seq, arguments, names, priority) SELECT ? + key, value, ?, ? FROM json_each(?) WHERE true
 ON CONFLICT (seq) DO NOTHING
 """
+
+_NAMED = """
+SELECT id, name, number FROM batches WHERE id IN (SELECT value FROM json_each(?)) OR id = ? OR name = ? ORDER BY number
+"""
+
+_BATCHES_OF = """
+SELECT * FROM batches WHERE number IN (
+    SELECT number FROM digests WHERE digest IN (SELECT value FROM json_each(?))) ORDER BY number
+"""
+
+# From one length to the next: DISTINCT would go through every batch.
+_LENGTHS = """
+WITH RECURSIVE lengths (orders) AS (
+    SELECT min(orders) FROM batches WHERE orders > :above AND orders <= :up_to
+    UNION ALL
+    SELECT (SELECT min(orders) FROM batches WHERE orders > lengths.orders AND orders <= :up_to)
+    FROM lengths WHERE orders IS NOT NULL)
+SELECT orders FROM lengths WHERE orders IS NOT NULL
+"""
+
+
+def _first(rows: list[sqlite3.Row]) -> Batch | None:
+    return batch_from(rows[0]) if rows else None
 
 
 def _no_shift() -> float:
@@ -175,6 +199,21 @@ class SqliteKitchen:
 
     def batches(self) -> list[Batch]:
         return [batch_from(row) for row in self._read("SELECT * FROM batches ORDER BY number")]
+
+    def batch(self, batch_id: str) -> Batch | None:
+        return _first(self._read("SELECT * FROM batches WHERE id = ?", (text(batch_id),)))
+
+    def batches_of(self, digests: Collection[str]) -> list[Batch]:
+        if not self._read(HAS_LOOK_UPS):  # a file of before, and nobody has written since
+            return [batch for batch in self.batches() if not {batch.digest, *batch.earlier}.isdisjoint(digests)]
+        return [batch_from(row) for row in self._read(_BATCHES_OF, (json.dumps([*digests]),))]
+
+    def batch_lengths(self, above: int, up_to: int) -> list[int]:
+        return [row["orders"] for row in self._read(_LENGTHS, {"above": above, "up_to": up_to})]
+
+    def latest_batch(self, source: str) -> Batch | None:
+        sql = "SELECT * FROM batches WHERE source = ? ORDER BY number DESC LIMIT 1"
+        return _first(self._read(sql, (text(source),)))
 
     def open_batch(self, batch: Batch) -> None:
         facts = batch_facts(batch)
@@ -331,7 +370,7 @@ class SqliteKitchen:
 
     def _numbers(self, db: sqlite3.Connection, order_ids: Sequence[str]) -> dict[str, int]:
         """The numbers of the orders' batches by their ids."""
-        ids = {text(order_id.rpartition("-")[0]) for order_id in order_ids}
+        ids = batches_of_orders(order_ids)
         sql = "SELECT id, number FROM batches WHERE id IN (SELECT value FROM json_each(?))"
         return {row["id"]: row["number"] for row in db.execute(sql, (json.dumps([*ids]),))} if ids else {}
 
@@ -390,7 +429,7 @@ class SqliteKitchen:
     def _condition(self, selector: Selector | None) -> Condition:
         if selector is None or selector == Selector():
             return EVERYTHING
-        batches = self._read("SELECT id, name, number FROM batches ORDER BY number")
+        batches = self._read(_NAMED, (json.dumps([*batches_of_orders(selector.ids)]), *[text(selector.batch)] * 2))
         if selector.batch is not None and not named(selector.batch, batches):
             raise unknown_batch(selector.batch, self._batch_names())
         return condition(selector, batches, self.now())

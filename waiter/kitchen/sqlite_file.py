@@ -51,6 +51,29 @@ CREATE TABLE shifts (
 CREATE TABLE state (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 """
 
+_DIGESTS_OF = (
+    "INSERT INTO digests SELECT DISTINCT value, {0}.number "
+    """FROM {1} json_each('[' || replace(json_quote({0}.digest), ' ', '","') || ']')"""
+)
+_FORGET = "DELETE FROM digests WHERE number = OLD.number;"
+_LOOK_UPS = (
+    # Each digest that a batch has or had, which stand in one column there. Kept by triggers: a version of Waiter that
+    # does not know the table keeps it too.
+    "CREATE TABLE digests (digest TEXT, number INTEGER, PRIMARY KEY (digest, number)) WITHOUT ROWID",
+    "CREATE INDEX digests_by_batch ON digests (number)",
+    f"CREATE TRIGGER batch_made AFTER INSERT ON batches BEGIN {_DIGESTS_OF.format('NEW', '')}; END",
+    "CREATE TRIGGER batch_grown AFTER UPDATE OF digest ON batches WHEN OLD.digest <> NEW.digest "
+    f"BEGIN {_FORGET} {_DIGESTS_OF.format('NEW', '')}; END",
+    f"CREATE TRIGGER batch_gone AFTER DELETE ON batches BEGIN {_FORGET} END",
+    "CREATE INDEX batches_by_orders ON batches (orders)",
+    "CREATE INDEX batches_by_source ON batches (source)",
+    "CREATE INDEX batches_by_name ON batches (name)",
+    _DIGESTS_OF.format("batches", "batches,"),
+)
+"""What finds one batch among thousands. Files were made without it; they get it when somebody opens them to write."""
+
+HAS_LOOK_UPS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'digests'"
+
 
 class Connection(sqlite3.Connection):
     """An open kitchen. Its file counts as open in this process until it is closed."""
@@ -83,7 +106,7 @@ def connect(path: Path, *, create: bool) -> Connection:
         identity = checked(path) or _made(path, create=create)
         if os.access(path, os.W_OK):
             try:
-                return _opened(path, identity)
+                return _with_look_ups(_opened(path, identity), path, create=create)
             except sqlite3.OperationalError as error:
                 if not _is_for_readers(error) or os.access(path.parent, os.W_OK):
                     raise
@@ -134,6 +157,22 @@ def _opened(path: Path, identity: Identity, **how: str) -> Connection:
     except BaseException:
         db.close()
         raise
+    return db
+
+
+def _with_look_ups(db: Connection, path: Path, *, create: bool) -> Connection:
+    """The connection to a file that has `_LOOK_UPS`. Who only looks adds nothing, and does without."""
+    if create and db.execute(HAS_LOOK_UPS).fetchone() is None:
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            if db.execute(HAS_LOOK_UPS).fetchone() is None:  # nobody else was faster
+                for statement in _LOOK_UPS:
+                    db.execute(statement)
+            db.execute("COMMIT")
+            still_there(path, db.identity)
+        except BaseException:
+            db.close()
+            raise
     return db
 
 

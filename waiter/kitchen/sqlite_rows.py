@@ -186,6 +186,11 @@ def shift_from(row: sqlite3.Row, steady_to_wall_s: float) -> Shift:
     )
 
 
+def batches_of_orders(order_ids: Iterable[str]) -> set[str | None]:
+    """The ids of the batches that these orders are of."""
+    return {text(order_id.rpartition("-")[0]) for order_id in order_ids}
+
+
 _ROW = re.compile("0|[1-9][0-9]{0,9}")
 
 
