@@ -123,8 +123,8 @@ def _trusted(file: Path, environ: Mapping[str, str]) -> bytes:
         sudo = environ.get("SUDO_UID", "") if os.geteuid() == 0 else ""
         if facts.st_uid not in (0, os.geteuid()) and str(facts.st_uid) != sudo:
             raise UsageError(
-                f"{file}: belongs to {_user(facts.st_uid)}, whose commands it would run as {_user(os.geteuid())}\n"
-                "hint: read it; if it may, make it yours: chown, or cp it away and back"
+                f"{file}: belongs to {_user(facts.st_uid)}, and can make {_user(os.geteuid())} run commands\n"
+                f"hint: read it; if you trust it, make it yours: chown {os.geteuid()} {shlex.quote(str(file))}"
             )
         if facts.st_mode & stat.S_IWOTH or (facts.st_mode & stat.S_IWGRP and not _is_private(facts)):
             raise UsageError(
