@@ -39,7 +39,7 @@ COUNTING = """
 import signal
 from waiter.cli import main
 from waiter.kitchen.mongo import MongoKitchen
-from waiter.kitchen.sqlite import SqliteKitchen
+from waiter.kitchen.sqlite.kitchen import SqliteKitchen
 
 operations = 0
 ASKED = "check_in heartbeat news check_out shifts claim held finish release rescue outlook".split()

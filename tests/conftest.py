@@ -111,7 +111,7 @@ def open_again(kitchen_url: str, clock: Clock) -> Iterator[Callable[[], Kitchen]
 
             kitchen = MongoKitchen(kitchen_url, ahead=clock)
         else:
-            from waiter.kitchen.sqlite import SqliteKitchen
+            from waiter.kitchen.sqlite.kitchen import SqliteKitchen
 
             kitchen = SqliteKitchen(Path(kitchen_url), ahead=clock)
         opened.append(kitchen)

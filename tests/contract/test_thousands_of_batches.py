@@ -11,9 +11,9 @@ import pytest
 from pymongo import MongoClient, monitoring
 from pymongo.monitoring import CommandListener
 
-from waiter.kitchen import sqlite
 from waiter.kitchen.mongo import MongoKitchen
-from waiter.kitchen.sqlite import SqliteKitchen
+from waiter.kitchen.sqlite import kitchen as sqlite
+from waiter.kitchen.sqlite.kitchen import SqliteKitchen
 from waiter.loading import LoadOptions, load
 from waiter.orders import Batch, Selector
 

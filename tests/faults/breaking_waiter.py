@@ -36,7 +36,7 @@ def main() -> int:
             from waiter.kitchen.mongo import MongoKitchen
 
             return Fragile(MongoKitchen(url, lease_s=float(lease_s)), what)  # type: ignore[return-value]
-        from waiter.kitchen.sqlite import SqliteKitchen
+        from waiter.kitchen.sqlite.kitchen import SqliteKitchen
 
         return Fragile(SqliteKitchen(Path(url), lease_s=float(lease_s)), what)  # type: ignore[return-value]
 

@@ -28,8 +28,8 @@ def main() -> int:
             from waiter.kitchen.mongo import MongoKitchen
 
             return MongoKitchen(url, lease_s=float(lease_s), timeout_s=PATIENCE_S)
-        from waiter.kitchen import sqlite_file
-        from waiter.kitchen.sqlite import SqliteKitchen
+        from waiter.kitchen.sqlite import file as sqlite_file
+        from waiter.kitchen.sqlite.kitchen import SqliteKitchen
 
         sqlite_file.BUSY_S = PATIENCE_S
         return SqliteKitchen(Path(url), lease_s=float(lease_s))

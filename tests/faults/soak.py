@@ -32,7 +32,7 @@ from tests.mongod import Mongod, mongod_binary
 from tests.proxy import Loss, Proxy
 from waiter.kitchen.contract import Kitchen
 from waiter.kitchen.mongo import MongoKitchen
-from waiter.kitchen.sqlite import SqliteKitchen
+from waiter.kitchen.sqlite.kitchen import SqliteKitchen
 from waiter.orders import Order, Reason, Selector, Status
 
 CREW = 3

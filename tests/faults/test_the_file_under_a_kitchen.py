@@ -20,7 +20,7 @@ from waiter.delivery.command import Version
 from waiter.errors import KitchenDamaged, KitchenError, KitchenMissing
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.open_files import is_kitchen
-from waiter.kitchen.sqlite import SqliteKitchen
+from waiter.kitchen.sqlite.kitchen import SqliteKitchen
 from waiter.orders import Selector, Status
 
 RECORD = 'echo "$1" >> runs.txt; while [ ! -e go ]; do sleep 0.05; done'

@@ -485,7 +485,7 @@ def test_a_host_whose_clock_is_hours_off_changes_no_outcome(kitchen, floor, hour
 def test_sqlite_locked_by_somebody_else(tmp_path, home, locked_s):
     import sqlite3
 
-    from waiter.kitchen.sqlite import SqliteKitchen
+    from waiter.kitchen.sqlite.kitchen import SqliteKitchen
 
     url = str(tmp_path / "kitchen.sqlite")
     home["XDG_STATE_HOME"] = str(tmp_path / "state")

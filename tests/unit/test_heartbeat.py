@@ -10,7 +10,7 @@ from tests.conftest import check_in, eventually
 from waiter.delivery.heartbeat import Heartbeat, boottime
 from waiter.errors import KitchenUnreachable
 from waiter.kitchen.contract import sweep_s
-from waiter.kitchen.sqlite import SqliteKitchen
+from waiter.kitchen.sqlite.kitchen import SqliteKitchen
 from waiter.orders import Vitals
 
 LEASE_S = 2.0

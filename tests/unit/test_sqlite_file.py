@@ -14,9 +14,9 @@ import pytest
 
 from tests.conftest import check_in, fill, unavailable
 from waiter.errors import KitchenError, KitchenUnreachable
-from waiter.kitchen import sqlite_file
-from waiter.kitchen.sqlite import SqliteKitchen
-from waiter.kitchen.sqlite_file import refuse_network
+from waiter.kitchen.sqlite import file as sqlite_file
+from waiter.kitchen.sqlite.file import refuse_network
+from waiter.kitchen.sqlite.kitchen import SqliteKitchen
 
 
 def refusal(path: Path) -> str:

@@ -14,7 +14,7 @@ from tests.conftest import check_in, fill, let_leases_run_out, outcome
 from waiter.errors import UsageError
 from waiter.kitchen import liveness
 from waiter.kitchen.contract import LEASE_S, sweep_s
-from waiter.kitchen.sqlite import SqliteKitchen
+from waiter.kitchen.sqlite.kitchen import SqliteKitchen
 from waiter.orders import Reason, Selector, Status, Verdict, Vitals
 
 

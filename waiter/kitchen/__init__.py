@@ -89,7 +89,7 @@ def open_kitchen(url: str | None = None, db: str = DEFAULT_DB, *, create: bool =
     KitchenMissing. Raises UsageError and KitchenError.
     """
     if url is None or is_file(url):
-        from waiter.kitchen.sqlite import SqliteKitchen
+        from waiter.kitchen.sqlite.kitchen import SqliteKitchen
 
         return SqliteKitchen(default_path(db) if url is None else file_path(url), create=create)
     from waiter.kitchen.mongo import MongoKitchen

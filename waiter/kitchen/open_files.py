@@ -8,7 +8,7 @@ And SQLite finds a -wal by the name of its file. One file under two names has tw
 is thrown away by whoever makes a new one; a file that is put in another's place gets the other's. So `checked` is asked
 before each connection, and `still_there` after each statement.
 
-Apart from `sqlite_file`, because who asks may have nothing to do with SQLite, which is heavy.
+Apart from `sqlite.file`, because who asks may have nothing to do with SQLite, which is heavy.
 """
 
 from __future__ import annotations

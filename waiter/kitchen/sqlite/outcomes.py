@@ -10,7 +10,7 @@ import json
 import sqlite3
 
 from waiter.alike import error_group
-from waiter.kitchen.sqlite_rows import appended, finish_event, json_event, text, with_event
+from waiter.kitchen.sqlite.rows import appended, finish_event, json_event, text, with_event
 from waiter.orders import Event, Outcome, Reason, Shift, Status, Verdict
 
 LOST_WORDS = "its waiter died while it ran"

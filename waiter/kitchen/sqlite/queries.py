@@ -10,7 +10,7 @@ from itertools import islice
 
 from waiter.kitchen.contract import CLAIM_LIMIT, FailureGroup, Outlook, Throughput
 from waiter.kitchen.selecting import PORTION
-from waiter.kitchen.sqlite_rows import (
+from waiter.kitchen.sqlite.rows import (
     AGE,
     EVERYTHING,
     FROM,

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-from waiter.kitchen.sqlite_rows import ROW_BITS, Condition, text, with_event
+from waiter.kitchen.sqlite.rows import ROW_BITS, Condition, text, with_event
 from waiter.orders import Status
 
 _LIVING = "FROM shifts WHERE left_at IS NULL AND lost_at IS NULL"

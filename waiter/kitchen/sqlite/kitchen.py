@@ -1,8 +1,8 @@
 """The kitchen in an SQLite file: one machine, nothing to set up.
 
 Every method is one transaction; WAL and synchronous=FULL make it durable when it returns. Leases are kept on a
-clock that nobody sets, and a waiter whose process is dead is seen at once. The statements live here; `sqlite_rows`
-turns rows into values, `sqlite_file` opens the file.
+clock that nobody sets, and a waiter whose process is dead is seen at once. The statements live here; `rows`
+turns rows into values, `file` opens the file.
 
 Long because it is the whole contract, method by method; what a method does beyond a statement is in sqlite_*.
 """
@@ -23,7 +23,7 @@ from random import Random
 from typing import Any, Self
 
 from waiter.errors import ShiftLost
-from waiter.kitchen import liveness, sqlite_leases, sqlite_outcomes, sqlite_seeing, sqlite_steering
+from waiter.kitchen import liveness
 from waiter.kitchen.contract import (
     CLAIM_LIMIT,
     LEASE_S,
@@ -37,8 +37,10 @@ from waiter.kitchen.contract import (
 )
 from waiter.kitchen.open_files import still_there
 from waiter.kitchen.selecting import unknown_batch
-from waiter.kitchen.sqlite_file import HAS_LOOK_UPS, Connection, connect, speaking_of
-from waiter.kitchen.sqlite_rows import (
+from waiter.kitchen.sqlite import admin, leases, queries
+from waiter.kitchen.sqlite import outcomes as outcomes_
+from waiter.kitchen.sqlite.file import HAS_LOOK_UPS, Connection, connect, speaking_of
+from waiter.kitchen.sqlite.rows import (
     EVERYTHING,
     FROM,
     LIGHT,
@@ -316,7 +318,7 @@ class SqliteKitchen:
     def check_out(self, shift: Shift, vitals: Vitals | None = None) -> None:
         told = None if vitals is None else json.dumps(dataclasses.asdict(vitals))
         with self._writing() as db:
-            db.execute(sqlite_outcomes.RELEASE, {"shift": shift.token, "now": self.now()})
+            db.execute(outcomes_.RELEASE, {"shift": shift.token, "now": self.now()})
             db.execute(
                 "UPDATE shifts SET left_at = ?, vitals = ifnull(?, vitals) "
                 "WHERE token = ? AND left_at IS NULL AND lost_at IS NULL",
@@ -331,13 +333,13 @@ class SqliteKitchen:
             (self.now() - _LOST_FOR_S, include_left),
         )
         looker = self._looker()
-        return [sqlite_leases.as_it_is(shift_from(row, offset), row, looker) for row in rows]
+        return [leases.as_it_is(shift_from(row, offset), row, looker) for row in rows]
 
     def knows(self, token: str) -> bool:
         return bool(self._read("SELECT 1 FROM shifts WHERE token = ?", (token,)))
 
-    def _looker(self) -> sqlite_leases.Looker:
-        return sqlite_leases.Looker(self._here, self._steady(), self.now(), self.lease_s)
+    def _looker(self) -> leases.Looker:
+        return leases.Looker(self._here, self._steady(), self.now(), self.lease_s)
 
     # Delivery
 
@@ -348,12 +350,12 @@ class SqliteKitchen:
             if not self._may_claim(db, shift):
                 return []
             now = self.now()
-            db.execute(sqlite_outcomes.FALL_DUE, (now,))
-            seqs = sqlite_outcomes.candidates(db, min(limit, CLAIM_LIMIT), set(self._seqs(db, exclude)))
+            db.execute(outcomes_.FALL_DUE, (now,))
+            seqs = outcomes_.candidates(db, min(limit, CLAIM_LIMIT), set(self._seqs(db, exclude)))
             if not seqs:
                 return []
             chosen = json.dumps(seqs)
-            db.execute(sqlite_outcomes.TAKE, (shift.token, text(shift.waiter), text(shift.host), now, chosen))
+            db.execute(outcomes_.TAKE, (shift.token, text(shift.waiter), text(shift.host), now, chosen))
             rows = db.execute(f"SELECT {LIGHT} {FROM} WHERE seq IN (SELECT value FROM json_each(?))", (chosen,))
             orders = [order_from(row) for row in rows]
         return sorted(orders, key=lambda order: -order.priority)
@@ -382,8 +384,7 @@ class SqliteKitchen:
         with self._writing() as db:
             numbers, now = self._numbers(db, [outcome.order_id for outcome in outcomes]), self.now()
             return [
-                sqlite_outcomes.finish(db, shift, outcome, seq_of(outcome.order_id, numbers), now)
-                for outcome in outcomes
+                outcomes_.finish(db, shift, outcome, seq_of(outcome.order_id, numbers), now) for outcome in outcomes
             ]
 
     def release(self, shift: Shift, orders: Sequence[Order]) -> int:
@@ -393,36 +394,34 @@ class SqliteKitchen:
                 {"shift": shift.token, "now": now, "seq": seq_of(order.id, numbers), "start": order.start}
                 for order in orders
             )
-            return db.executemany(f"{sqlite_outcomes.RELEASE} AND seq = :seq AND start = :start", facts).rowcount
+            return db.executemany(f"{outcomes_.RELEASE} AND seq = :seq AND start = :start", facts).rowcount
 
     def rescue(self, max_losses: int = MAX_LOSSES) -> Rescued:
         if self._db.is_read_only or not self._is_anybody_missed():
             return Rescued()  # the usual case takes no lock
         with self._writing() as db:
             look, now = self._declare_lost(db), self.now()
-            orders = db.execute(f"SELECT * {sqlite_outcomes.ORPHANS}", (json.dumps(look.living),)).fetchall()
+            orders = db.execute(f"SELECT * {outcomes_.ORPHANS}", (json.dumps(look.living),)).fetchall()
             ends = [
-                sqlite_outcomes.lose(db, order, max_losses, now, loss_delay_s(order["losses"] + 1, self._rng))
+                outcomes_.lose(db, order, max_losses, now, loss_delay_s(order["losses"] + 1, self._rng))
                 for order in orders
             ]
         names = tuple(row["waiter"] for row in look.dead)
         return Rescued(ends.count(Status.READY), ends.count(Status.ERROR), names, look.missed, look.missed_s)
 
     def _is_anybody_missed(self) -> bool:
-        rows, looker = self._read(f"SELECT * {sqlite_leases.OPEN}"), self._looker()
+        rows, looker = self._read(f"SELECT * {leases.OPEN}"), self._looker()
         living = json.dumps([row["token"] for row in rows])
-        return any(map(looker.misses, rows)) or bool(
-            self._read(f"SELECT 1 {sqlite_outcomes.ORPHANS} LIMIT 1", (living,))
-        )
+        return any(map(looker.misses, rows)) or bool(self._read(f"SELECT 1 {outcomes_.ORPHANS} LIMIT 1", (living,)))
 
-    def _declare_lost(self, db: sqlite3.Connection) -> sqlite_leases.Look:
-        look = sqlite_leases.look(db, self._looker())
+    def _declare_lost(self, db: sqlite3.Connection) -> leases.Look:
+        look = leases.look(db, self._looker())
         now = self.now()
         db.executemany("UPDATE shifts SET lost_at = ? WHERE token = ?", [(now, row["token"]) for row in look.dead])
         return look
 
     def outlook(self) -> Outlook:
-        return sqlite_seeing.outlook(self._read, self.now())
+        return queries.outlook(self._read, self.now())
 
     # Seeing
 
@@ -435,26 +434,26 @@ class SqliteKitchen:
         return condition(selector, batches, self.now())
 
     def counts(self, selector: Selector | None = None) -> Counts:
-        return sqlite_seeing.counts(self._read, selector, self._condition(selector))
+        return queries.counts(self._read, selector, self._condition(selector))
 
     def find(
         self, selector: Selector, *, sort: str = "age", limit: int | None = None, is_whole: bool = False
     ) -> Iterator[Order]:
         chosen, ordered = self._condition(selector), order_by(sort, self.now())
-        return self._stream(sqlite_seeing.find(self._db, selector, chosen, ordered, limit, is_whole))
+        return self._stream(queries.find(self._db, selector, chosen, ordered, limit, is_whole))
 
     def _stream(self, orders: Iterator[Order]) -> Iterator[Order]:
         with speaking_of(self.path):
             yield from orders
 
     def throughput(self, window_s: float) -> Throughput:
-        return sqlite_seeing.throughput(self._read, self.now(), window_s)
+        return queries.throughput(self._read, self.now(), window_s)
 
     def failure_groups(self, selector: Selector | None = None) -> list[FailureGroup]:
-        return sqlite_seeing.failure_groups(self._read, self._condition(selector))
+        return queries.failure_groups(self._read, self._condition(selector))
 
     def commands(self, selector: Selector | None = None) -> dict[str, int]:
-        return sqlite_seeing.commands(self._read, self._condition(selector))
+        return queries.commands(self._read, self._condition(selector))
 
     # Steering
 
@@ -463,12 +462,12 @@ class SqliteKitchen:
         with self._writing(is_news=True) as db:
             # Asked under the lock: a shift that begins just now is not taken for a dead one.
             living = [] if from_living else self._declare_lost(db).living
-            return sqlite_steering.reset(db, chosen, living, self.now())
+            return admin.reset(db, chosen, living, self.now())
 
     def cancel(self, selector: Selector) -> int:
         chosen = self._condition(selector)
         with self._writing(is_news=True) as db:
-            return sqlite_steering.cancel(db, chosen, self.now())
+            return admin.cancel(db, chosen, self.now())
 
     def set_priority(self, selector: Selector, priority: int) -> int:
         chosen = self._condition(selector)
@@ -480,17 +479,17 @@ class SqliteKitchen:
 
     def pause(self, waiter: str | None = None, reason: str | None = None) -> int:
         with self._writing(is_news=True) as db:
-            return sqlite_steering.pause(db, waiter, reason)
+            return admin.pause(db, waiter, reason)
 
     def resume(self, waiter: str | None = None) -> int:
         with self._writing(is_news=True) as db:
-            return sqlite_steering.resume(db, waiter)
+            return admin.resume(db, waiter)
 
     def drain(self, waiter: str) -> int:
         with self._writing(is_news=True) as db:
-            return sqlite_steering.drain(db, waiter)
+            return admin.drain(db, waiter)
 
     def clean(self, selector: Selector | None = None) -> int:
         chosen = self._condition(selector)
         with self._writing(is_news=True) as db:
-            return sqlite_steering.clean(db, chosen, is_everything=selector is None)
+            return admin.clean(db, chosen, is_everything=selector is None)
