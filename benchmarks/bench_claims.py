@@ -30,7 +30,7 @@ import pymongo
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from waiter.kitchen.contract import CLAIM_LIMIT
-from waiter.kitchen.mongo import MongoKitchen
+from waiter.kitchen.mongo.kitchen import MongoKitchen
 from waiter.orders import Batch, Order, Outcome, Status
 
 DB = "bench"

@@ -38,7 +38,7 @@ FEW, EVERY_S, SETTLED_S = 3000, 0.5, 5.0
 COUNTING = """
 import signal
 from waiter.cli import main
-from waiter.kitchen.mongo import MongoKitchen
+from waiter.kitchen.mongo.kitchen import MongoKitchen
 from waiter.kitchen.sqlite.kitchen import SqliteKitchen
 
 operations = 0

@@ -23,7 +23,7 @@ from bench_claims import _packaged, load, server
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from waiter.kitchen import open_kitchen
-from waiter.kitchen.mongo import MongoKitchen
+from waiter.kitchen.mongo.kitchen import MongoKitchen
 from waiter.orders import Batch
 
 ROUNDS = 7

@@ -107,7 +107,7 @@ def open_again(kitchen_url: str, clock: Clock) -> Iterator[Callable[[], Kitchen]
     def open_kitchen() -> Kitchen:
         kitchen: Kitchen
         if kitchen_url.startswith("mongodb://"):
-            from waiter.kitchen.mongo import MongoKitchen
+            from waiter.kitchen.mongo.kitchen import MongoKitchen
 
             kitchen = MongoKitchen(kitchen_url, ahead=clock)
         else:

@@ -18,7 +18,7 @@ from tests.conftest import eventually, fill, needed_binary, with_database
 from tests.mongod import Mongod
 from waiter.errors import KitchenError, KitchenMissing, KitchenUnreachable, UsageError
 from waiter.kitchen import open_kitchen
-from waiter.kitchen.mongo import MongoKitchen
+from waiter.kitchen.mongo.kitchen import MongoKitchen
 
 
 @pytest.mark.parametrize(

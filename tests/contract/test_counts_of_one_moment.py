@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import check_in, fill, needed_binary, outcome
 from tests.mongod import ReplicaSet
 from waiter.kitchen.contract import Kitchen
-from waiter.kitchen.mongo import MongoKitchen
+from waiter.kitchen.mongo.kitchen import MongoKitchen
 from waiter.orders import Reason, Selector, Status
 
 ORDERS = 300

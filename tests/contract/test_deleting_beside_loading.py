@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import fill
 from waiter.errors import WaiterError
-from waiter.kitchen import mongo_batches
+from waiter.kitchen.mongo import batches as mongo_batches
 from waiter.loading import load
 from waiter.orders import Selector, Status
 

@@ -11,7 +11,7 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from tests.conftest import check_in, fill, let_leases_run_out, outcome
-from waiter.kitchen import mongo_updates
+from waiter.kitchen.mongo import updates as mongo_updates
 from waiter.kitchen.sqlite import rows as sqlite_rows
 from waiter.orders import EVENTS_KEPT, Reason, Selector, Status, Verdict
 

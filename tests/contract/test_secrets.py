@@ -14,7 +14,7 @@ from tests.conftest import needed_binary
 from tests.mongod import Mongod, free_port
 from waiter.errors import KitchenError, KitchenUnreachable
 from waiter.kitchen.address import shown
-from waiter.kitchen.mongo import MongoKitchen
+from waiter.kitchen.mongo.kitchen import MongoKitchen
 
 PASSWORD = "geheim"
 

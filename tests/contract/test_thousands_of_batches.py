@@ -11,7 +11,7 @@ import pytest
 from pymongo import MongoClient, monitoring
 from pymongo.monitoring import CommandListener
 
-from waiter.kitchen.mongo import MongoKitchen
+from waiter.kitchen.mongo.kitchen import MongoKitchen
 from waiter.kitchen.sqlite import kitchen as sqlite
 from waiter.kitchen.sqlite.kitchen import SqliteKitchen
 from waiter.loading import LoadOptions, load

@@ -16,7 +16,7 @@ from tests.mongod import Mongod, ReplicaSet
 from tests.proxy import Loss, Proxy
 from waiter.errors import KitchenUnreachable
 from waiter.kitchen.contract import LEASE_S, Kitchen
-from waiter.kitchen.mongo import MongoKitchen
+from waiter.kitchen.mongo.kitchen import MongoKitchen
 from waiter.orders import Selector, Shift, Status, Verdict, Vitals
 
 PATIENCE_S = 2.0

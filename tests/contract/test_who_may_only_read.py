@@ -10,7 +10,7 @@ from pymongo import MongoClient
 
 from tests.conftest import check_in, fill, needed_binary
 from tests.mongod import Mongod
-from waiter.kitchen.mongo import MongoKitchen
+from waiter.kitchen.mongo.kitchen import MongoKitchen
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pymongo.database import Database
 
 from tests.conftest import check_in, fill, with_database
 from waiter.errors import KitchenError
-from waiter.kitchen.mongo import MongoKitchen
+from waiter.kitchen.mongo.kitchen import MongoKitchen
 from waiter.orders import Selector, Status
 
 NAME = "waiter_test_whose"

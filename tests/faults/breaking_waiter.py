@@ -33,7 +33,7 @@ def main() -> int:
 
     def open_kitchen() -> Kitchen:
         if url.startswith("mongodb://"):
-            from waiter.kitchen.mongo import MongoKitchen
+            from waiter.kitchen.mongo.kitchen import MongoKitchen
 
             return Fragile(MongoKitchen(url, lease_s=float(lease_s)), what)  # type: ignore[return-value]
         from waiter.kitchen.sqlite.kitchen import SqliteKitchen

@@ -25,7 +25,7 @@ def main() -> int:
 
     def open_kitchen() -> Kitchen:
         if url.startswith("mongodb://"):
-            from waiter.kitchen.mongo import MongoKitchen
+            from waiter.kitchen.mongo.kitchen import MongoKitchen
 
             return MongoKitchen(url, lease_s=float(lease_s), timeout_s=PATIENCE_S)
         from waiter.kitchen.sqlite import file as sqlite_file

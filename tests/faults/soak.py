@@ -31,7 +31,7 @@ from tests.faults.test_waiters_that_die import Floor, all_orders
 from tests.mongod import Mongod, mongod_binary
 from tests.proxy import Loss, Proxy
 from waiter.kitchen.contract import Kitchen
-from waiter.kitchen.mongo import MongoKitchen
+from waiter.kitchen.mongo.kitchen import MongoKitchen
 from waiter.kitchen.sqlite.kitchen import SqliteKitchen
 from waiter.orders import Order, Reason, Selector, Status
 

@@ -21,7 +21,7 @@ from tests.conftest import eventually, fill, needed_binary, unavailable, with_da
 from tests.faults.test_waiters_that_die import Floor, all_orders, check_promises
 from tests.mongod import Mongod, ReplicaSet
 from tests.proxy import Loss, Proxy
-from waiter.kitchen.mongo import MongoKitchen
+from waiter.kitchen.mongo.kitchen import MongoKitchen
 from waiter.orders import Order, Selector, Status
 
 pytestmark = [

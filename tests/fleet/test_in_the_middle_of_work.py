@@ -15,7 +15,7 @@ from tests.conftest import Clock, eventually, let_leases_run_out
 from tests.fleet.test_hosts_gone_wrong import booted_otherwise
 from tests.fleet.town import TownHost
 from tests.fleet.world import Laptop, Shop
-from waiter.kitchen.mongo import MongoKitchen
+from waiter.kitchen.mongo.kitchen import MongoKitchen
 from waiter.orders import Selector, Status
 
 STAY = ("--cmd", "./crunch.sh", "--until", "stopped")

@@ -92,6 +92,6 @@ def open_kitchen(url: str | None = None, db: str = DEFAULT_DB, *, create: bool =
         from waiter.kitchen.sqlite.kitchen import SqliteKitchen
 
         return SqliteKitchen(default_path(db) if url is None else file_path(url), create=create)
-    from waiter.kitchen.mongo import MongoKitchen
+    from waiter.kitchen.mongo.kitchen import MongoKitchen
 
     return MongoKitchen(url, db, create=create)

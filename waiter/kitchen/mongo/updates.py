@@ -12,7 +12,7 @@ from typing import Any
 
 from waiter.alike import error_group
 from waiter.kitchen.contract import MOST_DOUBLINGS
-from waiter.kitchen.mongo_documents import AT_ONCE, Document, text
+from waiter.kitchen.mongo.documents import AT_ONCE, Document, text
 from waiter.orders import EVENTS_KEPT, Outcome, Reason, Shift, Status
 
 Expression = Any

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from waiter.kitchen.mongo_documents import Document, raw, rows_of, text
-from waiter.kitchen.mongo_updates import Expression
+from waiter.kitchen.mongo.documents import Document, raw, rows_of, text
+from waiter.kitchen.mongo.updates import Expression
 from waiter.kitchen.selecting import sort_of
 from waiter.orders import Selector
 

@@ -14,8 +14,8 @@ from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 from waiter.errors import KitchenError, KitchenMissing
-from waiter.kitchen.mongo_connection import UNAUTHORIZED, Connection
-from waiter.kitchen.mongo_documents import Document
+from waiter.kitchen.mongo.connection import UNAUTHORIZED, Connection
+from waiter.kitchen.mongo.documents import Document
 
 VERSION = 1
 MARK = "waiter"

@@ -13,9 +13,9 @@ from itertools import islice
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from waiter.kitchen.contract import Row
-from waiter.kitchen.mongo_claims import BY_ID
-from waiter.kitchen.mongo_connection import DUPLICATE_KEY, Connection
-from waiter.kitchen.mongo_documents import (
+from waiter.kitchen.mongo.claims import BY_ID
+from waiter.kitchen.mongo.connection import DUPLICATE_KEY, Connection
+from waiter.kitchen.mongo.documents import (
     ROWS,
     Document,
     batch_document,
@@ -25,7 +25,7 @@ from waiter.kitchen.mongo_documents import (
     rows_of,
     text,
 )
-from waiter.kitchen.mongo_seeing import STANDING, no_such_batch
+from waiter.kitchen.mongo.queries import STANDING, no_such_batch
 from waiter.orders import Batch
 
 _CHUNK = 2000

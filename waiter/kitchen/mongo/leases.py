@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from waiter.kitchen import liveness
-from waiter.kitchen import mongo_updates as updates
 from waiter.kitchen.contract import grace_s, sweep_s
-from waiter.kitchen.mongo_connection import Connection
-from waiter.kitchen.mongo_documents import Document, ids_of
+from waiter.kitchen.mongo import updates
+from waiter.kitchen.mongo.connection import Connection
+from waiter.kitchen.mongo.documents import Document, ids_of
 from waiter.orders import Shift
 
 

@@ -15,9 +15,9 @@ from pymongo.errors import OperationFailure
 
 from waiter.errors import ShiftLost
 from waiter.kitchen.contract import CLAIM_LIMIT
-from waiter.kitchen.mongo_connection import Connection, is_too_large
-from waiter.kitchen.mongo_documents import AT_ONCE, BULKY, Document, ids_of, order_from
-from waiter.kitchen.mongo_updates import OF_AN_ATTEMPT, claimed, in_hand, lookup, too_large
+from waiter.kitchen.mongo.connection import Connection, is_too_large
+from waiter.kitchen.mongo.documents import AT_ONCE, BULKY, Document, ids_of, order_from
+from waiter.kitchen.mongo.updates import OF_AN_ATTEMPT, claimed, in_hand, lookup, too_large
 from waiter.orders import Order, Shift
 
 WINDOW = 960

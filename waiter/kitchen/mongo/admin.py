@@ -5,16 +5,16 @@ Every verb ends with `spread_news`, so that idle waiters look again.
 
 from __future__ import annotations
 
-from waiter.kitchen import mongo_updates as updates
 from waiter.kitchen.liveness import Place
-from waiter.kitchen.mongo_batches import in_steps, remove, remove_all, remove_empty
-from waiter.kitchen.mongo_claims import BY_ID
-from waiter.kitchen.mongo_connection import Connection
-from waiter.kitchen.mongo_documents import Document, text
-from waiter.kitchen.mongo_leases import declare_lost
-from waiter.kitchen.mongo_outcomes import dead_tokens
-from waiter.kitchen.mongo_schema import strange_collection
-from waiter.kitchen.mongo_seeing import selected
+from waiter.kitchen.mongo import updates
+from waiter.kitchen.mongo.batches import in_steps, remove, remove_all, remove_empty
+from waiter.kitchen.mongo.claims import BY_ID
+from waiter.kitchen.mongo.connection import Connection
+from waiter.kitchen.mongo.documents import Document, text
+from waiter.kitchen.mongo.leases import declare_lost
+from waiter.kitchen.mongo.outcomes import dead_tokens
+from waiter.kitchen.mongo.queries import selected
+from waiter.kitchen.mongo.schema import strange_collection
 from waiter.orders import Selector
 
 EVERYBODY = "pause"

@@ -1,6 +1,6 @@
 """The kitchen that a fleet shares: a MongoDB database.
 
-What it promises stands in `contract`; this room joins the rooms mongo_*: the connection and its errors, documents,
+What it promises stands in `contract`; this room joins the rooms beside it: the connection and its errors, documents,
 updates, claims, outcomes, what can be seen and what can be steered. Loading and shifts are here.
 """
 
@@ -13,16 +13,12 @@ from typing import Self
 from pymongo.read_concern import ReadConcern
 
 from waiter.kitchen import liveness
-from waiter.kitchen import mongo_batches as batches
-from waiter.kitchen import mongo_leases as leases
-from waiter.kitchen import mongo_outcomes as outcomes_
-from waiter.kitchen import mongo_schema as schema
-from waiter.kitchen import mongo_seeing as seeing
-from waiter.kitchen import mongo_steering as steering
 from waiter.kitchen.contract import LEASE_S, MAX_LOSSES, FailureGroup, Outlook, Rescued, Row, Throughput
-from waiter.kitchen.mongo_claims import Claims
-from waiter.kitchen.mongo_connection import Connection
-from waiter.kitchen.mongo_documents import (
+from waiter.kitchen.mongo import admin, batches, leases, queries, schema
+from waiter.kitchen.mongo import outcomes as outcomes_
+from waiter.kitchen.mongo.claims import Claims
+from waiter.kitchen.mongo.connection import Connection
+from waiter.kitchen.mongo.documents import (
     Document,
     order_from,
     shift_from,
@@ -123,12 +119,12 @@ class MongoKitchen:
 
     def add(self, batch_id: str, rows: Iterable[Row], priority: int = 0) -> int:
         added = batches.add(self._to, batch_id, rows, priority)
-        steering.spread_news(self._to)
+        admin.spread_news(self._to)
         return added
 
     def remove_batch(self, batch_id: str) -> int:
         removed = batches.remove_batch(self._to, batch_id)
-        steering.spread_news(self._to)
+        admin.spread_news(self._to)
         return removed
 
     # Shifts
@@ -146,7 +142,7 @@ class MongoKitchen:
         }
         with self._to.asking():
             self._to.shifts.update_one({"_id": token}, [{"$set": facts}], upsert=True)
-            steering.follow_pause(self._to, token)
+            admin.follow_pause(self._to, token)
             return shift_from(self._to.shifts.find_one({"_id": token}) or {})
 
     def _alive(self, vitals: Vitals) -> Document:
@@ -233,49 +229,49 @@ class MongoKitchen:
 
     def outlook(self) -> Outlook:
         with self._to.asking():
-            return seeing.outlook(self._to)
+            return queries.outlook(self._to)
 
     # Seeing
 
     def counts(self, selector: Selector | None = None) -> Counts:
-        return seeing.counts(self._to, selector)
+        return queries.counts(self._to, selector)
 
     def find(
         self, selector: Selector, *, sort: str = "age", limit: int | None = None, is_whole: bool = False
     ) -> Iterator[Order]:
-        return seeing.find(self._to, selector, sort, limit, is_whole)
+        return queries.find(self._to, selector, sort, limit, is_whole)
 
     def throughput(self, window_s: float) -> Throughput:
         with self._to.asking_patiently():
-            return seeing.throughput(self._to, window_s)
+            return queries.throughput(self._to, window_s)
 
     def failure_groups(self, selector: Selector | None = None) -> list[FailureGroup]:
         with self._to.asking_patiently():
-            return seeing.failure_groups(self._to, selector)
+            return queries.failure_groups(self._to, selector)
 
     def commands(self, selector: Selector | None = None) -> dict[str, int]:
         with self._to.asking_patiently():
-            return seeing.commands(self._to, selector)
+            return queries.commands(self._to, selector)
 
     # Steering
 
     def reset(self, selector: Selector, *, from_living: bool = False) -> int:
-        return steering.reset(self._to, selector, self._here, self.lease_s, from_living)
+        return admin.reset(self._to, selector, self._here, self.lease_s, from_living)
 
     def cancel(self, selector: Selector) -> int:
-        return steering.cancel(self._to, selector)
+        return admin.cancel(self._to, selector)
 
     def set_priority(self, selector: Selector, priority: int) -> int:
-        return steering.set_priority(self._to, selector, priority)
+        return admin.set_priority(self._to, selector, priority)
 
     def pause(self, waiter: str | None = None, reason: str | None = None) -> int:
-        return steering.pause(self._to, waiter, reason)
+        return admin.pause(self._to, waiter, reason)
 
     def resume(self, waiter: str | None = None) -> int:
-        return steering.resume(self._to, waiter)
+        return admin.resume(self._to, waiter)
 
     def drain(self, waiter: str) -> int:
-        return steering.drain(self._to, waiter)
+        return admin.drain(self._to, waiter)
 
     def clean(self, selector: Selector | None = None) -> int:
-        return steering.clean(self._to, selector)
+        return admin.clean(self._to, selector)

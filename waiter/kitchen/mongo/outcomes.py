@@ -10,13 +10,13 @@ from random import getrandbits
 
 from pymongo import UpdateMany, UpdateOne
 
-from waiter.kitchen import mongo_updates as updates
 from waiter.kitchen.contract import Rescued
 from waiter.kitchen.liveness import Place
-from waiter.kitchen.mongo_claims import BY_ID
-from waiter.kitchen.mongo_connection import Connection
-from waiter.kitchen.mongo_documents import Document
-from waiter.kitchen.mongo_leases import declare_lost
+from waiter.kitchen.mongo import updates
+from waiter.kitchen.mongo.claims import BY_ID
+from waiter.kitchen.mongo.connection import Connection
+from waiter.kitchen.mongo.documents import Document
+from waiter.kitchen.mongo.leases import declare_lost
 from waiter.orders import Order, Outcome, Shift, Status, Verdict
 
 _TOGETHER = 64

@@ -10,10 +10,10 @@ from pymongo.client_session import ClientSession
 
 from waiter.errors import UsageError
 from waiter.kitchen.contract import CLAIM_LIMIT, FailureGroup, Outlook, Throughput
-from waiter.kitchen.mongo_connection import Connection
-from waiter.kitchen.mongo_documents import AT_ONCE, BULKY, Document, order_from, text
-from waiter.kitchen.mongo_selecting import filter_of, sort_stages
-from waiter.kitchen.mongo_updates import lookup
+from waiter.kitchen.mongo.connection import Connection
+from waiter.kitchen.mongo.documents import AT_ONCE, BULKY, Document, order_from, text
+from waiter.kitchen.mongo.filters import filter_of, sort_stages
+from waiter.kitchen.mongo.updates import lookup
 from waiter.kitchen.selecting import PORTION, unknown_batch
 from waiter.orders import Counts, Order, Reason, Selector, Status
 

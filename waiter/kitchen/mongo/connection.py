@@ -32,8 +32,8 @@ from pymongo.write_concern import WriteConcern
 
 from waiter.errors import KitchenError, KitchenHindered, KitchenMissing, KitchenUnreachable
 from waiter.kitchen.address import user_of, without_user
-from waiter.kitchen.mongo_documents import Document
-from waiter.kitchen.mongo_updates import Expression, now
+from waiter.kitchen.mongo.documents import Document
+from waiter.kitchen.mongo.updates import Expression, now
 
 CLOSE_S = 0.5
 

@@ -1,0 +1,1 @@
+"""The kitchen in a MongoDB, for waiters on many machines."""
