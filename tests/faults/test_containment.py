@@ -25,7 +25,7 @@ import pytest
 
 from tests.conftest import unavailable
 from waiter.delivery.heartbeat import boottime
-from waiter.delivery.runner import (
+from waiter.delivery.runner.client import (
     Capture,
     Delayed,
     End,
@@ -198,7 +198,7 @@ def test_a_waiter_within_an_order_minds_its_own_processes_only(start, pids):
     wait_for(lambda: living(pids))
     inner = """
 from waiter.delivery.heartbeat import boottime
-from waiter.delivery.runner import Ended, Job, ProcessRunner, RunnerOptions
+from waiter.delivery.runner.client import Ended, Job, ProcessRunner, RunnerOptions
 runner = ProcessRunner(RunnerOptions(1, "/bin/sh", {}))
 runner.set_deadline(boottime() + 60)
 runner.submit([Job("1", ("sh", "-c", "setsid sleep 300 & sleep 0.1"))])
@@ -230,7 +230,7 @@ def test_a_fork_bomb_of_modest_size_ends_with_its_order(start, pids):
 WAITER = """
 import json, os, sys
 from waiter.delivery.heartbeat import boottime
-from waiter.delivery.runner import Job, ProcessRunner, RunnerOptions
+from waiter.delivery.runner.client import Job, ProcessRunner, RunnerOptions
 runner = ProcessRunner(RunnerOptions(2, "/bin/sh", dict(os.environ)))
 runner.set_deadline(boottime() + 600)
 while runner.pid is None:

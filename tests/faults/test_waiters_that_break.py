@@ -18,7 +18,7 @@ from tests.conftest import check_in, eventually, fill
 from tests.faults.test_waiters_that_die import ORACLE, Floor, all_orders, check_promises, is_alive
 from waiter.delivery.functions import FunctionRunner
 from waiter.delivery.heartbeat import boottime
-from waiter.delivery.runner import Ended, Job, ProcessRunner, RunnerDied, RunnerOptions
+from waiter.delivery.runner.client import Ended, Job, ProcessRunner, RunnerDied, RunnerOptions
 from waiter.orders import Reason, Status
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -14,8 +14,8 @@ import pytest
 
 import waiter
 from tests.conftest import eventually
-from waiter.delivery.containment import Tattoo
-from waiter.delivery.runner import ProcessRunner, RunnerOptions
+from waiter.delivery.runner.client import ProcessRunner, RunnerOptions
+from waiter.delivery.runner.containment import Tattoo
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -81,7 +81,7 @@ def test_a_runner_comes_out_of_a_zip(tmp_path):
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "waiter").symlink_to(package)
     text = (
-        "from waiter.delivery.runner import *\nfrom waiter.delivery.heartbeat import boottime\n"
+        "from waiter.delivery.runner.client import *\nfrom waiter.delivery.heartbeat import boottime\n"
         "runner = ProcessRunner(RunnerOptions(1, '/bin/sh', {}))\nrunner.set_deadline(boottime() + 60)\n"
         "runner.submit([Job('a', ('sh', '-c', 'exit 7'))])\nevents = []\n"
         "while not events: events = runner.events(1)\nprint(__file__, events[0].exit_code)\nrunner.close()\n"
@@ -96,7 +96,7 @@ def test_a_runner_comes_out_of_a_zip(tmp_path):
 
 def test_a_tattoo_is_read_by_the_runner_that_gave_it_alone():
     text = (
-        "from waiter.delivery.containment import Tattoo\nimport os, subprocess\n"
+        "from waiter.delivery.runner.containment import Tattoo\nimport os, subprocess\n"
         "mine, another = Tattoo(), Tattoo()\nmine.wear(7)\n"
         "child = subprocess.Popen(['setsid', 'env', '-i', 'sleep', '60'])\n"
         "print(mine.read(child.pid), another.read(child.pid))\nchild.kill()\nchild.wait()\n"
@@ -116,7 +116,7 @@ def test_a_process_that_is_gone_has_no_tattoo():
 
 def test_where_python_cannot_look_before_it_reaps_a_child_is_reaped_all_the_same():
     text = (
-        "import os, subprocess, time\nfrom waiter.delivery import containment\ndel os.waitid\n"
+        "import os, subprocess, time\nfrom waiter.delivery.runner import containment\ndel os.waitid\n"
         "child = subprocess.Popen(['sh', '-c', 'exit 3'])\nheard = []\nreaped = None\nends = time.monotonic() + 10\n"
         "while reaped is None and time.monotonic() < ends:\n    reaped = containment.reap(heard.append)\n"
         "print(heard == [child.pid] and reaped[:2] == (child.pid, 3 << 8), containment.reap(heard.append))\n"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from waiter.delivery.runner import Job, Runner
+from waiter.delivery.runner.client import Job, Runner
 from waiter.orders import Order, Shift, Status
 
 

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Gen
 from dataclasses import dataclass
 
 from waiter.delivery.heartbeat import boottime
-from waiter.delivery.runner import End, Ended, Event, Job, Returned, Runner
+from waiter.delivery.runner.client import End, Ended, Event, Job, Returned, Runner
 from waiter.orders import RESULT_BYTES, TAIL_BYTES, Order
 
 _NO_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")

@@ -9,7 +9,7 @@ from random import Random
 
 from waiter.alike import error_group
 from waiter.delivery.options import DeliveryOptions, Keep
-from waiter.delivery.runner import End, Ended
+from waiter.delivery.runner.client import End, Ended
 from waiter.errors import UsageError
 from waiter.kitchen.contract import loss_delay_s
 from waiter.orders import TAIL_BYTES, Order, Outcome, Reason, Status

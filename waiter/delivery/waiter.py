@@ -25,7 +25,7 @@ from waiter.delivery.leaving import is_host_busy, why_leave
 from waiter.delivery.listener import SUCCEEDED, Listener, Summary
 from waiter.delivery.options import DeliveryOptions, Until
 from waiter.delivery.pace import WAIT_S, Pace
-from waiter.delivery.runner import Delayed, End, Ended, Event, Job, Output, Refused, Returned, Runner, RunnerDied
+from waiter.delivery.runner.client import Delayed, End, Ended, Event, Job, Output, Refused, Returned, Runner, RunnerDied
 from waiter.delivery.spool import Spool
 from waiter.delivery.stopping import SIGNALS, Stop, Stopping
 from waiter.delivery.vitals import host_load, resident_bytes

@@ -19,7 +19,7 @@ from waiter.delivery.options import DeliveryOptions, Grouping, cpu_count, slots
 from waiter.delivery.output_names import stem
 from waiter.delivery.pace import checked_timeout
 from waiter.delivery.placeholders import refuse_if_none_fits
-from waiter.delivery.runner import Capture, Job, ProcessRunner, Runner, RunnerOptions
+from waiter.delivery.runner.client import Capture, Job, ProcessRunner, Runner, RunnerOptions
 from waiter.delivery.spool import Spool
 from waiter.delivery.stopping import Stopping
 from waiter.delivery.waiter import Delivery

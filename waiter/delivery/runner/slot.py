@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from waiter.delivery.descriptors import OpenFiles
-from waiter.delivery.outlet import GROUP_BYTES, Outlet
-from waiter.delivery.output_files import Paths, open_files, take_back
+from waiter.delivery.runner.descriptors import OpenFiles
+from waiter.delivery.runner.event_buffer import GROUP_BYTES, Outlet
+from waiter.delivery.runner.output_files import Paths, open_files, take_back
 
 TAIL_BYTES = 4096
 RESULT_BYTES = 64 * 1024

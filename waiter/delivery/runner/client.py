@@ -1,6 +1,6 @@
 """What a waiter delivers with: jobs go in, events come out. It knows no kitchen.
 
-`ProcessRunner` is the waiter's side of a small child process (`runner_process`) that holds the commands and kills
+`ProcessRunner` is the waiter's side of a small child process (`process`) that holds the commands and kills
 what is left of them when the waiter goes, however it goes. Jobs are sent ahead, so that the next one starts without
 a round trip.
 """
@@ -26,7 +26,7 @@ from signal import SIGCONT, SIGKILL
 from typing import Any, Protocol
 
 from waiter.delivery.environment import KITCHEN
-from waiter.delivery.guard import BOOT, PYTHON_FLAGS
+from waiter.delivery.runner.guard import BOOT, PYTHON_FLAGS
 
 CLOSE_S = 15.0
 """How long `close` waits for the runner to kill everything and go."""
@@ -195,7 +195,7 @@ class ProcessRunner:
         self._pid: int | None = None
         with theirs:
             passed = (theirs.fileno(), self._table_fd)
-            boot = BOOT.format(room="runner_process")
+            boot = BOOT.format(room="process")
             self._process = subprocess.Popen(
                 [sys.executable, *PYTHON_FLAGS, boot, _package_root(), *map(str, passed)],
                 pass_fds=passed,
@@ -379,4 +379,4 @@ def _shared_file(size: int) -> int:
 
 def _package_root() -> str:
     """The folder, or the zipapp, that this package is imported from."""
-    return os.fspath(Path(__file__).parents[2])
+    return os.fspath(Path(__file__).parents[3])

@@ -15,8 +15,9 @@ import time
 from contextlib import suppress
 from typing import NoReturn
 
-from waiter.delivery import containment, scratch
-from waiter.delivery.guard import BOOT, PYTHON_FLAGS, SWEEP_S
+from waiter.delivery.runner import containment
+from waiter.delivery.runner import folder as private_folder
+from waiter.delivery.runner.guard import BOOT, PYTHON_FLAGS, SWEEP_S
 
 _SCRIPT = f"""read _ && exit 0; exec "$GUARD_PYTHON" {" ".join(PYTHON_FLAGS)} "$GUARD_BOOT" $GUARD_TABLE $GUARD_MARK"""
 
@@ -65,7 +66,7 @@ def main() -> None:
         containment.send(victims, signal.SIGSTOP)
         containment.send(victims, signal.SIGKILL)
         time.sleep(0.005)
-    scratch.remove(os.environ["GUARD_FOLDER"])
+    private_folder.remove(os.environ["GUARD_FOLDER"])
 
 
 def _commands(tattoo: containment.Tattoo, leaders: set[int]) -> list[int]:

@@ -24,11 +24,12 @@ from collections import deque
 from contextlib import suppress
 from typing import Any
 
-from waiter.delivery import containment, guard, last_guard, scratch
-from waiter.delivery.descriptors import OpenFiles
-from waiter.delivery.outlet import Outlet
-from waiter.delivery.output_files import take_back
-from waiter.delivery.slot import Running, Slot, encoded, files_per_slot
+from waiter.delivery.runner import containment, guard, last_guard
+from waiter.delivery.runner import folder as private_folder
+from waiter.delivery.runner.descriptors import OpenFiles
+from waiter.delivery.runner.event_buffer import Outlet
+from waiter.delivery.runner.output_files import take_back
+from waiter.delivery.runner.slot import Running, Slot, encoded, files_per_slot
 
 FLUSH_S = 0.04
 """How long events may wait for company while there is more to do: fewer, larger messages, and commits."""
@@ -497,7 +498,7 @@ def _decline(control: socket.socket, error: OSError) -> None:
 def _slots(folder: str, files: OpenFiles, options: dict[str, Any]) -> list[Slot]:
     env = options["env"]
     if options["kitchen"] is not None:
-        env = {**env, "WAITER_KITCHEN_FILE": scratch.write(folder, "kitchen", options["kitchen"])}
+        env = {**env, "WAITER_KITCHEN_FILE": private_folder.write(folder, "kitchen", options["kitchen"])}
     null = os.open(os.devnull, os.O_RDWR)
     numbers = range(1, options["slots"] + 1)
     return [Slot(number, folder, options["capture"], env, null, files) for number in numbers]
@@ -520,12 +521,12 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[2]))
     table_fd = int(sys.argv[3])
     try:
-        folder = scratch.make()
+        folder = private_folder.make()
         tattoo = containment.Tattoo()
         leash, watched = _stand_guards(control.fileno(), table_fd, folder, tattoo)
         control.set_inheritable(False)
         os.set_inheritable(table_fd, False)
-        lock = scratch.keep(folder)
+        lock = private_folder.keep(folder)
         options, rest = _first_line(control)
         table = mmap.mmap(table_fd, 0)
         runner = RunnerProcess(control, table, folder, leash, tattoo, json.loads(options)) if options else None
@@ -539,7 +540,7 @@ def main() -> None:
         finally:
             runner.kill_everything()
     os.close(lock)
-    scratch.remove(folder)
+    private_folder.remove(folder)
     for pipe in watched:
         with suppress(BrokenPipeError):  # that guard was killed
             os.write(pipe, b"bye\n")

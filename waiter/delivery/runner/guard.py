@@ -20,7 +20,8 @@ import sys
 import time
 from typing import NoReturn
 
-from waiter.delivery import containment, scratch
+from waiter.delivery.runner import containment
+from waiter.delivery.runner import folder as private_folder
 
 SWEEP_S = 5.0
 """How long the guard tries."""
@@ -34,7 +35,7 @@ WAITER_DIED = signal.SIGURG
 PYTHON_FLAGS = ("-I", "-S", "-X", "utf8", "-c")
 """No site packages, no variables of the user's: fast, light. UTF-8, because arguments are bytes, not the locale's."""
 
-BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from waiter.delivery.{room} import main; main()"
+BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from waiter.delivery.runner.{room} import main; main()"
 """What a fresh Python runs. Its arguments: the folder or zipapp of this package, then what the room wants."""
 
 
@@ -80,7 +81,7 @@ def main() -> None:
         _kill_everything(time.monotonic() + SWEEP_S)
     else:
         _kill_groups(int(sys.argv[2]))
-    scratch.remove(sys.argv[3])
+    private_folder.remove(sys.argv[3])
 
 
 def _leaves_by_itself() -> bool:

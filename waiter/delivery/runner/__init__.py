@@ -1,0 +1,1 @@
+"""The light child process that holds the commands, its guards, and `client`, the waiter's side of it."""
