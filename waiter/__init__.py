@@ -12,8 +12,8 @@ __version__ = "1.0.0"
 
 if TYPE_CHECKING:
     from waiter.api import Waiter, deliver_with, iter_orders, open_kitchen
+    from waiter.delivery.executors import deliver
     from waiter.delivery.options import DeliveryOptions
-    from waiter.delivery.ware import deliver
     from waiter.loading import LoadOptions, load, load_rows
     from waiter.orders import Order, Selector, Status
 
@@ -24,7 +24,7 @@ _HOMES = {
     "Selector": "waiter.orders",
     "Status": "waiter.orders",
     "Waiter": "waiter.api",
-    "deliver": "waiter.delivery.ware",
+    "deliver": "waiter.delivery.executors",
     "deliver_with": "waiter.api",
     "iter_orders": "waiter.api",
     "load": "waiter.loading",

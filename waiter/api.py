@@ -22,8 +22,8 @@ from pathlib import Path
 from waiter.delivery.functions import Deliver, FunctionWare
 from waiter.delivery.listener import Listener, Summary
 from waiter.delivery.options import DeliveryOptions, cpu_count, slots
+from waiter.delivery.shutdown import Stopping
 from waiter.delivery.spool import Spool
-from waiter.delivery.stopping import Stopping
 from waiter.delivery.waiter import Delivery
 from waiter.errors import UsageError
 from waiter.kitchen import absolute

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from waiter.delivery.executors import deliver
 from waiter.delivery.listener import Listener
 from waiter.delivery.options import DeliveryOptions
-from waiter.delivery.ware import deliver
 from waiter.kitchen.contract import Kitchen
 
 

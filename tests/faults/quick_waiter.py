@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from waiter.delivery.executors import deliver
 from waiter.delivery.listener import Listener
 from waiter.delivery.options import DeliveryOptions
-from waiter.delivery.ware import deliver
 from waiter.errors import WaiterError
 from waiter.kitchen.contract import Kitchen
 

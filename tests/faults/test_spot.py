@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import eventually, fill
 from waiter.delivery import spot
-from waiter.delivery.stopping import Stop, Stopping
+from waiter.delivery.shutdown import Stop, Stopping
 from waiter.orders import Selector, Status
 
 TOKEN = "a-token"

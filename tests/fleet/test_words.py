@@ -15,10 +15,12 @@ from types import SimpleNamespace
 import pytest
 
 from waiter.errors import UsageError
-from waiter.fleet import daemon, fetch, known_hosts, parcel, replies, roster, ssh_config, tables
+from waiter.fleet import daemon, fetch, parcel, replies, roster, tables
 from waiter.fleet.actions import Report, spread
 from waiter.fleet.doctor import findings_of
 from waiter.fleet.inventory import Host, Selection, parsed_host, selected, with_unique_names
+from waiter.fleet.ssh import config as ssh_config
+from waiter.fleet.ssh import known_hosts
 from waiter.fleet.trouble import Finding, HostError, Trouble, mend
 from waiter.orders import Shift, Vitals
 

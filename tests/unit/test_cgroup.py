@@ -110,7 +110,7 @@ def limited() -> Iterator[Callable[[], None]]:
 
 def test_a_waiter_in_a_limited_group_has_its_memory_and_its_cpus(limited):
     text = (
-        "from waiter.delivery.options import cpu_count\nfrom waiter.delivery.vitals import free_memory\n"
+        "from waiter.delivery.options import cpu_count\nfrom waiter.delivery.host_metrics import free_memory\n"
         "print(cpu_count(), free_memory())"
     )
 

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from waiter.delivery.command import Version, command
-from waiter.delivery.judging import backoff, parse_halt
 from waiter.delivery.options import DeliveryOptions, Grouping, Keep, Until, slots
+from waiter.delivery.outcomes import backoff, parse_halt
 from waiter.delivery.output_names import stem
-from waiter.delivery.pace import Pace
 from waiter.delivery.placeholders import NoSuchArgument
+from waiter.delivery.prefetch import Pace
 from waiter.errors import CommandUnstartable, UsageError
 from waiter.kitchen.contract import CLAIM_LIMIT
 from waiter.orders import Order

@@ -11,8 +11,8 @@ import click
 from waiter.cli.asking import chosen, complete_file, kitchen_options, opened
 from waiter.cli.delivery_flags import delivery_flags, delivery_options
 from waiter.cli.printer import Printer
+from waiter.delivery.executors import deliver as deliver_orders
 from waiter.delivery.options import DeliveryOptions, Grouping, cpu_count, slots
-from waiter.delivery.ware import deliver as deliver_orders
 from waiter.kitchen import DEFAULT_DB, absolute, is_file, open_kitchen
 from waiter.kitchen.address import shown
 from waiter.kitchen.contract import Kitchen

@@ -239,7 +239,7 @@ def driven(said: Mapping[str, Any], hosts: Sequence[Host], what: str, *, is_quie
     """The drive that the options say, with a bar where somebody sees it. Ctrl-C shows what was done until then."""
     from waiter.fleet.actions import Drive, interrupted
     from waiter.fleet.host_output import NobodyReads
-    from waiter.fleet.ssh import Network, SshOptions
+    from waiter.fleet.ssh.connection import Network, SshOptions
 
     network = Network(SshOptions(said["accept_new"], said["connect_timeout"]))
     done: dict[str, Report] = {}

@@ -43,7 +43,7 @@ def settings_of(said: dict[str, Any], names: KitchenNames, packed: Packed) -> Se
 
     Those are this machine's; a host has one for each of its own CPUs.
     """
-    from waiter.delivery.ware import check_values
+    from waiter.delivery.executors import check_values
     from waiter.fleet.daemon import Settings
 
     options = delivery_options({**said, "jobs": said["jobs"] or "auto"}, chosen(None, None).deliver, said["name"])

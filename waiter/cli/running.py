@@ -18,10 +18,10 @@ from waiter.cli.notifying import TIMED_OUT, Tell, ended, notify_option, teller, 
 from waiter.cli.ordering import load_options, load_with_bar, opened_input, reading, tell_loaded
 from waiter.cli.printer import Printer
 from waiter.cli.runs import RunFile, facts, is_anybody_at_work, run_file
+from waiter.delivery.executors import checked
+from waiter.delivery.executors import deliver as deliver_orders
 from waiter.delivery.listener import SUCCEEDED
 from waiter.delivery.options import DeliveryOptions
-from waiter.delivery.ware import checked
-from waiter.delivery.ware import deliver as deliver_orders
 from waiter.errors import UsageError
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.contract import Kitchen

@@ -21,11 +21,11 @@ from waiter.cli.delivery_flags import delivery_options
 from waiter.cli.tables import shortened, show_json, write_line
 from waiter.delivery.command import command
 from waiter.delivery.environment import inherited
+from waiter.delivery.executors import deliver as deliver_orders
+from waiter.delivery.executors import stdin_json
 from waiter.delivery.listener import Listener, Summary
 from waiter.delivery.options import DeliveryOptions, Grouping, Until, cpu_count, slots
 from waiter.delivery.placeholders import refuse_if_none_fits
-from waiter.delivery.ware import deliver as deliver_orders
-from waiter.delivery.ware import stdin_json
 from waiter.durations import words
 from waiter.errors import UsageError
 from waiter.kitchen import open_kitchen

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from urllib.parse import urlsplit
 
-from waiter.delivery.stopping import Stop, Stopping
+from waiter.delivery.shutdown import Stop, Stopping
 from waiter.errors import UsageError
 
 ENDPOINT = "http://169.254.169.254"

@@ -15,20 +15,20 @@ from dataclasses import replace
 from itertools import chain
 from random import Random
 
-from waiter.delivery.counter import Held, Kitchenware, Tally
-from waiter.delivery.handover import Handover, Served
 from waiter.delivery.heartbeat import Heartbeat, boottime
 from waiter.delivery.hooks import Hooks
+from waiter.delivery.host_metrics import host_load, resident_bytes
 from waiter.delivery.joblog import Joblog
-from waiter.delivery.judging import Halt, died_of, judge, lost, parse_halt, unstartable
-from waiter.delivery.leaving import is_host_busy, why_leave
 from waiter.delivery.listener import SUCCEEDED, Listener, Summary
 from waiter.delivery.options import DeliveryOptions, Until
-from waiter.delivery.pace import WAIT_S, Pace
+from waiter.delivery.outbox import Handover, Served
+from waiter.delivery.outcomes import Halt, died_of, judge, lost, parse_halt, unstartable
+from waiter.delivery.prefetch import WAIT_S, Pace
 from waiter.delivery.runner.client import Delayed, End, Ended, Event, Job, Output, Refused, Returned, Runner, RunnerDied
+from waiter.delivery.shutdown import SIGNALS, Stop, Stopping
 from waiter.delivery.spool import Spool
-from waiter.delivery.stopping import SIGNALS, Stop, Stopping
-from waiter.delivery.vitals import host_load, resident_bytes
+from waiter.delivery.state import Held, Kitchenware, Tally
+from waiter.delivery.stop_conditions import is_host_busy, why_leave
 from waiter.errors import PASSING, CommandUnstartable, KitchenDamaged, KitchenError, ShiftLost
 from waiter.kitchen.contract import Kitchen, sweep_s
 from waiter.orders import RESULT_BYTES, Order, Outcome, Reason, Selector, Status, Verdict, Vitals

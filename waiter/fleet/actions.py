@@ -20,8 +20,8 @@ from waiter.fleet.inventory import Host
 from waiter.fleet.masking import masked, password_of
 from waiter.fleet.parcel import Bundle, Parcel
 from waiter.fleet.replies import MOST_BYTES, senseless
-from waiter.fleet.ssh import Network
-from waiter.fleet.ssh_session import Session
+from waiter.fleet.ssh.connection import Network
+from waiter.fleet.ssh.session import Session
 from waiter.fleet.trouble import Finding, HostError, Trouble, mend
 
 

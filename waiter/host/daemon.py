@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from waiter import __version__
+from waiter.delivery.executors import deliver
 from waiter.delivery.listener import Listener, Summary
 from waiter.delivery.options import DeliveryOptions
-from waiter.delivery.stopping import Stop, Stopping
-from waiter.delivery.ware import deliver
+from waiter.delivery.shutdown import Stop, Stopping
 from waiter.errors import KitchenUnreachable, WaiterError
 from waiter.host.home import KITCHEN, OVERTAKEN, SETTINGS, STATE, Home, birth
 from waiter.kitchen import open_kitchen

@@ -10,7 +10,7 @@ import paramiko
 from paramiko.auth_strategy import AuthFailure
 from paramiko.ssh_exception import NoValidConnectionsError
 
-from waiter.fleet.ssh_auth import AgentSilent, Keys
+from waiter.fleet.ssh.auth import AgentSilent, Keys
 from waiter.fleet.trouble import HostError, Trouble
 
 

@@ -13,15 +13,15 @@ from pathlib import Path
 
 from waiter.delivery.command import Version, command
 from waiter.delivery.environment import inherited, secret_kitchen
-from waiter.delivery.judging import parse_halt
 from waiter.delivery.listener import Listener, Summary
 from waiter.delivery.options import DeliveryOptions, Grouping, cpu_count, slots
+from waiter.delivery.outcomes import parse_halt
 from waiter.delivery.output_names import stem
-from waiter.delivery.pace import checked_timeout
 from waiter.delivery.placeholders import refuse_if_none_fits
+from waiter.delivery.prefetch import checked_timeout
 from waiter.delivery.runner.client import Capture, Job, ProcessRunner, Runner, RunnerOptions
+from waiter.delivery.shutdown import Stopping
 from waiter.delivery.spool import Spool
-from waiter.delivery.stopping import Stopping
 from waiter.delivery.waiter import Delivery
 from waiter.errors import CommandUnstartable, UsageError
 from waiter.folders import full_path

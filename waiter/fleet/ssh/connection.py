@@ -1,6 +1,6 @@
-"""Connections to hosts. Only this room and `ssh_trouble` know Fabric and Paramiko.
+"""Connections to hosts. Only this package knows Fabric and Paramiko.
 
-The configuration is OpenSSH's (`ssh_config`). What Fabric leaves open is closed here: host keys are checked, every wait
+The configuration is OpenSSH's (`config`). What Fabric leaves open is closed here: host keys are checked, every wait
 has a deadline, through jump hosts too, a connection that fails in passing is tried again, and each failure has a name.
 """
 
@@ -21,12 +21,12 @@ import paramiko
 
 from waiter.errors import FleetError
 from waiter.fleet.inventory import Host
-from waiter.fleet.ssh_auth import Keys
-from waiter.fleet.ssh_config import HostConfig, SshConfig, parsed_hop
-from waiter.fleet.ssh_host_keys import HostKeys
-from waiter.fleet.ssh_proxy import Proxy
-from waiter.fleet.ssh_session import KEEP_ALIVE_S, Session
-from waiter.fleet.ssh_trouble import auth_trouble, trouble_of
+from waiter.fleet.ssh.auth import Keys
+from waiter.fleet.ssh.config import HostConfig, SshConfig, parsed_hop
+from waiter.fleet.ssh.errors import auth_trouble, trouble_of
+from waiter.fleet.ssh.host_keys import HostKeys
+from waiter.fleet.ssh.proxy import Proxy
+from waiter.fleet.ssh.session import KEEP_ALIVE_S, Session
 from waiter.fleet.trouble import HostError, Trouble
 
 _PASSING = {Trouble.REFUSED, Trouble.NO_ROUTE, Trouble.CONNECTION_LOST, Trouble.JUMP_HOST}

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import paramiko
 
-from waiter.fleet.ssh_files import Files
-from waiter.fleet.ssh_trouble import trouble_of
+from waiter.fleet.ssh.errors import trouble_of
+from waiter.fleet.ssh.files import Files
 from waiter.fleet.trouble import HostError, Trouble
 
 OnChunk = Callable[[int, bytes], None]

@@ -9,9 +9,9 @@ from typing import Any
 
 import paramiko
 
-from waiter.fleet import known_hosts
-from waiter.fleet.ssh_config import HostConfig
-from waiter.fleet.ssh_trouble import HostKeyChanged, HostKeyRevoked, HostKeyUnknown
+from waiter.fleet.ssh import known_hosts
+from waiter.fleet.ssh.config import HostConfig
+from waiter.fleet.ssh.errors import HostKeyChanged, HostKeyRevoked, HostKeyUnknown
 
 
 @dataclass(slots=True)

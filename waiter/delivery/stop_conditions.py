@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from waiter.delivery.host_metrics import free_memory, host_load
 from waiter.delivery.options import DeliveryOptions
-from waiter.delivery.vitals import free_memory, host_load
 
 GIVE_UP_S = 600.0
 """How long a waiter with nothing to run waits for a kitchen that went away."""

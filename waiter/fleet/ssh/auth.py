@@ -24,7 +24,7 @@ from paramiko.auth_strategy import (
     SourceResult,
 )
 
-from waiter.fleet.ssh_config import HostConfig
+from waiter.fleet.ssh.config import HostConfig
 
 AGENT_S = 5.0
 """How long the agent may take to answer. One that asks its owner for each signature takes longer then, and may."""

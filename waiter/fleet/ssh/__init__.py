@@ -1,0 +1,1 @@
+"""One host over SSH, as OpenSSH is configured to reach it. Only this package knows Fabric and Paramiko."""
