@@ -27,7 +27,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from waiter.fleet.parcel import parcel
+from waiter.fleet.zipapp import parcel
 
 ROOT = Path(__file__).parent.parent
 GOAL_RUN, GOAL_START, GOAL_BYTES = 1.2, 2.5, 4_000_000

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from waiter.fleet.parcel import ROOMS
+from waiter.fleet.zipapp import ROOMS
 
 ROOT = Path(__file__).parents[1]
 HOUSE = ROOT / "waiter"

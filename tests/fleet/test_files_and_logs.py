@@ -61,15 +61,15 @@ def test_a_command_finds_the_files_that_were_sent_along_as_it_does_here(laptop: 
 def test_what_is_cut_short_on_the_way_is_never_put_in_place(laptop: Laptop) -> None:
     anna = laptop.town.hosts["anna"]
     must("mkdir", "-p", str(anna.waiter_home))
-    from waiter.fleet import daemon
-    from waiter.fleet.daemon import Placed
+    from waiter.fleet import protocol
+    from waiter.fleet.protocol import Placed
 
     (anna.waiter_home / ".half").write_text("half of it")
-    command = daemon.command("waiter-x.pyz", ["look"], placed=[Placed(".half", "waiter-x.pyz", "0" * 64)])
+    command = protocol.command("waiter-x.pyz", ["look"], placed=[Placed(".half", "waiter-x.pyz", "0" * 64)])
 
     done = laptop.json("run", "--limit", anna.address, "--", command)["hosts"][0]
 
-    reply = json.loads(done["stdout"].strip().removeprefix(daemon.MARK))
+    reply = json.loads(done["stdout"].strip().removeprefix(protocol.MARK))
     assert reply["trouble"] == "upload failed"
     assert list(anna.waiter_home.iterdir()) == []
 

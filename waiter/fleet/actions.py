@@ -13,16 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from waiter.fleet import daemon
-from waiter.fleet.daemon import Placed, Settings
+from waiter.fleet import protocol
 from waiter.fleet.host_output import Lines, NobodyReads, OnLine
 from waiter.fleet.inventory import Host
 from waiter.fleet.masking import masked, password_of
-from waiter.fleet.parcel import Bundle, Parcel
+from waiter.fleet.problems import Finding, HostError, Trouble, mend
+from waiter.fleet.protocol import Placed, Settings
 from waiter.fleet.replies import MOST_BYTES, senseless
 from waiter.fleet.ssh.connection import Network
 from waiter.fleet.ssh.session import Session
-from waiter.fleet.trouble import Finding, HostError, Trouble, mend
+from waiter.fleet.zipapp import Bundle, Parcel
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +161,11 @@ def _asked(
     stdin = json.dumps(sent or {}).encode()
     bundle = shipment.bundle
     needs = [f"bundles/{bundle.digest}"] if bundle else []
-    asked = daemon.command(shipment.parcel.name, words, needs=needs, is_any=shipment.is_any)
+    asked = protocol.command(shipment.parcel.name, words, needs=needs, is_any=shipment.is_any)
     reply = _reply(session, asked, stdin, timeout_s)
     if "missing" in reply and not shipment.is_any:
         placed = send(session, shipment, reply, timeout_s)
-        reply = _reply(session, daemon.command(shipment.parcel.name, words, placed=placed), stdin, timeout_s)
+        reply = _reply(session, protocol.command(shipment.parcel.name, words, placed=placed), stdin, timeout_s)
         reply = {**reply, "files": [each.name for each in placed]}
     if "outcome" not in reply and "missing" not in reply:
         raise senseless("its reply", reply)
@@ -174,7 +174,7 @@ def _asked(
 
 def _reply(session: Session, command: str, stdin: bytes, timeout_s: float) -> dict[str, Any]:
     reply = session.run(command, stdin=stdin, timeout_s=timeout_s, most_bytes=MOST_BYTES)
-    return daemon.read_reply(reply.stdout, reply.stderr, reply.exit_code)
+    return protocol.read_reply(reply.stdout, reply.stderr, reply.exit_code)
 
 
 def send(session: Session, shipment: Shipment, reply: Mapping[str, Any], timeout_s: float) -> list[Placed]:
@@ -332,7 +332,7 @@ def run(drive: Drive, hosts: Sequence[Host], words: Sequence[str], on_line: OnLi
 
     A command that takes too long, or that nobody waits for any more, is ended there.
     """
-    command, program = daemon.user_command(words)
+    command, program = protocol.user_command(words)
     return _streamed(drive, hosts, command, drive.timeout_s, on_line, stdin=program)
 
 
@@ -340,7 +340,7 @@ def logs(
     drive: Drive, hosts: Sequence[Host], lines: int, *, is_following: bool, on_line: OnLine | None
 ) -> list[Report]:
     """The end of each waiter's log, and with `is_following` what is added to it until somebody interrupts."""
-    command = daemon.logs_command(lines, follow=is_following)
+    command = protocol.logs_command(lines, follow=is_following)
     timeout_s = None if is_following else drive.timeout_s
     reports = _streamed(drive, hosts, command, timeout_s, on_line, stdin=b"" if is_following else None)
     return [Report(each.host, "no log yet") if is_without_log(each) else each for each in reports]
@@ -348,7 +348,7 @@ def logs(
 
 def is_without_log(report: Report) -> bool:
     """Whether nothing was ever started there, which is no failure."""
-    return report.facts.get("exit_code") == daemon.NO_LOG
+    return report.facts.get("exit_code") == protocol.NO_LOG
 
 
 def _streamed(
@@ -372,7 +372,7 @@ def _streamed(
         if lines:
             lines.end()
         said = (reply.stdout + reply.stderr[-2000:]).decode("utf-8", "replace")
-        if reply.exit_code and (wrong := daemon.wrong_user(said)):
+        if reply.exit_code and (wrong := protocol.wrong_user(said)):
             raise wrong
         facts = {
             "exit_code": reply.exit_code,

@@ -9,7 +9,7 @@ from typing import Any
 from waiter.fleet import actions
 from waiter.fleet.actions import Drive, Report, Shipment
 from waiter.fleet.inventory import Host
-from waiter.fleet.trouble import Finding, Trouble, mend
+from waiter.fleet.problems import Finding, Trouble, mend
 
 LOW_DISK_BYTES = 500 * 1024 * 1024
 CLOCK_OFF_S = 5.0

@@ -20,7 +20,7 @@ from typing import Any
 
 from waiter.fleet.actions import Drive, Report
 from waiter.fleet.inventory import Host
-from waiter.fleet.trouble import Finding, HostError, Trouble
+from waiter.fleet.problems import Finding, HostError, Trouble
 
 MOST_NAMES = 5_000_000
 """More names than that, of one host, are a listing that never ends."""

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from waiter.fleet.trouble import HostError, Trouble
+from waiter.fleet.problems import HostError, Trouble
 
 MOST_BYTES = 4 << 20
 """A longer reply, with all that login scripts print around it, is none."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from waiter.fleet.actions import Report
 from waiter.fleet.inventory import Host
-from waiter.fleet.roster import Row
-from waiter.fleet.trouble import Finding
+from waiter.fleet.problems import Finding
+from waiter.fleet.status import Row
 
 Rows = tuple[list[str], list[list[str]]]
 """A header and the rows below it."""

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from waiter.errors import WaiterError
-from waiter.host.home import Home
+from waiter.host.state_dir import Home
 
 UNIT = "waiter.service"
 _MARK = b"# waiter"

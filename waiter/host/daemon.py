@@ -27,7 +27,7 @@ from waiter.delivery.listener import Listener, Summary
 from waiter.delivery.options import DeliveryOptions
 from waiter.delivery.shutdown import Stop, Stopping
 from waiter.errors import KitchenUnreachable, WaiterError
-from waiter.host.home import KITCHEN, OVERTAKEN, SETTINGS, STATE, Home, birth
+from waiter.host.state_dir import KITCHEN, OVERTAKEN, SETTINGS, STATE, Home, birth
 from waiter.kitchen import open_kitchen
 from waiter.orders import Order, Outcome, Shift, Status
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from waiter.errors import WaiterError
 from waiter.host import verbs
-from waiter.host.home import Home
+from waiter.host.state_dir import Home
 
 MARK = "waiter-reply "
 """What a reply's line starts with: a host's shell may print greetings of its own, and end none of them."""

@@ -25,7 +25,7 @@ from typing import Any
 from waiter import __version__
 from waiter.errors import KitchenMissing, WaiterError
 from waiter.host import boot
-from waiter.host.home import KITCHEN, NEXT, OVERTAKEN, SETTINGS, STATE, Home, birth, is_alive
+from waiter.host.state_dir import KITCHEN, NEXT, OVERTAKEN, SETTINGS, STATE, Home, birth, is_alive
 
 CHECK_IN_S = 20.0
 """How long `start` waits to hear that the kitchen has let the waiter in."""

@@ -21,13 +21,13 @@ import paramiko
 
 from waiter.errors import FleetError
 from waiter.fleet.inventory import Host
+from waiter.fleet.problems import HostError, Trouble
 from waiter.fleet.ssh.auth import Keys
 from waiter.fleet.ssh.config import HostConfig, SshConfig, parsed_hop
 from waiter.fleet.ssh.errors import auth_trouble, trouble_of
 from waiter.fleet.ssh.host_keys import HostKeys
 from waiter.fleet.ssh.proxy import Proxy
 from waiter.fleet.ssh.session import KEEP_ALIVE_S, Session
-from waiter.fleet.trouble import HostError, Trouble
 
 _PASSING = {Trouble.REFUSED, Trouble.NO_ROUTE, Trouble.CONNECTION_LOST, Trouble.JUMP_HOST}
 """What may be over in a moment."""

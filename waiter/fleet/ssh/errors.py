@@ -10,8 +10,8 @@ import paramiko
 from paramiko.auth_strategy import AuthFailure
 from paramiko.ssh_exception import NoValidConnectionsError
 
+from waiter.fleet.problems import HostError, Trouble
 from waiter.fleet.ssh.auth import AgentSilent, Keys
-from waiter.fleet.trouble import HostError, Trouble
 
 
 class HostKeyUnknown(paramiko.SSHException):

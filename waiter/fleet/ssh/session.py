@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import paramiko
 
+from waiter.fleet.problems import HostError, Trouble
 from waiter.fleet.ssh.errors import trouble_of
 from waiter.fleet.ssh.files import Files
-from waiter.fleet.trouble import HostError, Trouble
 
 OnChunk = Callable[[int, bytes], None]
 """Is told each piece of output as it comes: stream (1 or 2) and bytes."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from waiter.fleet import replies
-from waiter.fleet.trouble import HostError, Trouble
+from waiter.fleet.problems import HostError, Trouble
 
 MARK = "waiter-reply "
 """What the line of a reply starts with (`waiter.host.main`)."""
