@@ -28,7 +28,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
 from bench_claims import _packaged, server
 
-from waiter.alike import error_group
+from waiter.failure_groups import error_group
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.contract import CLAIM_LIMIT
 from waiter.orders import Batch, Order, Outcome, Reason, Status, Vitals

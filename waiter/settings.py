@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from waiter.errors import UsageError
-from waiter.folders import Kind, own_folder
 from waiter.kitchen import DEFAULT_DB
+from waiter.user_dirs import Kind, own_folder
 
 FILE = "waiter.toml"
 _TEXTS = ("kitchen", "db", "name")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from waiter import errors, orders
-from waiter.alike import error_group, normalised
+from waiter.failure_groups import error_group, normalised
 from waiter.kitchen.contract import Outlook, Rescued, loss_delay_s
 from waiter.orders import Counts, Order, Outcome, Reason, Status
 
@@ -130,7 +130,7 @@ def test_what_an_orders_own_arguments_name_makes_no_difference(message, argument
 
 @pytest.mark.parametrize("piece", ["a+", "a.", "a-", "....x", "a/", "'/a ", "x/y.", "\u2018a", "0x", "1,"])
 def test_a_long_message_is_sorted_in_no_time(monkeypatch, piece):
-    monkeypatch.setattr("waiter.alike._LOOKED_AT", 80_000)
+    monkeypatch.setattr("waiter.failure_groups._LOOKED_AT", 80_000)
     began = time.process_time()
 
     normalised((piece * 80_000)[:80_000])

@@ -9,9 +9,9 @@ import pytest
 
 from waiter.durations import seconds, words
 from waiter.errors import UsageError
-from waiter.folders import Kind, own_folder
 from waiter.kitchen import default_path, file_path, is_file
 from waiter.settings import settings
+from waiter.user_dirs import Kind, own_folder
 
 ROOT = Path(__file__).parents[2]
 
@@ -208,4 +208,4 @@ def test_the_users_own_folders_are_where_the_system_keeps_such_things(monkeypatc
 def test_only_one_room_reads_where_the_system_keeps_things():
     variables = [kind.value[0] for kind in Kind]
     texts = {file.name: file.read_text() for file in (ROOT / "waiter").rglob("*.py")}
-    assert [name for name, text in texts.items() if any(word in text for word in variables)] == ["folders.py"]
+    assert [name for name, text in texts.items() if any(word in text for word in variables)] == ["user_dirs.py"]

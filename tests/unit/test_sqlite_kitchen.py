@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 
 from tests.conftest import check_in, fill, let_leases_run_out, outcome
+from waiter import processes
 from waiter.errors import UsageError
-from waiter.kitchen import liveness
 from waiter.kitchen.contract import LEASE_S, sweep_s
 from waiter.kitchen.sqlite.kitchen import SqliteKitchen
 from waiter.orders import Reason, Selector, Status, Verdict, Vitals
@@ -78,7 +78,7 @@ def test_a_shift_of_another_boot_that_beats_lives(kitchen, clock):
 def test_a_shift_from_before_a_reboot_is_lost_when_its_heartbeat_was_seen_unchanged_for_a_lease(kitchen, clock):
     fill(kitchen, [["x"]])
     kitchen.claim(check_in(kitchen), 1)
-    change_shifts(kitchen, f"boot = 'the one before', lease_ends = {liveness.steady_clock() + 9e6}")
+    change_shifts(kitchen, f"boot = 'the one before', lease_ends = {processes.steady_clock() + 9e6}")
 
     assert pass_time(kitchen, clock, 60) == []
     assert pass_time(kitchen, clock, 15) == ["a"]
@@ -105,7 +105,7 @@ def test_nothing_is_left_of_who_was_missed(kitchen, clock):
         pass_time(kitchen, clock, 90)
 
     rows = kitchen._db.execute("SELECT name FROM state WHERE name GLOB 'missed *'").fetchall()
-    assert {row["name"] for row in rows} == {f"missed {liveness.boot_id()}", "missed three"}
+    assert {row["name"] for row in rows} == {f"missed {processes.boot_id()}", "missed three"}
 
 
 def test_an_id_never_reaches_into_another_batch(kitchen):

@@ -17,6 +17,7 @@ from typing import IO, Any
 import click
 
 from waiter import intake
+from waiter.atomic_write import whole_file
 from waiter.cli.asking import (
     PRIORITIES,
     SORTS,
@@ -34,7 +35,6 @@ from waiter.cli.asking import (
 from waiter.cli.bars import rows_bar
 from waiter.cli.streams import Stdout
 from waiter.cli.tables import show_json
-from waiter.cli.whole_file import whole_file
 from waiter.errors import KitchenMissing, UsageError
 from waiter.intake import Format, Input
 from waiter.kitchen.address import shown

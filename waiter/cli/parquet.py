@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import IO, Any
 
-from waiter.cli.whole_file import whole_file
+from waiter.atomic_write import whole_file
 from waiter.errors import UsageError, WaiterError
 from waiter.orders import Order
 from waiter.report.extraction import ALL_KEYS, printable, result_object, values

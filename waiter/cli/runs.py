@@ -22,11 +22,11 @@ from pathlib import Path
 from waiter.cli.asking import say
 from waiter.delivery.options import DeliveryOptions
 from waiter.errors import KitchenError, naming
-from waiter.folders import full_path
 from waiter.intake import Input
 from waiter.kitchen import default_path, open_kitchen
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Counts, Status
+from waiter.user_dirs import full_path
 
 KEPT_S = 30 * 86_400.0
 """How long the kitchen of a run is kept after it was last used."""

@@ -11,13 +11,13 @@ from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 
-from waiter.blake import blake2b
 from waiter.delivery.placeholders import argument, filled, holds_placeholder, place_of
 from waiter.delivery.shell_line import shell_line
 from waiter.errors import CommandUnstartable, UsageError
-from waiter.folders import full_path
+from waiter.hashing import blake2b
 from waiter.kitchen.open_files import is_kitchen
 from waiter.orders import Order
+from waiter.user_dirs import full_path
 
 SHELL = "/bin/sh"
 ASKER = "the command"

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from waiter.errors import UsageError
-from waiter.folders import full_path
 from waiter.kitchen import absolute, is_file
+from waiter.user_dirs import full_path
 
 KITCHEN = "WAITER_KITCHEN"
 KITCHEN_FILE = "WAITER_KITCHEN_FILE"

@@ -24,9 +24,9 @@ from waiter.delivery.shutdown import Stopping
 from waiter.delivery.spool import Spool
 from waiter.delivery.waiter import Delivery
 from waiter.errors import CommandUnstartable, UsageError
-from waiter.folders import full_path
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Order
+from waiter.user_dirs import full_path
 
 
 class CommandWare:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 
-from waiter.alike import error_group
 from waiter.delivery.heartbeat import boottime
 from waiter.delivery.spool import REFUSED, Spool, Spooled
 from waiter.errors import PASSING, KitchenDamaged, KitchenError, KitchenMissing
+from waiter.failure_groups import error_group
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Order, Outcome, Reason, Shift, Status, Verdict
 

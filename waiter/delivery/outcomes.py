@@ -7,10 +7,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from random import Random
 
-from waiter.alike import error_group
 from waiter.delivery.options import DeliveryOptions, Keep
 from waiter.delivery.runner.client import End, Ended
 from waiter.errors import UsageError
+from waiter.failure_groups import error_group
 from waiter.kitchen.contract import loss_delay_s
 from waiter.orders import TAIL_BYTES, Order, Outcome, Reason, Status
 

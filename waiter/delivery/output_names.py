@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from waiter.blake import blake2b
 from waiter.delivery.placeholders import filled, own_or_argument
+from waiter.hashing import blake2b
 from waiter.orders import Order
 
 ASKER = "--output-format"

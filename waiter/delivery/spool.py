@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from waiter.errors import UsageError
-from waiter.folders import Kind, own_folder
 from waiter.orders import Outcome, Reason, Shift, Status, Vitals
+from waiter.user_dirs import Kind, own_folder
 
 REFUSED = ".refused"
 """How the name of a file ends that is not handed in again, unless somebody renames it to .json."""

@@ -27,9 +27,18 @@ from pathlib import Path, PurePosixPath
 
 from waiter import __version__
 from waiter.errors import UsageError, naming
-from waiter.folders import Kind, own_folder
+from waiter.user_dirs import Kind, own_folder
 
-MODULES = ("__init__.py", "errors.py", "orders.py", "blake.py", "alike.py", "durations.py", "folders.py")
+MODULES = (
+    "__init__.py",
+    "durations.py",
+    "errors.py",
+    "failure_groups.py",
+    "hashing.py",
+    "orders.py",
+    "processes.py",
+    "user_dirs.py",
+)
 ROOMS = (*MODULES, "kitchen", "delivery", "host")
 """The parts of Waiter that work on a host: standard library and PyMongo only."""
 

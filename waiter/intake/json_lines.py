@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import NoReturn
 
-from waiter.intake.fitness import CUT, TOO_LARGE, unfit
+from waiter.intake.validation import CUT, TOO_LARGE, unfit
 
 
 class _Number(str):

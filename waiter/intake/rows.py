@@ -18,9 +18,9 @@ from itertools import count, repeat
 from typing import IO, cast
 
 from waiter.errors import BadRow, InputUnreadable
-from waiter.intake.fitness import CUT, TOO_LARGE, unfit
 from waiter.intake.json_lines import json_row
 from waiter.intake.source import Format, Input
+from waiter.intake.validation import CUT, TOO_LARGE, unfit
 from waiter.orders import ARGUMENTS_BYTES
 
 Row = tuple[int, Sequence[str], Sequence[str] | None]

@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 from waiter.errors import UsageError
-from waiter.folders import Kind, full_path, own_folder
 from waiter.kitchen.address import has_credentials, shown
 from waiter.kitchen.contract import Kitchen
+from waiter.user_dirs import Kind, full_path, own_folder
 
 DEFAULT_DB = "simplewaiter"
 _FILE_ENDINGS = (".db", ".sqlite", ".sqlite3")

@@ -5,7 +5,6 @@ Every verb ends with `spread_news`, so that idle waiters look again.
 
 from __future__ import annotations
 
-from waiter.kitchen.liveness import Place
 from waiter.kitchen.mongo import updates
 from waiter.kitchen.mongo.batches import in_steps, remove, remove_all, remove_empty
 from waiter.kitchen.mongo.claims import BY_ID
@@ -16,6 +15,7 @@ from waiter.kitchen.mongo.outcomes import dead_tokens
 from waiter.kitchen.mongo.queries import selected
 from waiter.kitchen.mongo.schema import strange_collection
 from waiter.orders import Selector
+from waiter.processes import Place
 
 EVERYBODY = "pause"
 """Id of the document that pauses waiters to come; `is_paused` and `turn`, which rises with each change."""

@@ -12,7 +12,7 @@ from typing import Self
 
 from pymongo.read_concern import ReadConcern
 
-from waiter.kitchen import liveness
+from waiter import processes
 from waiter.kitchen.contract import LEASE_S, MAX_LOSSES, FailureGroup, Outlook, Rescued, Row, Throughput
 from waiter.kitchen.mongo import admin, batches, leases, queries, schema
 from waiter.kitchen.mongo import outcomes as outcomes_
@@ -63,7 +63,7 @@ class MongoKitchen:
             raise
         self._claims = Claims(self._to)
         self._id: str | None = None
-        self._here = liveness.here()
+        self._here = processes.here()
 
     @property
     def url(self) -> str:

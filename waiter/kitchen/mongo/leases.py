@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from waiter.kitchen import liveness
+from waiter import processes
 from waiter.kitchen.contract import grace_s, sweep_s
 from waiter.kitchen.mongo import updates
 from waiter.kitchen.mongo.connection import Connection
@@ -25,12 +25,12 @@ class Look:
     missed_s: float = 0.0  # so long from now they may say that they live
 
 
-def signs(pid: int, here: liveness.Place) -> Document:
+def signs(pid: int, here: processes.Place) -> Document:
     """By what this machine tells the process of a shift."""
-    return {"pid_started": liveness.start_time(pid), "boot": here.boot, "namespace": here.namespace}
+    return {"pid_started": processes.start_time(pid), "boot": here.boot, "namespace": here.namespace}
 
 
-def declare_lost(to: Connection, here: liveness.Place, lease_s: float) -> Look:
+def declare_lost(to: Connection, here: processes.Place, lease_s: float) -> Look:
     """Look at the open shifts: declare lost who is dead here or was missed twice, mark who is missed now."""
     lost = _lose(to, [{"_id": shift["_id"]} for shift in _dead_here(to, here)])
     missed = [(shift, _missed_for_s(shift, lease_s)) for shift in _missed(to, lease_s)]
@@ -43,7 +43,7 @@ def declare_lost(to: Connection, here: liveness.Place, lease_s: float) -> Look:
     return Look(lost, tuple(shift["waiter"] for shift, _ in waiting), missed_s)
 
 
-def _dead_here(to: Connection, here: liveness.Place) -> list[Document]:
+def _dead_here(to: Connection, here: processes.Place) -> list[Document]:
     if not here.boot:
         return []  # a host's name alone is too little to tell machines apart
     theirs = {"is_open": True, "boot": here.boot, "namespace": here.namespace, "host": here.host}
@@ -51,9 +51,9 @@ def _dead_here(to: Connection, here: liveness.Place) -> list[Document]:
     return [shift for shift in to.shifts.find(theirs, wanted) if _is_dead(shift, here)]
 
 
-def _is_dead(shift: Document, here: liveness.Place) -> bool:
-    at = liveness.Place(shift["host"], shift.get("boot", ""), shift.get("namespace", ""))
-    return bool(here.boot) and liveness.lives(shift["pid"], shift.get("pid_started", ""), at, here) is False
+def _is_dead(shift: Document, here: processes.Place) -> bool:
+    at = processes.Place(shift["host"], shift.get("boot", ""), shift.get("namespace", ""))
+    return bool(here.boot) and processes.lives(shift["pid"], shift.get("pid_started", ""), at, here) is False
 
 
 def _nearly_over(to: Connection, lease_s: float) -> Document:
@@ -90,7 +90,7 @@ def _lose(to: Connection, fences: Sequence[Document]) -> tuple[str, ...]:
     return tuple(shift["waiter"] for shift in found if shift is not None)
 
 
-def as_it_is(shift: Shift, stored: Document, here: liveness.Place) -> Shift:
+def as_it_is(shift: Shift, stored: Document, here: processes.Place) -> Shift:
     """The shift with the lease that it has by all that can be known here, whatever is stored."""
     is_open = shift.left_at is None and shift.lost_at is None
-    return liveness.ended(shift) if is_open and _is_dead(stored, here) else shift
+    return processes.ended(shift) if is_open and _is_dead(stored, here) else shift

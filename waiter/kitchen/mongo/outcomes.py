@@ -11,13 +11,13 @@ from random import getrandbits
 from pymongo import UpdateMany, UpdateOne
 
 from waiter.kitchen.contract import Rescued
-from waiter.kitchen.liveness import Place
 from waiter.kitchen.mongo import updates
 from waiter.kitchen.mongo.claims import BY_ID
 from waiter.kitchen.mongo.connection import Connection
 from waiter.kitchen.mongo.documents import Document
 from waiter.kitchen.mongo.leases import declare_lost
 from waiter.orders import Order, Outcome, Shift, Status, Verdict
+from waiter.processes import Place
 
 _TOGETHER = 64
 """Outcomes in one update: with results and tails of full size it stays under MongoDB's 16 MB."""

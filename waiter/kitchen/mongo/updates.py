@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from waiter.alike import error_group
+from waiter.failure_groups import error_group
 from waiter.kitchen.contract import MOST_DOUBLINGS
 from waiter.kitchen.mongo.documents import AT_ONCE, Document, text
 from waiter.orders import EVENTS_KEPT, Outcome, Reason, Shift, Status

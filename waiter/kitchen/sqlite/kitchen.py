@@ -22,8 +22,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, Self
 
+from waiter import processes
 from waiter.errors import ShiftLost
-from waiter.kitchen import liveness
 from waiter.kitchen.contract import (
     CLAIM_LIMIT,
     LEASE_S,
@@ -127,7 +127,7 @@ class SqliteKitchen:
         self.lease_s = lease_s
         self._ahead = ahead
         self._rng = Random()
-        self._here = liveness.here()
+        self._here = processes.here()
         self._id: str | None = None
         self._db = self._connect(create=create)
 
@@ -168,7 +168,7 @@ class SqliteKitchen:
         return time.time() + self._ahead()
 
     def _steady(self) -> float:
-        return liveness.steady_clock() + self._ahead()
+        return processes.steady_clock() + self._ahead()
 
     @contextmanager
     def _writing(self, *, is_news: bool = False) -> Iterator[sqlite3.Connection]:
@@ -274,7 +274,7 @@ class SqliteKitchen:
                 "waiter": text(waiter),
                 "host": text(host),
                 "pid": pid,
-                "pid_started": liveness.start_time(pid),
+                "pid_started": processes.start_time(pid),
                 "namespace": self._here.namespace,
                 "boot": self._here.boot,
                 "since": self.now(),

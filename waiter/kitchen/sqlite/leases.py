@@ -11,7 +11,7 @@ import json
 import sqlite3
 from dataclasses import dataclass, replace
 
-from waiter.kitchen import liveness
+from waiter import processes
 from waiter.kitchen.contract import grace_s, sweep_s
 from waiter.orders import Shift
 
@@ -37,14 +37,14 @@ class Look:
 class Looker:
     """Who looks: from where, and at what time on this boot's steady clock and on the wall's."""
 
-    here: liveness.Place
+    here: processes.Place
     steady: float
     wall: float
     lease_s: float
 
     def lives(self, shift: sqlite3.Row) -> bool | None:
-        at = liveness.Place(shift["host"], shift["boot"], shift["namespace"])
-        return liveness.lives(shift["pid"], shift["pid_started"], at, self.here)
+        at = processes.Place(shift["host"], shift["boot"], shift["namespace"])
+        return processes.lives(shift["pid"], shift["pid_started"], at, self.here)
 
     def is_foreign(self, shift: sqlite3.Row) -> bool:
         """Its lease is on another clock than ours."""
@@ -124,7 +124,7 @@ def as_it_is(shift: Shift, row: sqlite3.Row, looker: Looker) -> Shift:
         return shift
     lives = looker.lives(row)
     if lives is False:
-        return liveness.ended(shift)
+        return processes.ended(shift)
     if lives:
         return replace(shift, lease_until=max(shift.lease_until, looker.wall + looker.lease_s))
     return replace(shift, lease_until=shift.heartbeat_at + looker.lease_s) if looker.is_foreign(row) else shift

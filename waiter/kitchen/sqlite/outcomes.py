@@ -9,7 +9,7 @@ import dataclasses
 import json
 import sqlite3
 
-from waiter.alike import error_group
+from waiter.failure_groups import error_group
 from waiter.kitchen.sqlite.rows import appended, finish_event, json_event, text, with_event
 from waiter.orders import Event, Outcome, Reason, Shift, Status, Verdict
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from waiter.blake import blake2b
+from waiter.hashing import blake2b
 from waiter.orders import Reason
 
 _SHORT = 3
