@@ -49,7 +49,7 @@ MAY_IMPORT = {
         "kitchen.open_files",
         "kitchen.open_kitchen",
     },
-    "report": {"errors", "orders", "durations"},
+    "report": {"errors", "orders", "durations", "atomic_write", "delivery.command"},
     "fleet": {"errors", "orders", "durations", "user_dirs"},
     "host": {"errors", "orders", "durations", "delivery", "kitchen"},
 }
@@ -71,7 +71,7 @@ HOMES = {
     "rich": ("cli.",),
     "click": ("cli.", "tasks"),
     "invoke": ("tasks", "fleet.tasks", "cli.project"),
-    "pyarrow": ("cli.parquet",),
+    "pyarrow": ("report.parquet",),
 }
 
 # What a remote host runs: it has Python and PyMongo and nothing else.

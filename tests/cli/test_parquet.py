@@ -13,8 +13,8 @@ import pyarrow.parquet
 import pytest
 
 from tests.conftest import check_in, fill, outcome
-from waiter.cli.parquet import OrdersChanged, column_kinds, fitted
 from waiter.orders import Order, Reason, Status
+from waiter.report.parquet import OrdersChanged, column_kinds, fitted
 
 
 def delivered(kitchen, results, **facts):

@@ -8,11 +8,11 @@ from random import Random
 import pytest
 
 from waiter.orders import Counts, FailureGroup, Reason, Shift, Status, Throughput, Vitals
+from waiter.report.capacity import Staffing, staffing
+from waiter.report.eta import eta, rate, while_busy
 from waiter.report.failures import how, only_host
-from waiter.report.outlook import eta, rate, while_busy
+from waiter.report.formatting import last_lines, per_second, plain, size
 from waiter.report.projection import Sample, cost, projected
-from waiter.report.staff import Staffing, staffing
-from waiter.report.wording import last_lines, per_second, plain, size
 
 
 def a_sample(times, failed=0):

@@ -23,8 +23,8 @@ from tests.mongod import Mongod, mongod_binary
 from waiter.cli.watching import SHARES, Question
 from waiter.kitchen import open_kitchen
 from waiter.orders import Counts, FailureGroup, Order, Reason, Shift, Status, Throughput, Vitals
-from waiter.report.live import Seen, frame, summary
-from waiter.report.staff import staffing
+from waiter.report.capacity import staffing
+from waiter.report.dashboard import Seen, frame, summary
 
 
 class Screen:

@@ -15,8 +15,8 @@ from importlib import import_module
 import click
 
 from waiter import __version__
-from waiter.cli import streams
-from waiter.cli.ending import exit_code
+from waiter.cli import stdio
+from waiter.cli.exit_codes import exit_code
 
 # verb → its room, and what it is for.
 VERBS: dict[str, tuple[str, str]] = {
@@ -118,8 +118,8 @@ def cli(ctx: click.Context, kitchen: str | None, db: str | None) -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    streams.fill_in()
-    streams.show_all()
+    stdio.fill_in()
+    stdio.show_all()
     args = sys.argv[1:] if args is None else args
     if asked := os.environ.get(COMPLETE):
         from click.shell_completion import shell_complete
@@ -127,7 +127,7 @@ def main(args: list[str] | None = None) -> None:
         code: int = shell_complete(cli, {}, "waiter", COMPLETE, asked)
     else:
         code = _run(args)
-    streams.flush_or_give_up()
+    stdio.flush_or_give_up()
     if asked or "pymongo" in sys.modules:
         os._exit(code)  # Python's own end would wait for the driver's threads, which sleep for half a second
     sys.exit(code)

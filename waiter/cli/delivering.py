@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from waiter.cli.asking import chosen, complete_file, kitchen_options, opened
-from waiter.cli.delivery_flags import delivery_flags, delivery_options
+from waiter.cli.delivery_options import delivery_flags, delivery_options
+from waiter.cli.options import chosen, complete_file, kitchen_options, opened
 from waiter.cli.printer import Printer
 from waiter.delivery.executors import deliver as deliver_orders
 from waiter.delivery.options import DeliveryOptions, Grouping, cpu_count, slots

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from waiter.cli.asking import kitchen_options, plural, say
 from waiter.cli.fleet_options import (
     FleetCommand,
     KitchenNames,
@@ -26,13 +25,14 @@ from waiter.cli.fleet_options import (
     working,
 )
 from waiter.cli.fleet_work import batch_size, files_in, packed_command, plan_of, settings_of, shipment, work_of
+from waiter.cli.options import kitchen_options, plural, say
 from waiter.cli.project import init
 from waiter.cli.tables import show_json, show_table
 from waiter.errors import KitchenError, UsageError
 from waiter.fleet.inventory import ALIVE, Host, described
 from waiter.kitchen import open_kitchen
 from waiter.orders import Shift
-from waiter.report.wording import plain
+from waiter.report.formatting import plain
 
 if TYPE_CHECKING:
     from waiter.fleet.actions import Report

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from waiter.cli.asking import Duration, chosen, kitchen_options, plural, say
-from waiter.cli.bars import rows_bar
-from waiter.cli.delivery_flags import delivery_flags
-from waiter.cli.streams import StdoutClosed
+from waiter.cli.delivery_options import delivery_flags
+from waiter.cli.options import Duration, chosen, kitchen_options, plural, say
+from waiter.cli.progress import rows_bar
+from waiter.cli.stdio import StdoutClosed
 from waiter.cli.tables import show_json, show_table
 from waiter.errors import UsageError
 from waiter.fleet.inventory import STATES, Address, Host, Selection, selected

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from waiter.cli.asking import chosen
-from waiter.cli.delivery_flags import delivery_options
+from waiter.cli.delivery_options import delivery_options
 from waiter.cli.fleet_options import KitchenNames, reachable
+from waiter.cli.options import chosen
 from waiter.errors import UsageError
 
 if TYPE_CHECKING:

@@ -17,14 +17,14 @@ from typing import Any
 
 import click
 
-from waiter.cli.asking import say
+from waiter.cli.options import say
 from waiter.cli.ordering import touched
 from waiter.delivery.command import found
 from waiter.delivery.environment import inherited
 from waiter.errors import CommandUnstartable, NotTold
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Counts, FailureGroup, Selector, Status
-from waiter.report.extraction import printable, timestamp
+from waiter.report.columns import printable, timestamp
 
 TIMED_OUT = 124
 """What `wait` ends with when the time is up: timeout(1)'s own code."""

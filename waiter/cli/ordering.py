@@ -18,7 +18,7 @@ import click
 
 from waiter import intake
 from waiter.atomic_write import whole_file
-from waiter.cli.asking import (
+from waiter.cli.options import (
     PRIORITIES,
     SORTS,
     agreed,
@@ -32,8 +32,8 @@ from waiter.cli.asking import (
     selected,
     selecting,
 )
-from waiter.cli.bars import rows_bar
-from waiter.cli.streams import Stdout
+from waiter.cli.progress import rows_bar
+from waiter.cli.stdio import Stdout
 from waiter.cli.tables import show_json
 from waiter.errors import KitchenMissing, UsageError
 from waiter.intake import Format, Input
@@ -43,8 +43,8 @@ from waiter.kitchen.open_files import is_kitchen
 from waiter.loading import Loaded, LoadOptions
 from waiter.loading import load as load_input
 from waiter.orders import Counts, Order, Selector, Status
-from waiter.report import extraction
-from waiter.report.wording import plain
+from waiter.report import columns as report_columns
+from waiter.report.formatting import plain
 
 LOOK_AGAIN_S = 1.0
 """How often a reset looks whether those who are missed live."""
@@ -174,7 +174,7 @@ def _loaded_facts(loaded: Loaded) -> dict[str, Any]:
 @click.option(
     "--columns",
     metavar="A,B,…",
-    help=f"Which columns: {', '.join(extraction.COLUMNS)}, result.KEY; result.* is all keys.",
+    help=f"Which columns: {', '.join(report_columns.COLUMNS)}, result.KEY; result.* is all keys.",
 )
 @click.option("--format", "format_", type=click.Choice(["csv", "jsonl", "parquet"]), default="csv", show_default=True)
 @click.option(
@@ -204,7 +204,7 @@ def extract(kitchen: str | None, db: str | None, ids: tuple[str, ...], columns: 
     waiter extract --status ERROR --columns _id,arguments,error -o failed.csv
     waiter extract --status DONE --columns arguments,result.* -o results.csv
     """
-    names = extraction.columns(columns)
+    names = report_columns.columns(columns)
     output = None if output in STDOUT else output
     with opened(chosen(kitchen, db)) as place:
         if output and is_kitchen(output):
@@ -212,15 +212,15 @@ def extract(kitchen: str | None, db: str | None, ids: tuple[str, ...], columns: 
         which = selected(place, ids, **said)
 
         def found() -> Iterator[Order]:
-            return place.find(which, sort=sort, limit=limit, is_whole=extraction.is_whole_needed(names))
+            return place.find(which, sort=sort, limit=limit, is_whole=report_columns.is_whole_needed(names))
 
         if format_ == "parquet":
-            from waiter.cli.parquet import write
+            from waiter.report.parquet import write
 
             write(found, names, output)
             return 0
-        if extraction.ALL_KEYS in names:
-            names = extraction.unpacked(names, found())
+        if report_columns.ALL_KEYS in names:
+            names = report_columns.unpacked(names, found())
         with _written(output) as file:
             _write_rows(file, found(), names, is_json=format_ == "jsonl", is_raw=raw)
     return 0
@@ -229,15 +229,15 @@ def extract(kitchen: str | None, db: str | None, ids: tuple[str, ...], columns: 
 def _write_rows(file: IO[str], orders: Iterator[Order], names: Sequence[str], *, is_json: bool, is_raw: bool) -> None:
     if is_json:
         for order in orders:
-            file.write(json.dumps(extraction.record(order, names)) + "\n")
+            file.write(json.dumps(report_columns.record(order, names)) + "\n")
         return
     writer = csv.writer(file, lineterminator="\n")
-    for cells in chain([names], (extraction.cells(order, names) for order in orders)):
-        line = map(_shown if file.isatty() else extraction.printable, cells)
-        writer.writerow(line if is_raw else map(extraction.harmless, line))
+    for cells in chain([names], (report_columns.cells(order, names) for order in orders)):
+        line = map(_shown if file.isatty() else report_columns.printable, cells)
+        writer.writerow(line if is_raw else map(report_columns.harmless, line))
 
 
-def _shown(cell: extraction.Cell) -> extraction.Cell:
+def _shown(cell: report_columns.Cell) -> report_columns.Cell:
     """A cell on a terminal, which would obey what a command wrote."""
     return plain(cell) if isinstance(cell, str) else cell
 

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from waiter import __version__
-from waiter.cli.asking import say
+from waiter.cli.options import say
 from waiter.cli.tables import shortened
 from waiter.errors import NotTold, UsageError
 

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import BinaryIO
 
-from waiter.cli.asking import plural, say
-from waiter.cli.bars import OrdersBar, is_drawable
-from waiter.cli.streams import give_up
+from waiter.cli.options import plural, say
+from waiter.cli.progress import OrdersBar, is_drawable
+from waiter.cli.stdio import give_up
 from waiter.cli.tables import shortened
 from waiter.delivery.listener import Listener, Summary
 from waiter.durations import words
 from waiter.orders import Order, Outcome, Status
-from waiter.report.wording import plain
+from waiter.report.formatting import plain
 
 SHOWN_FAILURES = 5
 

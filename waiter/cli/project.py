@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from waiter.cli.asking import say
+from waiter.cli.options import say
 from waiter.errors import naming
 
 FABFILE = '''\

@@ -6,15 +6,15 @@ from typing import Any
 
 import click
 
-from waiter.cli.asking import batch_option, chosen, kitchen_options, opened, plural, say
+from waiter.cli.options import batch_option, chosen, kitchen_options, opened, plural, say
 from waiter.cli.tables import show_json, show_table
 from waiter.durations import words
 from waiter.errors import UsageError
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Counts, Selector, Shift, Status, Throughput
-from waiter.report.outlook import Eta, eta, rate, shown_percent, while_busy
-from waiter.report.staff import at_work, staffing
-from waiter.report.wording import per_second
+from waiter.report.capacity import at_work, staffing
+from waiter.report.eta import Eta, eta, rate, shown_percent, while_busy
+from waiter.report.formatting import per_second
 
 RECENT_S = 60.0
 """The window of the rate that `status` shows."""

@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
-from waiter.cli.asking import chosen, complete_file, kitchen_options, opened, plural, say
 from waiter.cli.delivering import COMMAND, lost_output, named
-from waiter.cli.delivery_flags import delivery_flags, delivery_options
-from waiter.cli.ending import INTERRUPTED
+from waiter.cli.delivery_options import delivery_flags, delivery_options
+from waiter.cli.exit_codes import INTERRUPTED
 from waiter.cli.notifying import TIMED_OUT, Tell, ended, notify_option, teller, told
+from waiter.cli.options import chosen, complete_file, kitchen_options, opened, plural, say
 from waiter.cli.ordering import load_options, load_with_bar, opened_input, reading, tell_loaded
 from waiter.cli.printer import Printer
 from waiter.cli.runs import RunFile, facts, is_anybody_at_work, run_file

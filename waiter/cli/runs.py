@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from waiter.cli.asking import say
+from waiter.cli.options import say
 from waiter.delivery.options import DeliveryOptions
 from waiter.errors import KitchenError, naming
 from waiter.intake import Input

@@ -8,22 +8,22 @@ from typing import Any, TypeVar
 
 import click
 
-from waiter.cli.asking import SORTS, chosen, kitchen_options, opened, plural, say, selected, selecting
-from waiter.cli.by_hand import line_by_hand
+from waiter.cli.options import SORTS, chosen, kitchen_options, opened, plural, say, selected, selecting
 from waiter.cli.tables import shortened, show_json, show_table, write_line
 from waiter.durations import words
 from waiter.errors import UsageError
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Event, FailureGroup, Order, Selector, Shift, Status
-from waiter.report import extraction
+from waiter.report import columns
+from waiter.report.capacity import average_rate, state, waiter_facts
+from waiter.report.command_line import line_by_hand
+from waiter.report.eta import shown_percent
 from waiter.report.failures import group_facts, how, only_host
-from waiter.report.outlook import shown_percent
-from waiter.report.staff import average_rate, state, waiter_facts
-from waiter.report.wording import clock_time, its_end, last_lines, per_second, plain, size
+from waiter.report.formatting import clock_time, its_end, last_lines, per_second, plain, size
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-LIGHT_COLUMNS = tuple(name for name in extraction.COLUMNS if name not in extraction.NEED_WHOLE)
+LIGHT_COLUMNS = tuple(name for name in columns.COLUMNS if name not in columns.NEED_WHOLE)
 
 
 def listing(default_limit: int, default_sort: str) -> Callable[[Function], Function]:
@@ -132,7 +132,7 @@ def orders(kitchen: str | None, db: str | None, ids: tuple[str, ...], sort: str,
         now = place.now()
         found = list(place.find(selected(place, ids, **said), sort=sort, limit=limit if is_json else limit + 1))
     if is_json:
-        show_json({"orders": [_clean(extraction.record(order, LIGHT_COLUMNS)) for order in found]})
+        show_json({"orders": [_clean(columns.record(order, LIGHT_COLUMNS)) for order in found]})
         return 0
     if not found:
         say("No such orders.")
@@ -167,7 +167,7 @@ def took(order: Order, now: float) -> str:
 
 
 def _clean(record: dict[str, object]) -> dict[str, object]:
-    return {key: extraction.printable(v) if isinstance(v, str) else v for key, v in record.items()}
+    return {key: columns.printable(v) if isinstance(v, str) else v for key, v in record.items()}
 
 
 @click.command()
@@ -207,7 +207,7 @@ def show(kitchen: str | None, db: str | None, ids: tuple[str, ...], sort: str, l
 def order_facts(order: Order, shifts: Sequence[Shift]) -> dict[str, object]:
     """What `show --json` says: all columns of `extract`, and what does not fit into a table."""
     return {
-        **_clean(extraction.record(order, tuple(extraction.COLUMNS))),
+        **_clean(columns.record(order, tuple(columns.COLUMNS))),
         "named": dict(order.named),
         "shift": order.shift,
         "is_cancel_asked": order.is_cancel_asked,
@@ -220,7 +220,7 @@ def order_facts(order: Order, shifts: Sequence[Shift]) -> dict[str, object]:
 def event_facts(event: Event) -> dict[str, object]:
     """An event as JSON; what does not apply is left out."""
     values: dict[str, object] = {name: getattr(event, name) for name in Event.__slots__}
-    values |= {name: extraction.timestamp(getattr(event, name)) for name in ("at", "start", "stop")}
+    values |= {name: columns.timestamp(getattr(event, name)) for name in ("at", "start", "stop")}
     return {name: value for name, value in values.items() if value is not None}
 
 

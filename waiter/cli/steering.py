@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from waiter.cli.asking import PRIORITIES, agreed, chosen, kitchen_options, opened, plural, say, selected, selecting
+from waiter.cli.options import PRIORITIES, agreed, chosen, kitchen_options, opened, plural, say, selected, selecting
 from waiter.cli.ordering import touched
 from waiter.cli.tables import show_json
 from waiter.errors import UsageError
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Counts, Status
-from waiter.report.staff import at_work
+from waiter.report.capacity import at_work
 
 
 def json_option(function: Any) -> Any:

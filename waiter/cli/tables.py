@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from waiter.report.wording import plain
+from waiter.report.formatting import plain
 
 STYLES = {"READY": "cyan", "RUNNING": "yellow", "DONE": "green", "ERROR": "red", "CANCELLED": "magenta"}
 

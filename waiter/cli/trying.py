@@ -16,8 +16,8 @@ from typing import Any
 
 import click
 
-from waiter.cli.asking import Duration, chosen, complete_file, kitchen_options, opened, plural, say
-from waiter.cli.delivery_flags import delivery_options
+from waiter.cli.delivery_options import delivery_options
+from waiter.cli.options import Duration, chosen, complete_file, kitchen_options, opened, plural, say
 from waiter.cli.tables import shortened, show_json, write_line
 from waiter.delivery.command import command
 from waiter.delivery.environment import inherited
@@ -31,9 +31,9 @@ from waiter.errors import UsageError
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Order, Outcome, Reason, Selector, Shift, Status
-from waiter.report.outlook import Eta
+from waiter.report.eta import Eta
+from waiter.report.formatting import plain, size
 from waiter.report.projection import Sample, cost, projected
-from waiter.report.wording import plain, size
 
 FIRST = 2**31 - 1
 """The priority of a pilot's orders while it runs."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from waiter.cli.asking import Duration, batch_option, chosen, complete_file, kitchen_options, opened, say
 from waiter.cli.notifying import (
     TIMED_OUT,
     UNATTENDED,
@@ -20,12 +19,13 @@ from waiter.cli.notifying import (
     told,
 )
 from waiter.cli.notifying import teller as teller_of
+from waiter.cli.options import Duration, batch_option, chosen, complete_file, kitchen_options, opened, say
 from waiter.cli.steering import json_option
 from waiter.cli.tables import show_json
 from waiter.errors import KitchenHindered, KitchenUnreachable, UsageError
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Counts, Selector
-from waiter.report.staff import at_work
+from waiter.report.capacity import at_work
 from waiter.settings import Settings
 
 LOOK_S = 0.5

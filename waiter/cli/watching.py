@@ -13,15 +13,15 @@ from typing import Any, Generic, TypeVar
 
 import click
 
-from waiter.cli.asking import Duration, chosen, kitchen_options, opened, say
+from waiter.cli.options import Duration, chosen, kitchen_options, opened, say
 from waiter.cli.reckoning import telling
 from waiter.cli.tables import show_json
 from waiter.errors import KitchenUnreachable
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Selector, Status
-from waiter.report.live import Seen, frame, summary
-from waiter.report.outlook import rate, while_busy
-from waiter.report.staff import staffing
+from waiter.report.capacity import staffing
+from waiter.report.dashboard import Seen, frame, summary
+from waiter.report.eta import rate, while_busy
 
 NOW_S = 15.0
 """The window of the rate now."""

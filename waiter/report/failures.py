@@ -6,8 +6,8 @@ import signal as signals
 from collections.abc import Collection
 
 from waiter.orders import FailureGroup, Order, Reason
-from waiter.report.extraction import printable, timestamp
-from waiter.report.wording import last_lines
+from waiter.report.columns import printable, timestamp
+from waiter.report.formatting import last_lines
 
 FEW = 2
 """One failure is on one host by nature: only so many say something about the host."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from waiter.report.outlook import Eta
+from waiter.report.eta import Eta
 
 
 @dataclass(frozen=True, slots=True)

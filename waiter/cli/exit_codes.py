@@ -10,9 +10,9 @@ from contextlib import suppress
 
 import click
 
-from waiter.cli import streams
+from waiter.cli import stdio
 from waiter.errors import WaiterError
-from waiter.report.wording import plain
+from waiter.report.formatting import plain
 
 INTERRUPTED = 130
 """What a shell has for who was ended by Ctrl-C."""
@@ -20,7 +20,7 @@ INTERRUPTED = 130
 
 def exit_code(call: Callable[[], object], is_json_wanted: Callable[[], bool]) -> int:
     """What the call ends with. An error is told on stderr, or as a JSON object on stdout."""
-    streams.own_stdout()
+    stdio.own_stdout()
     try:
         code = call()
         sys.stdout.flush()
@@ -35,11 +35,11 @@ def exit_code(call: Callable[[], object], is_json_wanted: Callable[[], bool]) ->
         return _complain(_in_words(error), is_json_wanted(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except streams.StdoutClosed:  # `waiter extract | head`
-        streams.give_up(sys.stdout)
+    except stdio.StdoutClosed:  # `waiter extract | head`
+        stdio.give_up(sys.stdout)
         return 0
-    except streams.StdoutLost as error:
-        streams.give_up(sys.stdout)
+    except stdio.StdoutLost as error:
+        stdio.give_up(sys.stdout)
         return _complain(f"stdout: cannot be written: {error.strerror}", False, 1)
     except OSError as error:  # whoever opens a file names it; this is for what nobody thought of
         where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "

@@ -19,7 +19,7 @@ from waiter.kitchen import selecting as kitchens
 from waiter.kitchen.address import shown
 from waiter.kitchen.contract import STATUS_WORDS, Kitchen
 from waiter.orders import Selector, Status
-from waiter.report.wording import plain
+from waiter.report.formatting import plain
 from waiter.settings import Settings, settings
 
 Function = TypeVar("Function", bound=Callable[..., Any])

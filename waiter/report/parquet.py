@@ -16,7 +16,7 @@ from typing import IO, Any
 from waiter.atomic_write import whole_file
 from waiter.errors import UsageError, WaiterError
 from waiter.orders import Order
-from waiter.report.extraction import ALL_KEYS, printable, result_object, values
+from waiter.report.columns import ALL_KEYS, printable, result_object, values
 
 ROWS = 20_000
 CHARACTERS = 16 << 20

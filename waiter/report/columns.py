@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from waiter.errors import UsageError
 from waiter.orders import Order
-from waiter.report.wording import escaped
+from waiter.report.formatting import escaped
 
 Cell = str | int | float | None
 

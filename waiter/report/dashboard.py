@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from waiter.durations import words
 from waiter.orders import Counts, FailureGroup, Order, Shift, Status, Throughput
+from waiter.report.capacity import Staffing, at_work, state
+from waiter.report.eta import Eta, eta, percent, rate, shown_percent
 from waiter.report.failures import how, only_host
-from waiter.report.outlook import Eta, eta, percent, rate, shown_percent
-from waiter.report.staff import Staffing, at_work, state
-from waiter.report.wording import clock_time, its_end, per_second, plain
+from waiter.report.formatting import clock_time, its_end, per_second, plain
 
 Line = list[tuple[str, str]]
 """Pieces of text, each with a style as Rich names it; empty: none."""

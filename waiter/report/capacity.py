@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from waiter.orders import Shift
-from waiter.report.extraction import timestamp
+from waiter.report.columns import timestamp
 
 LATE_S = 35.0
 """Without a heartbeat for so long, more than two of them are missing."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from waiter.durations import words
 from waiter.orders import Counts, Status, Throughput
-from waiter.report.staff import Staffing
+from waiter.report.capacity import Staffing
 
 OVERHEAD_S = 0.02
 """Between two orders a slot waits no longer than this, if there are any."""

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from waiter.cli.asking import Duration
+from waiter.cli.options import Duration
 from waiter.delivery.options import DeliveryOptions, Grouping, Keep, Until
 from waiter.errors import UsageError
 from waiter.settings import FILE
