@@ -49,7 +49,9 @@ MAY_IMPORT = {
         "kitchen.open_files",
         "kitchen.open_kitchen",
     },
-    "report": {"errors", "orders", "durations", "atomic_write", "delivery.command"},
+    "runs": {"errors", "orders", "delivery.options", "intake", "kitchen", "user_dirs"},
+    "report": {"errors", "orders", "durations", "atomic_write", "delivery.command", "kitchen.contract"},
+    "notify": {"errors", "orders", "delivery.command", "delivery.environment", "kitchen.contract", "report"},
     "fleet": {"errors", "orders", "durations", "user_dirs"},
     "host": {"errors", "orders", "durations", "delivery", "kitchen"},
 }
@@ -70,7 +72,7 @@ HOMES = {
     "botocore": ("fleet.aws",),
     "rich": ("cli.",),
     "click": ("cli.", "tasks"),
-    "invoke": ("tasks", "fleet.tasks", "cli.project"),
+    "invoke": ("tasks", "fleet.tasks", "cli.commands.init"),
     "pyarrow": ("report.parquet",),
 }
 

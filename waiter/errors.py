@@ -95,7 +95,7 @@ class CommandUnstartable(WaiterError):
     exit_code = 4
 
 
-class NotTold(WaiterError):
+class NotificationFailed(WaiterError):
     """The orders have found their end, but who was to be told of it could not be: the command failed, or the address
     refused or did not answer.
     """

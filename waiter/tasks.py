@@ -128,7 +128,7 @@ def kitchen_tasks() -> Collection:
     end_with_its_reader()
     context = click.Context(cli)
     collection = Collection()
-    for verb, (room, _) in VERBS.items():
-        if room not in ("fleet", "project") and (command := cli.get_command(context, verb)) is not None:
+    for verb in VERBS:
+        if verb not in ("fleet", "init") and (command := cli.get_command(context, verb)) is not None:
             collection.add_task(as_task(command, verb))
     return collection

@@ -6,7 +6,7 @@ import click
 import pytest
 
 from waiter.cli import VERBS, cli
-from waiter.cli.fleet import fleet
+from waiter.cli.fleet.commands import fleet
 
 COMMANDS = {"": cli, **{verb: cli.get_command(click.Context(cli), verb) for verb in VERBS}}
 COMMANDS |= {f"fleet {verb}": command for verb, command in fleet.commands.items()}

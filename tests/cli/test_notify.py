@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tests.conftest import check_in, fill, outcome
-from waiter.cli import posting
-from waiter.errors import NotTold
+from waiter.errors import NotificationFailed
+from waiter.notify import webhook
 from waiter.orders import Status
 
 
@@ -129,37 +129,37 @@ def test_who_refuses_is_named_once_without_the_secrets_of_the_address(ask, ended
     assert len(listener.heard) == 1
 
 
-@pytest.fixture
-def brisk(monkeypatch):
-    monkeypatch.setattr(posting, "PAUSES_S", (0.01, 0.02, 0.03))
+BRISK = (0.01, 0.02, 0.03)
+"""Pauses in seconds between the four tries."""
 
 
-def test_a_server_in_trouble_is_asked_again(listener, brisk, capsys):
+def test_a_server_in_trouble_is_asked_again(listener):
     listener.answers = [(503, ""), (429, "")]
+    said: list[str] = []
 
-    posting.post(posting.address(listener.url), {"text": "all well"})
+    webhook.post(webhook.webhook_address(listener.url), {"text": "all well"}, said.append, BRISK)
 
     assert [facts for _, _, facts in listener.heard] == [{"text": "all well"}] * 3
-    told = capsys.readouterr().err
-    assert "answered 503" in told
-    assert "s3cr3t" not in told
+    assert "answered 503" in said[0]
+    assert "s3cr3t" not in "".join(said)
 
 
-def test_who_does_not_answer_is_given_up_after_four_tries(listener, brisk, capsys):
+def test_who_does_not_answer_is_given_up_after_four_tries():
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         port = nobody.getsockname()[1]
+    said: list[str] = []
 
-    with pytest.raises(NotTold, match=f"nobody was told: http://127.0.0.1:{port}: Connection refused."):
-        posting.post(posting.address(f"http://127.0.0.1:{port}/hook"), {})
+    with pytest.raises(NotificationFailed, match=f"nobody was told: http://127.0.0.1:{port}: Connection refused."):
+        webhook.post(webhook.webhook_address(f"http://127.0.0.1:{port}/hook"), {}, said.append, BRISK)
 
-    assert capsys.readouterr().err.count("Trying again") == 3
+    assert ["Trying again" in line for line in said] == [True] * 3
 
 
 def test_a_post_that_is_sent_elsewhere_was_not_told(listener):
     listener.answers = [(302, "", "/elsewhere")]
 
-    with pytest.raises(NotTold, match="answered 302: it has moved"):
-        posting.post(posting.address(listener.url), {})
+    with pytest.raises(NotificationFailed, match="answered 302: it has moved"):
+        webhook.post(webhook.webhook_address(listener.url), {}, print)
 
     assert [path for path, _, _ in listener.heard] == ["/hook/s3cr3t"]
 
@@ -167,8 +167,8 @@ def test_a_post_that_is_sent_elsewhere_was_not_told(listener):
 def test_a_password_in_the_address_is_sent_as_one_and_shown_nowhere(listener):
     listener.answers = [(401, "")]
 
-    with pytest.raises(NotTold) as refused:
-        posting.post(posting.address(listener.url.replace("//", "//me:pass%40word@")), {})
+    with pytest.raises(NotificationFailed) as refused:
+        webhook.post(webhook.webhook_address(listener.url.replace("//", "//me:pass%40word@")), {}, print)
 
     assert listener.heard[0][1]["Authorization"] == "Basic bWU6cGFzc0B3b3Jk"
     assert "pass" not in str(refused.value)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import check_in, eventually
-from waiter.cli import runs
+from waiter import runs
 from waiter.kitchen import open_kitchen
 from waiter.orders import Status
 

@@ -8,8 +8,8 @@ import subprocess
 import pytest
 
 from tests.conftest import check_in, eventually, fill, outcome
-from waiter.cli.reckoning import status_facts
 from waiter.orders import Reason, Selector, Status, Vitals
+from waiter.report.status import status_facts
 
 
 def failed(order, message, group, **facts):

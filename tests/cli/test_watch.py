@@ -20,11 +20,11 @@ import pytest
 
 from tests.conftest import check_in, eventually, fill, outcome, unavailable
 from tests.mongod import Mongod, mongod_binary
-from waiter.cli.watching import SHARES, Question
 from waiter.kitchen import open_kitchen
 from waiter.orders import Counts, FailureGroup, Order, Reason, Shift, Status, Throughput, Vitals
 from waiter.report.capacity import staffing
 from waiter.report.dashboard import Seen, frame, summary
+from waiter.report.poller import SHARES, ThrottledQuery
 
 
 class Screen:
@@ -186,7 +186,7 @@ def test_a_slow_kitchen_is_asked_less_often():
         asked.append(time.monotonic())
         time.sleep(0.02)
 
-    question = Question(slowly, share=0.05, every_s=0.01)
+    question = ThrottledQuery(slowly, share=0.05, every_s=0.01)
     ends = time.monotonic() + 1
     while time.monotonic() < ends:
         question.answer()

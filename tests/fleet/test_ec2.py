@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 from tests.conftest import eventually
 from tests.fleet.world import Ec2, Laptop, Shop
-from waiter.cli.fleet import fleet
+from waiter.cli.fleet.commands import fleet
 from waiter.errors import FleetError, UsageError
 from waiter.fleet import inventory
 from waiter.fleet.inventory import Address, Selection, selected

@@ -1,7 +1,7 @@
 """The `waiter` command: parse, one call, print, exit code. No logic.
 
-Each verb lives in a room beside this one and is imported when it is called: `waiter --help` stays quick, and no verb
-pays for the libraries of another.
+Each verb is a file in `commands` and is imported when it is called: `waiter --help` stays quick, and no verb pays for
+the libraries of another.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from keyword import iskeyword
+from pkgutil import get_data
 
 import click
 
@@ -18,33 +20,51 @@ from waiter import __version__
 from waiter.cli import stdio
 from waiter.cli.exit_codes import exit_code
 
-# verb → its room, and what it is for.
-VERBS: dict[str, tuple[str, str]] = {
-    "run": ("running", "Load inputs and deliver them with a command, in one go."),
-    "load": ("ordering", "Load a pile of inputs; each row becomes an order."),
-    "deliver": ("delivering", "Take orders and run a command with the arguments of each."),
-    "status": ("reckoning", "How many orders stand where."),
-    "orders": ("seeing", "List orders."),
-    "show": ("seeing", "Everything about one order."),
-    "errors": ("seeing", "Failures, grouped by what went wrong."),
-    "waiters": ("seeing", "Who is at work."),
-    "extract": ("ordering", "Write all orders and what became of them as CSV, JSON Lines or Parquet."),
-    "reset": ("ordering", "Make failed orders, and those of dead waiters, READY again."),
-    "cancel": ("steering", "Take orders off the list; stop those that run."),
-    "priority": ("steering", "Give waiting orders another priority."),
-    "pause": ("steering", "Let waiters take no new orders."),
-    "resume": ("steering", "Let paused waiters go on."),
-    "drain": ("steering", "Ask a waiter to finish its orders and go home."),
-    "wait": ("waiting", "Wait until every order has found its end."),
-    "notify": ("waiting", "Wait, then tell somebody: by a command, or an HTTP POST of JSON."),
-    "watch": ("watching", "The live view: how far, how fast, what fails."),
-    "pilot": ("trying", "Deliver a few random orders here, and reckon with them."),
-    "try": ("trying", "Run one order here; the kitchen never hears of it."),
-    "clean": ("ordering", "Delete orders."),
-    "completion": ("completion", "Print a script that completes verbs in bash, zsh or fish."),
-    "fleet": ("fleet", "Drive waiters on many hosts."),
-    "init": ("fleet", "Write fabfile.py, tasks.py and waiter.toml into this folder."),
-}
+VERBS = (
+    "run",
+    "load",
+    "deliver",
+    "status",
+    "orders",
+    "show",
+    "errors",
+    "waiters",
+    "extract",
+    "reset",
+    "cancel",
+    "priority",
+    "pause",
+    "resume",
+    "drain",
+    "wait",
+    "notify",
+    "watch",
+    "pilot",
+    "try",
+    "clean",
+    "completion",
+    "fleet",
+    "init",
+)
+"""The verbs in the order of `waiter --help`: each is a file in `commands`, but for `fleet`, a package of its own."""
+
+
+def verb_module(verb: str) -> str:
+    """Where a verb is: the module that holds its command, under the verb's name (`try_` for Python's own words)."""
+    if verb == "fleet":
+        return "waiter.cli.fleet.commands"
+    return f"waiter.cli.commands.{_attribute(verb)}"
+
+
+def _attribute(verb: str) -> str:
+    return f"{verb}_" if iskeyword(verb) else verb
+
+
+def purpose(verb: str) -> str:
+    """What a verb is for: the first sentence of its module's docstring, which is read without importing it."""
+    package, _, module = verb_module(verb).rpartition(".")
+    source = (get_data(package, f"{module}.py") or b"").decode()
+    return source.partition('"""')[2].partition('"""')[0].partition("\n")[0].partition(". ")[0].removesuffix(".") + "."
 
 
 COMPLETE = "_WAITER_COMPLETE"
@@ -52,7 +72,7 @@ COMPLETE = "_WAITER_COMPLETE"
 
 
 @dataclass
-class Told:
+class CliState:
     """What was said before the verb, the verb, and what was said after it."""
 
     kitchen: str | None = None
@@ -70,8 +90,7 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
             return None
-        room = import_module(f"waiter.cli.{VERBS[name][0]}")
-        command: click.Command = getattr(room, name if hasattr(room, name) else f"{name}_")
+        command: click.Command = getattr(import_module(verb_module(name)), _attribute(name))
         return command
 
     def resolve_command(
@@ -83,13 +102,13 @@ class Verbs(click.Group):
             alike = get_close_matches(args[0], VERBS, n=1)
             ctx.fail(f"no such verb: {args[0]}." + (f" Did you mean {alike[0]}?" if alike else ""))
         name, command, words = super().resolve_command(ctx, args)
-        if isinstance(ctx.obj, Told):
+        if isinstance(ctx.obj, CliState):
             ctx.obj.verb, ctx.obj.words = command, tuple(words)
         return name, command, words
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
-            formatter.write_dl([(name, purpose) for name, (_, purpose) in VERBS.items()])
+            formatter.write_dl([(name, purpose(name)) for name in VERBS])
 
 
 @click.group(
@@ -112,8 +131,8 @@ def cli(ctx: click.Context, kitchen: str | None, db: str | None) -> None:
     waiter deliver ./crunch.sh --some-param 1    in as many terminals as you like
     waiter status
     """
-    told = ctx.ensure_object(Told)
-    told.kitchen, told.db = kitchen, db
+    state = ctx.ensure_object(CliState)
+    state.kitchen, state.db = kitchen, db
 
 
 def main(args: list[str] | None = None) -> None:
@@ -134,31 +153,31 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _run(args: list[str]) -> int:
-    told = Told()
+    state = CliState()
 
     def call() -> object:
         # Not `cli.main`: it makes an error of a reader that has had enough.
-        with cli.make_context("waiter", list(args), obj=told) as context:
+        with cli.make_context("waiter", list(args), obj=state) as context:
             return cli.invoke(context)
 
-    return exit_code(call, lambda: _is_json_wanted(args, told))
+    return exit_code(call, lambda: _is_json_wanted(args, state))
 
 
 def run_verb(verb: click.Command, words: Sequence[str], called: str) -> int:
     """Run one verb as the whole command line does, in this process; `called` is how its user calls it."""
-    told = Told(verb=verb, words=tuple(words))
+    state = CliState(verb=verb, words=tuple(words))
 
     def call() -> object:
-        with verb.make_context(called, list(words), obj=told) as context:
+        with verb.make_context(called, list(words), obj=state) as context:
             return verb.invoke(context)
 
-    return exit_code(call, lambda: _is_json_wanted([], told))
+    return exit_code(call, lambda: _is_json_wanted([], state))
 
 
-def _is_json_wanted(args: list[str], told: Told) -> bool:
+def _is_json_wanted(args: list[str], state: CliState) -> bool:
     """Whether --json was said to the verb, and not to the command that it runs."""
-    words = list(told.words) if told.verb else args
-    verb = told.verb
+    words = list(state.words) if state.verb else args
+    verb = state.verb
     if verb is None or isinstance(verb, click.Group) or verb.context_settings.get("allow_interspersed_args", True):
         return "--json" in (words[: words.index("--")] if "--" in words else words)
     return bool(verb.make_context(verb.name, words, resilient_parsing=True).params.get("is_json"))

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from waiter.cli.options import Duration
+from waiter.cli.options import Duration, gathered
 from waiter.delivery.options import DeliveryOptions, Grouping, Keep, Until
 from waiter.errors import UsageError
 from waiter.settings import FILE
@@ -116,6 +116,19 @@ def delivery_flags(function: Function) -> Function:
     for flag in reversed(FLAGS):
         function = flag(function)
     return function
+
+
+def with_delivery_flags(function: Function) -> Function:
+    """The flags, their words gathered in one `flags` value: `delivery_options` makes a value of each."""
+    return delivery_flags(gathered(sorted(_names() - {"name"}), dict, "flags")(function))
+
+
+@functools.cache
+def _names() -> frozenset[str]:
+    """What Click calls the flags."""
+    command = click.Command("deliver")
+    delivery_flags(command)
+    return frozenset(parameter.name for parameter in command.params if parameter.name)
 
 
 FIELDS = frozenset(field.name for field in dataclasses.fields(DeliveryOptions))

@@ -1,17 +1,19 @@
-"""What all verbs share: which kitchen, which orders, and asking before something is changed."""
+"""Options that verbs share, and the values that commands get of them: which kitchen, which orders, how long to wait."""
 
 from __future__ import annotations
 
-import sys
+import functools
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar, cast
 
 import click
 from click.shell_completion import CompletionItem
 
-from waiter.cli import Told
+from waiter.cli import CliState
+from waiter.cli.console import said_if_long
 from waiter.durations import seconds
 from waiter.errors import UsageError, WaiterError
 from waiter.kitchen import open_kitchen
@@ -19,7 +21,7 @@ from waiter.kitchen import selecting as kitchens
 from waiter.kitchen.address import shown
 from waiter.kitchen.contract import STATUS_WORDS, Kitchen
 from waiter.orders import Selector, Status
-from waiter.report.formatting import plain
+from waiter.report.capacity import at_work
 from waiter.settings import Settings, settings
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -27,21 +29,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 PRIORITIES = click.IntRange(-(2**31), 2**31 - 1)
 """What a priority may be."""
 
-PATIENCE_S = 1.0
-"""How long a kitchen may take to answer before the user is told what is waited for. It gives up after some 10 s."""
-
-
 TAB_S = 1.0
 """How long Tab may take. Later nobody waits for it any more."""
-
-
-def say(message: str) -> None:
-    """Talk: to stderr, so that stdout holds nothing but what was asked for. It does not matter if nobody listens.
-
-    Whoever's words it holds, nothing in it makes a terminal obey.
-    """
-    with suppress(OSError):
-        click.echo(plain(message), err=True)
 
 
 def kitchen_options(function: Function) -> Function:
@@ -52,31 +41,37 @@ def kitchen_options(function: Function) -> Function:
     )(function)
 
 
-def chosen(kitchen: str | None, db: str | None, name: str | None = None) -> Settings:
-    """The settings, with what was said before the verb."""
+def with_settings(function: Function) -> Function:
+    """-k and --db; the command gets one `settings` value, with what was said before the verb and in waiter.toml."""
+    return kitchen_options(gathered(("kitchen", "db", "name"), resolve_settings, "settings")(function))
+
+
+def gathered(names: Sequence[str], make: Callable[..., object], into: str) -> Callable[[Function], Function]:
+    """Gives a command one argument `into`, which `make` builds from those of the options `names` that it has."""
+
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        def call(**values: Any) -> Any:
+            made = make(**{name: values.pop(name) for name in names if name in values})
+            return function(**values, **{into: made})
+
+        return cast(Function, call)
+
+    return decorate
+
+
+def resolve_settings(kitchen: str | None, db: str | None, name: str | None = None) -> Settings:
+    """The settings, with what was said before the verb. Raises UsageError."""
     context = click.get_current_context(silent=True)
-    told = (context.find_object(Told) if context else None) or Told()
-    return settings(told.kitchen if kitchen is None else kitchen, told.db if db is None else db, name)
+    state = (context.find_object(CliState) if context else None) or CliState()
+    return settings(state.kitchen if kitchen is None else kitchen, state.db if db is None else db, name)
 
 
-def opened(from_: Settings, *, create: bool = False) -> Kitchen:
+def open_kitchen_or_exit(settings: Settings, *, create: bool = False) -> Kitchen:
     """The kitchen; a wait for it is bounded, and says what it is for. Only verbs that bring work `create` one."""
-    where = shown(from_.kitchen) if from_.kitchen else "the kitchen"
+    where = shown(settings.kitchen) if settings.kitchen else "the kitchen"
     with said_if_long(f"Waiting for {where} to answer…"):
-        return open_kitchen(from_.kitchen, from_.db, create=create)
-
-
-@contextmanager
-def said_if_long(message: str) -> Iterator[None]:
-    """Say what is waited for, once that has taken a moment."""
-    notice = threading.Timer(PATIENCE_S, say, (message,))
-    notice.daemon = True
-    with suppress(RuntimeError):  # a machine that starts no more threads
-        notice.start()
-    try:
-        yield
-    finally:
-        notice.cancel()
+        return open_kitchen(settings.kitchen, settings.db, create=create)
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg] # generic only since Click 8.5
@@ -111,8 +106,8 @@ def _complete_batch(context: click.Context, _parameter: click.Parameter, begun: 
 
     def ask() -> None:
         with suppress(WaiterError):
-            place = settings(said["kitchen"], said["db"])
-            with open_kitchen(place.kitchen, place.db, create=False) as kitchen:
+            where = settings(said["kitchen"], said["db"])
+            with open_kitchen(where.kitchen, where.db, create=False) as kitchen:
                 words.extend(word for batch in kitchen.batches() for word in (batch.name, batch.id) if word)
 
     asking = threading.Thread(target=ask, daemon=True)
@@ -153,62 +148,135 @@ SELECTING: Sequence[Callable[[Function], Function]] = (
 SORTS = [sign + name for name in kitchens.SORTS for sign in ("", "-")]
 
 
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which orders the options of `selecting` mean, as they were written."""
+
+    ids: tuple[str, ...] = ()
+    statuses: tuple[str, ...] = ()
+    batch: str | None = None
+    waiter: str | None = None
+    host: str | None = None
+    since: float | None = None  # seconds ago
+    longer_than: float | None = None  # seconds
+    match: str | None = None
+    like: str | None = None
+    except_command: str | None = None
+
+
 def selecting(function: Function) -> Function:
-    """The options that say which orders are meant; `selected` makes a value of them."""
+    """The options that say which orders are meant, and the ids if the command takes some: one `selection` value."""
+    function = gathered([field.name for field in fields(Selection)], Selection, "selection")(function)
     for option in reversed(SELECTING):
         function = option(function)
     return function
 
 
-def selected(place: Kitchen, ids: Sequence[str] = (), **said: Any) -> Selector:
-    """The selector that the options of `selecting` say. Raises UsageError for what they name and does not exist."""
-    which = _selector(place.now(), ids, **said)
-    if ids and (missing := set(ids) - {order.id for order in place.find(Selector(ids=tuple(ids)))}):
+def resolve_selector(kitchen: Kitchen, selection: Selection) -> Selector:
+    """The orders of this kitchen that are meant. Raises UsageError for what is named and does not exist."""
+    selector = _selector(kitchen.now(), selection)
+    ids = selection.ids
+    if ids and (missing := set(ids) - {order.id for order in kitchen.find(Selector(ids=ids))}):
         raise UsageError(f"no such order: {', '.join(sorted(missing))}. See: waiter orders")
-    group, version = which.error_group, which.except_command
-    if group is not None and not any(place.find(Selector(error_group=group), limit=1)):
+    group, version = selector.error_group, selector.except_command
+    if group is not None and not any(kitchen.find(Selector(error_group=group), limit=1)):
         raise UsageError(f"no order failed like this: {group}. See the groups: waiter errors")
     # A part of a hash would be another version than all that there are: every order would be meant.
-    if version is not None and version not in (known := _versions(place)):
+    if version is not None and version not in (known := _versions(kitchen)):
         there = f"There is {', '.join(known)}" if known else "There is none"
         raise UsageError(f"no such version of the command: {version}. {there}. See: waiter status")
-    return which
+    return selector
 
 
-def _versions(place: Kitchen) -> list[str]:
+def _versions(kitchen: Kitchen) -> list[str]:
     """The hashes of commands that delivered something, or that waiters came with."""
-    came = (shift.vitals.command_hash for shift in place.shifts(include_left=True))
-    return list(dict.fromkeys((*place.commands(), *filter(None, came))))
+    came = (shift.vitals.command_hash for shift in kitchen.shifts(include_left=True))
+    return list(dict.fromkeys((*kitchen.commands(), *filter(None, came))))
 
 
-def _selector(now: float, ids: Sequence[str], **said: Any) -> Selector:
-    """The selector that these options say. `now` is the kitchen's clock. Raises UsageError."""
+def _selector(now: float, selection: Selection) -> Selector:
+    """What is meant at this time by the kitchen's clock. Raises UsageError."""
     return Selector(
-        ids=tuple(ids),
-        statuses=tuple(status_from(word) for word in said["statuses"]),
-        batch=said["batch"],
-        waiter=said["waiter"],
-        host=said["host"],
-        since=None if said["since"] is None else now - said["since"],
-        longer_than_s=said["longer_than"],
-        match=said["match"],
-        error_group=said["like"],
-        except_command=said["except_command"],
+        ids=selection.ids,
+        statuses=tuple(status_from(word) for word in selection.statuses),
+        batch=selection.batch,
+        waiter=selection.waiter,
+        host=selection.host,
+        since=None if selection.since is None else now - selection.since,
+        longer_than_s=selection.longer_than,
+        match=selection.match,
+        error_group=selection.like,
+        except_command=selection.except_command,
     )
 
 
-def agreed(question: str, *, is_yes: bool) -> bool:
-    """Whether to go on: asks on a terminal. Raises UsageError where nobody can be asked and --yes was not given."""
-    if is_yes:
-        return True
-    if not sys.stdin.isatty():
-        raise UsageError(f"{question} There is nobody to ask here: say --yes.")
-    is_agreed = click.confirm(question, err=True)
-    if not is_agreed:
-        say("Nothing was changed.")
-    return is_agreed
+def listing(default_limit: int, default_sort: str) -> Callable[[Function], Function]:
+    """--sort and --limit."""
+
+    def add(function: Function) -> Function:
+        function = click.option(
+            "--limit",
+            type=click.IntRange(min=0),
+            metavar="N",
+            default=default_limit,
+            show_default=True,
+            help="At most so many.",
+        )(function)
+        return click.option(
+            "--sort",
+            type=click.Choice(SORTS),
+            default=default_sort,
+            show_default=True,
+            metavar="KEY",
+            help="age, start, stop or duration; with a minus the other way round, as in --sort=-stop.",
+        )(function)
+
+    return add
 
 
-def plural(count: int, noun: str) -> str:
-    """`1 order`, `3,000 orders`."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+def json_option(function: Any) -> Any:
+    """--json."""
+    return click.option("--json", "is_json", is_flag=True, help="One JSON object.")(function)
+
+
+def check_waiter_is_at_work(kitchen: Kitchen, waiter: str | None) -> None:
+    """Raise UsageError for a waiter that is not at work."""
+    if waiter is None:
+        return
+    here = sorted({shift.waiter for shift in at_work(kitchen.shifts(), kitchen.now())})
+    if waiter not in here:
+        who = f"At work are {', '.join(here[:10])}" if here else "Nobody is at work"
+        raise UsageError(f"no such waiter: {waiter}. {who}. See: waiter waiters")
+
+
+COMMAND = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """For which orders to wait, and for how long."""
+
+    batch: str | None = None
+    timeout: float | None = None  # seconds; None: for ever
+    unattended: float | None = None  # seconds without a waiter at work
+
+
+def waiting_options(function: Any) -> Any:
+    """For how long, and for which orders: one `wait_for` value."""
+    function = gathered([field.name for field in fields(Wait)], Wait, "wait_for")(function)
+    for option in (
+        batch_option("Only for orders of this batch: its id or name."),
+        click.option(
+            "--unattended", type=Duration(), help="Give up, with 125, when no waiter was at work for so long."
+        ),
+        click.option("--timeout", type=Duration(), help="Give up, with 124, after this time."),
+    ):
+        function = option(function)
+    return function
+
+
+def notify_option(function: Any) -> Any:
+    """--notify."""
+    return click.option(
+        "--notify", metavar="LINE|URL", help="At the end run this shell line, or POST to this URL; see `waiter notify`."
+    )(function)

@@ -7,14 +7,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import BinaryIO
 
-from waiter.cli.options import plural, say
+from waiter.cli.console import say
 from waiter.cli.progress import OrdersBar, is_drawable
 from waiter.cli.stdio import give_up
-from waiter.cli.tables import shortened
 from waiter.delivery.listener import Listener, Summary
 from waiter.durations import words
 from waiter.orders import Order, Outcome, Status
-from waiter.report.formatting import plain
+from waiter.report.formatting import plain, plural, shortened
 
 SHOWN_FAILURES = 5
 

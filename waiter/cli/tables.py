@@ -50,9 +50,3 @@ def _show_plain(header: Sequence[str], rows: Sequence[Sequence[str]], right: Seq
             for number, (cell, width) in enumerate(zip(line, widths, strict=True))
         ]
         write_line("  ".join(cells).rstrip())
-
-
-def shortened(text: str, width: int) -> str:
-    """The text on one line, its end left out where it does not fit."""
-    line = " ".join(text.split())
-    return line if len(line) <= width else line[: width - 1] + "…"

@@ -8,7 +8,7 @@ import sys
 from invoke.collection import Collection
 from invoke.exceptions import Exit
 
-from waiter.cli.fleet import fleet
+from waiter.cli.fleet.commands import fleet
 from waiter.tasks import as_task, end_with_its_reader, words_after_dashes
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from waiter.orders import Counts, Status
+
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -61,3 +63,19 @@ def per_second(rate: float) -> str:
     if rate >= 1 or rate == 0:
         return f"{rate:.3g}/s"
     return f"{rate * 60:.3g}/min" if rate * 60 >= 1 else f"{rate * 3600:.3g}/h"
+
+
+def format_counts(counts: Counts) -> str:
+    """How many of each status: `12 ERROR, 3 RUNNING`."""
+    return ", ".join(f"{counts[status]:,} {status.value}" for status in Status if counts[status])
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 order`, `3,000 orders`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def shortened(text: str, width: int) -> str:
+    """The text on one line, its end left out where it does not fit."""
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: width - 1] + "…"

@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from waiter.cli.delivery_options import delivery_options
-from waiter.cli.fleet_options import KitchenNames, reachable
-from waiter.cli.options import chosen
+from waiter.cli.fleet.options import KitchenNames, reachable
+from waiter.cli.options import resolve_settings
 from waiter.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ def settings_of(said: dict[str, Any], names: KitchenNames, packed: Packed) -> Se
     from waiter.delivery.executors import check_values
     from waiter.fleet.protocol import Settings
 
-    options = delivery_options({**said, "jobs": said["jobs"] or "auto"}, chosen(None, None).deliver, said["name"])
+    options = delivery_options(
+        {**said, "jobs": said["jobs"] or "auto"}, resolve_settings(None, None).deliver, said["name"]
+    )
     check_values(options)
     bundle = packed.bundle.digest if packed.bundle else None
     return Settings(packed.words, json.loads(options.to_json()), names.db, bundle)

@@ -11,15 +11,14 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from waiter import __version__
-from waiter.cli.options import say
-from waiter.cli.tables import shortened
-from waiter.errors import NotTold, UsageError
+from waiter.errors import NotificationFailed, UsageError
+from waiter.report.formatting import shortened
 
 TIMEOUT_S = 10.0
 PAUSES_S = (1.0, 2.0, 4.0)
@@ -30,7 +29,7 @@ TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class WebhookAddress:
     """Where to; user and password, if the URL had some, are in a header."""
 
     url: str
@@ -45,7 +44,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def address(url: str) -> Address:
+def webhook_address(url: str) -> WebhookAddress:
     """The address that a URL is. Raises UsageError."""
     try:
         parts = urlsplit(url)
@@ -59,13 +58,18 @@ def address(url: str) -> Address:
     if parts.username is not None:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
-    return Address(parts._replace(netloc=place, fragment="").geturl(), f"{parts.scheme}://{place}", headers)
+    return WebhookAddress(parts._replace(netloc=place, fragment="").geturl(), f"{parts.scheme}://{place}", headers)
 
 
-def post(to: Address, facts: Mapping[str, Any]) -> None:
-    """POST the facts as one JSON object, trying again when there is no answer or a server error. Raises NotTold."""
+def post(
+    to: WebhookAddress, facts: Mapping[str, Any], say: Callable[[str], None], pauses_s: Sequence[float] = PAUSES_S
+) -> None:
+    """POST the facts as one JSON object; without an answer, or with a server's error, again after each of `pauses_s`.
+
+    Raises NotificationFailed.
+    """
     body = json.dumps(facts).encode()
-    for pause_s in PAUSES_S:
+    for pause_s in pauses_s:
         trouble, is_final = _tried(to, body)
         if trouble is None:
             return
@@ -76,10 +80,10 @@ def post(to: Address, facts: Mapping[str, Any]) -> None:
     else:
         trouble, _ = _tried(to, body)
     if trouble is not None:
-        raise NotTold(f"nobody was told: {to.shown}: {trouble}.")
+        raise NotificationFailed(f"nobody was told: {to.shown}: {trouble}.")
 
 
-def _tried(to: Address, body: bytes) -> tuple[str | None, bool]:
+def _tried(to: WebhookAddress, body: bytes) -> tuple[str | None, bool]:
     """One try: what went wrong, and whether it is no use to try again."""
     request = urllib.request.Request(to.url, data=body, headers=dict(to.headers), method="POST")
     try:

@@ -1,4 +1,12 @@
-"""Completion of verbs, options, statuses and batches in bash, zsh and fish: Click does it, this prints the script."""
+"""Print a script that completes verbs and options in SHELL.
+
+It completes statuses, batches and names of files as well.
+
+\b
+waiter completion bash > ~/.local/share/bash-completion/completions/waiter
+waiter completion zsh > ~/.zfunc/_waiter        with ~/.zfunc in fpath
+waiter completion fish > ~/.config/fish/completions/waiter.fish
+"""
 
 from __future__ import annotations
 
@@ -9,16 +17,9 @@ from waiter.cli import COMPLETE, cli
 from waiter.errors import UsageError
 
 
-@click.command()
+@click.command(help=__doc__)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> int:
-    """Print a script that lets SHELL complete verbs, options, statuses and batches.
-
-    \b
-    waiter completion bash > ~/.local/share/bash-completion/completions/waiter
-    waiter completion zsh > ~/.zfunc/_waiter        with ~/.zfunc in fpath
-    waiter completion fish > ~/.config/fish/completions/waiter.fish
-    """
     kind = get_completion_class(shell)
     if kind is None:
         raise UsageError(f"{shell}: no completion for this shell")

@@ -1,4 +1,11 @@
-"""`waiter init`: what a folder needs so that `waiter`, `fab` and `invoke` find their defaults and tasks in it."""
+"""Write fabfile.py, tasks.py and waiter.toml into FOLDER. The default is this one. Then fab and invoke work there.
+
+Files that are there already stay as they are.
+
+\b
+waiter init
+waiter init ~/crunching && cd ~/crunching && fab --list
+"""
 
 from __future__ import annotations
 
@@ -6,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from waiter.cli.options import say
+from waiter.cli.console import say
 from waiter.errors import naming
 
 FABFILE = '''\
@@ -46,17 +53,9 @@ TOML = """\
 FILES = {"fabfile.py": FABFILE, "tasks.py": TASKS, "waiter.toml": TOML}
 
 
-@click.command()
+@click.command(help=__doc__)
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path())
 def init(folder: Path) -> None:
-    """Write fabfile.py, tasks.py and waiter.toml into FOLDER (default: this one), so that fab and invoke work there.
-
-    Files that are there already stay as they are.
-
-    \b
-    waiter init
-    waiter init ~/crunching && cd ~/crunching && fab --list
-    """
     with naming(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for name, text in FILES.items():

@@ -1,23 +1,31 @@
-"""`run`: load and deliver in one go. Apart from `deliver`, which need not wait for what reads inputs to be imported."""
+"""Load inputs and deliver them with CMD, in one go. For those who would type xargs or parallel.
+
+Interrupted and started again with the same input, command, folder, --cwd, --env, --shell, --stdin, --output and
+environment (but for what a terminal or session sets), it goes on where it was, and tries again what failed; what
+was delivered completely before is run anew. Without --kitchen it keeps its orders in a file of its own. With one,
+it delivers all that is READY there, and nothing a second time unless --again says so.
+
+\b
+ls /dev | waiter run ./crunch.sh
+waiter run -j4 --input orders.csv ./crunch.sh {1} --size {2}
+"""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
 
 import click
 
-from waiter.cli.delivering import COMMAND, lost_output, named
-from waiter.cli.delivery_options import delivery_flags, delivery_options
+from waiter.cli.commands.deliver import kitchen_words, lost_output
+from waiter.cli.commands.load import load_with_bar, opened_input, reading, tell_loaded
+from waiter.cli.console import say
+from waiter.cli.delivery_options import delivery_options, with_delivery_flags
 from waiter.cli.exit_codes import INTERRUPTED
-from waiter.cli.notifying import TIMED_OUT, Tell, ended, notify_option, teller, told
-from waiter.cli.options import chosen, complete_file, kitchen_options, opened, plural, say
-from waiter.cli.ordering import load_options, load_with_bar, opened_input, reading, tell_loaded
+from waiter.cli.options import COMMAND, complete_file, notify_option, open_kitchen_or_exit, with_settings
 from waiter.cli.printer import Printer
-from waiter.cli.runs import RunFile, facts, is_anybody_at_work, run_file
 from waiter.delivery.executors import checked
 from waiter.delivery.executors import deliver as deliver_orders
 from waiter.delivery.listener import SUCCEEDED
@@ -26,58 +34,53 @@ from waiter.errors import UsageError
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.contract import Kitchen
 from waiter.loading import LoadOptions
+from waiter.notify.notifier import Notifier, make_notifier, notify_and_exit_code
+from waiter.notify.result import TIMED_OUT, wait_result
 from waiter.orders import Selector, Status
+from waiter.report.formatting import plural
+from waiter.runs import RunFile, is_anybody_at_work, run_facts, run_file
 from waiter.settings import Settings
 
 LIMITS = ("max orders", "max time", "idle", "halted")
 """Why a run that was told how far to go leaves orders behind."""
 
 
-@click.command(context_settings=COMMAND)
+@click.command(help=__doc__, context_settings=COMMAND)
 @click.option("--input", "source", metavar="FILE", default="-", help="Where the inputs are. Default: stdin.")
 @reading
-@delivery_flags
+@with_delivery_flags
 @notify_option
-@kitchen_options
+@with_settings
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_file, metavar="CMD…")
-def run(kitchen: str | None, db: str | None, source: str, notify: str | None, command: tuple[str, ...],
-        **said: Any) -> int:  # fmt: skip
-    """Load inputs and deliver them with CMD, in one go: for those who would type xargs or parallel.
-
-    Interrupted and started again with the same input, command, folder, --cwd, --env, --shell, --stdin, --output and
-    environment (but for what a terminal or session sets), it goes on where it was, and tries again what failed; what
-    was delivered completely before is run anew. Without --kitchen it keeps its orders in a file of its own. With one,
-    it delivers all that is READY there, and nothing a second time unless --again says so.
-
-    \b
-    ls /dev | waiter run ./crunch.sh
-    waiter run -j4 --input orders.csv ./crunch.sh {1} --size {2}
-    """
+def run(settings: Settings, source: str, notify: str | None, command: tuple[str, ...],
+        load_options: LoadOptions, flags: Mapping[str, object]) -> int:  # fmt: skip
     if not command:
         raise UsageError("run: no command given. Say what to run: seq 100 | waiter run ./crunch.sh")
-    place = _own_pile(chosen(kitchen, db, said.pop("name")))
-    options = delivery_options(said, place.deliver, place.name, file=place.file)
-    tell = teller(notify)
+    settings = _own_settings(settings)
+    options = delivery_options(flags, settings.deliver, settings.name, file=settings.file)
+    notifier = make_notifier(notify, say)
     checked(command, options)  # before millions of rows are loaded for it
     with ExitStack() as kept:
-        work = _loaded(place, source, command, load_options(said), options, kept)
-        return 0 if work is None else _delivered(work, place, command, options, tell)
+        work = _loaded(settings, source, command, load_options, options, kept)
+        return 0 if work is None else _delivered(work, settings, command, options, notifier)
 
 
-def _delivered(work: Work, place: Settings, command: Sequence[str], options: DeliveryOptions, tell: Tell | None) -> int:
+def _delivered(
+    work: Work, settings: Settings, command: Sequence[str], options: DeliveryOptions, notifier: Notifier | None
+) -> int:
     """Deliver, say how it went, and return the exit code."""
     printer = Printer(is_telling_each=False, tag=options.tag, total=work.total, done=work.done)
     with printer.bar():
         summary = deliver_orders(
-            lambda: open_kitchen(work.kitchen, place.db, create=False), command, options, listener=printer
+            lambda: open_kitchen(work.kitchen, settings.db, create=False), command, options, listener=printer
         )
-    is_by_itself_known = place.is_kitchen_named and not place.is_kitchen_said
-    printer.summary(summary, f"waiter errors{'' if is_by_itself_known else named(work.kitchen, place.db)}")
-    code = summary.exit_code or _verdict(work, place.db, summary.left_because)
+    is_by_itself_known = settings.is_kitchen_named and not settings.is_kitchen_said
+    printer.summary(summary, f"waiter errors{'' if is_by_itself_known else kitchen_words(work.kitchen, settings.db)}")
+    code = summary.exit_code or _exit_code(work, settings.db, summary.left_because)
     if code == 0 and summary.left_because == "done" and work.own is not None:
         work.own.keep_shortly()
-    if tell and summary.left_because not in ("interrupted", "kitchen lost"):
-        code = _told(tell, work, place.db, code, summary.left_because)
+    if notifier and summary.left_because not in ("interrupted", "kitchen lost"):
+        code = _notify(notifier, work, settings.db, code, summary.left_because)
     return code or lost_output(printer)
 
 
@@ -92,14 +95,14 @@ class Work:
     own: RunFile | None  # if it has a file of its own
 
 
-def _own_pile(place: Settings) -> Settings:
+def _own_settings(settings: Settings) -> Settings:
     """For a run inside an order of another waiter, whose kitchen its environment names: there it would wait for the end
     of the order that it is part of."""
-    return replace(place, kitchen=None, is_kitchen_named=False) if place.is_kitchen_handed_on else place
+    return replace(settings, kitchen=None, is_kitchen_named=False) if settings.is_kitchen_handed_on else settings
 
 
 def _loaded(
-    place: Settings,
+    settings: Settings,
     source: str,
     command: Sequence[str],
     reading: LoadOptions,
@@ -109,12 +112,12 @@ def _loaded(
     """Load the input; None if it is empty. A file of the run's own is `kept` for it."""
     with opened_input(source, reading) as input:
         own = None
-        if not place.is_kitchen_named:
+        if not settings.is_kitchen_named:
             how = (input.format, input.header, reading.skip_bad, reading.unique)
-            own = kept.enter_context(run_file(facts(command, input, how, options)))
+            own = kept.enter_context(run_file(run_facts(command, input, how, options), say))
             _tell_of(own, command)
-        where = place.kitchen if own is None else str(own.path)
-        with opened(Settings(kitchen=where, db=place.db), create=True) as kitchen:
+        where = settings.kitchen if own is None else str(own.path)
+        with open_kitchen_or_exit(Settings(kitchen=where, db=settings.db), create=True) as kitchen:
             if own is not None and not own.is_joined:
                 _begin_anew(kitchen, is_wanted=reading.again)
             loaded = load_with_bar(kitchen, input, reading)
@@ -163,7 +166,7 @@ def _go_on(kitchen: Kitchen, where: str | None, batch: str, own: RunFile | None)
     return Work(where, batch, all_.total, all_.finished, own)
 
 
-def _verdict(work: Work, db: str, left_because: str) -> int:
+def _exit_code(work: Work, db: str, left_because: str) -> int:
     """The exit code, by what became of the batch: others may have delivered some of it, or failed to."""
     with open_kitchen(work.kitchen, db, create=False) as kitchen:
         counts = kitchen.counts(Selector(batch=work.batch))
@@ -177,10 +180,10 @@ def _verdict(work: Work, db: str, left_because: str) -> int:
     return 0 if counts[Status.DONE] == counts.total else 1
 
 
-def _told(tell: Tell, work: Work, db: str, code: int, left_because: str) -> int:
+def _notify(notifier: Notifier, work: Work, db: str, code: int, left_because: str) -> int:
     with open_kitchen(work.kitchen, db, create=False) as kitchen:
-        ending = ended(kitchen, work.batch, code)
+        result = wait_result(kitchen, work.batch, code)
     if left_because == SUCCEEDED:
-        ending = replace(ending, is_enough=True)
-    how_told = told(tell, ending)
-    return code or how_told
+        result = replace(result, is_enough=True)
+    code_of_telling = notify_and_exit_code(notifier, result, say)
+    return code or code_of_telling

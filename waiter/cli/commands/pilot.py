@@ -1,44 +1,43 @@
-"""Trying things out before it costs: `pilot` delivers a few orders and reckons with them, `try` runs one aside."""
+"""Deliver a few random orders, and estimate what the rest will take.
+
+It reckons time, memory and cost of all the others from them.
+
+They are real deliveries: what is DONE stays done. Failures are not tried again.
+
+\b
+waiter pilot -n 20 ./crunch.sh
+waiter pilot -n 50 -j4 --hosts 40 --slots 8 --price 0.17 ./crunch.sh
+"""
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
-import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
-from typing import Any
 
 import click
 
+from waiter.cli.console import say
 from waiter.cli.delivery_options import delivery_options
-from waiter.cli.options import Duration, chosen, complete_file, kitchen_options, opened, plural, say
-from waiter.cli.tables import shortened, show_json, write_line
-from waiter.delivery.command import command
-from waiter.delivery.environment import inherited
+from waiter.cli.options import COMMAND, Duration, complete_file, open_kitchen_or_exit, with_settings
+from waiter.cli.tables import show_json, write_line
 from waiter.delivery.executors import deliver as deliver_orders
-from waiter.delivery.executors import stdin_json
 from waiter.delivery.listener import Listener, Summary
-from waiter.delivery.options import DeliveryOptions, Grouping, Until, cpu_count, slots
-from waiter.delivery.placeholders import refuse_if_none_fits
+from waiter.delivery.options import Grouping, Until, cpu_count, slots
 from waiter.durations import words
 from waiter.errors import UsageError
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Order, Outcome, Reason, Selector, Shift, Status
 from waiter.report.eta import Eta
-from waiter.report.formatting import plain, size
+from waiter.report.formatting import plain, plural, shortened, size
 from waiter.report.projection import Sample, cost, projected
+from waiter.settings import Settings
 
 FIRST = 2**31 - 1
 """The priority of a pilot's orders while it runs."""
-
-COMMAND = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
 class Observer(Listener):
@@ -68,7 +67,7 @@ class Observer(Listener):
         )
 
 
-@click.command(context_settings=COMMAND)
+@click.command(help=__doc__, context_settings=COMMAND)
 @click.option(
     "-n", "--orders", "count", type=click.IntRange(min=1), metavar="N", default=20, show_default=True, help="How many."
 )
@@ -81,34 +80,25 @@ class Observer(Listener):
 @click.option("--shell", is_flag=True, default=None, help="The command is a line for sh; {1} or $1 is one word.")
 @click.option("--timeout", type=Duration(), help="Stop an order that runs longer.")
 @click.option("--json", "is_json", is_flag=True, help="One JSON object.")
-@kitchen_options
+@with_settings
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_file, metavar="CMD…")
-def pilot(kitchen: str | None, db: str | None, count: int, hosts: int | None, per_host: int | None,
-          price: float | None, is_json: bool, command: tuple[str, ...], **said: Any) -> int:  # fmt: skip
-    """Deliver a few random orders here, then say what all the others will take, and cost.
-
-    They are real deliveries: what is DONE stays done. Failures are not tried again.
-
-    \b
-    waiter pilot -n 20 ./crunch.sh
-    waiter pilot -n 50 -j4 --hosts 40 --slots 8 --price 0.17 ./crunch.sh
-    """
-    settings = chosen(kitchen, db)
-    timeout = None if said["timeout"] is None else str(said["timeout"])
-    flags = {**said, "timeout": timeout, "retries": 0, "max_orders": count}
-    flags |= {"until": Until.EMPTY.value, "grouping": Grouping.NONE.value}
+def pilot(settings: Settings, count: int, hosts: int | None, per_host: int | None,
+          price: float | None, is_json: bool, command: tuple[str, ...],
+          jobs: str | None, shell: bool | None, timeout: float | None) -> int:  # fmt: skip
+    flags = {"jobs": jobs, "shell": shell, "timeout": None if timeout is None else str(timeout), "retries": 0}
+    flags |= {"max_orders": count, "until": Until.EMPTY.value, "grouping": Grouping.NONE.value}
     options = delivery_options(flags, settings.deliver, settings.name, file=settings.file)
     here = slots(options.jobs, cpu_count())
     observer = Observer()
-    with opened(settings) as place:
-        picked = drawn(place, count, random.Random())
+    with open_kitchen_or_exit(settings) as kitchen:
+        picked = sample_orders(kitchen, count, random.Random())
         if not picked:
             raise UsageError("pilot: no order is READY. Load some: waiter load FILE")
-        with _put_first(place, picked):
+        with _put_first(kitchen, picked):
             summary = deliver_orders(
                 lambda: open_kitchen(settings.kitchen, settings.db, create=False), command, options, listener=observer
             )
-        left = place.counts()[Status.READY]
+        left = kitchen.counts()[Status.READY]
     if not observer.outcomes:
         say("No order was delivered: others were faster, or the waiters are paused.")
         return summary.exit_code or 1
@@ -125,21 +115,21 @@ def _exit_code(sample: Sample, summary: Summary) -> int:
     return summary.exit_code or (1 if sample.failed else 0)
 
 
-def drawn(place: Kitchen, count: int, rng: random.Random) -> list[Order]:
+def sample_orders(kitchen: Kitchen, count: int, rng: random.Random) -> list[Order]:
     """Up to `count` random READY orders.
 
     Guesses ids, which name batch and row, so that a million orders need not be read; goes through all READY ones
     when few are left among many.
     """
-    batches = [batch for batch in place.batches() if batch.rows]
+    batches = [batch for batch in kitchen.batches() if batch.rows]
     found: dict[str, Order] = {}
     for _ in range(10 if batches else 0):
         guesses = rng.choices(batches, weights=[batch.rows for batch in batches], k=max(100, 2 * count))
         ids = tuple({f"{batch.id}-{rng.randint(1, batch.rows + 1)}" for batch in guesses})
-        found |= {order.id: order for order in place.find(Selector(ids=ids, statuses=(Status.READY,)))}
+        found |= {order.id: order for order in kitchen.find(Selector(ids=ids, statuses=(Status.READY,)))}
         if len(found) >= count:
             return rng.sample(list(found.values()), count)
-    return _reservoir(place.find(Selector(statuses=(Status.READY,))), count, rng)
+    return _reservoir(kitchen.find(Selector(statuses=(Status.READY,))), count, rng)
 
 
 def _reservoir(orders: Iterator[Order], count: int, rng: random.Random) -> list[Order]:
@@ -152,15 +142,15 @@ def _reservoir(orders: Iterator[Order], count: int, rng: random.Random) -> list[
 
 
 @contextmanager
-def _put_first(place: Kitchen, picked: Sequence[Order]) -> Iterator[None]:
+def _put_first(kitchen: Kitchen, picked: Sequence[Order]) -> Iterator[None]:
     """Inside, these orders go before all others; afterwards those that are still READY have their priority again."""
-    place.set_priority(Selector(ids=tuple(order.id for order in picked)), FIRST)
+    kitchen.set_priority(Selector(ids=tuple(order.id for order in picked)), FIRST)
     try:
         yield
     finally:
         for priority in {order.priority for order in picked}:
             ids = tuple(order.id for order in picked if order.priority == priority)
-            place.set_priority(Selector(ids=ids), priority)
+            kitchen.set_priority(Selector(ids=ids), priority)
 
 
 def _pilot_facts(
@@ -226,62 +216,3 @@ def _tell_pilot(
             range_ = least if least == most else f"{least} to {most}"
             costs = f", cost {'under 0.01' if most == '0.00' and price else range_}"
         write_line(f"all done:   {end} ({where}, {plural(slots_, 'slot')}{' each' if hosts > 1 else ''}){costs}")
-
-
-@click.command("try", context_settings=COMMAND)
-@click.option("--shell", is_flag=True, help="The command is a line for sh; {1} or $1 is one word.")
-@click.option("--stdin", type=click.Choice(["none", "json"]), default="none", help="json: the arguments as JSON.")
-@click.option("--cwd", metavar="DIR", help="Where the command runs.")
-@click.option("--json", "is_json", is_flag=True, help="One JSON object; the command's output goes to stderr.")
-@kitchen_options
-@click.argument("order_id", metavar="ORDER")
-@click.argument("words_", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_file, metavar="CMD…", required=True)
-def try_(kitchen: str | None, db: str | None, order_id: str, words_: tuple[str, ...], shell: bool, stdin: str,
-         cwd: str | None, is_json: bool) -> int:  # fmt: skip
-    """Run CMD here with the arguments of one order. The kitchen never hears of it. Ends with CMD's exit code.
-
-    \b
-    waiter try 7f2e90c14ab3-17 ./crunch.sh --verbose
-    """
-    with opened(chosen(kitchen, db)) as place:
-        order = next(place.find(Selector(ids=(order_id,)), limit=1), None)
-    if order is None:
-        raise UsageError(f"no such order: {order_id}. See: waiter orders")
-    template = command(words_, shell=shell, cwd=cwd)
-    refuse_if_none_fits(template.argv, [order])
-    argv = template.argv(order)
-    options = DeliveryOptions(cwd=cwd, stdin=stdin)
-    code, seconds_, result, message = _tried(order, argv, template.program, options, is_json)
-    if is_json:
-        facts = {"order": order.id, "argv": list(argv), "exit_code": code, "seconds": round(seconds_, 3)}
-        show_json({**facts, "result": result, "error": message})
-        return code
-    say(f"{order.id}: exit code {code} after {words(seconds_)}.")
-    for title, text in (("Result", result), ("Error", message)):
-        if text:
-            say(f"{title}: {text}")
-    return code
-
-
-def _tried(
-    order: Order, argv: Sequence[str], program: str, options: DeliveryOptions, is_json: bool
-) -> tuple[int, float, str | None, str | None]:
-    """Exit code as a shell gives it, seconds, result and message of the command."""
-    with tempfile.TemporaryDirectory(prefix="waiter-try-") as folder:
-        files = {"WAITER_RESULT": Path(folder, "result"), "WAITER_ERROR": Path(folder, "error")}
-        env = inherited(os.environ)
-        env |= {"WAITER_ORDER": order.id, "WAITER_ATTEMPT": str(order.attempt + 1), "WAITER_SLOT": "1"}
-        env |= {"WAITER_NAME": "try", **{key: str(file) for key, file in files.items()}}
-        given: dict[str, Any] = (
-            {"input": stdin_json(order)} if options.stdin == "json" else {"stdin": subprocess.DEVNULL}
-        )
-        began = time.monotonic()
-        try:
-            out = 2 if is_json else None
-            done = subprocess.run(argv, executable=program, env=env, cwd=options.cwd, stdout=out, check=False, **given)
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{order.id}: the command cannot be started with these arguments: {error}") from None
-        seconds_ = time.monotonic() - began
-        code = done.returncode if done.returncode >= 0 else 128 - done.returncode
-        result, message = (file.read_text(errors="replace") if file.exists() else None for file in files.values())
-    return code, seconds_, result, message

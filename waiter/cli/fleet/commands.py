@@ -1,4 +1,7 @@
-"""`waiter fleet …`: the same verbs on every host of a fleet. `fab fleet.…` is made from these very commands."""
+"""Drive waiters on many hosts.
+
+`fab fleet.…` is made from these very commands.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from waiter.cli.fleet_options import (
+from waiter.cli.console import say
+from waiter.cli.fleet.options import (
     FleetCommand,
     KitchenNames,
     conclude,
@@ -24,21 +28,18 @@ from waiter.cli.fleet_options import (
     show_plan,
     working,
 )
-from waiter.cli.fleet_work import batch_size, files_in, packed_command, plan_of, settings_of, shipment, work_of
-from waiter.cli.options import kitchen_options, plural, say
-from waiter.cli.project import init
+from waiter.cli.fleet.plan import batch_size, files_in, packed_command, plan_of, settings_of, shipment, work_of
+from waiter.cli.options import kitchen_options
 from waiter.cli.tables import show_json, show_table
 from waiter.errors import KitchenError, UsageError
 from waiter.fleet.inventory import ALIVE, Host, described
 from waiter.kitchen import open_kitchen
 from waiter.orders import Shift
-from waiter.report.formatting import plain
+from waiter.report.formatting import plain, plural
 
 if TYPE_CHECKING:
     from waiter.fleet.actions import Report
     from waiter.fleet.host_output import OnLine
-
-__all__ = ["fleet", "init"]
 
 
 class Verbs(click.Group):

@@ -19,7 +19,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from waiter.cli.options import say
 from waiter.delivery.options import DeliveryOptions
 from waiter.errors import KitchenError, naming
 from waiter.intake import Input
@@ -82,7 +81,7 @@ class Relative:
     differing: tuple[str, ...]  # the variables
 
 
-def facts(command: Sequence[str], input: Input, how: Sequence[object], options: DeliveryOptions) -> Facts:
+def run_facts(command: Sequence[str], input: Input, how: Sequence[object], options: DeliveryOptions) -> Facts:
     """What this run is: by what the input holds, not by its name, since most are stdin; `how` it is read."""
     digest = hashlib.blake2b(digest_size=16)
     input.file.seek(0)
@@ -96,13 +95,13 @@ def facts(command: Sequence[str], input: Input, how: Sequence[object], options: 
 
 
 @contextmanager
-def run_file(run: Facts) -> Iterator[RunFile]:
+def run_file(run: Facts, say: Callable[[str], None]) -> Iterator[RunFile]:
     """The kitchen of this run, kept from being tidied away, and made anew by nobody else, until the run is over."""
     folder = default_path("x").parent / "runs"
     _make(folder)
     _tidy(folder)
     path = folder / f"{run.name}.sqlite"
-    with _locked(_beside(path)) as (descriptor, is_alone):
+    with _locked(_beside(path), say) as (descriptor, is_alone):
         relatives: list[Relative] = []
         if not path.exists():
             relatives = [relative for other in folder.glob(f"{run.kin}-*.run") if (relative := _relative(other, run))]
@@ -138,15 +137,15 @@ def _beside(path: Path) -> Path:
 
 
 @contextmanager
-def _locked(file: Path, *, is_waiting: bool = True) -> Iterator[tuple[int, bool]]:
+def _locked(file: Path, say: Callable[[str], None] | None = None) -> Iterator[tuple[int, bool]]:
     """The file's descriptor, locked, and whether it is by us alone. Who is not alone waits until others may join.
 
-    Raises BlockingIOError if it is not to wait.
+    Without `say`, which hears what is waited for, it does not wait and raises BlockingIOError.
     """
     while True:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            is_alone = _lock(descriptor, is_waiting)
+            is_alone = _lock(descriptor, say)
             if _is_there(file, descriptor):
                 yield descriptor, is_alone
                 return
@@ -154,11 +153,11 @@ def _locked(file: Path, *, is_waiting: bool = True) -> Iterator[tuple[int, bool]
             os.close(descriptor)
 
 
-def _lock(descriptor: int, is_waiting: bool) -> bool:
+def _lock(descriptor: int, say: Callable[[str], None] | None) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        if not is_waiting:
+        if say is None:
             raise
     else:
         return True
@@ -193,7 +192,7 @@ def _mark(salt: str, value: str) -> str:
 def _relative(file: Path, run: Facts) -> Relative | None:
     """The run of this file, if it stands still and was left unfinished."""
     path = file.with_suffix(".sqlite")
-    with suppress(BlockingIOError, KitchenError, OSError, ValueError, KeyError), _locked(file, is_waiting=False):
+    with suppress(BlockingIOError, KitchenError, OSError, ValueError, KeyError), _locked(file):
         if not path.exists():
             return None
         kept = json.loads(file.read_bytes())
@@ -212,7 +211,7 @@ def _tidy(folder: Path) -> None:
     for path in folder.glob("*.sqlite"):
         with suppress(BlockingIOError, FileNotFoundError):  # it is in use; another run was faster
             if _is_old(path):
-                with _locked(_beside(path), is_waiting=False):
+                with _locked(_beside(path)):
                     if not _has_waiters(path):
                         for ending in (".sqlite-wal", ".sqlite-shm", ".sqlite", ".run"):
                             path.with_suffix(ending).unlink(missing_ok=True)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from waiter.cli.console import say
 from waiter.cli.delivery_options import delivery_flags
-from waiter.cli.options import Duration, chosen, kitchen_options, plural, say
+from waiter.cli.options import Duration, kitchen_options, resolve_settings
 from waiter.cli.progress import rows_bar
 from waiter.cli.stdio import StdoutClosed
 from waiter.cli.tables import show_json, show_table
@@ -22,6 +23,7 @@ from waiter.errors import UsageError
 from waiter.fleet.inventory import STATES, Address, Host, Selection, selected
 from waiter.kitchen import is_file
 from waiter.kitchen.address import shown
+from waiter.report.formatting import plural
 from waiter.settings import settings
 
 if TYPE_CHECKING:
@@ -208,7 +210,7 @@ class KitchenNames:
 
 def kitchen_names(said: Mapping[str, Any]) -> KitchenNames:
     """Flag > WAITER_KITCHEN > [fleet] > the rest of waiter.toml."""
-    named = chosen(said["kitchen"], said["db"])
+    named = resolve_settings(said["kitchen"], said["db"])
     in_file, table = settings(environ={}), named.fleet
     # What differs from the file was said by a flag or a variable, and those come before [fleet].
     here = named.kitchen if named.kitchen != in_file.kitchen else str(table.get("kitchen") or "") or named.kitchen

@@ -1,0 +1,130 @@
+"""Load a pile of inputs; each row of FILE becomes an order. `-` reads stdin.
+
+The format is chosen by the ending: .csv, .tsv (tabs, no quotes), .jsonl (a list or an object a line), everything
+else plain lines; .gz as well. Loading the same input again adds nothing, and a file that has grown adds its new
+rows.
+
+\b
+waiter load orders.csv
+find . -name '*.tif' | waiter load -
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any
+
+import click
+
+from waiter import intake
+from waiter.cli.console import said_if_long, say
+from waiter.cli.options import PRIORITIES, complete_file, gathered, open_kitchen_or_exit, with_settings
+from waiter.cli.progress import rows_bar
+from waiter.cli.tables import show_json
+from waiter.intake import Format, Input
+from waiter.kitchen.contract import Kitchen
+from waiter.loading import Loaded, LoadOptions
+from waiter.loading import load as load_input
+from waiter.report.formatting import plural
+from waiter.settings import Settings
+
+
+def reading(function: Any) -> Any:
+    """The options that say how an input is to be read and loaded, as one `load_options` value."""
+    function = gathered(
+        ("format_", "header", "skip_bad", "unique", "again", "priority", "batch"), _load_options, "load_options"
+    )(function)
+    for option in reversed(
+        (
+            click.option(
+                "--format", "format_", type=click.Choice([f.value for f in Format]), help="csv, tsv, lines or jsonl."
+            ),
+            click.option("--header", is_flag=True, help="The first row of a CSV file names the arguments: {name}."),
+            click.option("--skip-bad", is_flag=True, help="Leave out rows that cannot become orders, and list them."),
+            click.option("--unique", is_flag=True, help="Leave out rows whose arguments are an order already."),
+            click.option("--again", is_flag=True, help="Load once more what was loaded; not what is READY still."),
+            click.option("--priority", type=PRIORITIES, metavar="N", default=0, help="Higher goes first. Default: 0."),
+            click.option("--batch", metavar="NAME", help="Name this pile."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def _load_options(format_: str | None, **values: Any) -> LoadOptions:
+    return LoadOptions(format=Format(format_) if format_ else None, **values)
+
+
+@contextmanager
+def opened_input(source: str, options: LoadOptions) -> Iterator[Input]:
+    """The input. Who types it, or waits for a pipe that does not end, is told what is waited for."""
+    is_typed = source == "-" and sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
+    name = "stdin" if source == "-" else source
+    if is_typed:
+        say("Type the inputs, each on a line of its own; Ctrl-D ends them.")
+    with ExitStack() as kept:
+        with nullcontext() if is_typed else said_if_long(f"Reading {name} until it ends; nothing starts before that."):
+            input = kept.enter_context(intake.opened(source, options.format, header=options.header))
+        yield input
+
+
+def load_with_bar(kitchen: Kitchen, source: str | Input, options: LoadOptions) -> Loaded:
+    """Load, with a bar on a terminal; who interrupts it is told that nothing is lost."""
+    try:
+        with (
+            opened_input(source, options) if isinstance(source, str) else nullcontext(source) as input,
+            rows_bar() as bar,
+        ):
+            return load_input(kitchen, input, options, bar)
+    except KeyboardInterrupt:
+        say("Interrupted. The same load again adds what is missing.")
+        raise
+
+
+def tell_loaded(loaded: Loaded) -> None:
+    """One line with counts, and warnings where something was left out."""
+    for row in loaded.bad_rows:
+        say(f"left out: {row}")
+    if loaded.bad > len(loaded.bad_rows):
+        say(f"left out: {loaded.bad - len(loaded.bad_rows):,} more bad rows")
+    known = loaded.known - loaded.waiting
+    parts = [f"{known:,} known already"] if known else []
+    parts += [f"{loaded.waiting:,} READY still"] if loaded.waiting else []
+    parts += [f"{plural(loaded.blank, 'blank row')} skipped"] if loaded.blank else []
+    parts += [f"{plural(loaded.bad, 'bad row')} left out"] if loaded.bad else []
+    details = f" ({', '.join(parts)})" if parts else ""
+    batch = f", batch {loaded.batch}" if loaded.batch else ""
+    if loaded.is_unchanged:
+        hint = "" if loaded.waiting else " --again loads it once more."
+        say(f"Nothing new in {loaded.source}{batch}{details}.{hint}")
+    else:
+        say(f"Loaded {plural(loaded.new, 'order')} from {loaded.source}{batch}{details}.")
+    if loaded.changed and loaded.new:
+        say(
+            f"{loaded.source} was loaded before with other rows (batch {loaded.changed}). Rows that both have are "
+            "orders twice now; --unique would have left them out."
+        )
+
+
+@click.command(help=__doc__)
+@click.argument("source", metavar="FILE", shell_complete=complete_file)
+@reading
+@click.option("--json", "is_json", is_flag=True, help="One JSON object.")
+@with_settings
+def load(source: str, settings: Settings, is_json: bool, load_options: LoadOptions) -> int:
+    with open_kitchen_or_exit(settings, create=True) as kitchen:
+        loaded = load_with_bar(kitchen, source, load_options)
+    if is_json:
+        show_json(_loaded_facts(loaded))
+    else:
+        tell_loaded(loaded)
+    if loaded.is_unchanged and (load_options.priority or load_options.batch):
+        say("Its name and priority stay as they were; `waiter priority N --batch BATCH` changes that of READY orders.")
+    return 0
+
+
+def _loaded_facts(loaded: Loaded) -> dict[str, Any]:
+    facts = {name: getattr(loaded, name) for name in ("batch", "source", "rows", "new", "known", "blank", "bad")}
+    return {**facts, "bad_rows": [str(row) for row in loaded.bad_rows], "changed": loaded.changed}

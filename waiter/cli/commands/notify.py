@@ -1,0 +1,46 @@
+"""Wait until every order has ended, then run CMD or POST to a URL.
+
+CMD sees the facts as WAITER_TEXT, WAITER_EXIT_CODE (as `waiter wait` would end), WAITER_BATCH, WAITER_TOTAL,
+WAITER_COUNT_DONE, WAITER_COUNT_ERROR …, and as JSON on stdin. A URL gets the same JSON, and is tried four times if
+it does not answer. Somebody is also told when --timeout or --unattended end the waiting. Exit code: 0 told, 5 not.
+
+\b
+waiter notify sh -c 'echo "$WAITER_TEXT" | mail -s "orders" me@example.com'
+waiter notify --batch night --unattended 10m --post https://example.com/hook
+"""
+
+from __future__ import annotations
+
+import click
+
+from waiter.cli.console import say
+from waiter.cli.options import Wait, complete_file, json_option, open_kitchen_or_exit, waiting_options, with_settings
+from waiter.cli.tables import show_json
+from waiter.errors import UsageError
+from waiter.notify.command import to_command
+from waiter.notify.completion import wait_for_end
+from waiter.notify.notifier import to_url
+from waiter.notify.result import result_facts
+from waiter.settings import Settings
+
+
+@click.command(help=__doc__, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@waiting_options
+@click.option("--post", "url", metavar="URL", help="POST the facts there, as one JSON object, instead of running CMD.")
+@json_option
+@with_settings
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_file, metavar="[CMD…]")
+def notify(settings: Settings, url: str | None, is_json: bool, command: tuple[str, ...], wait_for: Wait) -> int:
+    if bool(url) == bool(command):
+        raise UsageError("notify: say whom to tell: a command, or --post URL")
+    notifier = to_url(url, say) if url else to_command(command, is_json=is_json)
+    with open_kitchen_or_exit(settings) as kitchen:
+        result = wait_for_end(
+            kitchen, say, batch=wait_for.batch, timeout_s=wait_for.timeout, unattended_s=wait_for.unattended
+        )
+    if not is_json:
+        say(result.sentence)
+    notifier(result)
+    if is_json:
+        show_json(result_facts(result))
+    return 0

@@ -1,0 +1,68 @@
+"""List orders. `extract` writes all of them to a file.
+
+\b
+waiter orders --status RUNNING --longer-than 10m
+waiter orders --status ERROR --host ip-10-0-3-7 --sort=-stop --limit 5
+"""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from waiter.cli.console import say
+from waiter.cli.options import (
+    Selection,
+    listing,
+    open_kitchen_or_exit,
+    resolve_selector,
+    selecting,
+    with_settings,
+)
+from waiter.cli.tables import show_json, show_table
+from waiter.orders import Order
+from waiter.report import columns
+from waiter.report.formatting import clock_time, its_end, plain, shortened
+from waiter.report.order import LIGHT_COLUMNS, printable_record, took
+from waiter.settings import Settings
+
+
+@click.command(help=__doc__)
+@click.argument("ids", nargs=-1, metavar="[ORDER]…")
+@selecting
+@listing(50, "age")
+@click.option("--json", "is_json", is_flag=True, help="One JSON object.")
+@with_settings
+def orders(settings: Settings, selection: Selection, sort: str, limit: int, is_json: bool) -> int:  # fmt: skip
+    with open_kitchen_or_exit(settings) as kitchen:
+        now = kitchen.now()
+        found = list(
+            kitchen.find(resolve_selector(kitchen, selection), sort=sort, limit=limit if is_json else limit + 1)
+        )
+    if is_json:
+        show_json({"orders": [printable_record(columns.record(order, LIGHT_COLUMNS)) for order in found]})
+        return 0
+    if not found:
+        say("No such orders.")
+        return 0
+    show_table(["ORDER", "STATUS", "STARTED", "TOOK", "WAITER", "ARGUMENTS"], [_row(o, now) for o in found[:limit]])
+    if len(found) > limit:
+        say(f"The first {limit:,}; there are more: --limit shows them, `waiter extract` writes all.")
+    return 0
+
+
+def _row(order: Order, now: float) -> list[str]:
+    arguments = " ".join(json.dumps(a, ensure_ascii=False) if _is_odd(a) else a for a in order.arguments)
+    return [
+        order.id,
+        order.status.value,
+        clock_time(order.start, now),
+        took(order, now),
+        its_end(order.waiter or "", 16),
+        shortened(plain(arguments), 24),
+    ]
+
+
+def _is_odd(argument: str) -> bool:
+    return not argument or any(character.isspace() for character in argument)

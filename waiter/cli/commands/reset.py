@@ -1,0 +1,89 @@
+"""Make failed orders, and those of dead waiters, READY again.
+
+A waiter is gone when it ran on this machine and its process is dead, or when its lease ran out and it does not
+say within some seconds that it lives: the kitchen may just have been away. What happened to the orders before stays
+in their history.
+
+\b
+waiter reset                       all that failed or got stuck
+waiter reset --like 3f9c2a1b       failures of one kind, see `waiter errors`
+waiter reset 7f2e90c14ab3-17       one order, also if it is DONE
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import click
+
+from waiter.cli.console import confirm, say
+from waiter.cli.options import Selection, open_kitchen_or_exit, resolve_selector, selecting, with_settings
+from waiter.cli.tables import show_json
+from waiter.errors import UsageError
+from waiter.kitchen.contract import Kitchen, Rescued
+from waiter.orders import Selector, Status
+from waiter.report.formatting import format_counts, plural
+from waiter.settings import Settings
+
+LOOK_AGAIN_S = 1.0
+"""How often a reset looks whether those who are missed live."""
+
+
+@click.command(help=__doc__)
+@click.argument("ids", nargs=-1, metavar="[ORDER]…")
+@selecting
+@click.option("--running", is_flag=True, help="Also orders that living waiters run: they lose them.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "is_json", is_flag=True, help="One JSON object.")
+@with_settings
+def reset(settings: Settings, selection: Selection, running: bool, yes: bool, is_json: bool) -> int:  # fmt: skip
+    with open_kitchen_or_exit(settings) as kitchen:
+        selector = _resettable(resolve_selector(kitchen, selection), is_from_living=running)
+        rescued = kitchen.rescue() if running else _rescued_patiently(kitchen)  # who is dead is dead
+        counts = kitchen.counts(selector)
+        question = f"Reset {plural(counts.total, 'order')} ({format_counts(counts)}) in {kitchen.url}?"
+        is_agreed = not counts.total or confirm(question, is_yes=yes)
+        done = kitchen.reset(selector, from_living=running) if counts.total and is_agreed else 0
+    if is_json:
+        show_json({"reset": done, "rescued": rescued.ready})
+        return 0
+    if rescued.ready:
+        say(f"Took back {plural(rescued.ready, 'order')} of waiters that are gone.")
+    if done:
+        say(f"Reset {plural(done, 'order')}.")
+    elif counts[Status.RUNNING] and not running and is_agreed:
+        say(f"{plural(counts[Status.RUNNING], 'order')} RUNNING in the hands of living waiters: --running takes them.")
+    elif is_agreed and not rescued.ready:
+        say("Nothing to reset.")
+    return 0
+
+
+def _rescued_patiently(kitchen: Kitchen) -> Rescued:
+    """Take back the orders of the dead; who is missed first gets the time to say that it lives."""
+    rescued = kitchen.rescue()
+    if not rescued.missed:
+        return rescued
+    names = ", ".join(rescued.missed[:5]) + (" and others" if len(rescued.missed) > 5 else "")
+    say(
+        f"Nothing was heard of {names} for longer than a lease lasts: dead, or {kitchen.url} was out of reach. "
+        f"Waiting {rescued.missed_s:.0f} s for those who live to say so.\n"
+        "hint: who cannot wait takes the orders of everybody: waiter reset --running"
+    )
+    ready, failed, ends = rescued.ready, rescued.failed, time.monotonic() + rescued.missed_s + 2 * LOOK_AGAIN_S
+    while rescued.missed and time.monotonic() < ends:
+        time.sleep(LOOK_AGAIN_S)
+        rescued = kitchen.rescue()
+        ready, failed = ready + rescued.ready, failed + rescued.failed
+    return replace(rescued, ready=ready, failed=failed)
+
+
+def _resettable(selector: Selector, *, is_from_living: bool) -> Selector:
+    """The orders of a selector that a reset changes. Without a word on it those that failed; never READY ones."""
+    statuses = selector.statuses
+    if not statuses:
+        is_any = selector.ids or selector.except_command is not None
+        statuses = tuple(Status) if is_any else (Status.ERROR, *([Status.RUNNING] if is_from_living else []))
+    if statuses == (Status.READY,):
+        raise UsageError("--status READY: those are READY already. A reset is for the others, above all ERROR.")
+    return replace(selector, statuses=tuple(status for status in statuses if status is not Status.READY))

@@ -1,0 +1,60 @@
+"""Talk on stderr: what is said to people, what is waited for, and asking before something is changed."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import click
+
+from waiter.cli.tables import show_json
+from waiter.errors import UsageError
+from waiter.report.formatting import plain
+
+PATIENCE_S = 1.0
+"""How long a kitchen may take to answer before the user is told what is waited for. It gives up after some 10 s."""
+
+
+def say(message: str) -> None:
+    """Talk: to stderr, so that stdout holds nothing but what was asked for. It does not matter if nobody listens.
+
+    Whoever's words it holds, nothing in it makes a terminal obey.
+    """
+    with suppress(OSError):
+        click.echo(plain(message), err=True)
+
+
+@contextmanager
+def said_if_long(message: str) -> Iterator[None]:
+    """Say what is waited for, once that has taken a moment."""
+    notice = threading.Timer(PATIENCE_S, say, (message,))
+    notice.daemon = True
+    with suppress(RuntimeError):  # a machine that starts no more threads
+        notice.start()
+    try:
+        yield
+    finally:
+        notice.cancel()
+
+
+def confirm(question: str, *, is_yes: bool) -> bool:
+    """Whether to go on: asks on a terminal. Raises UsageError where nobody can be asked and --yes was not given."""
+    if is_yes:
+        return True
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} There is nobody to ask here: say --yes.")
+    is_agreed = click.confirm(question, err=True)
+    if not is_agreed:
+        say("Nothing was changed.")
+    return is_agreed
+
+
+def show_changed(what: str, count: int, is_json: bool, sentence: str) -> int:
+    """What a verb changed, as one JSON object or in a sentence. Returns the exit code, 0."""
+    if is_json:
+        show_json({what: count})
+    else:
+        say(sentence)
+    return 0
