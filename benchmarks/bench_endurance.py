@@ -42,7 +42,7 @@ from waiter.kitchen.mongo.kitchen import MongoKitchen
 from waiter.kitchen.sqlite.kitchen import SqliteKitchen
 
 operations = 0
-ASKED = "check_in heartbeat news check_out shifts claim held finish release rescue outlook".split()
+ASKED = "check_in heartbeat change_token check_out shifts claim held finish release reclaim backlog".split()
 
 def counted(method):
     def ask(*words, **options):

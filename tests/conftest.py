@@ -149,7 +149,7 @@ def fill(kitchen: Kitchen, rows: Sequence[Sequence[str]], *, batch: str = "b", p
 def let_leases_run_out(kitchen: Kitchen, clock: Clock) -> None:
     """Let nobody be heard of for so long that one look has missed everybody, and the next one declares them lost."""
     clock.advance(kitchen.lease_s + 1)
-    kitchen.rescue()
+    kitchen.reclaim()
     clock.advance(grace_s(kitchen.lease_s))
 
 

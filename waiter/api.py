@@ -52,7 +52,7 @@ def _place(named: str | os.PathLike[str] | None, db: str | None) -> tuple[str | 
 
 def iter_orders(kitchen: Kitchen, selector: Selector | None = None) -> Iterator[Order]:
     """The orders that match, with everything that is known of them, oldest first, in flat memory."""
-    return kitchen.find(selector or Selector(), is_whole=True)
+    return kitchen.find(selector or Selector(), with_details=True)
 
 
 def deliver_with(

@@ -154,7 +154,7 @@ class Outcome:
         return self.stop - self.start
 
 
-class Verdict(StrEnum):
+class FinishResult(StrEnum):
     """What the kitchen made of an outcome."""
 
     ACCEPTED = "accepted"

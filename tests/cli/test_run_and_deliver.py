@@ -19,7 +19,7 @@ from waiter.orders import Reason, Selector, Status
 
 def orders(url):
     with open_kitchen(url) as kitchen:
-        return {order.arguments[0]: order for order in kitchen.find(Selector(), is_whole=True)}
+        return {order.arguments[0]: order for order in kitchen.find(Selector(), with_details=True)}
 
 
 def load(waiter_cli, url, text):

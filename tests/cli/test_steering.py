@@ -201,7 +201,7 @@ def fall_silent(kitchen, clock):
     clock.advance(-kitchen.lease_s - 60)
     kitchen.heartbeat(kitchen.shifts()[0], Vitals())
     clock.advance(kitchen.lease_s + 60 - grace_s(kitchen.lease_s) + 2)
-    kitchen.rescue()
+    kitchen.reclaim()
 
 
 def test_wait_takes_the_dead_for_no_help(ask, kitchen, clock):

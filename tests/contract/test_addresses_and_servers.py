@@ -71,7 +71,7 @@ def test_a_server_that_is_no_primary_is_said_to_be_none(options):
 
 
 @pytest.mark.parametrize("kitchen_url", ["mongodb"], indirect=True)
-@pytest.mark.parametrize("ask", ["now", "news", "outlook"])
+@pytest.mark.parametrize("ask", ["now", "change_token", "backlog"])
 def test_a_kitchen_that_was_dropped_is_gone_and_not_done(kitchen, kitchen_url, ask):
     fill(kitchen, [["x"]])
     with MongoClient[dict[str, Any]](kitchen_url) as client:

@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import check_in, fill, outcome
 from waiter.errors import UsageError
 from waiter.kitchen.contract import CLAIM_LIMIT
-from waiter.orders import Reason, Selector, Status, Verdict, Vitals
+from waiter.orders import FinishResult, Reason, Selector, Status, Vitals
 
 ODD = b"w\xff\xfe".decode("utf-8", "surrogateescape")
 """A name that is no UTF-8, as a host may have it."""
@@ -194,13 +194,13 @@ def test_failure_groups_come_largest_first_and_of_the_chosen_orders(kitchen):
     assert [group.group for group in kitchen.failure_groups(Selector(ids=(orders[0].id,)))] == ["aaaa0000"]
 
 
-def test_the_outlook_counts_no_further_than_a_claim_takes(kitchen):
+def test_the_backlog_counts_no_further_than_a_claim_takes(kitchen):
     fill(kitchen, [[str(n)] for n in range(3 * CLAIM_LIMIT)])
     shift = check_in(kitchen)
     for _ in range(2):
         kitchen.claim(shift, limit=CLAIM_LIMIT)
 
-    seen = kitchen.outlook()
+    seen = kitchen.backlog()
 
     assert (seen.ready, seen.running, seen.next_due_s) == (CLAIM_LIMIT, CLAIM_LIMIT, None)
 
@@ -246,9 +246,9 @@ def test_every_change_that_waiters_should_hear_of_is_news(kitchen, open_again):
         kitchen.resume,
         lambda: kitchen.add("b", [(7, ["7"], None)]),
     ):
-        before = other.news()
+        before = other.change_token()
         change()
-        heard.append(other.news() != before)
+        heard.append(other.change_token() != before)
 
     assert heard == [True] * 7
 
@@ -281,8 +281,8 @@ def test_removing_a_batch_takes_running_orders_from_their_waiters(kitchen):
 
     assert kitchen.remove_batch("b") == 2
 
-    assert kitchen.finish(shift, [outcome(order)]) == [Verdict.LATE]
-    assert (kitchen.held(shift), kitchen.outlook().is_done) == ([], True)
+    assert kitchen.finish(shift, [outcome(order)]) == [FinishResult.LATE]
+    assert (kitchen.held(shift), kitchen.backlog().is_done) == ([], True)
     for forgotten in (lambda: kitchen.remove_batch("b"), lambda: kitchen.add("b", [(1, ["1"], None)])):
         with pytest.raises(UsageError, match="no such batch: b"):
             forgotten()
@@ -322,7 +322,7 @@ def test_a_pause_leaves_what_runs_with_its_waiter(kitchen):
     kitchen.pause(reason="lunch")
 
     assert check_in(kitchen, "late").pause_reason == "lunch"
-    assert kitchen.finish(shift, [outcome(order)]) == [Verdict.ACCEPTED]
+    assert kitchen.finish(shift, [outcome(order)]) == [FinishResult.ACCEPTED]
 
 
 def test_a_waiter_with_an_odd_name_can_be_steered_by_it(kitchen):

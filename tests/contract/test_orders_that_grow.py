@@ -13,7 +13,7 @@ from pymongo.collection import Collection
 from tests.conftest import check_in, fill, let_leases_run_out, outcome
 from waiter.kitchen.mongo import updates as mongo_updates
 from waiter.kitchen.sqlite import rows as sqlite_rows
-from waiter.orders import EVENTS_KEPT, Reason, Selector, Status, Verdict
+from waiter.orders import EVENTS_KEPT, FinishResult, Reason, Selector, Status
 
 LARGEST = 16 * 1024 * 1024
 
@@ -28,7 +28,7 @@ def few_are_kept(monkeypatch) -> int:
 
 
 def only(kitchen):
-    (order,) = kitchen.find(Selector(), is_whole=True)
+    (order,) = kitchen.find(Selector(), with_details=True)
     return order
 
 
@@ -42,7 +42,7 @@ def test_a_history_keeps_its_first_and_last_events_and_how_many_were_dropped(kit
     shift = check_in(kitchen)
     for code in range(1, 14):
         again = outcome(claimed(kitchen, shift), Status.READY, exit_code=code, reason=Reason.EXIT)
-        assert kitchen.finish(shift, [again]) == [Verdict.ACCEPTED]
+        assert kitchen.finish(shift, [again]) == [FinishResult.ACCEPTED]
         history = only(kitchen).history
         dropped = max(0, code - 2 * few_are_kept)
         first, last = range(1, code + 1)[:few_are_kept], range(1, code + 1)[-few_are_kept:]
@@ -61,7 +61,7 @@ def test_every_change_that_a_history_tells_of_keeps_to_it(kitchen, few_are_kept,
     for _ in range(3):
         kitchen.claim(check_in(kitchen), limit=1)
         let_leases_run_out(kitchen, clock)
-        kitchen.rescue()
+        kitchen.reclaim()
         kitchen.cancel(everything)
         kitchen.reset(everything)
 
@@ -79,7 +79,7 @@ def test_late_outcomes_are_kept_in_the_same_way(kitchen, few_are_kept):
     for attempt in range(1, 10):
         late = outcome(order, exit_code=0)
         late = type(late)(late.order_id, attempt, Status.DONE, start=1.0, stop=2.0)
-        assert kitchen.finish(shift, [late]) == [Verdict.LATE]
+        assert kitchen.finish(shift, [late]) == [FinishResult.LATE]
 
     late = only(kitchen).late
     assert [event.attempt for event in late if event.what == "finish"] == [1, 2, 3, 7, 8, 9]
@@ -135,7 +135,8 @@ def test_an_order_too_large_to_be_claimed_ends_alone(kitchen, documents, field, 
     if large.status is Status.ERROR:
         assert "b-2" not in [order.id for order in kitchen.held(shift)]
     assert large.status is Status.ERROR or room == 250
-    assert kitchen.finish(shift, [outcome(order) for order in taken if order.id != "b-2"]) == [Verdict.ACCEPTED] * 2
+    others = [outcome(order) for order in taken if order.id != "b-2"]
+    assert kitchen.finish(shift, others) == [FinishResult.ACCEPTED] * 2
 
 
 def test_large_orders_are_claimed_though_one_look_does_not_hold_them_all(kitchen):

@@ -1,4 +1,4 @@
-"""What every kitchen promises when things cross: cancelled while running, finished twice, rescued by many, lost."""
+"""What every kitchen promises when things cross: cancelled while running, finished twice, reclaimed by many, lost."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 from tests.conftest import check_in, fill, let_leases_run_out, outcome
 from waiter.errors import ShiftLost
 from waiter.kitchen.contract import CLAIM_LIMIT, LEASE_S, MAX_LOSSES, Kitchen, grace_s
-from waiter.orders import Outcome, Reason, Selector, Shift, Status, Verdict, Vitals
+from waiter.orders import FinishResult, Outcome, Reason, Selector, Shift, Status, Vitals
 
 LONGEST_BACKOFF_S = 601.0
 
 
 def whole(kitchen: Kitchen):
-    return list(kitchen.find(Selector(), is_whole=True))
+    return list(kitchen.find(Selector(), with_details=True))
 
 
 def only(kitchen: Kitchen):
@@ -54,7 +54,7 @@ def test_an_order_that_failed_after_its_cancel_was_asked_gets_no_other_try(kitch
     kitchen.cancel(Selector())
 
     ended = outcome(order, Status.READY, reason=Reason.EXIT, exit_code=1, delay_s=30)
-    assert kitchen.finish(shift, [ended]) == [Verdict.ACCEPTED]
+    assert kitchen.finish(shift, [ended]) == [FinishResult.ACCEPTED]
 
     stored = only(kitchen)
     assert (stored.status, stored.due, stored.is_cancel_asked) == (Status.CANCELLED, None, False)
@@ -66,7 +66,7 @@ def test_an_order_that_was_done_before_its_cancel_arrived_is_done(kitchen):
     shift, order = run_one(kitchen)
     kitchen.cancel(Selector())
 
-    assert kitchen.finish(shift, [outcome(order)]) == [Verdict.ACCEPTED]
+    assert kitchen.finish(shift, [outcome(order)]) == [FinishResult.ACCEPTED]
 
     assert (only(kitchen).status, only(kitchen).is_cancel_asked) == (Status.DONE, False)
 
@@ -116,7 +116,7 @@ def test_a_reset_forgets_that_a_cancel_was_asked(kitchen):
 def test_the_same_outcome_twice_in_one_message_is_accepted_once(kitchen):
     shift, order = run_one(kitchen)
 
-    assert kitchen.finish(shift, [outcome(order), outcome(order)]) == [Verdict.ACCEPTED, Verdict.KNOWN]
+    assert kitchen.finish(shift, [outcome(order), outcome(order)]) == [FinishResult.ACCEPTED, FinishResult.KNOWN]
 
     assert len(only(kitchen).history) == 1
 
@@ -131,10 +131,10 @@ def test_verdicts_come_in_the_order_of_the_outcomes(kitchen):
 
     outcomes = [outcome(order, Status.DONE if order.row % 3 else Status.ERROR) for order in orders]
     outcomes.insert(3, Outcome("gone-1", 1, Status.DONE, 0.0, 1.0))
-    verdicts = dict(zip([ended.order_id for ended in outcomes], kitchen.finish(shift, outcomes), strict=True))
+    results = dict(zip([ended.order_id for ended in outcomes], kitchen.finish(shift, outcomes), strict=True))
 
-    others = {order.id: Verdict.ACCEPTED for order in orders}
-    assert verdicts == others | {known.id: Verdict.KNOWN, taken.id: Verdict.LATE, "gone-1": Verdict.LATE}
+    others = {order.id: FinishResult.ACCEPTED for order in orders}
+    assert results == others | {known.id: FinishResult.KNOWN, taken.id: FinishResult.LATE, "gone-1": FinishResult.LATE}
 
 
 def test_nothing_to_finish_and_nothing_to_release_is_fine(kitchen):
@@ -149,8 +149,8 @@ def test_an_outcome_of_an_earlier_attempt_is_late(kitchen, clock):
     kitchen.reset(Selector(), from_living=True)
     (second,) = kitchen.claim(shift, limit=1)
 
-    assert kitchen.finish(shift, [outcome(first, Status.ERROR)]) == [Verdict.LATE]
-    assert kitchen.finish(shift, [outcome(second)]) == [Verdict.ACCEPTED]
+    assert kitchen.finish(shift, [outcome(first, Status.ERROR)]) == [FinishResult.LATE]
+    assert kitchen.finish(shift, [outcome(second)]) == [FinishResult.ACCEPTED]
 
     stored = only(kitchen)
     assert (stored.status, [event.attempt for event in stored.late]) == (Status.DONE, [1])
@@ -161,7 +161,7 @@ def test_an_acknowledged_outcome_outlives_its_shift_and_everything_but_a_reset(k
     kitchen.finish(shift, [outcome(order, result="42")])
 
     let_leases_run_out(kitchen, clock)
-    kitchen.rescue()
+    kitchen.reclaim()
     kitchen.cancel(Selector())
     kitchen.release(shift, [order])
     kitchen.check_out(shift)
@@ -204,9 +204,9 @@ def test_an_order_that_fell_due_counts_as_ready(kitchen, clock):
     shift, order = run_one(kitchen)
     kitchen.finish(shift, [outcome(order, Status.READY, reason=Reason.EXIT, delay_s=60)])
 
-    before = kitchen.outlook()
+    before = kitchen.backlog()
     clock.advance(61)
-    after = kitchen.outlook()
+    after = kitchen.backlog()
 
     assert (before.ready, before.next_due_s, before.is_empty) == (0, pytest.approx(60, abs=5), False)
     assert (after.ready, after.next_due_s, after.is_done) == (1, None, False)
@@ -249,7 +249,7 @@ def test_checking_out_twice_is_fine_and_takes_nobody_elses_orders(kitchen):
 def test_a_lost_shift_is_shown_for_a_day(kitchen, clock):
     check_in(kitchen, "a")
     let_leases_run_out(kitchen, clock)
-    kitchen.rescue()
+    kitchen.reclaim()
 
     (lost,) = kitchen.shifts()
     assert (lost.waiter, lost.lost_at is not None) == ("a", True)
@@ -269,10 +269,10 @@ def test_two_waiters_of_one_name_keep_their_orders_apart(kitchen):
     one, two = check_in(kitchen, "a"), check_in(kitchen, "a")
     (first,), (second,) = kitchen.claim(one, limit=1), kitchen.claim(two, limit=1)
 
-    assert kitchen.finish(two, [outcome(first)]) == [Verdict.LATE]
+    assert kitchen.finish(two, [outcome(first)]) == [FinishResult.LATE]
     assert kitchen.release(two, [first]) == 0
-    assert kitchen.finish(one, [outcome(first)]) == [Verdict.ACCEPTED]
-    assert kitchen.finish(two, [outcome(second)]) == [Verdict.ACCEPTED]
+    assert kitchen.finish(one, [outcome(first)]) == [FinishResult.ACCEPTED]
+    assert kitchen.finish(two, [outcome(second)]) == [FinishResult.ACCEPTED]
 
 
 # Rescues
@@ -290,10 +290,10 @@ def test_an_order_of_a_shift_that_nobody_knows_is_rescued(kitchen):
     shift, order = run_one(kitchen)
     forget_shifts(kitchen)
 
-    assert kitchen.rescue().ready == 1
+    assert kitchen.reclaim().ready == 1
 
     assert (only(kitchen).status, only(kitchen).losses) == (Status.READY, 1)
-    assert kitchen.finish(shift, [outcome(order)]) == [Verdict.LATE]
+    assert kitchen.finish(shift, [outcome(order)]) == [FinishResult.LATE]
 
 
 def test_a_rescue_takes_nothing_from_the_living(kitchen, clock):
@@ -304,14 +304,14 @@ def test_a_rescue_takes_nothing_from_the_living(kitchen, clock):
     living = check_in(kitchen, "living")
     (theirs,) = kitchen.claim(living, limit=1)
     clock.advance(LEASE_S / 2 + 1)
-    assert kitchen.rescue().missed == ("dead",)
+    assert kitchen.reclaim().missed == ("dead",)
     kitchen.heartbeat(living, Vitals())
     clock.advance(grace_s(LEASE_S))
 
-    rescued = kitchen.rescue()
+    reclaimed = kitchen.reclaim()
 
-    assert (rescued.ready, rescued.failed, rescued.shifts) == (1, 0, ("dead",))
-    assert not kitchen.rescue()
+    assert (reclaimed.ready, reclaimed.failed, reclaimed.shifts) == (1, 0, ("dead",))
+    assert not kitchen.reclaim()
     assert [order.id for order in kitchen.held(living)] == [theirs.id]
 
 
@@ -320,12 +320,12 @@ def test_many_rescues_at_once_charge_one_loss(kitchen, open_again, clock):
     shift = check_in(kitchen, "a")
     assert len(kitchen.claim(shift, limit=40)) == 40
     let_leases_run_out(kitchen, clock)
-    sweepers, rescued = [open_again() for _ in range(6)], []
+    sweepers, reclaimed = [open_again() for _ in range(6)], []
 
-    at_once([lambda sweeper=sweeper: rescued.append(sweeper.rescue()) for sweeper in sweepers])
+    at_once([lambda sweeper=sweeper: reclaimed.append(sweeper.reclaim()) for sweeper in sweepers])
 
-    assert sum(one.ready for one in rescued) == 40
-    assert [name for one in rescued for name in one.shifts] == ["a"]
+    assert sum(one.ready for one in reclaimed) == 40
+    assert [name for one in reclaimed for name in one.shifts] == ["a"]
     assert {(order.losses, len(order.history)) for order in whole(kitchen)} == {(1, 1)}
 
 
@@ -334,22 +334,22 @@ def test_an_outcome_that_meets_a_rescue_is_accepted_or_late_and_never_both(kitch
     shift = check_in(kitchen, "a")
     orders = kitchen.claim(shift, limit=60)
     let_leases_run_out(kitchen, clock)
-    hands, sweeper, verdicts = open_again(), open_again(), {}
+    hands, sweeper, results = open_again(), open_again(), {}
 
     def finish() -> None:
         for order in orders:
-            (verdicts[order.id],) = hands.finish(shift, [outcome(order)])
+            (results[order.id],) = hands.finish(shift, [outcome(order)])
 
     def sweep() -> None:
-        while len(verdicts) < 10:
+        while len(results) < 10:
             pass
-        sweeper.rescue()
+        sweeper.reclaim()
 
     at_once([finish, sweep])
 
-    assert set(verdicts.values()) <= {Verdict.ACCEPTED, Verdict.LATE}
+    assert set(results.values()) <= {FinishResult.ACCEPTED, FinishResult.LATE}
     for order in whole(kitchen):
-        is_accepted = verdicts[order.id] is Verdict.ACCEPTED
+        is_accepted = results[order.id] is FinishResult.ACCEPTED
         assert [event.what for event in order.history] == (["finish"] if is_accepted else ["lost"])
         assert (order.status is Status.DONE, len(order.late)) == (is_accepted, 0 if is_accepted else 1)
 
@@ -359,14 +359,14 @@ def test_losses_are_counted_anew_after_a_reset(kitchen, clock):
     for _ in range(MAX_LOSSES):
         kitchen.claim(check_in(kitchen), limit=1)
         let_leases_run_out(kitchen, clock)
-        kitchen.rescue()
+        kitchen.reclaim()
         clock.advance(LONGEST_BACKOFF_S)
     assert only(kitchen).status is Status.ERROR
 
     kitchen.reset(Selector())
     kitchen.claim(check_in(kitchen), limit=1)
     let_leases_run_out(kitchen, clock)
-    kitchen.rescue()
+    kitchen.reclaim()
 
     assert (only(kitchen).status, only(kitchen).losses) == (Status.READY, 1)
 
@@ -377,7 +377,7 @@ def test_an_order_lost_to_the_end_shows_nothing_of_an_earlier_attempt(kitchen, c
     kitchen.claim(shift, limit=1)
     let_leases_run_out(kitchen, clock)
 
-    assert kitchen.rescue(max_losses=1).failed == 1
+    assert kitchen.reclaim(max_losses=1).failed == 1
 
     stored = only(kitchen)
     assert (stored.status, stored.reason, stored.exit_code) == (Status.ERROR, Reason.LOST, None)

@@ -8,11 +8,11 @@ import pytest
 
 from tests.conftest import check_in, fill, let_leases_run_out, outcome
 from waiter.errors import UsageError
-from waiter.orders import Batch, Reason, Selector, Status, Verdict, Vitals
+from waiter.orders import Batch, FinishResult, Reason, Selector, Status, Vitals
 
 
 def by_argument(kitchen, **selected):
-    return {order.arguments[0]: order for order in kitchen.find(Selector(**selected), is_whole=True)}
+    return {order.arguments[0]: order for order in kitchen.find(Selector(**selected), with_details=True)}
 
 
 def test_rows_that_are_orders_already_are_left_alone(kitchen):
@@ -183,7 +183,7 @@ def test_a_reset_leaves_a_living_waiters_order_alone_unless_it_is_told_otherwise
     assert kitchen.reset(Selector(statuses=(Status.RUNNING,))) == 0
     assert kitchen.reset(Selector(statuses=(Status.RUNNING,)), from_living=True) == 1
 
-    assert kitchen.finish(shift, [outcome(running)]) == [Verdict.LATE]
+    assert kitchen.finish(shift, [outcome(running)]) == [FinishResult.LATE]
     assert by_argument(kitchen)["runs"].status is Status.READY
 
 
@@ -205,13 +205,14 @@ def test_a_cancelled_order_is_never_claimed(kitchen):
 
 def test_a_running_order_is_cancelled_by_its_waiter(kitchen):
     shift, _, running = deliver_four(kitchen)
-    before = kitchen.news()
+    before = kitchen.change_token()
 
     assert kitchen.cancel(Selector(ids=(running.id,))) == 1
 
-    assert kitchen.news() != before
+    assert kitchen.change_token() != before
     assert kitchen.heartbeat(shift, Vitals()).cancelled == (running.id,)
-    assert kitchen.finish(shift, [outcome(running, Status.CANCELLED, reason=Reason.CANCELLED)]) == [Verdict.ACCEPTED]
+    cancelled = outcome(running, Status.CANCELLED, reason=Reason.CANCELLED)
+    assert kitchen.finish(shift, [cancelled]) == [FinishResult.ACCEPTED]
     assert by_argument(kitchen)["runs"].status is Status.CANCELLED
 
 
@@ -220,7 +221,7 @@ def test_a_dead_waiters_cancelled_order_is_not_offered_again(kitchen, clock):
     kitchen.cancel(Selector(ids=(running.id,)))
     let_leases_run_out(kitchen, clock)
 
-    kitchen.rescue()
+    kitchen.reclaim()
 
     assert by_argument(kitchen)["runs"].status is Status.CANCELLED
 
@@ -274,12 +275,12 @@ def test_a_priority_can_be_changed_while_the_order_waits(kitchen):
 
 def test_news_change_when_somebody_loads_and_not_by_themselves(kitchen, open_again):
     other = open_again()
-    before = other.news()
-    assert other.news() == before
+    before = other.change_token()
+    assert other.change_token() == before
 
     fill(kitchen, [["1"]])
 
-    assert other.news() != before
+    assert other.change_token() != before
 
 
 def test_cleaning_takes_the_selected_orders_or_everything(kitchen):
@@ -298,7 +299,7 @@ def test_the_end_of_the_output_and_the_result_are_kept(kitchen):
     facts = {"tail": "last words\udcff", "result": '{"n": 1}', "peak_memory": 5 << 20, "command": "abc"}
     kitchen.finish(shift, [outcome(order, **facts)])
 
-    (stored,) = kitchen.find(Selector(), is_whole=True)
+    (stored,) = kitchen.find(Selector(), with_details=True)
     (light,) = kitchen.find(Selector())
 
     assert stored.tail is not None

@@ -11,17 +11,17 @@ from tests.conftest import check_in, fill, let_leases_run_out, outcome
 from waiter.errors import ShiftLost
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.contract import LEASE_S, MAX_LOSSES
-from waiter.orders import Reason, Selector, Status, Verdict, Vitals
+from waiter.orders import FinishResult, Reason, Selector, Status, Vitals
 
 
 def only(kitchen, order_id):
-    (order,) = kitchen.find(Selector(ids=(order_id,)), is_whole=True)
+    (order,) = kitchen.find(Selector(ids=(order_id,)), with_details=True)
     return order
 
 
 def let_it_die(kitchen, clock):
     let_leases_run_out(kitchen, clock)
-    return kitchen.rescue()
+    return kitchen.reclaim()
 
 
 def test_a_claimed_order_runs_with_its_shift_and_its_waiters_name(kitchen):
@@ -46,7 +46,7 @@ def test_an_order_carries_a_shift_exactly_while_it_runs(kitchen, clock):
     kitchen.release(shift, [given_back])
     let_leases_run_out(kitchen, clock)
     running_shift = check_in(kitchen, "b")
-    kitchen.rescue()
+    kitchen.reclaim()
     kitchen.claim(running_shift, limit=1)
 
     for order in kitchen.find(Selector(ids=tuple(ids))):
@@ -80,7 +80,7 @@ def test_an_order_is_not_claimed_before_it_is_due(kitchen, clock):
     kitchen.finish(shift, [outcome(order, Status.READY, reason=Reason.EXIT, delay_s=30)])
 
     assert kitchen.claim(shift, limit=1) == []
-    assert kitchen.outlook().next_due_s == pytest.approx(30, abs=5)
+    assert kitchen.backlog().next_due_s == pytest.approx(30, abs=5)
     clock.advance(31)
     (again,) = kitchen.claim(shift, limit=1)
 
@@ -104,7 +104,7 @@ def test_sixteen_waiters_never_get_the_same_order(kitchen, open_again):
         shift = check_in(mine, f"w{number}")
         while orders := mine.claim(shift, limit=16):
             claimed.extend(order.id for order in orders)
-            assert set(mine.finish(shift, [outcome(order) for order in orders])) == {Verdict.ACCEPTED}
+            assert set(mine.finish(shift, [outcome(order) for order in orders])) == {FinishResult.ACCEPTED}
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(waiters)]
     for thread in threads:
@@ -122,8 +122,8 @@ def test_a_finish_whose_reply_was_lost_can_be_repeated(kitchen):
     (order,) = kitchen.claim(shift, limit=1)
     ended = outcome(order, exit_code=0, result="42")
 
-    assert kitchen.finish(shift, [ended]) == [Verdict.ACCEPTED]
-    assert kitchen.finish(shift, [ended]) == [Verdict.KNOWN]
+    assert kitchen.finish(shift, [ended]) == [FinishResult.ACCEPTED]
+    assert kitchen.finish(shift, [ended]) == [FinishResult.KNOWN]
 
     stored = only(kitchen, order.id)
     assert [event.what for event in stored.history] == ["finish"]
@@ -139,9 +139,9 @@ def test_a_retry_whose_reply_was_lost_can_be_repeated_too(kitchen):
     kitchen.finish(shift, [ended])
     (again,) = kitchen.claim(shift, limit=1)
 
-    assert kitchen.finish(shift, [ended]) == [Verdict.KNOWN]
+    assert kitchen.finish(shift, [ended]) == [FinishResult.KNOWN]
     assert only(kitchen, order.id).status is Status.RUNNING
-    assert kitchen.finish(shift, [outcome(again)]) == [Verdict.ACCEPTED]
+    assert kitchen.finish(shift, [outcome(again)]) == [FinishResult.ACCEPTED]
 
 
 def test_a_lost_waiters_order_is_delivered_by_another(kitchen, clock):
@@ -149,9 +149,9 @@ def test_a_lost_waiters_order_is_delivered_by_another(kitchen, clock):
     lost = check_in(kitchen, "a")
     (order,) = kitchen.claim(lost, limit=1)
 
-    rescued = let_it_die(kitchen, clock)
+    reclaimed = let_it_die(kitchen, clock)
 
-    assert (rescued.ready, rescued.shifts) == (1, ("a",))
+    assert (reclaimed.ready, reclaimed.shifts) == (1, ("a",))
     clock.advance(700)  # longer than any backoff after a loss
     (again,) = kitchen.claim(check_in(kitchen, "b"), limit=1)
     assert (again.id, again.attempt, again.losses) == (order.id, order.attempt + 1, 1)
@@ -166,8 +166,8 @@ def test_a_lost_shift_changes_nothing_any_more_and_its_outcome_is_kept_as_late(k
     (again,) = kitchen.claim(check_in(kitchen, "b"), limit=1)
 
     late = outcome(order, Status.ERROR, reason=Reason.EXIT, exit_code=7)
-    assert kitchen.finish(lost, [late]) == [Verdict.LATE]
-    assert kitchen.finish(lost, [late]) == [Verdict.LATE]
+    assert kitchen.finish(lost, [late]) == [FinishResult.LATE]
+    assert kitchen.finish(lost, [late]) == [FinishResult.LATE]
 
     stored = only(kitchen, order.id)
     assert (stored.status, stored.waiter) == (Status.RUNNING, "b")
@@ -185,11 +185,11 @@ def test_a_heartbeat_keeps_a_shift_and_its_orders(kitchen, clock):
     for _ in range(4):
         clock.advance(LEASE_S / 2)
         assert not kitchen.heartbeat(shift, Vitals(slots=4, busy=1, running=(order.id,))).is_lost
-        assert not kitchen.rescue()
+        assert not kitchen.reclaim()
 
     (seen,) = kitchen.shifts()
     assert (seen.token, seen.vitals.slots, seen.vitals.running) == (shift.token, 4, (order.id,))
-    assert kitchen.finish(shift, [outcome(order)]) == [Verdict.ACCEPTED]
+    assert kitchen.finish(shift, [outcome(order)]) == [FinishResult.ACCEPTED]
 
 
 def test_a_late_heartbeat_is_welcome_while_nobody_declared_the_shift_lost(kitchen, clock):
@@ -199,8 +199,8 @@ def test_a_late_heartbeat_is_welcome_while_nobody_declared_the_shift_lost(kitche
     clock.advance(LEASE_S * 3)
 
     assert not kitchen.heartbeat(shift, Vitals()).is_lost
-    assert not kitchen.rescue()
-    assert kitchen.finish(shift, [outcome(order)]) == [Verdict.ACCEPTED]
+    assert not kitchen.reclaim()
+    assert kitchen.finish(shift, [outcome(order)]) == [FinishResult.ACCEPTED]
 
 
 def test_a_release_charges_no_attempt(kitchen):
@@ -227,7 +227,7 @@ def test_a_release_that_arrives_late_leaves_the_next_claim_alone(kitchen, clock)
     assert kitchen.release(shift, first) == 0
 
     assert [order.attempt for order in again] == [1, 1]
-    assert kitchen.finish(shift, [outcome(order) for order in again]) == [Verdict.ACCEPTED] * 2
+    assert kitchen.finish(shift, [outcome(order) for order in again]) == [FinishResult.ACCEPTED] * 2
 
 
 def test_checking_out_gives_everything_back(kitchen):
@@ -286,7 +286,7 @@ def test_a_finish_of_an_order_that_is_gone_is_late(kitchen):
     (order,) = kitchen.claim(shift, limit=1)
     kitchen.clean()
 
-    assert kitchen.finish(shift, [outcome(order)]) == [Verdict.LATE]
+    assert kitchen.finish(shift, [outcome(order)]) == [FinishResult.LATE]
 
 
 def test_a_lost_outcome_counts_a_loss_and_a_failed_one_a_failure(kitchen):
@@ -306,20 +306,20 @@ def test_a_lost_outcome_counts_a_loss_and_a_failed_one_a_failure(kitchen):
     assert counted == {"lost": (1, 0), "failed": (0, 1), "interrupted": (0, 0)}
 
 
-def test_the_outlook_says_what_is_left(kitchen):
-    assert kitchen.outlook().is_done
+def test_the_backlog_says_what_is_left(kitchen):
+    assert kitchen.backlog().is_done
     fill(kitchen, [["1"], ["2"]])
     shift = check_in(kitchen)
     (order,) = kitchen.claim(shift, limit=1)
 
-    outlook = kitchen.outlook()
+    backlog = kitchen.backlog()
 
-    assert (outlook.ready, outlook.running, outlook.is_empty, outlook.is_done) == (1, 1, False, False)
+    assert (backlog.ready, backlog.running, backlog.is_empty, backlog.is_done) == (1, 1, False, False)
     kitchen.finish(shift, [outcome(order)])
     (other,) = kitchen.claim(shift, limit=1)
-    assert (kitchen.outlook().is_empty, kitchen.outlook().is_done) == (True, False)
+    assert (kitchen.backlog().is_empty, kitchen.backlog().is_done) == (True, False)
     kitchen.finish(shift, [outcome(other)])
-    assert kitchen.outlook().is_done
+    assert kitchen.backlog().is_done
 
 
 def test_what_a_waiter_told_last_stays_with_its_shift(kitchen):

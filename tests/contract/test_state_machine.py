@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 from tests.conftest import Clock, check_in, fill, outcome
 from waiter.errors import ShiftLost
 from waiter.kitchen.contract import LEASE_S, Kitchen, sweep_s
-from waiter.orders import Order, Reason, Selector, Shift, Status, Verdict, Vitals
+from waiter.orders import FinishResult, Order, Reason, Selector, Shift, Status, Vitals
 
 STEP_S = 25.0
 DELAY_S = 40.0
@@ -171,16 +171,16 @@ class Kitchens(RuleBasedStateMachine):
         self.clock.advance(steps * STEP_S)
 
     @rule()
-    def rescue(self) -> None:
-        rescued = self.kitchen.rescue(MAX_LOSSES)
+    def reclaim(self) -> None:
+        reclaimed = self.kitchen.reclaim(MAX_LOSSES)
 
-        assert Counter(rescued.shifts) == Counter(stay.name for stay in self._look())
-        assert Counter(rescued.missed) == Counter(stay.name for stay in self._lapsed())
+        assert Counter(reclaimed.shifts) == Counter(stay.name for stay in self._look())
+        assert Counter(reclaimed.missed) == Counter(stay.name for stay in self._lapsed())
         lost = [told for told in self.orders.values() if told.token and not self.is_alive(told.token)]
         for told in lost:
             self._lose(told)
         ends = Counter(told.status for told in lost)
-        assert (rescued.ready, rescued.failed) == (ends[Status.READY], ends[Status.ERROR])
+        assert (reclaimed.ready, reclaimed.failed) == (ends[Status.READY], ends[Status.ERROR])
 
     def _lapsed(self) -> list[Stay]:
         return [stay for stay in self.stays.values() if not stay.is_over and stay.lease_ends <= self.now()]
@@ -268,13 +268,13 @@ class Kitchens(RuleBasedStateMachine):
             expected = [self._finished(shift, order, end) for shift, order in some]
             assert self.kitchen.finish(some[0][0], outcomes) == expected
 
-    def _finished(self, shift: Shift, order: Order, end: End) -> Verdict:
+    def _finished(self, shift: Shift, order: Order, end: End) -> FinishResult:
         told, attempt = self.orders[order.id], (order.attempt, shift.token)
         if (told.status, told.attempt, told.token) != (Status.RUNNING, *attempt):
             if attempt in told.accepted:
-                return Verdict.KNOWN
+                return FinishResult.KNOWN
             told.late.add(attempt)
-            return Verdict.LATE
+            return FinishResult.LATE
         status, reason, delay_s = end
         told.accepted.append(attempt)
         told.losses += reason is Reason.LOST
@@ -282,7 +282,7 @@ class Kitchens(RuleBasedStateMachine):
         if status is Status.READY and told.is_cancel_asked:
             status = Status.CANCELLED
         told.free(status, self.now() + delay_s if status is Status.READY and delay_s else None)
-        return Verdict.ACCEPTED
+        return FinishResult.ACCEPTED
 
     @rule(execution=executions)
     def release(self, execution: Execution) -> None:
@@ -355,7 +355,7 @@ class Kitchens(RuleBasedStateMachine):
 
     @invariant()
     def the_kitchen_is_as_the_model_says(self) -> None:
-        stored = list(self.kitchen.find(Selector(), is_whole=True))
+        stored = list(self.kitchen.find(Selector(), with_details=True))
         assert [order.id for order in stored] == list(self.orders)
         for order in stored:
             self._compare(order, self.orders[order.id])

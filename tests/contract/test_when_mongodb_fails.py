@@ -17,7 +17,7 @@ from tests.proxy import Loss, Proxy
 from waiter.errors import KitchenUnreachable
 from waiter.kitchen.contract import LEASE_S, Kitchen
 from waiter.kitchen.mongo.kitchen import MongoKitchen
-from waiter.orders import Selector, Shift, Status, Verdict, Vitals
+from waiter.orders import FinishResult, Selector, Shift, Status, Vitals
 
 PATIENCE_S = 2.0
 
@@ -66,7 +66,7 @@ def how(request) -> Loss:
 
 
 def only(kitchen):
-    (order,) = kitchen.find(Selector(), is_whole=True)
+    (order,) = kitchen.find(Selector(), with_details=True)
     return order
 
 
@@ -81,7 +81,7 @@ def test_orders_of_a_claim_without_a_reply_are_held(kitchen, proxy, how):
     held = kitchen.held(shift)
     assert proxy.has_lost_all
     assert [(order.arguments[0], order.attempt) for order in held] == [("1", 1), ("2", 1)]
-    assert kitchen.finish(shift, [outcome(order) for order in held]) == [Verdict.ACCEPTED] * 2
+    assert kitchen.finish(shift, [outcome(order) for order in held]) == [FinishResult.ACCEPTED] * 2
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -95,7 +95,7 @@ def test_an_outcome_whose_reply_was_lost_is_known_when_it_is_sent_again(kitchen,
         with pytest.raises(KitchenUnreachable):
             kitchen.finish(shift, [outcome(order, exit_code=0)])
 
-    assert kitchen.finish(shift, [outcome(order, exit_code=0)]) == [Verdict.KNOWN]
+    assert kitchen.finish(shift, [outcome(order, exit_code=0)]) == [FinishResult.KNOWN]
     assert proxy.has_lost_all
     assert [event.what for event in only(kitchen).history] == ["finish"]
     assert only(kitchen).late == ()
@@ -111,7 +111,7 @@ def test_a_heartbeat_without_a_reply_still_renewed_the_lease(kitchen, proxy, how
 
     clock.advance(LEASE_S - 5)
     assert proxy.has_lost_all
-    assert not kitchen.rescue()
+    assert not kitchen.reclaim()
     assert not kitchen.heartbeat(shift, Vitals()).is_lost
 
 
@@ -135,7 +135,7 @@ def test_a_check_in_without_a_reply_leaves_a_shift_that_its_lease_ends(kitchen, 
         check_in(kitchen, "a")
 
     let_leases_run_out(kitchen, clock)
-    assert kitchen.rescue().shifts == ("a",)
+    assert kitchen.reclaim().shifts == ("a",)
 
 
 def test_adding_rows_again_after_a_lost_reply_adds_none_twice(kitchen, proxy, how):
@@ -166,7 +166,7 @@ def test_a_frozen_server_is_unreachable_within_the_timeout(server):
         server.thaw()
         # What was asked of the frozen server may be done late; then the order is held.
         (order,) = eventually(lambda: _patiently(lambda: kitchen.claim(shift, limit=1) or kitchen.held(shift)))
-        assert kitchen.finish(shift, [outcome(order)]) == [Verdict.ACCEPTED]
+        assert kitchen.finish(shift, [outcome(order)]) == [FinishResult.ACCEPTED]
 
 
 def _patiently(ask: Callable[[], Any]) -> Any:
@@ -200,7 +200,7 @@ class Crew:
             while time.monotonic() < ends:
                 with suppress(KitchenUnreachable):
                     self._deliver(kitchen, shift)
-                    if kitchen.outlook().is_done:
+                    if kitchen.backlog().is_done:
                         return
 
     def _deliver(self, kitchen: Kitchen, shift: Shift) -> None:
@@ -208,14 +208,14 @@ class Crew:
         orders = kitchen.held(shift) or kitchen.claim(shift, limit=4)
         time.sleep(WORK_S)
         outcomes = [outcome(order, exit_code=0) for order in orders]
-        for ended, verdict in zip(outcomes, kitchen.finish(shift, outcomes), strict=True):
-            assert verdict is not Verdict.LATE
+        for ended, result in zip(outcomes, kitchen.finish(shift, outcomes), strict=True):
+            assert result is not FinishResult.LATE
             self.accepted.append((ended.order_id, ended.attempt))
 
 
 def check_the_books(kitchen: Kitchen, accepted: list[tuple[str, int]], rows: int) -> None:
     """Every order is DONE once, by its first attempt, and every acknowledged outcome is there."""
-    done = {order.id: order for order in kitchen.find(Selector(statuses=(Status.DONE,)), is_whole=True)}
+    done = {order.id: order for order in kitchen.find(Selector(statuses=(Status.DONE,)), with_details=True)}
     assert len(done) == rows
     for order in done.values():
         assert [event.what for event in order.history] == ["finish"]

@@ -162,7 +162,7 @@ def test_an_outcome_kept_on_disk_until_its_lease_ran_out_is_listed_as_late(serve
         first.kill()
         first.wait()
         server.start()
-        eventually(kitchen.rescue)
+        eventually(kitchen.reclaim)
 
         second = floor.start(work="true")
 
@@ -272,7 +272,7 @@ def check_that_nobody_is_given_up(url: str, lease_s: float) -> None:
     """Neither a sweep nor a reset of somebody who has just come takes an order."""
     with MongoKitchen(url, lease_s=lease_s, timeout_s=10) as stranger:
         for _ in range(3):
-            assert not stranger.rescue()
+            assert not stranger.reclaim()
             assert stranger.reset(Selector(statuses=(Status.RUNNING,))) == 0
 
 

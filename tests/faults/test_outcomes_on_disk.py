@@ -47,7 +47,7 @@ def keep_an_outcome(kitchen: Kitchen, state: Path, result: str = "kept") -> tupl
 
 
 def only(kitchen: Kitchen) -> Order:
-    (order,) = kitchen.find(Selector(), is_whole=True)
+    (order,) = kitchen.find(Selector(), with_details=True)
     return order
 
 
@@ -174,7 +174,7 @@ def test_an_outcome_on_disk_that_is_refused_is_set_aside_and_stops_nobody(kitche
     summary = deliver_with(lambda _order: None, kitchen_url, OPTIONS, state=state, listener=notes)
 
     assert (summary.delivered, summary.refused, summary.exit_code) == (1, 1, 1)
-    ends = [(order.status, order.result, order.error) for order in kitchen.find(Selector(), is_whole=True)]
+    ends = [(order.status, order.result, order.error) for order in kitchen.find(Selector(), with_details=True)]
     assert ends[0] == ends[2] == (Status.DONE, "yes", None)
     assert ends[1] == (Status.ERROR, None, "the kitchen refused its outcome")
     assert ends[3][0] is Status.DONE
@@ -193,7 +193,7 @@ def test_an_outcome_that_is_refused_is_its_orders_end_and_no_others(kitchen, kit
     summary = deliver_with(lambda order: order.arguments[0], kitchen_url, OPTIONS, state=state)
 
     assert (summary.left_because, summary.exit_code) == ("done", 1)
-    ends = [(order.status, order.result) for order in kitchen.find(Selector(), is_whole=True)]
+    ends = [(order.status, order.result) for order in kitchen.find(Selector(), with_details=True)]
     assert ends == [(Status.DONE, "yes"), (Status.ERROR, None), (Status.DONE, "yes"), (Status.DONE, "yes")]
     (aside,) = waiting(state)
     assert json.loads(aside.read_text())["outcomes"][0]["result"] == "no"
@@ -205,7 +205,7 @@ def test_an_order_that_its_outcome_makes_larger_than_mongodb_takes_stops_no_othe
 
     deliver_with(lambda _order: "z" * 30_000, kitchen_url, OPTIONS, state=tmp_path / "state")
 
-    large, small = kitchen.find(Selector(), is_whole=True)
+    large, small = kitchen.find(Selector(), with_details=True)
     assert (large.status, small.status) == (Status.ERROR, Status.DONE)
     assert len(waiting(tmp_path / "state")) == 1
 
@@ -325,5 +325,5 @@ def test_odd_words_of_a_function_are_its_orders_end_and_not_the_waiters(kitchen,
     summary = deliver_with(odd, kitchen_url, OPTIONS, state=tmp_path / "state")
 
     assert (summary.delivered, summary.failed, summary.exit_code) == (2, 1, 1)
-    ends = [(order.error, order.result) for order in kitchen.find(Selector(), is_whole=True)]
+    ends = [(order.error, order.result) for order in kitchen.find(Selector(), with_details=True)]
     assert ends == [("ValueError: \ufffd", None), (None, "\ufffd"), (None, "well")]

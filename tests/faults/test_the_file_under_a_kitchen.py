@@ -305,8 +305,8 @@ def readable(kitchen):
     with SqliteKitchen(kitchen, create=False) as there:
         shifts = there.shifts()
         found = [order.status for order in there.find(Selector())]
-        rescued = there.rescue()
-        return there.counts()[Status.DONE], len(found), len(shifts), bool(rescued), there.outlook().is_done
+        reclaimed = there.reclaim()
+        return there.counts()[Status.DONE], len(found), len(shifts), bool(reclaimed), there.backlog().is_done
 
 
 @needs_root

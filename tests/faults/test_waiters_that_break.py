@@ -50,7 +50,7 @@ def start(floor: Floor, what: str, work: str, **options: object):
     return waiter
 
 
-@pytest.mark.parametrize("what", ["heartbeat", "news"])
+@pytest.mark.parametrize("what", ["heartbeat", "change_token"])
 def test_a_waiter_whose_pulse_breaks_goes_home_and_says_why(kitchen, floor, what):
     fill(kitchen, [["x"]])
     waiter = start(floor, what, WAIT)
@@ -69,14 +69,14 @@ def test_a_waiter_whose_pulse_breaks_goes_home_and_says_why(kitchen, floor, what
 def test_after_an_error_what_had_begun_is_charged_and_what_had_not_is_not(kitchen, floor, clock):
     """The first orders are short, so that others are claimed ahead of their turn."""
     fill(kitchen, [[str(n)] for n in range(20)])
-    waiter = start(floor, "rescue", f"[ $1 != 7 ] || {{ {WAIT}; }}")
+    waiter = start(floor, "reclaim", f"[ $1 != 7 ] || {{ {WAIT}; }}")
     eventually(lambda: any(order == "b-8" for order, _, _ in floor.oracle("begin")))
     eventually(lambda: kitchen.counts()[Status.RUNNING] > 1)
 
     (floor.folder / "break").touch()
 
     assert waiter.wait(20) == 1
-    assert "RuntimeError: rescue is broken" in floor.talk(waiter)
+    assert "RuntimeError: reclaim is broken" in floor.talk(waiter)
     check_promises(kitchen, floor)
     begun = {order for order, _, _ in floor.oracle("begin")}
     orders = {order.id: order for order in all_orders(kitchen)}
@@ -92,7 +92,7 @@ def test_after_an_error_what_had_begun_is_charged_and_what_had_not_is_not(kitche
 def test_an_order_that_breaks_its_waiter_ends_in_error(kitchen, floor):
     fill(kitchen, [["x"]])
 
-    assert start(floor, "rescue", f"touch break; {WAIT}", max_losses=1).wait(20) == 1
+    assert start(floor, "reclaim", f"touch break; {WAIT}", max_losses=1).wait(20) == 1
 
     (order,) = all_orders(kitchen)
     assert (order.status, order.reason, order.losses) == (Status.ERROR, Reason.LOST, 1)

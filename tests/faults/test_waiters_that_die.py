@@ -89,7 +89,7 @@ def is_alive(pid: int) -> bool:
 
 
 def all_orders(kitchen: Kitchen):
-    return list(kitchen.find(Selector(), is_whole=True))
+    return list(kitchen.find(Selector(), with_details=True))
 
 
 def check_promises(kitchen: Kitchen, floor: Floor) -> None:
@@ -123,7 +123,7 @@ def test_a_sigkill_loses_no_order(kitchen, floor, victim):
 
     def are_all_done() -> bool:
         # A loss is followed by a backoff of some seconds; nobody needs to wait for it here.
-        kitchen.rescue()
+        kitchen.reclaim()
         return kitchen.counts()[Status.DONE] == len(ids)
 
     eventually(are_all_done, within_s=40)
@@ -142,7 +142,7 @@ def test_a_frozen_waiters_order_is_delivered_by_another_and_its_outcome_is_late(
     frozen.send_signal(signal.SIGCONT)
 
     def order():
-        return next(kitchen.find(Selector(ids=(order_id,)), is_whole=True))
+        return next(kitchen.find(Selector(ids=(order_id,)), with_details=True))
 
     late = eventually(lambda: order().late)
     assert (order().status, order().attempt) == (Status.DONE, 2)

@@ -55,7 +55,7 @@ def test_a_command_finds_the_files_that_were_sent_along_as_it_does_here(laptop: 
 
     assert done.returncode == 0, done.stderr
     eventually(lambda: shop.count(Status.DONE) == 4)
-    assert {order.result for order in shop.kitchen.find(Selector(), is_whole=True)} == {"one table\n"}
+    assert {order.result for order in shop.kitchen.find(Selector(), with_details=True)} == {"one table\n"}
 
 
 def test_what_is_cut_short_on_the_way_is_never_put_in_place(laptop: Laptop) -> None:

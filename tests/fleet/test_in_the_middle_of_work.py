@@ -22,7 +22,7 @@ STAY = ("--cmd", "./crunch.sh", "--until", "stopped")
 
 
 def results(shop: Shop) -> list[str]:
-    return [(order.result or "").strip() for order in shop.kitchen.find(Selector(), is_whole=True)]
+    return [(order.result or "").strip() for order in shop.kitchen.find(Selector(), with_details=True)]
 
 
 def test_a_rolling_restart_brings_the_new_script_and_loses_no_order(laptop: Laptop, shop: Shop) -> None:
@@ -38,7 +38,7 @@ def test_a_rolling_restart_brings_the_new_script_and_loses_no_order(laptop: Lapt
     assert done.stdout.count(" restarted ") == 4
     eventually(lambda: shop.count(Status.DONE) == 150)
     assert {"old", "new"} == set(results(shop))
-    orders = list(shop.kitchen.find(Selector(), is_whole=True))
+    orders = list(shop.kitchen.find(Selector(), with_details=True))
     assert {(order.attempt, order.failures, order.losses) for order in orders} == {(1, 0, 0)}
     # Once everybody has the new script, nobody runs the old one any more.
     shop.kitchen.reset(Selector())
@@ -105,7 +105,7 @@ def test_others_deliver_a_cut_off_hosts_orders_and_its_return_changes_nothing(la
     clock = Clock()
     with MongoKitchen(shop.url, shop.db, ahead=clock) as a_minute_later:
         let_leases_run_out(a_minute_later, clock)
-        assert a_minute_later.rescue().ready == 1
+        assert a_minute_later.reclaim().ready == 1
     with pymongo.MongoClient(shop.url) as client:  # the order is due a minute from now by that clock
         client[shop.db]["orders"].update_many({"status": "READY"}, {"$set": {"due": 0.0}})
 
@@ -116,7 +116,7 @@ def test_others_deliver_a_cut_off_hosts_orders_and_its_return_changes_nothing(la
     assert status["by_name"]["ben"]["outcome"] in ("timeout", "no route")
 
     ben.mend()
-    eventually(lambda: any(order.late for order in shop.kitchen.find(Selector(), is_whole=True)), 60)
+    eventually(lambda: any(order.late for order in shop.kitchen.find(Selector(), with_details=True)), 60)
     assert set(results(shop)) == {"cleo"}
     assert shop.count(Status.DONE) == 6
 
@@ -172,7 +172,7 @@ def test_the_password_is_nowhere_but_in_its_own_file(laptop: Laptop, shop: Shop)
         assert holders == [host.state_folder / "kitchen"]
         assert oct((host.state_folder / "kitchen").stat().st_mode) == oct(0o100600)
         assert oct(host.waiter_home.stat().st_mode) == oct(0o40700)
-    assert not [order for order in shop.kitchen.find(Selector(), is_whole=True) if shop.password in str(order)]
+    assert not [order for order in shop.kitchen.find(Selector(), with_details=True) if shop.password in str(order)]
 
 
 def told_by_processes(host: TownHost) -> list[str]:

@@ -21,7 +21,7 @@ def test_every_host_works_and_goes_home_when_all_is_done(laptop: Laptop, shop: S
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(" started ") == 4
     eventually(lambda: shop.count(Status.DONE) == 200)
-    orders = list(shop.kitchen.find(Selector(), is_whole=True))
+    orders = list(shop.kitchen.find(Selector(), with_details=True))
     assert {(order.result or "").strip() for order in orders} == set(laptop.town.hosts)
     eventually(lambda: set(laptop.outcomes("status", *shop.flags).values()) == {"not running"})
 

@@ -21,10 +21,10 @@ class Faraway(SqliteKitchen):
 
     is_away = False
 
-    def news(self) -> object:
+    def change_token(self) -> object:
         if Faraway.is_away:
             raise KitchenUnreachable("away")
-        return super().news()
+        return super().change_token()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from waiter import errors, orders
 from waiter.failure_groups import error_group, normalised
-from waiter.kitchen.contract import Outlook, Rescued, loss_delay_s
+from waiter.kitchen.contract import Backlog, Reclaimed, loss_delay_s
 from waiter.orders import Counts, Order, Outcome, Reason, Status
 
 
@@ -47,18 +47,18 @@ def test_values_cannot_be_changed(value):
     assert hasattr(value, "__slots__"), "a wrong field's name should fail"
 
 
-def test_an_outlook_is_empty_without_ready_orders_and_done_without_running_ones():
-    assert Outlook(0, None, 0).is_done
-    assert (Outlook(0, None, 1).is_empty, Outlook(0, None, 1).is_done) == (True, False)
-    assert not Outlook(0, 9.0, 0).is_empty
-    assert not Outlook(1, None, 0).is_empty
+def test_a_backlog_is_empty_without_ready_orders_and_done_without_running_ones():
+    assert Backlog(0, None, 0).is_done
+    assert (Backlog(0, None, 1).is_empty, Backlog(0, None, 1).is_done) == (True, False)
+    assert not Backlog(0, 9.0, 0).is_empty
+    assert not Backlog(1, None, 0).is_empty
 
 
-def test_a_rescue_that_found_nothing_is_false():
-    assert not Rescued()
-    assert Rescued(shifts=("a",))
-    assert Rescued(ready=1)
-    assert Rescued(failed=1)
+def test_a_reclaim_that_found_nothing_is_false():
+    assert not Reclaimed()
+    assert Reclaimed(shifts=("a",))
+    assert Reclaimed(ready=1)
+    assert Reclaimed(failed=1)
 
 
 # Which failures are of one kind

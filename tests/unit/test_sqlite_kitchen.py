@@ -15,7 +15,7 @@ from waiter import processes
 from waiter.errors import UsageError
 from waiter.kitchen.contract import LEASE_S, sweep_s
 from waiter.kitchen.sqlite.kitchen import SqliteKitchen
-from waiter.orders import Reason, Selector, Status, Verdict, Vitals
+from waiter.orders import FinishResult, Reason, Selector, Status, Vitals
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def change_shifts(kitchen, change):
 
 
 def only(kitchen, order_id):
-    (order,) = kitchen.find(Selector(ids=(order_id,)), is_whole=True)
+    (order,) = kitchen.find(Selector(ids=(order_id,)), with_details=True)
     return order
 
 
@@ -44,18 +44,18 @@ def test_a_process_that_provably_lives_is_late_and_never_lost(kitchen, clock):
 
     for _ in range(3):
         let_leases_run_out(kitchen, clock)
-        assert not kitchen.rescue()
+        assert not kitchen.reclaim()
         assert kitchen.reset(Selector(statuses=(Status.RUNNING,))) == 0
         assert kitchen.shifts()[0].lease_until > kitchen.now()
 
-    assert kitchen.finish(shift, [outcome(order)]) == [Verdict.ACCEPTED]
+    assert kitchen.finish(shift, [outcome(order)]) == [FinishResult.ACCEPTED]
 
 
 def pass_time(kitchen, clock, seconds):
     """Sweep every 15 s, as waiters do; who was found lost."""
     lost = []
     for _ in range(round(seconds / sweep_s(LEASE_S))):
-        lost += kitchen.rescue().shifts
+        lost += kitchen.reclaim().shifts
         clock.advance(sweep_s(LEASE_S))
     return lost
 
@@ -128,7 +128,7 @@ def test_an_id_never_reaches_into_another_batch(kitchen):
     assert kitchen.release(shift, [replace(order, id=order_id) for order_id in strange]) == 0
     for order_id in strange:
         ended = outcome(order)
-        assert kitchen.finish(shift, [type(ended)(order_id, 1, Status.DONE, 0.0, 1.0)]) == [Verdict.LATE]
+        assert kitchen.finish(shift, [type(ended)(order_id, 1, Status.DONE, 0.0, 1.0)]) == [FinishResult.LATE]
     assert [held.id for held in kitchen.held(shift)] == ["one-1"]
 
 
@@ -236,7 +236,7 @@ def test_a_claim_costs_the_same_however_many_orders_wait(tmp_path, limit):
 def test_no_question_that_waiters_ask_reads_every_order(kitchen):
     fill(kitchen, [["x"]] * 100_000)
 
-    for ask in (kitchen.outlook, kitchen.rescue, kitchen.news, lambda: kitchen.throughput(60)):
+    for ask in (kitchen.backlog, kitchen.reclaim, kitchen.change_token, lambda: kitchen.throughput(60)):
         assert steps(kitchen, ask) < 100  # ten thousand instructions; to read the orders takes some hundred thousand
 
 

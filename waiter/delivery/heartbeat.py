@@ -51,7 +51,7 @@ class Heartbeat:
         self._lapse_ended_at = -lease_s
         self._began_at = self._beaten_at = self._heard_at = asked_at
         self._notice = Notice()
-        self._news = 0
+        self._changes = 0
         self._broken: Exception | None = None
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -98,10 +98,10 @@ class Heartbeat:
             return self._notice
 
     @property
-    def news(self) -> int:
+    def changes(self) -> int:
         """A number that rises when something new was heard of: time to ask for work again."""
         with self._lock:
-            return self._news
+            return self._changes
 
     @property
     def broken(self) -> Exception | None:
@@ -124,9 +124,9 @@ class Heartbeat:
             wait_s = ask_s
             try:
                 kitchen = kitchen or self._open_kitchen()
-                news = self._ask_news(kitchen)
-                is_new = news != seen
-                seen = news
+                token = self._ask_change_token(kitchen)
+                is_new = token != seen
+                seen = token
                 if is_new or self._is_due():
                     self._beat(kitchen, is_new)
             except KitchenDamaged:
@@ -144,11 +144,11 @@ class Heartbeat:
         if kitchen is not None:
             kitchen.close()
 
-    def _ask_news(self, kitchen: Kitchen) -> object:
+    def _ask_change_token(self, kitchen: Kitchen) -> object:
         asked_at = boottime()
-        news = kitchen.news()
+        token = kitchen.change_token()
         self._hear(asked_at)
-        return news
+        return token
 
     def _hear(self, asked_at: float) -> None:
         with self._lock:
@@ -169,4 +169,4 @@ class Heartbeat:
             if not notice.is_lost:
                 self._lease_ends = asked_at + self._lease_s
             if is_new:
-                self._news += 1
+                self._changes += 1

@@ -16,7 +16,7 @@ from waiter.delivery.spool import REFUSED, Spool, Spooled
 from waiter.errors import PASSING, KitchenDamaged, KitchenError, KitchenMissing
 from waiter.failure_groups import error_group
 from waiter.kitchen.contract import Kitchen
-from waiter.orders import Order, Outcome, Reason, Shift, Status, Verdict
+from waiter.orders import FinishResult, Order, Outcome, Reason, Shift, Status
 
 FIRST_TRY_AGAIN_S = 0.5
 MAX_TRY_AGAIN_S = 5.0
@@ -105,7 +105,7 @@ class Handover:
         self.away_since = None
         self._try_again_s = FIRST_TRY_AGAIN_S
 
-    def hand_in(self) -> list[tuple[Served, Verdict]]:
+    def hand_in(self) -> list[tuple[Served, FinishResult]]:
         """Give the kitchen what waits.
 
         What it does not take now goes to disk, and stays in memory if the disk refuses too.
@@ -137,8 +137,8 @@ class Handover:
         handed_in = 0
         for spooled in self._ours():
             try:
-                verdicts = self._finish(spooled.shift, spooled.outcomes)
-                handed_in += len(verdicts) - verdicts.count(None)
+                results = self._finish(spooled.shift, spooled.outcomes)
+                handed_in += len(results) - results.count(None)
                 spooled.file.unlink(missing_ok=True)
             except OSError as error:
                 self._leave_lying(spooled, error)
@@ -177,14 +177,14 @@ class Handover:
         self._left_lying.add(spooled.file)
         self._note(f"{spooled.file}: cannot be removed or set aside: {error.strerror}. It is left there.")
 
-    def _finish_all(self) -> list[tuple[Served, Verdict]]:
-        answered: list[tuple[Served, Verdict | None]] = []
+    def _finish_all(self) -> list[tuple[Served, FinishResult]]:
+        answered: list[tuple[Served, FinishResult | None]] = []
         for shift, served in by_shift(self._outcomes):
             answered.extend(zip(served, self._finish(shift, [one.outcome for one in served]), strict=True))
         self._outcomes.clear()
-        return [(served, verdict) for served, verdict in answered if verdict is not None]
+        return [(served, result) for served, result in answered if result is not None]
 
-    def _finish(self, shift: Shift, outcomes: Sequence[Outcome]) -> list[Verdict | None]:
+    def _finish(self, shift: Shift, outcomes: Sequence[Outcome]) -> list[FinishResult | None]:
         """What the kitchen says to each; None where it refused that one, which is then set aside.
 
         Raises OSError if that cannot be done.
@@ -196,9 +196,9 @@ class Handover:
         except KitchenError as error:
             if len(outcomes) == 1:
                 return [self._refused(shift, outcomes[0], error)]
-        return [verdict for outcome in outcomes for verdict in self._finish(shift, [outcome])]
+        return [result for outcome in outcomes for result in self._finish(shift, [outcome])]
 
-    def _refused(self, shift: Shift, outcome: Outcome, error: KitchenError) -> Verdict | None:
+    def _refused(self, shift: Shift, outcome: Outcome, error: KitchenError) -> FinishResult | None:
         """Set one outcome aside, and end its order with no more than the news of that."""
         file = self._spool.set_aside(shift, outcome, str(error))
         self.refused += 1

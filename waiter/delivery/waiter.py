@@ -31,7 +31,7 @@ from waiter.delivery.state import Held, Kitchenware, Tally
 from waiter.delivery.stop_conditions import is_host_busy, why_leave
 from waiter.errors import PASSING, CommandUnstartable, KitchenDamaged, KitchenError, ShiftLost
 from waiter.kitchen.contract import Kitchen, sweep_s
-from waiter.orders import RESULT_BYTES, Order, Outcome, Reason, Selector, Status, Verdict, Vitals
+from waiter.orders import RESULT_BYTES, FinishResult, Order, Outcome, Reason, Selector, Status, Vitals
 
 PATIENCE_S = 0.2
 """The longest that the loop waits for the runner before it looks at everything else again."""
@@ -98,7 +98,7 @@ class Delivery:
         self._began_at = self._idle_since = boottime()
         self._swept_at = boottime()
         self._ask_at = 0.0
-        self._news_seen = -1
+        self._changes_seen = -1
         self._hooks = Hooks(options, listener.noted)
         self._joblog: Joblog | None = None
         self._runner, self._kitchen, kept = _begun(kitchenware, open_kitchen, spool)
@@ -338,9 +338,9 @@ class Delivery:
         self._handover.is_lost(error)
         self._stopping.ask(Stop.DRAIN, "kitchen lost")
 
-    def _tell(self, accepted: Sequence[tuple[Served, Verdict]]) -> None:
-        for served, verdict in accepted:
-            if verdict is Verdict.LATE:
+    def _tell(self, accepted: Sequence[tuple[Served, FinishResult]]) -> None:
+        for served, result in accepted:
+            if result is FinishResult.LATE:
                 self._tally.late += 1
                 self._listener.late(served.order, served.outcome)
 
@@ -412,7 +412,7 @@ class Delivery:
             return
         self._swept_at = boottime()
         try:
-            rescued = self._kitchen.rescue(self._options.max_losses)
+            reclaimed = self._kitchen.reclaim(self._options.max_losses)
         except PASSING as error:
             self._handover.went_away(error)
             return
@@ -425,10 +425,10 @@ class Delivery:
             return
         # A claim without a reply may take effect later still: a server that was frozen finds it in its buffers.
         self._is_held_asked = self._was_claim_unanswered
-        if rescued:
+        if reclaimed:
             self._ask_at = 0.0
-            names = ", ".join(rescued.shifts) or "a waiter that is gone"
-            self._listener.noted(f"Took back orders of {names}: {rescued.ready + rescued.failed}.")
+            names = ", ".join(reclaimed.shifts) or "a waiter that is gone"
+            self._listener.noted(f"Took back orders of {names}: {reclaimed.ready + reclaimed.failed}.")
 
     # New orders.
 
@@ -471,8 +471,8 @@ class Delivery:
             return False
         if boottime() >= self._heartbeat.lease_ends:
             return False
-        if self._heartbeat.news != self._news_seen:
-            self._news_seen = self._heartbeat.news
+        if self._heartbeat.changes != self._changes_seen:
+            self._changes_seen = self._heartbeat.changes
             return True
         return boottime() >= self._ask_at
 
@@ -517,15 +517,15 @@ class Delivery:
 
     def _look_out(self) -> None:
         """Nothing to claim: find out whether there will be, and when to ask again."""
-        outlook = self._kitchen.outlook()
-        wait_s = ASK_AGAIN_S if outlook.ready or outlook.running else LOOK_AGAIN_S
-        if outlook.next_due_s is not None:
-            wait_s = min(wait_s, max(0.05, outlook.next_due_s))
+        backlog = self._kitchen.backlog()
+        wait_s = ASK_AGAIN_S if backlog.ready or backlog.running else LOOK_AGAIN_S
+        if backlog.next_due_s is not None:
+            wait_s = min(wait_s, max(0.05, backlog.next_due_s))
         self._ask_at = boottime() + wait_s
-        if outlook.running and not self._held:
+        if backlog.running and not self._held:
             # Do not wait longer than needed for the dead.
             self._swept_at = min(self._swept_at, boottime() - self._sweep_s)
-        is_over = {Until.DONE: outlook.is_done, Until.EMPTY: outlook.is_empty, Until.STOPPED: False}
+        is_over = {Until.DONE: backlog.is_done, Until.EMPTY: backlog.is_empty, Until.STOPPED: False}
         if not self._held and self._handover.is_clear and is_over[self._options.until]:
             self._why_left = "done"
 

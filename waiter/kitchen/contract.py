@@ -17,13 +17,13 @@ from typing import Protocol, Self
 from waiter.orders import (
     Batch,
     Counts,
+    FinishResult,
     Notice,
     Order,
     Outcome,
     Selector,
     Shift,
     Status,
-    Verdict,
     Vitals,
 )
 from waiter.orders import FailureGroup as FailureGroup
@@ -72,7 +72,7 @@ def loss_delay_s(losses: int, rng: Random) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class Backlog:
     """What a waiter that got nothing may hope for."""
 
     ready: int  # claimable now, counted up to CLAIM_LIMIT
@@ -91,7 +91,7 @@ class Outlook:
 
 
 @dataclass(frozen=True, slots=True)
-class Rescued:
+class Reclaimed:
     """What one sweep did."""
 
     ready: int = 0  # orders of dead shifts offered again
@@ -177,7 +177,7 @@ class Kitchen(Protocol):
         A shift that was declared lost, has left or is unknown is never renewed: `Notice.is_lost` [7].
         """
 
-    def news(self) -> object:
+    def change_token(self) -> object:
         """A token that changes when somebody loaded, reset, cancelled, paused or resumed: cheap enough to ask every
         second.
 
@@ -215,7 +215,7 @@ class Kitchen(Protocol):
     def held(self, shift: Shift) -> list[Order]:
         """The RUNNING orders that carry the shift's token, confirmed by a majority."""
 
-    def finish(self, shift: Shift, outcomes: Sequence[Outcome]) -> list[Verdict]:
+    def finish(self, shift: Shift, outcomes: Sequence[Outcome]) -> list[FinishResult]:
         """Record outcomes; each applies if its order is RUNNING with this shift's token and that attempt [2, 3, 7].
 
         An outcome that does not apply is KNOWN if the order's history has it (the reply was lost), else it is kept
@@ -232,13 +232,13 @@ class Kitchen(Protocol):
         reply was lost may be repeated, and may take effect when the same shift has the order, and its attempt, again.
         """
 
-    def rescue(self, max_losses: int = MAX_LOSSES) -> Rescued:
+    def reclaim(self, max_losses: int = MAX_LOSSES) -> Reclaimed:
         """Declare shifts lost whose process on this machine is dead, or whose lease ran out, and take their orders
         back.
 
         Who was not there cannot know whether the kitchen was away, or whether everybody slept. So a lease that ran
         out needs two looks: the first marks the shift as missed (as soon as it is a sweep from its end), a heartbeat
-        takes the mark away, and one that still has it `grace_s` later is lost. `Rescued.missed` names who may still
+        takes the mark away, and one that still has it `grace_s` later is lost. `Reclaimed.missed` names who may still
         say that it lives. Leases are compared by the kitchen's clock alone [14]; on SQLite that is the machine's
         steady clock, so a shift of another boot (a container, the time before a reboot) is lost when its heartbeat
         was seen unchanged for a lease. On SQLite a process that provably lives is late, never lost.
@@ -249,7 +249,7 @@ class Kitchen(Protocol):
         [9, 11].
         """
 
-    def outlook(self) -> Outlook:
+    def backlog(self) -> Backlog:
         """What is READY, due later and RUNNING, at a cost that does not grow with the kitchen."""
 
     # Seeing.
@@ -258,7 +258,7 @@ class Kitchen(Protocol):
         """Orders by status."""
 
     def find(
-        self, selector: Selector, *, sort: str = "age", limit: int | None = None, is_whole: bool = False
+        self, selector: Selector, *, sort: str = "age", limit: int | None = None, with_details: bool = False
     ) -> Iterator[Order]:
         """Stream the orders that match, in little memory. `sort` is age, -age, start, -start, stop, -stop, duration
         or -duration.
@@ -266,7 +266,7 @@ class Kitchen(Protocol):
         They are read in portions, each as it is then, and nothing is open in between: who reads may take hours. No
         order comes twice, and none is missing that was there, and matched, all along. Sorted by anything but age, the
         places are those at the beginning, which cost 8 bytes for each order.
-        Without `is_whole` the tail, result, history and late lists are left out (None and empty).
+        Without `with_details` the tail, result, history and late lists are left out (None and empty).
         """
 
     def throughput(self, window_s: float) -> Throughput:

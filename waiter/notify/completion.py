@@ -71,7 +71,7 @@ class CompletionWatcher:
 
     def _is_done(self) -> bool:
         if self._selector is None:
-            return self._kitchen.outlook().is_done
+            return self._kitchen.backlog().is_done
         counts = self._kitchen.counts(self._selector)
         return counts.finished == counts.total
 
@@ -89,11 +89,11 @@ class CompletionWatcher:
     def _take_back(self) -> None:
         """Else nobody would, and what was lost too often would never end."""
         try:
-            rescued = self._kitchen.rescue()
+            reclaimed = self._kitchen.reclaim()
         except KitchenHindered:  # who may only read, waits for others to do it
             return
-        if rescued:
-            who = f" ({', '.join(rescued.shifts)})" if rescued.shifts else ""
+        if reclaimed:
+            who = f" ({', '.join(reclaimed.shifts)})" if reclaimed.shifts else ""
             self._say(f"Took back the orders of waiters that died{who}.")
 
     def _say_once(self, hindrance: str | None) -> None:

@@ -90,7 +90,7 @@ def unpacked(names: Sequence[str], orders: Iterable[Order]) -> tuple[str, ...]:
     return tuple(column for name in names for column in (keys if name == ALL_KEYS else (name,)))
 
 
-def is_whole_needed(names: Sequence[str]) -> bool:
+def needs_details(names: Sequence[str]) -> bool:
     return any(name.partition(".")[0] in NEED_WHOLE for name in names)
 
 

@@ -41,7 +41,7 @@ def errors(settings: Settings, selection: Selection, limit: int | None, lines: i
         shown = groups[: limit or (None if is_json else 10)]
         delivering = hosts_delivering(kitchen, groups)
         ids = tuple(group.example for group in shown)
-        examples = {order.id: order for order in kitchen.find(Selector(ids=ids), is_whole=True)} if ids else {}
+        examples = {order.id: order for order in kitchen.find(Selector(ids=ids), with_details=True)} if ids else {}
     total = sum(group.count for group in groups)
     if is_json:
         facts = [group_facts(group, total, delivering, examples.get(group.example), lines) for group in shown]

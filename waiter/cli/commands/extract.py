@@ -81,7 +81,7 @@ def extract(settings: Settings, selection: Selection, columns: str | None, forma
         selector = resolve_selector(kitchen, selection)
 
         def found() -> Iterator[Order]:
-            return kitchen.find(selector, sort=sort, limit=limit, is_whole=report_columns.is_whole_needed(names))
+            return kitchen.find(selector, sort=sort, limit=limit, with_details=report_columns.needs_details(names))
 
         if format_ == "parquet":
             from waiter.report.parquet import write

@@ -21,7 +21,7 @@ from waiter.cli.console import confirm, say
 from waiter.cli.options import Selection, open_kitchen_or_exit, resolve_selector, selecting, with_settings
 from waiter.cli.tables import show_json
 from waiter.errors import UsageError
-from waiter.kitchen.contract import Kitchen, Rescued
+from waiter.kitchen.contract import Kitchen, Reclaimed
 from waiter.orders import Selector, Status
 from waiter.report.formatting import format_counts, plural
 from waiter.settings import Settings
@@ -40,42 +40,42 @@ LOOK_AGAIN_S = 1.0
 def reset(settings: Settings, selection: Selection, running: bool, yes: bool, is_json: bool) -> int:  # fmt: skip
     with open_kitchen_or_exit(settings) as kitchen:
         selector = _resettable(resolve_selector(kitchen, selection), is_from_living=running)
-        rescued = kitchen.rescue() if running else _rescued_patiently(kitchen)  # who is dead is dead
+        reclaimed = kitchen.reclaim() if running else _reclaimed_patiently(kitchen)  # who is dead is dead
         counts = kitchen.counts(selector)
         question = f"Reset {plural(counts.total, 'order')} ({format_counts(counts)}) in {kitchen.url}?"
         is_agreed = not counts.total or confirm(question, is_yes=yes)
         done = kitchen.reset(selector, from_living=running) if counts.total and is_agreed else 0
     if is_json:
-        show_json({"reset": done, "rescued": rescued.ready})
+        show_json({"reset": done, "rescued": reclaimed.ready})
         return 0
-    if rescued.ready:
-        say(f"Took back {plural(rescued.ready, 'order')} of waiters that are gone.")
+    if reclaimed.ready:
+        say(f"Took back {plural(reclaimed.ready, 'order')} of waiters that are gone.")
     if done:
         say(f"Reset {plural(done, 'order')}.")
     elif counts[Status.RUNNING] and not running and is_agreed:
         say(f"{plural(counts[Status.RUNNING], 'order')} RUNNING in the hands of living waiters: --running takes them.")
-    elif is_agreed and not rescued.ready:
+    elif is_agreed and not reclaimed.ready:
         say("Nothing to reset.")
     return 0
 
 
-def _rescued_patiently(kitchen: Kitchen) -> Rescued:
+def _reclaimed_patiently(kitchen: Kitchen) -> Reclaimed:
     """Take back the orders of the dead; who is missed first gets the time to say that it lives."""
-    rescued = kitchen.rescue()
-    if not rescued.missed:
-        return rescued
-    names = ", ".join(rescued.missed[:5]) + (" and others" if len(rescued.missed) > 5 else "")
+    reclaimed = kitchen.reclaim()
+    if not reclaimed.missed:
+        return reclaimed
+    names = ", ".join(reclaimed.missed[:5]) + (" and others" if len(reclaimed.missed) > 5 else "")
     say(
         f"Nothing was heard of {names} for longer than a lease lasts: dead, or {kitchen.url} was out of reach. "
-        f"Waiting {rescued.missed_s:.0f} s for those who live to say so.\n"
+        f"Waiting {reclaimed.missed_s:.0f} s for those who live to say so.\n"
         "hint: who cannot wait takes the orders of everybody: waiter reset --running"
     )
-    ready, failed, ends = rescued.ready, rescued.failed, time.monotonic() + rescued.missed_s + 2 * LOOK_AGAIN_S
-    while rescued.missed and time.monotonic() < ends:
+    ready, failed, ends = reclaimed.ready, reclaimed.failed, time.monotonic() + reclaimed.missed_s + 2 * LOOK_AGAIN_S
+    while reclaimed.missed and time.monotonic() < ends:
         time.sleep(LOOK_AGAIN_S)
-        rescued = kitchen.rescue()
-        ready, failed = ready + rescued.ready, failed + rescued.failed
-    return replace(rescued, ready=ready, failed=failed)
+        reclaimed = kitchen.reclaim()
+        ready, failed = ready + reclaimed.ready, failed + reclaimed.failed
+    return replace(reclaimed, ready=ready, failed=failed)
 
 
 def _resettable(selector: Selector, *, is_from_living: bool) -> Selector:

@@ -155,7 +155,7 @@ def _begin_anew(kitchen: Kitchen, *, is_wanted: bool) -> None:
 
 def _go_on(kitchen: Kitchen, where: str | None, batch: str, own: RunFile | None) -> Work:
     """Make READY what an earlier run of this batch left. What failed in one that is still at work is left to it."""
-    kitchen.rescue()
+    kitchen.reclaim()
     left = Selector(statuses=(Status.ERROR, Status.CANCELLED), batch=batch)
     again = 0 if own is not None and own.is_joined else kitchen.reset(left)
     of_batch, all_ = kitchen.counts(Selector(batch=batch)), kitchen.counts()

@@ -43,7 +43,7 @@ def show(settings: Settings, selection: Selection, sort: str, limit: int, is_jso
         selector = resolve_selector(kitchen, selection)
         if selector == Selector():
             raise UsageError("show: say which order, for example: waiter show --status ERROR --limit 1")
-        found = list(kitchen.find(selector, sort=sort, limit=limit, is_whole=True))
+        found = list(kitchen.find(selector, sort=sort, limit=limit, with_details=True))
         shifts = kitchen.shifts(include_left=True)
     if is_json:
         facts = [order_facts(order, shifts) for order in found]

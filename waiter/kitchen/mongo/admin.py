@@ -1,6 +1,6 @@
 """What people do to a MongoDB kitchen's orders and waiters: reset, cancel, reorder, pause, drain, clean.
 
-Every verb ends with `spread_news`, so that idle waiters look again.
+Every verb ends with `announce_change`, so that idle waiters look again.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ EVERYBODY = "pause"
 """Id of the document that pauses waiters to come; `is_paused` and `turn`, which rises with each change."""
 
 
-def spread_news(to: Connection) -> None:
-    """Let everybody's `Kitchen.news` change."""
-    with to.asking():
+def announce_change(to: Connection) -> None:
+    """Let everybody's `Kitchen.change_token` change."""
+    with to.translate_errors():
         to.state.update_one({"_id": "news"}, {"$inc": {"n": 1}}, upsert=True)
 
 
 def reset(to: Connection, selector: Selector, here: Place, lease_s: float, from_living: bool) -> int:
-    with to.asking_patiently():
+    with to.patiently():
         chosen = selected(to, selector)
         running: Document = {"status": "RUNNING"}
         if not from_living:
@@ -41,12 +41,12 @@ def reset(to: Connection, selector: Selector, here: Place, lease_s: float, from_
 
     # Running first: an order that ends in between is then still reset.
     changed = sum(in_steps(to, {"$and": [chosen, those]}, change) for those in (running, ended))
-    spread_news(to)
+    announce_change(to)
     return changed
 
 
 def cancel(to: Connection, selector: Selector) -> int:
-    with to.asking_patiently():
+    with to.patiently():
         chosen = selected(to, selector)
     open_ = {"status": {"$in": ["READY", "RUNNING"]}, "is_cancel_asked": {"$ne": True}}
 
@@ -54,24 +54,24 @@ def cancel(to: Connection, selector: Selector) -> int:
         return to.orders.update_many(those, updates.cancelled(to.now), hint=BY_ID).modified_count
 
     changed = in_steps(to, {"$and": [chosen, open_]}, change)
-    with to.asking_patiently():
+    with to.patiently():
         # The mark tells a shift's heartbeat that it is worth looking for such orders; most shifts never have one.
         asked = to.orders.distinct("shift", {"shift": {"$gt": ""}, "is_cancel_asked": True})
         if asked:
             to.shifts.update_many({"_id": {"$in": asked}}, {"$set": {"has_cancelled": True}})
-    spread_news(to)
+    announce_change(to)
     return changed
 
 
 def set_priority(to: Connection, selector: Selector, priority: int) -> int:
-    with to.asking_patiently():
+    with to.patiently():
         chosen = {"$and": [selected(to, selector), {"status": "READY", "priority": {"$ne": priority}}]}
 
     def change(those: Document) -> int:
         return to.orders.update_many(those, {"$set": {"priority": priority}}, hint=BY_ID).modified_count
 
     changed = in_steps(to, chosen, change)
-    spread_news(to)
+    announce_change(to)
     return changed
 
 
@@ -88,7 +88,7 @@ def resume(to: Connection, waiter: str | None) -> int:
 
 
 def _pause_new_ones(to: Connection, facts: Document) -> None:
-    with to.asking():
+    with to.translate_errors():
         to.state.update_one({"_id": EVERYBODY}, {"$set": facts, "$inc": {"turn": 1}}, upsert=True)
 
 
@@ -113,23 +113,23 @@ def drain(to: Connection, waiter: str) -> int:
 
 def _mark_shifts(to: Connection, waiter: str | None, those: Document, marks: Document) -> int:
     named = {"waiter": text(waiter)} if waiter is not None else {}
-    with to.asking():
+    with to.translate_errors():
         changed = to.shifts.update_many({"is_open": True, **named, **those}, marks).matched_count
-    spread_news(to)
+    announce_change(to)
     return changed
 
 
 def clean(to: Connection, selector: Selector | None) -> int:
-    with to.asking_patiently():
+    with to.patiently():
         if stranger := strange_collection(to):
             raise stranger
         chosen = {} if selector is None else selected(to, selector)
     # Not `drop`: the indexes would be gone for a moment under those who work.
     deleted = remove_all(to) if selector is None else remove(to, chosen)
-    with to.asking_patiently():
+    with to.patiently():
         if selector is None:
             to.shifts.delete_many({"is_open": {"$ne": True}})
         else:
             remove_empty(to)
-    spread_news(to)
+    announce_change(to)
     return deleted

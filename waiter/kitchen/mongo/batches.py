@@ -98,11 +98,11 @@ def _next_number(to: Connection) -> int:
 
 def add(to: Connection, batch_id: str, rows: Iterable[Row], priority: int) -> int:
     """See `Kitchen.add`."""
-    with to.asking():
+    with to.translate_errors():
         number = _number(to, batch_id)
     rows, added = iter(rows), 0
     while chunk := [new_order(batch_id, number, row, priority) for row in islice(rows, _CHUNK)]:
-        with to.asking():
+        with to.translate_errors():
             added += insert(to, chunk)
             is_gone = to.batches.find_one({"_id": text(batch_id), "number": number, **STANDING}, {"_id": 1}) is None
         if is_gone:
@@ -131,23 +131,23 @@ def insert(to: Connection, chunk: list[Document]) -> int:
 
 def remove_batch(to: Connection, batch_id: str) -> int:
     """See `Kitchen.remove_batch`."""
-    with to.asking():
+    with to.translate_errors():
         number = _number(to, batch_id)
         to.batches.update_one({"_id": text(batch_id), "number": number}, {"$set": _LEAVING})
     removed = remove(to, {"seq": rows_of(number)})
-    with to.asking():
+    with to.translate_errors():
         to.batches.delete_one({"_id": text(batch_id), "number": number})
     return removed
 
 
 def remove_all(to: Connection) -> int:
     """Delete all batches that stand now, with their orders, and orders that have no batch. How many orders."""
-    with to.asking_patiently():
+    with to.patiently():
         to.batches.update_many(STANDING, {"$set": _LEAVING})
         numbers = sorted(batch["number"] for batch in to.batches.find(_LEAVING, {"number": 1}))
     removed = remove(to, {"$or": [{"seq": span} for span in _spans(numbers)]}) if numbers else 0
     removed += sum(remove(to, {"seq": rows_of(number)}) for number in _numbers_without_a_batch(to))
-    with to.asking_patiently():
+    with to.patiently():
         to.batches.delete_many({"number": {"$in": numbers}, **_LEAVING})
     return removed
 
@@ -167,7 +167,7 @@ def _numbers_without_a_batch(to: Connection) -> Iterator[int]:
     """A batch stands before its orders, so an order that is seen first and has none is nobody's."""
     after = 0
     while True:
-        with to.asking():
+        with to.translate_errors():
             order = to.orders.find_one({"seq": {"$gte": after}}, {"seq": 1}, sort=[("seq", 1)])
             if order is None:
                 return
@@ -205,11 +205,11 @@ def remove(to: Connection, chosen: Document) -> int:
 def in_steps(to: Connection, chosen: Document, change: Callable[[Document], int]) -> int:
     """Change all orders that match, some thousands at a time: each step has a deadline, the whole has none."""
     changed = 0
-    with to.asking_patiently():
+    with to.patiently():
         cursor = to.orders.find(chosen, {"_id": 1}, batch_size=_STEP)
     try:
         while True:
-            with to.asking_patiently():
+            with to.patiently():
                 ids = ids_of(list(islice(cursor, _STEP)))
                 if not ids:
                     return changed

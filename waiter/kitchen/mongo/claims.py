@@ -102,7 +102,7 @@ class Claims:
 
     def _promote(self, now: float) -> None:
         self._promoted_at = monotonic()
-        self._to.hasty_orders.update_many(
+        self._to.orders_w1.update_many(
             {"status": "READY", "due": {"$gt": AT_ONCE, "$lte": now}}, {"$set": {"due": AT_ONCE}}
         )
 

@@ -69,12 +69,12 @@ class Connection:
         self._timeout_s = timeout_s
         address = url if "://" in url else f"mongodb://{url}"
         self.url, self._user = re.split(r"(?<!/)[/?](?!/)", without_user(address))[0], user_of(address)
-        with self.asking():
+        with self.translate_errors():
             self._client = _client(address, timeout_s)
             self.db = self._client.get_default_database(db, write_concern=SAFE, read_preference=ReadPreference.PRIMARY)
             self.url = f"{self.url}/{self.db.name}"
             self.orders: Collection[Document] = self.db["orders"]
-            self.hasty_orders = self.orders.with_options(write_concern=WriteConcern(1))
+            self.orders_w1 = self.orders.with_options(write_concern=WriteConcern(1))
             """For updates that may be forgotten without harm."""
             self.shifts: Collection[Document] = self.db["shifts"]
             self.batches: Collection[Document] = self.db["batches"]
@@ -83,7 +83,7 @@ class Connection:
     def kept_id(self) -> str:
         """The kitchen's own id, acknowledged by a majority: a new primary has the same."""
         fresh = {"id": os.urandom(16).hex()}
-        with self.asking():
+        with self.translate_errors():
             kept = self.state.find_one_and_update({"_id": "kitchen"}, {"$setOnInsert": fresh}, upsert=True)
         return str((kept or fresh)["id"])  # nothing was there before: ours is
 
@@ -126,7 +126,7 @@ class Connection:
             self._client.close()
 
     @contextmanager
-    def asking(self) -> Iterator[None]:
+    def translate_errors(self) -> Iterator[None]:
         """Every use of the driver happens inside, so that its errors come out as `KitchenError`."""
         try:
             yield
@@ -134,9 +134,9 @@ class Connection:
             raise self._in_words(problem) from problem
 
     @contextmanager
-    def asking_patiently(self) -> Iterator[None]:
-        """As `asking`, for what takes longer the more orders there are."""
-        with self.asking(), pymongo.timeout(max(PATIENCE_S, self._timeout_s)):
+    def patiently(self) -> Iterator[None]:
+        """As `translate_errors`, for what takes longer the more orders there are."""
+        with self.translate_errors(), pymongo.timeout(max(PATIENCE_S, self._timeout_s)):
             yield
 
     def _in_words(self, problem: Exception) -> KitchenError:

@@ -13,7 +13,7 @@ from typing import Self
 from pymongo.read_concern import ReadConcern
 
 from waiter import processes
-from waiter.kitchen.contract import LEASE_S, MAX_LOSSES, FailureGroup, Outlook, Rescued, Row, Throughput
+from waiter.kitchen.contract import LEASE_S, MAX_LOSSES, Backlog, FailureGroup, Reclaimed, Row, Throughput
 from waiter.kitchen.mongo import admin, batches, leases, queries, schema
 from waiter.kitchen.mongo import outcomes as outcomes_
 from waiter.kitchen.mongo.claims import Claims
@@ -25,7 +25,7 @@ from waiter.kitchen.mongo.documents import (
     text,
     vitals_document,
 )
-from waiter.orders import Batch, Counts, Notice, Order, Outcome, Selector, Shift, Verdict, Vitals
+from waiter.orders import Batch, Counts, FinishResult, Notice, Order, Outcome, Selector, Shift, Vitals
 
 _LOST_FOR_S = 86400.0
 """How long `shifts` goes on showing a lost one."""
@@ -56,7 +56,7 @@ class MongoKitchen:
         self.lease_s = lease_s
         self._to = Connection(url, db, ahead, timeout_s)
         try:
-            with self._to.asking():
+            with self._to.translate_errors():
                 schema.prepare(self._to, create=create)
         except BaseException:
             self._to.close()
@@ -84,47 +84,47 @@ class MongoKitchen:
         self.close()
 
     def now(self) -> float:
-        with self._to.asking():
+        with self._to.translate_errors():
             return self._to.time()
 
     # Loading
 
     def batches(self) -> list[Batch]:
-        with self._to.asking():
+        with self._to.translate_errors():
             return batches.batches(self._to)
 
     def batch(self, batch_id: str) -> Batch | None:
-        with self._to.asking():
+        with self._to.translate_errors():
             return batches.batch(self._to, batch_id)
 
     def batches_of(self, digests: Collection[str]) -> list[Batch]:
-        with self._to.asking():
+        with self._to.translate_errors():
             return batches.batches_of(self._to, digests)
 
     def batch_lengths(self, above: int, up_to: int) -> list[int]:
-        with self._to.asking():
+        with self._to.translate_errors():
             return batches.batch_lengths(self._to, above, up_to)
 
     def latest_batch(self, source: str) -> Batch | None:
-        with self._to.asking():
+        with self._to.translate_errors():
             return batches.latest_batch(self._to, source)
 
     def open_batch(self, batch: Batch) -> None:
-        with self._to.asking():
+        with self._to.translate_errors():
             batches.open_batch(self._to, batch)
 
     def renew_batch(self, batch: Batch) -> None:
-        with self._to.asking():
+        with self._to.translate_errors():
             batches.renew_batch(self._to, batch)
 
     def add(self, batch_id: str, rows: Iterable[Row], priority: int = 0) -> int:
         added = batches.add(self._to, batch_id, rows, priority)
-        admin.spread_news(self._to)
+        admin.announce_change(self._to)
         return added
 
     def remove_batch(self, batch_id: str) -> int:
         removed = batches.remove_batch(self._to, batch_id)
-        admin.spread_news(self._to)
+        admin.announce_change(self._to)
         return removed
 
     # Shifts
@@ -140,7 +140,7 @@ class MongoKitchen:
             "since": now,
             **self._alive(vitals or Vitals()),
         }
-        with self._to.asking():
+        with self._to.translate_errors():
             self._to.shifts.update_one({"_id": token}, [{"$set": facts}], upsert=True)
             admin.follow_pause(self._to, token)
             return shift_from(self._to.shifts.find_one({"_id": token}) or {})
@@ -155,7 +155,7 @@ class MongoKitchen:
         }
 
     def heartbeat(self, shift: Shift, vitals: Vitals) -> Notice:
-        with self._to.asking():
+        with self._to.translate_errors():
             stored = self._to.shifts.find_one_and_update(
                 {"_id": shift.token, "is_open": True},
                 [{"$set": self._alive(vitals)}],
@@ -173,8 +173,8 @@ class MongoKitchen:
         marked = {"shift": shift.token, "status": "RUNNING", "is_cancel_asked": True}
         return tuple(order["_id"] for order in self._to.orders.find(marked, {"_id": 1}))
 
-    def news(self) -> object:
-        with self._to.asking():
+    def change_token(self) -> object:
+        with self._to.translate_errors():
             told = self._to.state.find_one({"_id": "news"})
             if told is None:
                 raise self._to.gone()
@@ -182,7 +182,7 @@ class MongoKitchen:
 
     def check_out(self, shift: Shift, vitals: Vitals | None = None) -> None:
         told = {} if vitals is None else {"vitals": {"$literal": vitals_document(vitals)}}
-        with self._to.asking():
+        with self._to.translate_errors():
             # Orders first: were the shift closed before, a sweep beside us could take them for lost.
             outcomes_.release_all(self._to, shift)
             left: Document = {"left_at": self._to.now, "is_open": "$$REMOVE", **told}
@@ -193,12 +193,12 @@ class MongoKitchen:
         wanted: list[Document] = [{"is_open": True}, {"lost_at": {"$gt": 0}, **recently}]
         if include_left:
             wanted.append({"left_at": {"$gt": 0}})
-        with self._to.asking():
+        with self._to.translate_errors():
             found = self._to.shifts.find({"$or": wanted}).sort("since")
             return [leases.as_it_is(shift_from(stored), stored, self._here) for stored in found]
 
     def knows(self, token: str) -> bool:
-        with self._to.asking():
+        with self._to.translate_errors():
             return self._to.shifts.find_one({"_id": token}, {"_id": 1}) is not None
 
     # Delivery
@@ -206,30 +206,30 @@ class MongoKitchen:
     def claim(self, shift: Shift, limit: int, exclude: Sequence[str] = ()) -> list[Order]:
         if limit <= 0:
             return []
-        with self._to.asking():
+        with self._to.translate_errors():
             return self._claims.claim(shift, limit, exclude)
 
     def held(self, shift: Shift) -> list[Order]:
-        with self._to.asking():
+        with self._to.translate_errors():
             orders = self._to.orders.with_options(read_concern=ReadConcern("majority"))
             held = orders.find({"shift": shift.token, "status": "RUNNING"}, dict.fromkeys(("history", "late"), 0))
             return [order_from(order) for order in sorted(held, key=lambda order: order["seq"])]
 
-    def finish(self, shift: Shift, outcomes: Sequence[Outcome]) -> list[Verdict]:
-        with self._to.asking():
+    def finish(self, shift: Shift, outcomes: Sequence[Outcome]) -> list[FinishResult]:
+        with self._to.translate_errors():
             return outcomes_.finish(self._to, shift, outcomes)
 
     def release(self, shift: Shift, orders: Sequence[Order]) -> int:
-        with self._to.asking():
+        with self._to.translate_errors():
             return outcomes_.release(self._to, shift, orders)
 
-    def rescue(self, max_losses: int = MAX_LOSSES) -> Rescued:
-        with self._to.asking():
-            return outcomes_.rescue(self._to, self._here, self.lease_s, max_losses)
+    def reclaim(self, max_losses: int = MAX_LOSSES) -> Reclaimed:
+        with self._to.translate_errors():
+            return outcomes_.reclaim(self._to, self._here, self.lease_s, max_losses)
 
-    def outlook(self) -> Outlook:
-        with self._to.asking():
-            return queries.outlook(self._to)
+    def backlog(self) -> Backlog:
+        with self._to.translate_errors():
+            return queries.backlog(self._to)
 
     # Seeing
 
@@ -237,20 +237,20 @@ class MongoKitchen:
         return queries.counts(self._to, selector)
 
     def find(
-        self, selector: Selector, *, sort: str = "age", limit: int | None = None, is_whole: bool = False
+        self, selector: Selector, *, sort: str = "age", limit: int | None = None, with_details: bool = False
     ) -> Iterator[Order]:
-        return queries.find(self._to, selector, sort, limit, is_whole)
+        return queries.find(self._to, selector, sort, limit, with_details)
 
     def throughput(self, window_s: float) -> Throughput:
-        with self._to.asking_patiently():
+        with self._to.patiently():
             return queries.throughput(self._to, window_s)
 
     def failure_groups(self, selector: Selector | None = None) -> list[FailureGroup]:
-        with self._to.asking_patiently():
+        with self._to.patiently():
             return queries.failure_groups(self._to, selector)
 
     def commands(self, selector: Selector | None = None) -> dict[str, int]:
-        with self._to.asking_patiently():
+        with self._to.patiently():
             return queries.commands(self._to, selector)
 
     # Steering

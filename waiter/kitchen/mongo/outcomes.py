@@ -10,39 +10,39 @@ from random import getrandbits
 
 from pymongo import UpdateMany, UpdateOne
 
-from waiter.kitchen.contract import Rescued
+from waiter.kitchen.contract import Reclaimed
 from waiter.kitchen.mongo import updates
 from waiter.kitchen.mongo.claims import BY_ID
 from waiter.kitchen.mongo.connection import Connection
 from waiter.kitchen.mongo.documents import Document
 from waiter.kitchen.mongo.leases import declare_lost
-from waiter.orders import Order, Outcome, Shift, Status, Verdict
+from waiter.orders import FinishResult, Order, Outcome, Shift, Status
 from waiter.processes import Place
 
 _TOGETHER = 64
 """Outcomes in one update: with results and tails of full size it stays under MongoDB's 16 MB."""
 
 
-def finish(to: Connection, shift: Shift, outcomes: Sequence[Outcome]) -> list[Verdict]:
-    verdicts: list[Verdict] = []
+def finish(to: Connection, shift: Shift, outcomes: Sequence[Outcome]) -> list[FinishResult]:
+    results: list[FinishResult] = []
     for at in range(0, len(outcomes), _TOGETHER):
-        verdicts += _finish(to, shift, outcomes[at : at + _TOGETHER])
-    return verdicts
+        results += _finish(to, shift, outcomes[at : at + _TOGETHER])
+    return results
 
 
-def _finish(to: Connection, shift: Shift, outcomes: Sequence[Outcome]) -> list[Verdict]:
+def _finish(to: Connection, shift: Shift, outcomes: Sequence[Outcome]) -> list[FinishResult]:
     call = getrandbits(31)
     by_kind: dict[object, list[Outcome]] = {}
     for outcome in outcomes:
         by_kind.setdefault(updates.kind(outcome), []).append(outcome)
     writes = [_update(to, shift, alike, call) for alike in by_kind.values()]
     if to.orders.bulk_write(writes, ordered=False).matched_count == len(outcomes):
-        return [Verdict.ACCEPTED] * len(outcomes)
-    verdicts = _verdicts(to, shift, outcomes, call)
+        return [FinishResult.ACCEPTED] * len(outcomes)
+    results = _results(to, shift, outcomes, call)
     _keep_late(
-        to, shift, [outcome for outcome, verdict in zip(outcomes, verdicts, strict=True) if verdict is Verdict.LATE]
+        to, shift, [outcome for outcome, result in zip(outcomes, results, strict=True) if result is FinishResult.LATE]
     )
-    return verdicts
+    return results
 
 
 def _update(to: Connection, shift: Shift, outcomes: list[Outcome], call: int) -> UpdateMany:
@@ -51,7 +51,7 @@ def _update(to: Connection, shift: Shift, outcomes: list[Outcome], call: int) ->
     return UpdateMany(fence, updates.finished(shift, outcomes, to.now, call), hint=BY_ID)
 
 
-def _verdicts(to: Connection, shift: Shift, outcomes: Sequence[Outcome], call: int) -> list[Verdict]:
+def _results(to: Connection, shift: Shift, outcomes: Sequence[Outcome], call: int) -> list[FinishResult]:
     """One read tells what this call wrote, what an earlier one did, and what nobody."""
     ids = {"_id": {"$in": [outcome.order_id for outcome in outcomes]}}
     known: dict[tuple[str, int], int] = {}
@@ -59,15 +59,15 @@ def _verdicts(to: Connection, shift: Shift, outcomes: Sequence[Outcome], call: i
         for event in order.get("history", ()):
             if event["what"] == "finish" and event["shift"] == shift.token:
                 known[order["_id"], event["attempt"]] = event["call"]
-    verdicts = []
+    results = []
     for outcome in outcomes:
         attempt = (outcome.order_id, outcome.attempt)
         if attempt not in known:
-            verdicts.append(Verdict.LATE)
+            results.append(FinishResult.LATE)
         else:
-            verdicts.append(Verdict.ACCEPTED if known[attempt] == call else Verdict.KNOWN)
+            results.append(FinishResult.ACCEPTED if known[attempt] == call else FinishResult.KNOWN)
             known[attempt] = -1  # the same outcome twice in one call is accepted once
-    return verdicts
+    return results
 
 
 def _keep_late(to: Connection, shift: Shift, outcomes: Sequence[Outcome]) -> None:
@@ -91,11 +91,11 @@ def release_all(to: Connection, shift: Shift) -> int:
     return to.orders.update_many({"shift": shift.token, "status": "RUNNING"}, updates.released(to.now)).matched_count
 
 
-def rescue(to: Connection, here: Place, lease_s: float, max_losses: int) -> Rescued:
+def reclaim(to: Connection, here: Place, lease_s: float, max_losses: int) -> Reclaimed:
     look = declare_lost(to, here, lease_s)
     dead = dead_tokens(to)
     if not dead:
-        return Rescued(shifts=look.lost, missed=look.missed, missed_s=look.missed_s)
+        return Reclaimed(shifts=look.lost, missed=look.missed, missed_s=look.missed_s)
     theirs = {"status": "RUNNING", "shift": {"$in": dead}}
 
     def take(those: Document, status: Status) -> int:
@@ -103,7 +103,7 @@ def rescue(to: Connection, here: Place, lease_s: float, max_losses: int) -> Resc
 
     take({"is_cancel_asked": True}, Status.CANCELLED)
     failed = take({"losses": {"$gte": max_losses - 1}}, Status.ERROR)
-    return Rescued(take({}, Status.READY), failed, look.lost, look.missed, look.missed_s)
+    return Reclaimed(take({}, Status.READY), failed, look.lost, look.missed, look.missed_s)
 
 
 def dead_tokens(to: Connection) -> list[str]:

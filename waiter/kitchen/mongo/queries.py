@@ -9,7 +9,7 @@ from itertools import islice
 from pymongo.client_session import ClientSession
 
 from waiter.errors import UsageError
-from waiter.kitchen.contract import CLAIM_LIMIT, FailureGroup, Outlook, Throughput
+from waiter.kitchen.contract import CLAIM_LIMIT, Backlog, FailureGroup, Throughput
 from waiter.kitchen.mongo.connection import Connection
 from waiter.kitchen.mongo.documents import AT_ONCE, BULKY, Document, order_from, text
 from waiter.kitchen.mongo.filters import filter_of, sort_stages
@@ -44,7 +44,7 @@ def no_such_batch(to: Connection, batch: str) -> UsageError:
     )
 
 
-def outlook(to: Connection) -> Outlook:
+def backlog(to: Connection) -> Backlog:
     overdue = {"$expr": {"$lte": ["$due", to.now]}}
     count: list[Document] = [{"$limit": CLAIM_LIMIT}, {"$count": "n"}]
     stages = [
@@ -58,7 +58,7 @@ def outlook(to: Connection) -> Outlook:
     for seen in to.state.aggregate(stages):
         ready, late, running = (sum(part["n"] for part in seen[key]) for key in ("ready", "overdue", "running"))
         next_due_s = next((max(0.0, order["due"] - seen["now"]) for order in seen["next"]), None)
-        return Outlook(min(ready + late, CLAIM_LIMIT), next_due_s, running)
+        return Backlog(min(ready + late, CLAIM_LIMIT), next_due_s, running)
     raise to.gone()
 
 
@@ -76,10 +76,10 @@ def next_due(to: Connection) -> Document:
 
 def counts(to: Connection, selector: Selector | None) -> Counts:
     if selector is None or selector == Selector():
-        with to.asking(), to.one_moment() as moment:
+        with to.translate_errors(), to.one_moment() as moment:
             by_status = _all_counts(to, moment)
     else:
-        with to.asking_patiently(), to.one_moment() as moment:
+        with to.patiently(), to.one_moment() as moment:
             stages = [{"$match": selected(to, selector)}, {"$group": {"_id": "$status", "n": {"$sum": 1}}}]
             by_status = {Status(row["_id"]): row["n"] for row in to.orders.aggregate(stages, session=moment)}
     return Counts({status: n for status, n in by_status.items() if n})
@@ -102,12 +102,12 @@ def _all_counts(to: Connection, moment: ClientSession | None) -> dict[Status, in
     return by_status | {Status.RUNNING: running, Status.READY: rest - running}
 
 
-def find(to: Connection, selector: Selector, sort: str, limit: int | None, is_whole: bool) -> Iterator[Order]:
+def find(to: Connection, selector: Selector, sort: str, limit: int | None, with_details: bool) -> Iterator[Order]:
     if limit is not None and limit <= 0:
         return
-    with to.asking_patiently():
+    with to.patiently():
         wanted = selected(to, selector)
-    ordered, light = sort_stages(sort, to.now), [] if is_whole else [{"$unset": list(BULKY)}]
+    ordered, light = sort_stages(sort, to.now), [] if with_details else [{"$unset": list(BULKY)}]
     if limit is not None and limit <= PORTION:
         yield from map(order_from, _portion(to, [{"$match": wanted}, *ordered, {"$limit": limit}, *light]))
     elif sort.removeprefix("-") == "age":
@@ -136,16 +136,16 @@ def _by_place(to: Connection, wanted: Document, ordered: list[Document], light: 
 
 
 def _portion(to: Connection, stages: list[Document]) -> list[Document]:
-    with to.asking_patiently():
+    with to.patiently():
         return list(to.orders.aggregate(stages, allowDiskUse=True, batchSize=PORTION))
 
 
 def _places(to: Connection, stages: list[Document]) -> array[int]:
     places = array("q")
-    with to.asking_patiently():
+    with to.patiently():
         cursor = to.orders.aggregate(stages, allowDiskUse=True, batchSize=_STREAM)
     while True:
-        with to.asking_patiently():
+        with to.patiently():
             found = [order["seq"] for order in islice(cursor, _STREAM)]
         if not found:
             return places

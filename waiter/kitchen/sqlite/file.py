@@ -97,7 +97,7 @@ def connect(path: Path, *, create: bool) -> Connection:
         raise KitchenError(
             f"Python's SQLite is {sqlite3.sqlite_version}; a kitchen needs 3.35. Use another Python, or MongoDB."
         )
-    with speaking_of(path):
+    with translate_errors(path):
         if path.is_dir():
             raise KitchenError(
                 f"{path}: a directory. A kitchen is a file: name one, for example {path / 'orders.sqlite'}"
@@ -258,7 +258,7 @@ def refuse_network(path: Path, mounts: Callable[[], bytes] | None = None) -> Non
 
 
 @contextmanager
-def speaking_of(path: Path) -> Iterator[None]:
+def translate_errors(path: Path) -> Iterator[None]:
     """Turn SQLite's and the system's refusals into errors that name the file and what to do."""
     try:
         yield

@@ -28,9 +28,9 @@ from waiter.kitchen.contract import (
     CLAIM_LIMIT,
     LEASE_S,
     MAX_LOSSES,
+    Backlog,
     FailureGroup,
-    Outlook,
-    Rescued,
+    Reclaimed,
     Row,
     Throughput,
     loss_delay_s,
@@ -39,7 +39,7 @@ from waiter.kitchen.open_files import still_there
 from waiter.kitchen.selecting import unknown_batch
 from waiter.kitchen.sqlite import admin, leases, queries
 from waiter.kitchen.sqlite import outcomes as outcomes_
-from waiter.kitchen.sqlite.file import HAS_LOOK_UPS, Connection, connect, speaking_of
+from waiter.kitchen.sqlite.file import HAS_LOOK_UPS, Connection, connect, translate_errors
 from waiter.kitchen.sqlite.rows import (
     EVERYTHING,
     FROM,
@@ -63,13 +63,13 @@ from waiter.kitchen.sqlite.rows import (
 from waiter.orders import (
     Batch,
     Counts,
+    FinishResult,
     Notice,
     Order,
     Outcome,
     Selector,
     Shift,
     Status,
-    Verdict,
     Vitals,
 )
 
@@ -171,13 +171,13 @@ class SqliteKitchen:
         return processes.steady_clock() + self._ahead()
 
     @contextmanager
-    def _writing(self, *, is_news: bool = False) -> Iterator[sqlite3.Connection]:
-        """One transaction that writes. `is_news`: waiters should look again."""
-        with speaking_of(self.path):
+    def _writing(self, *, is_change: bool = False) -> Iterator[sqlite3.Connection]:
+        """One transaction that writes. `is_change`: waiters should look again."""
+        with translate_errors(self.path):
             try:
                 self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
-                if is_news:
+                if is_change:
                     self._db.execute(
                         "INSERT INTO state VALUES ('news', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
                     )
@@ -189,7 +189,7 @@ class SqliteKitchen:
                 raise
 
     def _read(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[sqlite3.Row]:
-        with speaking_of(self.path):
+        with translate_errors(self.path):
             if self._db.is_immutable:
                 self._db.close()
                 self._db = self._connect()
@@ -235,7 +235,7 @@ class SqliteKitchen:
             db.execute(f"UPDATE batches SET {sets} WHERE id = :id", facts)
 
     def add(self, batch_id: str, rows: Iterable[Row], priority: int = 0) -> int:
-        with self._writing(is_news=True) as db:
+        with self._writing(is_change=True) as db:
             base = self._batch_number(db, batch_id) << ROW_BITS
             before = db.total_changes
             for portion in portions(rows):
@@ -256,7 +256,7 @@ class SqliteKitchen:
         return [(row["id"], row["name"]) for row in self._read("SELECT id, name FROM batches ORDER BY number")]
 
     def remove_batch(self, batch_id: str) -> int:
-        with self._writing(is_news=True) as db:
+        with self._writing(is_change=True) as db:
             number = self._batch_number(db, batch_id)
             span = (number << ROW_BITS, (number + 1) << ROW_BITS)
             removed = db.execute("DELETE FROM orders WHERE seq >= ? AND seq < ?", span).rowcount
@@ -311,7 +311,7 @@ class SqliteKitchen:
             cancelled=tuple(order_from(row).id for row in cancelled),
         )
 
-    def news(self) -> object:
+    def change_token(self) -> object:
         rows = self._read("SELECT value FROM state WHERE name = 'news'")
         return rows[0]["value"] if rows else None
 
@@ -380,7 +380,7 @@ class SqliteKitchen:
         rows = self._read(f"SELECT {LIGHT} {FROM} WHERE shift = ? AND status = 'RUNNING' ORDER BY seq", (shift.token,))
         return [order_from(row) for row in rows]
 
-    def finish(self, shift: Shift, outcomes: Sequence[Outcome]) -> list[Verdict]:
+    def finish(self, shift: Shift, outcomes: Sequence[Outcome]) -> list[FinishResult]:
         with self._writing() as db:
             numbers, now = self._numbers(db, [outcome.order_id for outcome in outcomes]), self.now()
             return [
@@ -396,9 +396,9 @@ class SqliteKitchen:
             )
             return db.executemany(f"{outcomes_.RELEASE} AND seq = :seq AND start = :start", facts).rowcount
 
-    def rescue(self, max_losses: int = MAX_LOSSES) -> Rescued:
+    def reclaim(self, max_losses: int = MAX_LOSSES) -> Reclaimed:
         if self._db.is_read_only or not self._is_anybody_missed():
-            return Rescued()  # the usual case takes no lock
+            return Reclaimed()  # the usual case takes no lock
         with self._writing() as db:
             look, now = self._declare_lost(db), self.now()
             orders = db.execute(f"SELECT * {outcomes_.ORPHANS}", (json.dumps(look.living),)).fetchall()
@@ -407,7 +407,7 @@ class SqliteKitchen:
                 for order in orders
             ]
         names = tuple(row["waiter"] for row in look.dead)
-        return Rescued(ends.count(Status.READY), ends.count(Status.ERROR), names, look.missed, look.missed_s)
+        return Reclaimed(ends.count(Status.READY), ends.count(Status.ERROR), names, look.missed, look.missed_s)
 
     def _is_anybody_missed(self) -> bool:
         rows, looker = self._read(f"SELECT * {leases.OPEN}"), self._looker()
@@ -420,8 +420,8 @@ class SqliteKitchen:
         db.executemany("UPDATE shifts SET lost_at = ? WHERE token = ?", [(now, row["token"]) for row in look.dead])
         return look
 
-    def outlook(self) -> Outlook:
-        return queries.outlook(self._read, self.now())
+    def backlog(self) -> Backlog:
+        return queries.backlog(self._read, self.now())
 
     # Seeing
 
@@ -437,13 +437,13 @@ class SqliteKitchen:
         return queries.counts(self._read, selector, self._condition(selector))
 
     def find(
-        self, selector: Selector, *, sort: str = "age", limit: int | None = None, is_whole: bool = False
+        self, selector: Selector, *, sort: str = "age", limit: int | None = None, with_details: bool = False
     ) -> Iterator[Order]:
         chosen, ordered = self._condition(selector), order_by(sort, self.now())
-        return self._stream(queries.find(self._db, selector, chosen, ordered, limit, is_whole))
+        return self._stream(queries.find(self._db, selector, chosen, ordered, limit, with_details))
 
     def _stream(self, orders: Iterator[Order]) -> Iterator[Order]:
-        with speaking_of(self.path):
+        with translate_errors(self.path):
             yield from orders
 
     def throughput(self, window_s: float) -> Throughput:
@@ -459,14 +459,14 @@ class SqliteKitchen:
 
     def reset(self, selector: Selector, *, from_living: bool = False) -> int:
         chosen = self._condition(selector)
-        with self._writing(is_news=True) as db:
+        with self._writing(is_change=True) as db:
             # Asked under the lock: a shift that begins just now is not taken for a dead one.
             living = [] if from_living else self._declare_lost(db).living
             return admin.reset(db, chosen, living, self.now())
 
     def cancel(self, selector: Selector) -> int:
         chosen = self._condition(selector)
-        with self._writing(is_news=True) as db:
+        with self._writing(is_change=True) as db:
             return admin.cancel(db, chosen, self.now())
 
     def set_priority(self, selector: Selector, priority: int) -> int:
@@ -474,22 +474,22 @@ class SqliteKitchen:
         sql = (
             f"UPDATE orders SET priority = :priority WHERE status = 'READY' AND priority <> :priority AND {chosen.sql}"
         )
-        with self._writing(is_news=True) as db:
+        with self._writing(is_change=True) as db:
             return db.execute(sql, {**chosen.values, "priority": priority}).rowcount
 
     def pause(self, waiter: str | None = None, reason: str | None = None) -> int:
-        with self._writing(is_news=True) as db:
+        with self._writing(is_change=True) as db:
             return admin.pause(db, waiter, reason)
 
     def resume(self, waiter: str | None = None) -> int:
-        with self._writing(is_news=True) as db:
+        with self._writing(is_change=True) as db:
             return admin.resume(db, waiter)
 
     def drain(self, waiter: str) -> int:
-        with self._writing(is_news=True) as db:
+        with self._writing(is_change=True) as db:
             return admin.drain(db, waiter)
 
     def clean(self, selector: Selector | None = None) -> int:
         chosen = self._condition(selector)
-        with self._writing(is_news=True) as db:
+        with self._writing(is_change=True) as db:
             return admin.clean(db, chosen, is_everything=selector is None)

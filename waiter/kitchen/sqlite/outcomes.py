@@ -11,7 +11,7 @@ import sqlite3
 
 from waiter.failure_groups import error_group
 from waiter.kitchen.sqlite.rows import appended, finish_event, json_event, text, with_event
-from waiter.orders import Event, Outcome, Reason, Shift, Status, Verdict
+from waiter.orders import Event, FinishResult, Outcome, Reason, Shift, Status
 
 LOST_WORDS = "its waiter died while it ran"
 
@@ -63,7 +63,7 @@ def candidates(db: sqlite3.Connection, limit: int, excluded: set[int]) -> list[i
     return [row["seq"] for row in rows[:lost_at]]
 
 
-def finish(db: sqlite3.Connection, shift: Shift, outcome: Outcome, seq: int | None, now: float) -> Verdict:
+def finish(db: sqlite3.Connection, shift: Shift, outcome: Outcome, seq: int | None, now: float) -> FinishResult:
     """Record one outcome, if the order is still the shift's; `seq` is None for an order that never was."""
     event = finish_event(outcome, shift, now)
     is_again = outcome.status is Status.READY
@@ -92,20 +92,20 @@ def finish(db: sqlite3.Connection, shift: Shift, outcome: Outcome, seq: int | No
         "cancelled": json_event(dataclasses.replace(event, status=Status.CANCELLED)) if is_again else None,
     }
     if db.execute(_FINISH, facts).rowcount == 1:
-        return Verdict.ACCEPTED
+        return FinishResult.ACCEPTED
     return _known_or_late(db, seq, event)
 
 
-def _known_or_late(db: sqlite3.Connection, seq: int | None, event: Event) -> Verdict:
+def _known_or_late(db: sqlite3.Connection, seq: int | None, event: Event) -> FinishResult:
     stored = db.execute("SELECT history, late FROM orders WHERE seq = ?", (seq,)).fetchone()
     if stored is None:
-        return Verdict.LATE
+        return FinishResult.LATE
     mine = {"what": "finish", "attempt": event.attempt, "shift": event.shift}
-    for column, verdict in (("history", Verdict.KNOWN), ("late", Verdict.LATE)):
+    for column, result in (("history", FinishResult.KNOWN), ("late", FinishResult.LATE)):
         if any(mine.items() <= known.items() for known in json.loads(stored[column] or "[]")):
-            return verdict
+            return result
     db.execute("UPDATE orders SET late = ? WHERE seq = ?", (appended(stored["late"], json_event(event)), seq))
-    return Verdict.LATE
+    return FinishResult.LATE
 
 
 def lose(db: sqlite3.Connection, order: sqlite3.Row, max_losses: int, now: float, delay_s: float) -> Status:

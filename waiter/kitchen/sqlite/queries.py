@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from waiter.kitchen.contract import CLAIM_LIMIT, FailureGroup, Outlook, Throughput
+from waiter.kitchen.contract import CLAIM_LIMIT, Backlog, FailureGroup, Throughput
 from waiter.kitchen.selecting import PORTION
 from waiter.kitchen.sqlite.rows import (
     AGE,
@@ -31,7 +31,7 @@ _BY_TABLE = FROM.replace("orders", "orders NOT INDEXED", 1)
 _ALL = ", ".join(repr(status.value) for status in Status)
 
 
-def outlook(read: Read, now: float) -> Outlook:
+def backlog(read: Read, now: float) -> Backlog:
     """What waits and what runs, counted up to CLAIM_LIMIT."""
     few = f"SELECT count(*) AS n FROM (SELECT 1 FROM orders INDEXED BY %s LIMIT {CLAIM_LIMIT})"
     waiting = "waiting WHERE status = 'READY' AND due IS NOT NULL AND due"
@@ -39,7 +39,7 @@ def outlook(read: Read, now: float) -> Outlook:
     running = read(few % "running WHERE status = 'RUNNING'")[0]["n"]
     overdue = read(few % f"{waiting} <= ?", (now,))[0]["n"]
     due = read(f"SELECT min(due) AS due FROM orders INDEXED BY {waiting} > ?", (now,))[0]["due"]
-    return Outlook(min(CLAIM_LIMIT, ready + overdue), None if due is None else due - now, running)
+    return Backlog(min(CLAIM_LIMIT, ready + overdue), None if due is None else due - now, running)
 
 
 def counts(read: Read, selector: Selector | None, where: Condition) -> Counts:
@@ -50,10 +50,10 @@ def counts(read: Read, selector: Selector | None, where: Condition) -> Counts:
 
 
 def find(
-    db: sqlite3.Connection, selector: Selector, where: Condition, ordered: str, limit: int | None, is_whole: bool
+    db: sqlite3.Connection, selector: Selector, where: Condition, ordered: str, limit: int | None, with_details: bool
 ) -> Iterator[Order]:
     """The orders that match, in portions, in the order of the words after ORDER BY."""
-    columns = WHOLE if is_whole else LIGHT
+    columns = WHOLE if with_details else LIGHT
     if limit is not None and limit <= PORTION:
         sql = f"SELECT {columns} {FROM} WHERE {where.sql} ORDER BY {ordered} LIMIT {max(0, limit)}"
         yield from map(order_from, db.execute(sql, where.values).fetchall())
