@@ -52,7 +52,7 @@ MAY_IMPORT = {
     "runs": {"errors", "orders", "delivery.options", "intake", "kitchen", "user_dirs"},
     "report": {"errors", "orders", "durations", "atomic_write", "delivery.command", "kitchen.contract"},
     "notify": {"errors", "orders", "delivery.command", "delivery.environment", "kitchen.contract", "report"},
-    "fleet": {"errors", "orders", "durations", "user_dirs"},
+    "fleet": {"errors", "orders", "durations", "user_dirs", "report.formatting"},
     "host": {"errors", "orders", "durations", "delivery", "kitchen"},
 }
 MAY_IMPORT_ALL = {"waiter", "__main__", "api", "cli", "tasks"}

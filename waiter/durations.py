@@ -10,7 +10,7 @@ _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(ms|[smhd]?)", re.ASCII)
 
 
-def seconds(text: str) -> float:
+def parse_duration(text: str) -> float:
     """The seconds that a duration stands for. Raises UsageError."""
     match = _DURATION.fullmatch(text.strip().lower())
     if match is None:
@@ -18,7 +18,7 @@ def seconds(text: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
-def words(duration_s: float) -> str:
+def format_duration(duration_s: float) -> str:
     """A duration in two units at most: `0.52 s`, `47 s`, `3 min 20 s`, `2 h 05 min`, `3 d 4 h`."""
     if duration_s < 9.995:
         return f"{duration_s:.2g} s" if duration_s else "0 s"

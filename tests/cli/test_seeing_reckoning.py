@@ -8,10 +8,10 @@ from random import Random
 import pytest
 
 from waiter.orders import Counts, FailureGroup, Reason, Shift, Status, Throughput, Vitals
-from waiter.report.capacity import Staffing, staffing
-from waiter.report.eta import eta, rate, while_busy
+from waiter.report.capacity import Capacity, measure_capacity
+from waiter.report.eta import clip_to_busy, eta, rate
 from waiter.report.failures import how, only_host
-from waiter.report.formatting import last_lines, per_second, plain, size
+from waiter.report.formatting import escape_control, last_lines, per_second, size
 from waiter.report.projection import Sample, cost, projected
 
 
@@ -62,10 +62,10 @@ def test_quantiles_are_times_that_were_measured():
 
 
 def test_no_failure_in_a_few_is_no_promise_for_all():
-    low, high = a_sample([1.0] * 20).failing()
+    low, high = a_sample([1.0] * 20).failure_interval()
     assert low == 0
     assert 0.05 < high < 0.2
-    assert a_sample([1.0] * 20, failed=20).failing()[1] == 1
+    assert a_sample([1.0] * 20, failed=20).failure_interval()[1] == 1
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,9 @@ def test_a_host_is_blamed_only_when_others_deliver_and_more_than_one_order_faile
 
 
 def test_nothing_that_a_terminal_obeys_is_shown():
-    assert plain("a\x1b[2J\x07b\x9b") == "a\\x1b[2J\\x07b\\x9b"
-    assert plain(b"\xff".decode("utf-8", "surrogateescape")) == "\\xff"
-    assert plain("two\nlines\té ✓") == "two\nlines\té ✓"
+    assert escape_control("a\x1b[2J\x07b\x9b") == "a\\x1b[2J\\x07b\\x9b"
+    assert escape_control(b"\xff".decode("utf-8", "surrogateescape")) == "\\xff"
+    assert escape_control("two\nlines\té ✓") == "two\nlines\té ✓"
 
 
 def test_last_lines_are_those_that_say_something():
@@ -128,13 +128,13 @@ def a_shift(since, **facts):
     ],
 )
 def test_a_rate_is_that_of_the_time_that_somebody_was_at_work(shifts, worked):
-    seen = while_busy(Throughput(60, 60, 0, 1.0), staffing(shifts, 1000, 60))
+    seen = clip_to_busy(Throughput(60, 60, 0, 1.0), measure_capacity(shifts, 1000, 60))
     assert (seen.window_s, rate(seen)) == (worked, 60 / worked)
 
 
 def test_the_end_is_a_range_that_narrows_with_what_was_seen():
     counts = Counts({Status.READY: 90, Status.RUNNING: 10, Status.DONE: 400})
-    few, many = Staffing(60, 60, 1, 1), Staffing(60, 900, 15, 1)
+    few, many = Capacity(60, 60, 1, 1), Capacity(60, 900, 15, 1)
     little, much = eta(counts, Throughput(60, 9, 0, 6.6), few), eta(counts, Throughput(60, 800, 100, 0.99), many)
     assert little.soonest_s < 100 / (9 / 60) < little.latest_s
     assert much.soonest_s < 100 / 15 < much.latest_s
@@ -145,7 +145,7 @@ def test_the_end_is_a_range_that_narrows_with_what_was_seen():
 def ends(shifts, *, left=6000, finished=600, mean_s=1.0, **more):
     """When it ends, after a minute in which so many orders were finished."""
     counts = Counts({Status.READY: left})
-    return eta(counts, Throughput(60, finished, 0, mean_s), staffing(shifts, 1000, 60), **more)
+    return eta(counts, Throughput(60, finished, 0, mean_s), measure_capacity(shifts, 1000, 60), **more)
 
 
 TEN_SLOTS = Vitals(slots=10)

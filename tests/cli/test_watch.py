@@ -22,7 +22,7 @@ from tests.conftest import check_in, eventually, fill, outcome, unavailable
 from tests.mongod import Mongod, mongod_binary
 from waiter.kitchen import open_kitchen
 from waiter.orders import Counts, FailureGroup, Order, Reason, Shift, Status, Throughput, Vitals
-from waiter.report.capacity import staffing
+from waiter.report.capacity import measure_capacity
 from waiter.report.dashboard import Seen, frame, summary
 from waiter.report.poller import SHARES, ThrottledQuery
 
@@ -211,8 +211,8 @@ def a_seen(waiters=40, kinds=30, total=100_000, done=99_999):
     ]
     counts = Counts({Status.DONE: done, Status.ERROR: total - done - 1 if total > done + 1 else 0, Status.READY: 1})
     recent, longer = Throughput(15, 450, 1, 1.0), Throughput(300, 9000, 5, 1.0)
-    staff = staffing(shifts, 1000.0, 300)
-    return Seen("kitchen", 1000.0, counts, recent, longer, staff, shifts, running, groups, {"h1", "h2"})
+    capacity = measure_capacity(shifts, 1000.0, 300)
+    return Seen("kitchen", 1000.0, counts, recent, longer, capacity, shifts, running, groups, {"h1", "h2"})
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 10), (200, 60), (20, 3)])

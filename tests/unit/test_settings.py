@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from waiter.durations import seconds, words
+from waiter.durations import format_duration, parse_duration
 from waiter.errors import UsageError
 from waiter.kitchen import default_path, file_path, is_file
 from waiter.settings import settings
@@ -151,17 +151,17 @@ def test_a_folder_that_somebody_else_made_for_who_has_no_home_is_refused(homeles
     ("text", "expected"), [("90", 90), ("0.5s", 0.5), ("5m", 300), ("2h", 7200), ("1d", 86_400), ("250ms", 0.25)]
 )
 def test_durations_are_read(text, expected):
-    assert seconds(text) == expected
+    assert parse_duration(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-1", "5 weeks", "1e3", "٣"])
 def test_what_is_no_duration_is_refused(text):
     with pytest.raises(UsageError):
-        seconds(text)
+        parse_duration(text)
 
 
 def test_durations_are_said_in_two_units():
-    assert [words(s) for s in (0, 0.52, 47, 200, 7500, 273_600)] == [
+    assert [format_duration(s) for s in (0, 0.52, 47, 200, 7500, 273_600)] == [
         "0 s",
         "0.52 s",
         "47 s",

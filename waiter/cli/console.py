@@ -11,7 +11,7 @@ import click
 
 from waiter.cli.tables import show_json
 from waiter.errors import UsageError
-from waiter.report.formatting import plain
+from waiter.report.formatting import escape_control
 
 PATIENCE_S = 1.0
 """How long a kitchen may take to answer before the user is told what is waited for. It gives up after some 10 s."""
@@ -23,7 +23,7 @@ def say(message: str) -> None:
     Whoever's words it holds, nothing in it makes a terminal obey.
     """
     with suppress(OSError):
-        click.echo(plain(message), err=True)
+        click.echo(escape_control(message), err=True)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import click
 
 from waiter.cli import stdio
 from waiter.errors import WaiterError
-from waiter.report.formatting import plain
+from waiter.report.formatting import escape_control
 
 INTERRUPTED = 130
 """What a shell has for who was ended by Ctrl-C."""
@@ -61,5 +61,5 @@ def _complain(message: str, is_json: bool, code: int) -> int:
         if is_json:
             print(json.dumps({"error": message}), flush=True)  # noqa: T201
         else:
-            print(plain(f"waiter: {message}"), file=sys.stderr)  # noqa: T201
+            print(escape_control(f"waiter: {message}"), file=sys.stderr)  # noqa: T201
     return code

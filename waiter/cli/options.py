@@ -14,7 +14,7 @@ from click.shell_completion import CompletionItem
 
 from waiter.cli import CliState
 from waiter.cli.console import said_if_long
-from waiter.durations import seconds
+from waiter.durations import parse_duration
 from waiter.errors import UsageError, WaiterError
 from waiter.kitchen import open_kitchen
 from waiter.kitchen import selecting as kitchens
@@ -81,7 +81,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg] # generic only since 
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
-            return seconds(str(value))
+            return parse_duration(str(value))
         except UsageError as error:
             self.fail(str(error), param, ctx)
 

@@ -11,9 +11,9 @@ from waiter.cli.console import say
 from waiter.cli.progress import OrdersBar, is_drawable
 from waiter.cli.stdio import give_up
 from waiter.delivery.listener import Listener, Summary
-from waiter.durations import words
+from waiter.durations import format_duration
 from waiter.orders import Order, Outcome, Status
-from waiter.report.formatting import plain, plural, shortened
+from waiter.report.formatting import escape_control, plural, truncate
 
 SHOWN_FAILURES = 5
 
@@ -94,7 +94,7 @@ class Printer(Listener):
     def _tagged(self, order: Order, stream: int, chunk: bytes, *, is_shown: bool) -> bytes:
         """Each line behind its order's tag; what an order left without a line end gets one before another's line."""
         word = order.arguments[0] if order.arguments else order.id
-        shown = plain(word).replace("\n", "\\n") if is_shown else word
+        shown = escape_control(word).replace("\n", "\\n") if is_shown else word
         tag = shown.encode("utf-8", "surrogateescape") + b"\t"
         text = chunk.replace(b"\n", b"\n" + tag)
         writer, screen = (order.id, order.attempt, stream), 0 if is_shown else stream
@@ -115,9 +115,9 @@ class Printer(Listener):
                 self._failures.append((order, outcome))
         if outcome.status is not Status.DONE and self._is_telling_each:
             with self._aside():
-                say(f"{_ending(outcome)} {order.id}: {shortened(outcome.error or '', 200)}")
+                say(f"{_ending(outcome)} {order.id}: {truncate(outcome.error or '', 200)}")
         if self._bar:
-            last = shortened(plain(" ".join(order.arguments)), 24)
+            last = truncate(escape_control(" ".join(order.arguments)), 24)
             self._bar.show(self._counts["done"], self._counts["failed"], last)
         self._to_come.pop(order.id, None)
         self._end_turn(order)
@@ -138,10 +138,10 @@ class Printer(Listener):
             (summary.cancelled, "cancelled"),
         ):
             parts += [f"{count:,} {word}"] if count else []
-        say(f"{', '.join(parts)} in {words(summary.seconds)}.")
+        say(f"{', '.join(parts)} in {format_duration(summary.seconds)}.")
         for order, outcome in [] if self._is_telling_each else self._failures:
-            arguments = shortened(" ".join(order.arguments), 40)
-            say(f"  {order.id} ({arguments}): {shortened(outcome.error or '', 120)}")
+            arguments = truncate(" ".join(order.arguments), 40)
+            say(f"  {order.id} ({arguments}): {truncate(outcome.error or '', 120)}")
         if summary.failed:
             say(f"See what failed, and why: {hint}")
         if summary.spooled:
@@ -150,5 +150,5 @@ class Printer(Listener):
 
 def _ending(outcome: Outcome) -> str:
     if outcome.status is Status.READY:
-        return f"Failed, to be tried again in {words(outcome.delay_s)}:"
+        return f"Failed, to be tried again in {format_duration(outcome.delay_s)}:"
     return "Cancelled" if outcome.status is Status.CANCELLED else "Failed"

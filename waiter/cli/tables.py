@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 import click
 
-from waiter.report.formatting import plain
+from waiter.report.formatting import escape_control
 
 STYLES = {"READY": "cyan", "RUNNING": "yellow", "DONE": "green", "ERROR": "red", "CANCELLED": "magenta"}
 
 
 def write_line(line: str = "") -> None:
     """Text for people on stdout; nothing in it makes a terminal obey, whoever's words it holds."""
-    click.echo(plain(line))
+    click.echo(escape_control(line))
 
 
 def show_json(value: object) -> None:
@@ -25,7 +25,7 @@ def show_json(value: object) -> None:
 
 def show_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
     """A table; the columns numbered in `right` are aligned to the right."""
-    rows = [[plain(cell) for cell in row] for row in rows]
+    rows = [[escape_control(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         _show_plain(header, rows, right)
         return

@@ -10,6 +10,7 @@ from waiter.fleet.actions import Report
 from waiter.fleet.inventory import Host
 from waiter.fleet.problems import Finding
 from waiter.fleet.status import Row
+from waiter.report.formatting import truncate
 
 Rows = tuple[list[str], list[list[str]]]
 """A header and the rows below it."""
@@ -50,7 +51,7 @@ def fitted(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence
     for name in spare:
         if room_left(used) < min(LAST_WIDTH, max(map(len, used[-1]))):
             used = [column for column in used if column[0] != name]
-    used[-1] = [shortened(one_line(cell), max(LAST_WIDTH, room_left(used))) for cell in used[-1]]
+    used[-1] = [truncate(one_line(cell), max(LAST_WIDTH, room_left(used))) for cell in used[-1]]
     first, *others = zip(*used, strict=True)
     return list(first), [list(row) for row in others]
 
@@ -58,10 +59,6 @@ def fitted(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence
 def room_left(columns: Sequence[Sequence[str]]) -> int:
     """What the last of these columns may take."""
     return WIDTH - sum(max(map(len, column)) + 2 for column in columns[:-1])
-
-
-def shortened(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def one_line(words: str) -> str:

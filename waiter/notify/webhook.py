@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from waiter import __version__
 from waiter.errors import NotificationFailed, UsageError
-from waiter.report.formatting import shortened
+from waiter.report.formatting import truncate
 
 TIMEOUT_S = 10.0
 PAUSES_S = (1.0, 2.0, 4.0)
@@ -94,7 +94,7 @@ def _tried(to: WebhookAddress, body: bytes) -> tuple[str | None, bool]:
             return _refusal(answer), answer.code not in TRY_AGAIN
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
-        return shortened(str(getattr(reason, "strerror", None) or reason or type(error).__name__), 120), False
+        return truncate(str(getattr(reason, "strerror", None) or reason or type(error).__name__), 120), False
 
 
 def _refusal(answer: urllib.error.HTTPError) -> str:
@@ -104,4 +104,4 @@ def _refusal(answer: urllib.error.HTTPError) -> str:
         said = answer.read(2000).decode("utf-8", "replace")
     except (OSError, http.client.HTTPException):
         said = ""
-    return f"answered {answer.code} {shortened(f'{answer.reason} {said}', 160)}".rstrip(" .")
+    return f"answered {answer.code} {truncate(f'{answer.reason} {said}', 160)}".rstrip(" .")

@@ -31,7 +31,7 @@ def at_work(shifts: Iterable[Shift], now: float) -> list[Shift]:
 
 
 @dataclass(frozen=True, slots=True)
-class Staffing:
+class Capacity:
     """Who was there in the last seconds, and who takes orders now."""
 
     worked_s: float  # for so long somebody was; the whole time if nobody was
@@ -40,8 +40,8 @@ class Staffing:
     hosts: int  # that they are on
 
 
-def staffing(shifts: Iterable[Shift], now: float, window_s: float) -> Staffing:
-    """The staff of the last `window_s` seconds; `shifts` are all, those that left included."""
+def measure_capacity(shifts: Iterable[Shift], now: float, window_s: float) -> Capacity:
+    """The capacity of the last `window_s` seconds; `shifts` are all, those that left included."""
     shifts, begin = list(shifts), now - window_s
     stays = sorted((max(begin, s.since), _until(s, now), s.vitals.slots) for s in shifts if _until(s, now) > begin)
     covered_s, covered_until = 0.0, begin
@@ -49,7 +49,7 @@ def staffing(shifts: Iterable[Shift], now: float, window_s: float) -> Staffing:
         covered_s += max(0.0, until - max(since, covered_until))
         covered_until = max(covered_until, until)
     here = [shift for shift in at_work(shifts, now) if not (shift.is_paused or shift.is_leaving)]
-    return Staffing(
+    return Capacity(
         worked_s=min(window_s, max(1.0, covered_s)) if stays else window_s,
         slot_s=max(1.0, sum((until - since) * slots for since, until, slots in stays)),
         slots=sum(shift.vitals.slots for shift in here),

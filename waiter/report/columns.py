@@ -134,7 +134,7 @@ def _is_odd(text: str) -> bool:
     return bool(_SURROGATE.search(text))
 
 
-def harmless(cell: Cell) -> Cell:
+def escape_formula(cell: Cell) -> Cell:
     """The cell so that no spreadsheet runs it as a formula: an apostrophe in front. Numbers are left alone."""
     if isinstance(cell, str) and cell.startswith(_FORMULA):
         return "'" + cell

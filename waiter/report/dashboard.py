@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from waiter.durations import words
+from waiter.durations import format_duration
 from waiter.orders import Counts, FailureGroup, Order, Shift, Status, Throughput
-from waiter.report.capacity import Staffing, at_work, state
+from waiter.report.capacity import Capacity, at_work, state
 from waiter.report.eta import Eta, eta, percent, rate, shown_percent
 from waiter.report.failures import how, only_host
-from waiter.report.formatting import clock_time, its_end, per_second, plain
+from waiter.report.formatting import clock_time, escape_control, per_second, truncate_left
 
 Line = list[tuple[str, str]]
 """Pieces of text, each with a style as Rich names it; empty: none."""
@@ -36,7 +36,7 @@ class Seen:
     counts: Counts
     recent: Throughput  # the rate now
     longer: Throughput  # the rate that the end is reckoned from
-    staff: Staffing  # in that time
+    capacity: Capacity  # in that time
     shifts: Sequence[Shift]
     running: Sequence[Order]  # those that run longest
     failures: Sequence[FailureGroup]
@@ -52,7 +52,7 @@ class Seen:
     def eta(self) -> Eta | None:
         """When all is done; None while nobody takes orders."""
         oldest_s = max((self.now - order.start for order in self.running if order.start is not None), default=0.0)
-        return eta(self.counts, self.longer, self.staff, oldest_s=oldest_s)
+        return eta(self.counts, self.longer, self.capacity, oldest_s=oldest_s)
 
     @property
     def is_done(self) -> bool:
@@ -64,10 +64,10 @@ def frame(seen: Seen, width: int, height: int, *, is_unicode: bool = True) -> li
     head = _head(seen, width, is_unicode)
     foot = [_foot(seen)]
     room = max(0, height - len(head) - len(foot))
-    staff, failures = _staff(seen), _failures(seen, width)
-    for_failures = min(len(failures), max(room // 3, room - len(staff)))
-    for_staff = room - for_failures
-    body = [*_cut(staff, for_staff, "waiters"), *_cut(failures, for_failures, "kinds of failures")]
+    waiters, failures = _waiter_lines(seen), _failures(seen, width)
+    for_failures = min(len(failures), max(room // 3, room - len(waiters)))
+    for_waiters = room - for_failures
+    body = [*_cut(waiters, for_waiters, "waiters"), *_cut(failures, for_failures, "kinds of failures")]
     lines = [_fitted(line, width) for line in [*head, *body, *foot]][:height]
     return lines if is_unicode else [[(_ascii(text), style) for text, style in line] for line in lines]
 
@@ -91,14 +91,14 @@ def pace(seen: Seen) -> str:
     """The rate now and over a longer time, and when all is done, in one line."""
     if seen.is_done:
         return "all orders have found their end" if seen.counts.total else "nothing was ordered"
-    window = words(seen.longer.window_s).removesuffix(" 00 s")
+    window = format_duration(seen.longer.window_s).removesuffix(" 00 s")
     rates = f"{per_second(rate(seen.recent))} now, {per_second(rate(seen.longer))} over {window}"
     return f"{rates}; {f'done {seen.eta}' if seen.eta else 'no end in sight yet'}"
 
 
 def _head(seen: Seen, width: int, is_unicode: bool) -> list[Line]:
     clock = clock_time(seen.now, seen.now)
-    where = plain(seen.kitchen)[: max(10, width - len(clock) - 2)]
+    where = escape_control(seen.kitchen)[: max(10, width - len(clock) - 2)]
     share = f" {percent_of(seen.counts)}  {seen.counts.finished:,} of {seen.counts.total:,}"
     counts: Line = []
     for status in Status:
@@ -121,7 +121,7 @@ def _bar(counts: Counts, width: int, is_unicode: bool) -> Line:
     return [(full * green, "green"), (bad_mark * red, "red"), (empty * (width - green - red), "dim")]
 
 
-def _staff(seen: Seen) -> list[Line]:
+def _waiter_lines(seen: Seen) -> list[Line]:
     if not seen.shifts:
         return [[], [("No waiter is at work.", "yellow")]]
     lines: list[Line] = [
@@ -141,19 +141,19 @@ def _waiter(shift: Shift, running: Sequence[Order], now: float) -> Line:
     its_state, vitals = state(shift, now), shift.vitals
     busy = f"{min(max(len(running), vitals.busy), vitals.slots)}/{vitals.slots}"
     begun = running[: min(4, vitals.slots)]  # what was claimed ahead comes after them
-    runs = ", ".join(f"{_short(order)} {words(max(0.0, now - (order.start or now)))}" for order in begun)
+    runs = ", ".join(f"{_short(order)} {format_duration(max(0.0, now - (order.start or now)))}" for order in begun)
     if its_state == "paused" and shift.pause_reason:
-        runs = plain(shift.pause_reason)
+        runs = escape_control(shift.pause_reason)
     style = {"alive": "green", "lost": "red", "late": "red"}.get(its_state, "yellow")
     return [
-        (f"{its_end(shift.waiter, NAME_WIDTH):<{NAME_WIDTH}} ", ""),
+        (f"{truncate_left(shift.waiter, NAME_WIDTH):<{NAME_WIDTH}} ", ""),
         (f"{its_state:<8} ", style),
         (f"{busy:>5} {vitals.delivered:>7,} {vitals.failed:>6,}  {runs}", ""),
     ]
 
 
 def _short(order: Order) -> str:
-    text = " ".join(plain(" ".join(order.arguments)).split())
+    text = " ".join(escape_control(" ".join(order.arguments)).split())
     return text if len(text) <= 16 else text[:15] + "…"
 
 
@@ -165,7 +165,7 @@ def _failures(seen: Seen, width: int) -> list[Line]:
         ended = how(group.reason, group.exit_code, group.signal)
         host = only_host(group, seen.delivering)
         place = f" [all on {host}]" if host else ""
-        message = " ".join(plain(group.message).split())
+        message = " ".join(escape_control(group.message).split())
         message = message if message.startswith(_SAYS_HOW) else f"{ended}: {message}"
         start = f"{clock_time(group.last, seen.now)} {group.count:>7,} "
         message = message[: max(10, width - len(start) - len(place))]
@@ -184,8 +184,8 @@ def _cut(lines: list[Line], room: int, what: str) -> list[Line]:
 
 def _foot(seen: Seen) -> Line:
     if seen.trouble:
-        return [(plain(seen.trouble), "bold red")]
-    return [(f"q quits; asked every {words(seen.every_s)}", "dim")]
+        return [(escape_control(seen.trouble), "bold red")]
+    return [(f"q quits; asked every {format_duration(seen.every_s)}", "dim")]
 
 
 def _fitted(line: Line, width: int) -> Line:

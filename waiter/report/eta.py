@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from waiter.durations import words
+from waiter.durations import format_duration
 from waiter.orders import Counts, Status, Throughput
-from waiter.report.capacity import Staffing
+from waiter.report.capacity import Capacity
 
 OVERHEAD_S = 0.02
 """Between two orders a slot waits no longer than this, if there are any."""
@@ -21,13 +21,13 @@ class Eta:
     latest_s: float
 
     def __str__(self) -> str:
-        soonest, latest = words(self.soonest_s), words(self.latest_s)
+        soonest, latest = format_duration(self.soonest_s), format_duration(self.latest_s)
         return f"in {soonest}" if soonest == latest else f"in {soonest} to {latest}"
 
 
-def while_busy(throughput: Throughput, staff: Staffing) -> Throughput:
+def clip_to_busy(throughput: Throughput, capacity: Capacity) -> Throughput:
     """The same, its window cut to the time that somebody was at work."""
-    return replace(throughput, window_s=staff.worked_s)
+    return replace(throughput, window_s=capacity.worked_s)
 
 
 def rate(throughput: Throughput) -> float:
@@ -36,11 +36,11 @@ def rate(throughput: Throughput) -> float:
 
 
 def eta(
-    counts: Counts, throughput: Throughput, staff: Staffing, *, oldest_s: float = 0.0, more_hosts: int = 0
+    counts: Counts, throughput: Throughput, capacity: Capacity, *, oldest_s: float = 0.0, more_hosts: int = 0
 ) -> Eta | None:
-    """When the READY and RUNNING orders will be finished by today's staff, or that with more hosts like theirs.
+    """When the READY and RUNNING orders will be finished by today's waiters, or that with more hosts like theirs.
 
-    None while nothing is known, or nobody takes orders. `throughput` and `staff` are of the same window. Finishes are
+    None while nothing is known, or nobody takes orders. `throughput` and `capacity` are of one window. Finishes are
     taken as a Poisson process: n of them leave the rate uncertain by 1.64/sqrt(n) (90 %). The rate is that of a slot:
     at the latest what slots did in the whole window, at the soonest what they do when they never wait for orders.
     Orders are not divided, so few of them use few slots; and one that has been running for `oldest_s` may take as
@@ -48,11 +48,11 @@ def eta(
     """
     left = counts[Status.READY] + counts[Status.RUNNING]
     finished = throughput.done + throughput.failed
-    if not left or finished < 3 or not staff.slots:
+    if not left or finished < 3 or not capacity.slots:
         return None
-    slots = min(left, staff.slots * (1 + more_hosts / staff.hosts))
+    slots = min(left, capacity.slots * (1 + more_hosts / capacity.hosts))
     doubt = min(0.9, 1.64 / math.sqrt(finished))
-    measured = finished / staff.slot_s
+    measured = finished / capacity.slot_s
     unhindered = max(measured, 1 / ((throughput.mean_s or 0.0) + OVERHEAD_S))
     soonest_s = left / slots / (unhindered * (1 + doubt))
     return Eta(soonest_s, max(soonest_s, left / slots / (measured * (1 - doubt)), oldest_s))

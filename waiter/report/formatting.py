@@ -9,7 +9,7 @@ from waiter.orders import Counts, Status
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
-def plain(text: str) -> str:
+def escape_control(text: str) -> str:
     """The text without anything that a terminal obeys: control characters and bytes that are no UTF-8 as escapes.
 
     Line ends and tabs stay.
@@ -27,16 +27,16 @@ def escaped(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
-def its_end(name: str, width: int) -> str:
+def truncate_left(name: str, width: int) -> str:
     """The name, without its beginning where it is longer: what tells names apart stands at their end."""
-    name = plain(name)
+    name = escape_control(name)
     return name if len(name) <= width else "…" + name[1 - width :]
 
 
 def last_lines(text: str | None, count: int) -> list[str]:
     """The last lines that hold something, plain."""
     lines = [line.rstrip() for line in (text or "").splitlines() if line.strip()]
-    return [plain(line) for line in lines[-count:]] if count > 0 else []
+    return [escape_control(line) for line in lines[-count:]] if count > 0 else []
 
 
 def clock_time(at: float | None, now: float) -> str:
@@ -75,7 +75,7 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
-def shortened(text: str, width: int) -> str:
+def truncate(text: str, width: int) -> str:
     """The text on one line, its end left out where it does not fit."""
     line = " ".join(text.split())
     return line if len(line) <= width else line[: width - 1] + "…"

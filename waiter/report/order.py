@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from waiter.durations import words
+from waiter.durations import format_duration
 from waiter.orders import Event, Order, Shift, Status
 from waiter.report import columns
 from waiter.report.command_line import line_by_hand
@@ -16,7 +16,9 @@ def took(order: Order, now: float) -> str:
     """How long it ran (the last time), or has been running."""
     if order.start is None:
         return ""
-    return words(max(0.0, (now if order.status is Status.RUNNING else order.stop or order.start) - order.start))
+    return format_duration(
+        max(0.0, (now if order.status is Status.RUNNING else order.stop or order.start) - order.start)
+    )
 
 
 def printable_record(record: dict[str, object]) -> dict[str, object]:

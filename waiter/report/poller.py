@@ -8,9 +8,9 @@ from typing import Any, Generic, TypeVar
 
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Selector, Status
-from waiter.report.capacity import staffing
+from waiter.report.capacity import measure_capacity
 from waiter.report.dashboard import Seen
-from waiter.report.eta import while_busy
+from waiter.report.eta import clip_to_busy
 from waiter.report.status import choose_window
 
 NOW_S = 15.0
@@ -19,7 +19,7 @@ NOW_S = 15.0
 MOST_RUNNING = 200
 """How many RUNNING orders are looked at."""
 
-SHARES = {"counts": 0.015, "recent": 0.005, "longer": 0.005, "staff": 0.005, "running": 0.005, "failures": 0.005}
+SHARES = {"counts": 0.015, "recent": 0.005, "longer": 0.005, "shifts": 0.005, "running": 0.005, "failures": 0.005}
 """How much of one core of the kitchen each question may use: 4 % in all, so that the first look fits under 5 %."""
 
 Answer = TypeVar("Answer")
@@ -61,7 +61,7 @@ class Poller:
             "counts": kitchen.counts,
             "recent": lambda: kitchen.throughput(NOW_S),
             "longer": lambda: choose_window(kitchen),
-            "staff": lambda: kitchen.shifts(include_left=True),
+            "shifts": lambda: kitchen.shifts(include_left=True),
             "running": lambda: list(
                 kitchen.find(Selector(statuses=(Status.RUNNING,)), sort="start", limit=MOST_RUNNING)
             ),
@@ -74,18 +74,18 @@ class Poller:
         # A cheap question first: the others are given a minute, too long to find out that nobody is there.
         now = self._place.now()
         answers = {name: question.answer() for name, question in self._questions.items()}
-        staff = answers["staff"]
-        lately = staffing(staff, now, answers["longer"].window_s)
+        shifts = answers["shifts"]
+        lately = measure_capacity(shifts, now, answers["longer"].window_s)
         return Seen(
             kitchen=self._place.url,
             now=now,
             counts=answers["counts"],
-            recent=while_busy(answers["recent"], staffing(staff, now, NOW_S)),
-            longer=while_busy(answers["longer"], lately),
-            staff=lately,
-            shifts=[shift for shift in staff if shift.left_at is None],
+            recent=clip_to_busy(answers["recent"], measure_capacity(shifts, now, NOW_S)),
+            longer=clip_to_busy(answers["longer"], lately),
+            capacity=lately,
+            shifts=[shift for shift in shifts if shift.left_at is None],
             running=answers["running"],
             failures=answers["failures"],
-            delivering={shift.host for shift in staff},
+            delivering={shift.host for shift in shifts},
             every_s=self._questions["counts"].every_s,
         )

@@ -28,7 +28,7 @@ class Sample:
         """The time that so many of the orders did not exceed: nearest rank."""
         return self.seconds[max(0, math.ceil(share * len(self.seconds)) - 1)]
 
-    def failing(self) -> tuple[float, float]:
+    def failure_interval(self) -> tuple[float, float]:
         """Between which shares of all orders fail, nine times out of ten (Wilson)."""
         z, n, p = 1.645, self.count, self.failed / self.count
         middle = p + z * z / (2 * n)

@@ -6,8 +6,8 @@ from typing import Any
 
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Counts, Selector, Shift, Status, Throughput
-from waiter.report.capacity import at_work, staffing
-from waiter.report.eta import Eta, eta, rate, while_busy
+from waiter.report.capacity import at_work, measure_capacity
+from waiter.report.eta import Eta, clip_to_busy, eta, rate
 
 RECENT_S = 60.0
 """The window of the rate that `status` shows."""
@@ -38,11 +38,11 @@ def status_facts(kitchen: Kitchen, batch: str | None, more_hosts: int | None) ->
     oldest = next(kitchen.find(Selector(statuses=(Status.RUNNING,), batch=batch), sort="start", limit=1), None)
     now, shifts = kitchen.now(), kitchen.shifts(include_left=True)
     oldest_s = max(0.0, now - (oldest.start or now)) if oldest else 0.0
-    recent = while_busy(kitchen.throughput(RECENT_S), staffing(shifts, now, RECENT_S))
+    recent = clip_to_busy(kitchen.throughput(RECENT_S), measure_capacity(shifts, now, RECENT_S))
     lately = choose_window(kitchen)
-    staff = staffing(shifts, now, lately.window_s)
+    capacity = measure_capacity(shifts, now, lately.window_s)
     ends = [
-        eta(counts, lately, staff, oldest_s=oldest_s, more_hosts=more) if is_all else None
+        eta(counts, lately, capacity, oldest_s=oldest_s, more_hosts=more) if is_all else None
         for more in (0, more_hosts or 0)
     ]
     facts = {

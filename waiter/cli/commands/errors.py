@@ -19,7 +19,7 @@ from waiter.kitchen.contract import Kitchen
 from waiter.orders import FailureGroup, Order, Selector
 from waiter.report.eta import shown_percent
 from waiter.report.failures import group_facts, how, only_host
-from waiter.report.formatting import clock_time, last_lines, plain, plural, shortened
+from waiter.report.formatting import clock_time, escape_control, last_lines, plural, truncate
 from waiter.settings import Settings
 
 
@@ -68,13 +68,13 @@ def _show_group(
 ) -> None:
     ended = how(group.reason, group.exit_code, group.signal)
     write_line(f"{group.group}  {plural(group.count, 'order')} ({shown_percent(group.count, total)})  {ended}")
-    write_line(f"  {shortened(plain(group.message), 78)}")
+    write_line(f"  {truncate(escape_control(group.message), 78)}")
     if host := only_host(group, delivering):
-        click.secho(plain(f"  all {group.count:,} on {host}"), bold=True)
+        click.secho(escape_control(f"  all {group.count:,} on {host}"), bold=True)
     elif group.hosts:
-        write_line(f"  on {shortened(', '.join(group.hosts), 60)}")
+        write_line(f"  on {truncate(', '.join(group.hosts), 60)}")
     first, last = clock_time(group.first, now), clock_time(group.last, now)
     when = first if first == last else f"{first} to {last}"
     write_line(f"  {when}, for example {group.example}")
     for line in last_lines(example.tail if example else None, lines):
-        write_line(f"    | {shortened(line, 74)}")
+        write_line(f"    | {truncate(line, 74)}")

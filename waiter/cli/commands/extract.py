@@ -37,7 +37,7 @@ from waiter.errors import UsageError
 from waiter.kitchen.open_files import is_kitchen
 from waiter.orders import Order
 from waiter.report import columns as report_columns
-from waiter.report.formatting import plain
+from waiter.report.formatting import escape_control
 from waiter.settings import Settings
 
 STDOUT = ("-", "/dev/stdout")
@@ -103,12 +103,12 @@ def _write_rows(file: IO[str], orders: Iterator[Order], names: Sequence[str], *,
     writer = csv.writer(file, lineterminator="\n")
     for cells in chain([names], (report_columns.cells(order, names) for order in orders)):
         line = map(_shown if file.isatty() else report_columns.printable, cells)
-        writer.writerow(line if is_raw else map(report_columns.harmless, line))
+        writer.writerow(line if is_raw else map(report_columns.escape_formula, line))
 
 
 def _shown(cell: report_columns.Cell) -> report_columns.Cell:
     """A cell on a terminal, which would obey what a command wrote."""
-    return plain(cell) if isinstance(cell, str) else cell
+    return escape_control(cell) if isinstance(cell, str) else cell
 
 
 @contextmanager

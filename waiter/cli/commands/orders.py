@@ -23,7 +23,7 @@ from waiter.cli.options import (
 from waiter.cli.tables import show_json, show_table
 from waiter.orders import Order
 from waiter.report import columns
-from waiter.report.formatting import clock_time, its_end, plain, shortened
+from waiter.report.formatting import clock_time, escape_control, truncate, truncate_left
 from waiter.report.order import LIGHT_COLUMNS, printable_record, took
 from waiter.settings import Settings
 
@@ -59,8 +59,8 @@ def _row(order: Order, now: float) -> list[str]:
         order.status.value,
         clock_time(order.start, now),
         took(order, now),
-        its_end(order.waiter or "", 16),
-        shortened(plain(arguments), 24),
+        truncate_left(order.waiter or "", 16),
+        truncate(escape_control(arguments), 24),
     ]
 
 

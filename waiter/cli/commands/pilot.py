@@ -26,13 +26,13 @@ from waiter.cli.tables import show_json, write_line
 from waiter.delivery.executors import deliver as deliver_orders
 from waiter.delivery.listener import Listener, Summary
 from waiter.delivery.options import Grouping, Until, cpu_count, slots
-from waiter.durations import words
+from waiter.durations import format_duration
 from waiter.errors import UsageError
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Order, Outcome, Reason, Selector, Shift, Status
 from waiter.report.eta import Eta
-from waiter.report.formatting import plain, plural, shortened, size
+from waiter.report.formatting import escape_control, plural, size, truncate
 from waiter.report.projection import Sample, cost, projected
 from waiter.settings import Settings
 
@@ -156,7 +156,7 @@ def _put_first(kitchen: Kitchen, picked: Sequence[Order]) -> Iterator[None]:
 def _pilot_facts(
     sample: Sample, left: int, places: Sequence[tuple[int, int]], price: float | None
 ) -> dict[str, object]:
-    low, high = sample.failing()
+    low, high = sample.failure_interval()
     return {
         "orders": sample.count,
         "failed": sample.failed,
@@ -195,14 +195,14 @@ def _tell_pilot(
     places: Sequence[tuple[int, int]],
     price: float | None,
 ) -> None:
-    low, high = sample.failing()
+    low, high = sample.failure_interval()
     write_line(f"delivered:  {plural(sample.count, 'order')}")
     write_line(f"failed:     {sample.failed} ({sample.failed / sample.count:.0%}); of all, {low:.0%} to {high:.0%}")
     kinds = Counter(outcome.error_group for outcome in outcomes if outcome.reason is not None)
     for group, number in kinds.most_common(5):
         message = next(outcome.error or "" for outcome in outcomes if outcome.error_group == group)
-        write_line(f"            {number} {shortened(plain(message), 60)}")
-    times = [words(value) for value in (sample.quantile(0.5), sample.quantile(0.95), sample.seconds[-1])]
+        write_line(f"            {number} {truncate(escape_control(message), 60)}")
+    times = [format_duration(value) for value in (sample.quantile(0.5), sample.quantile(0.95), sample.seconds[-1])]
     write_line(f"time:       {times[0]} median, {times[1]} for 95 %, {times[2]} at most")
     if sample.peak_memory is not None:
         at_once = size(sample.peak_memory * places[-1][1])

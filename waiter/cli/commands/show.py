@@ -21,12 +21,12 @@ from waiter.cli.options import (
     with_settings,
 )
 from waiter.cli.tables import show_json, write_line
-from waiter.durations import words
+from waiter.durations import format_duration
 from waiter.errors import UsageError
 from waiter.orders import Event, Order, Selector, Shift
 from waiter.report.command_line import line_by_hand
 from waiter.report.failures import how
-from waiter.report.formatting import clock_time, plain, plural, size
+from waiter.report.formatting import clock_time, escape_control, plural, size
 from waiter.report.order import order_facts, took
 from waiter.settings import Settings
 
@@ -74,7 +74,7 @@ def _show_order(order: Order, shifts: Sequence[Shift], now: float) -> None:
     for heading, text in (("result", order.result), ("output", order.tail)):
         if text:
             write_line(f"{heading}:")
-            for line in plain(text).splitlines():
+            for line in escape_control(text).splitlines():
                 write_line(f"  | {line}")
     if by_hand := line_by_hand(order, shifts):
         write_line(f"by hand:    {by_hand}")
@@ -87,7 +87,7 @@ def _facts(order: Order, now: float) -> list[tuple[str, str]]:
         ("batch", f"{order.batch}, row {order.row}"),
         ("priority", str(order.priority or "")),
         ("attempt", f"{order.attempt}{' (' + ', '.join(counted) + ')' if counted else ''}" if order.attempt else ""),
-        ("due", f"in {words(order.due - now)}" if order.due and order.due > now else ""),
+        ("due", f"in {format_duration(order.due - now)}" if order.due and order.due > now else ""),
         ("waiter", by),
         ("started", clock_time(order.start, now)),
         ("stopped", clock_time(order.stop, now)),
@@ -107,7 +107,7 @@ def _event_line(event: Event, now: float) -> str:
     if event.error or (ended := how(event.reason, event.exit_code, event.signal)):
         parts.append(event.error or ended)
     if event.start is not None and event.stop is not None:
-        parts.append(f"after {words(max(0.0, event.stop - event.start))}")
+        parts.append(f"after {format_duration(max(0.0, event.stop - event.start))}")
     if event.waiter and event.what in ("finish", "lost"):
         parts.append(f"{'by' if event.what == 'finish' else 'with'} {event.waiter}")
     return ", ".join(parts)

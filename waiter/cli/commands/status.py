@@ -17,7 +17,7 @@ import click
 from waiter.cli.console import say
 from waiter.cli.options import batch_option, open_kitchen_or_exit, with_settings
 from waiter.cli.tables import show_json, show_table
-from waiter.durations import words
+from waiter.durations import format_duration
 from waiter.errors import UsageError
 from waiter.report.eta import shown_percent
 from waiter.report.formatting import per_second, plural
@@ -56,7 +56,7 @@ def _show_status(facts: dict[str, Any]) -> None:
     if claimed := facts["claimed"]:
         say(f"Of the RUNNING, claimed and still waiting for a slot: {claimed:,}.")
     if oldest := facts["oldest_running"]:
-        say(f"Oldest RUNNING: {oldest['_id']}, for {words(oldest['seconds'])}, by {oldest['waiter']}.")
+        say(f"Oldest RUNNING: {oldest['_id']}, for {format_duration(oldest['seconds'])}, by {oldest['waiter']}.")
     if facts["waiters"]:
         end = f", done {facts['eta_words']}" if facts["eta_words"] else ""
         say(f"{plural(facts['waiters'], 'waiter')} at work, {per_second(facts['rate'])}{end}.")

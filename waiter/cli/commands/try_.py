@@ -24,7 +24,7 @@ from waiter.delivery.environment import inherited
 from waiter.delivery.executors import stdin_json
 from waiter.delivery.options import DeliveryOptions
 from waiter.delivery.placeholders import refuse_if_none_fits
-from waiter.durations import words
+from waiter.durations import format_duration
 from waiter.errors import UsageError
 from waiter.orders import Order, Selector
 from waiter.settings import Settings
@@ -53,7 +53,7 @@ def try_(settings: Settings, order_id: str, words_: tuple[str, ...], shell: bool
         facts = {"order": order.id, "argv": list(argv), "exit_code": code, "seconds": round(seconds_, 3)}
         show_json({**facts, "result": result, "error": message})
         return code
-    say(f"{order.id}: exit code {code} after {words(seconds_)}.")
+    say(f"{order.id}: exit code {code} after {format_duration(seconds_)}.")
     for title, text in (("Result", result), ("Error", message)):
         if text:
             say(f"{title}: {text}")

@@ -14,7 +14,7 @@ from waiter.cli.options import open_kitchen_or_exit, with_settings
 from waiter.cli.tables import show_json, show_table
 from waiter.orders import Shift
 from waiter.report.capacity import average_rate, state, waiter_facts
-from waiter.report.formatting import its_end, per_second, size
+from waiter.report.formatting import per_second, size, truncate_left
 from waiter.settings import Settings
 
 
@@ -49,7 +49,7 @@ def waiters(settings: Settings, is_all: bool, is_json: bool) -> int:
 def _waiter_row(shift: Shift, now: float) -> list[str]:
     vitals = shift.vitals
     return [
-        its_end(shift.waiter, 22),
+        truncate_left(shift.waiter, 22),
         state(shift, now),
         f"{vitals.busy}/{vitals.slots}",
         per_second(average_rate(shift, now)),

@@ -35,7 +35,7 @@ from waiter.errors import KitchenError, UsageError
 from waiter.fleet.inventory import ALIVE, Host, described
 from waiter.kitchen import open_kitchen
 from waiter.orders import Shift
-from waiter.report.formatting import plain, plural
+from waiter.report.formatting import escape_control, plural
 
 if TYPE_CHECKING:
     from waiter.fleet.actions import Report
@@ -317,7 +317,7 @@ def line_printer(said: dict[str, Any], found: list[Host]) -> OnLine | None:
     def show(host: Host, stream: int, line: str) -> None:
         try:
             with printing:
-                click.echo(f"{begin}{plain(f'{host.name:<{width}} | {line}')}", err=stream == 2)
+                click.echo(f"{begin}{escape_control(f'{host.name:<{width}} | {line}')}", err=stream == 2)
         except BrokenPipeError as error:
             raise NobodyReads from error
 
