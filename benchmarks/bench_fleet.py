@@ -5,7 +5,7 @@
 The hosts are loopback addresses, each with a home of its own; an sshd listens on 16 of them at most. Laptop and hosts
 share this machine's cores, so a `start` pays for 50 Python processes that a real fleet spreads over 50 machines. The
 kitchen is a file, for the same reason. Goals: `fleet run -- true` in 1.2 times `parallel-ssh true`, `fleet start` of
-hosts that have the parcel in 2.5 times, and a parcel of 4 MB at most. Ends with exit code 1 if one is missed. Needs
+hosts that have the zipapp in 2.5 times, and a zipapp of 4 MB at most. Ends with exit code 1 if one is missed. Needs
 sshd and parallel-ssh (Debian: openssh-server, pssh), and root, because sshd does.
 """
 
@@ -27,7 +27,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from waiter.fleet.zipapp import parcel
+from waiter.fleet.zipapp import build_zipapp
 
 ROOT = Path(__file__).parent.parent
 GOAL_RUN, GOAL_START, GOAL_BYTES = 1.2, 2.5, 4_000_000
@@ -159,8 +159,8 @@ def main() -> int:
     floor = times["parallel-ssh true"]
     for name, seconds in times.items():
         print(f"{name:<28}{seconds:>7.2f} s {seconds / floor:>6.2f} x")
-    size = parcel().path.stat().st_size
-    print(f"{'parcel':<28}{size / 1e6:>7.2f} MB")
+    size = build_zipapp().path.stat().st_size
+    print(f"{'zipapp':<28}{size / 1e6:>7.2f} MB")
     missed = [
         times["fleet run -- true"] > GOAL_RUN * floor,
         times["fleet start"] > GOAL_START * floor,

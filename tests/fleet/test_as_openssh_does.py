@@ -89,10 +89,10 @@ def test_an_agent_with_too_many_keys_is_what_it_is_called(laptop: Laptop, tmp_pa
             add(laptop, made_key(tmp_path / f"key{number}"))
         laptop.configure("Host *\n  User root\n")
 
-        what, detail, mend = run(laptop)
+        what, detail, fix = run(laptop)
 
     assert (what, "too many authentication failures" in detail) == ("key refused", True)
-    assert "IdentitiesOnly yes" in mend
+    assert "IdentitiesOnly yes" in fix
 
 
 def test_the_agent_of_the_configuration_is_asked(laptop: Laptop, tmp_path: Path) -> None:
@@ -182,10 +182,10 @@ def test_a_proxy_command_is_a_line_of_shell_and_says_itself_why_it_fails(laptop:
     assert run(laptop)[0] == "exit code 0"
 
     laptop.configure(f"{keyed}  ProxyCommand sh -c 'echo no session for you >&2; exit 9'\n")
-    what, detail, mend = run(laptop)
+    what, detail, fix = run(laptop)
 
     assert (what, detail) == ("jump host", "ProxyCommand: no session for you (exit code 9)")
-    assert mend == "run it by hand: sh -c 'echo no session for you >&2; exit 9'"
+    assert fix == "run it by hand: sh -c 'echo no session for you >&2; exit 9'"
 
 
 RELAY = """\

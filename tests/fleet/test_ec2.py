@@ -23,7 +23,7 @@ from tests.fleet.world import Ec2, Laptop, Shop
 from waiter.cli.fleet.commands import fleet
 from waiter.errors import FleetError, UsageError
 from waiter.fleet import inventory
-from waiter.fleet.inventory import Address, Selection, selected
+from waiter.fleet.inventory import AddressKind, HostSelection, select_hosts
 from waiter.orders import Status
 
 
@@ -36,7 +36,7 @@ def at_ec2(ec2: Ec2, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ec2:
 
 
 def names(*tags: str, **facts: object) -> list[str]:
-    return [host.name for host in selected(Selection(tags=tags, address=Address.PRIVATE, **facts))]  # type: ignore[arg-type]
+    return [host.name for host in select_hosts(HostSelection(tags=tags, address=AddressKind.PRIVATE, **facts))]  # type: ignore[arg-type]
 
 
 def test_tags_select_by_value_by_wildcard_by_key_and_by_name_and_all_must_hold(at_ec2: Ec2) -> None:
@@ -56,7 +56,7 @@ def test_a_thousand_instances_in_several_pages_are_all_found(at_ec2: Ec2) -> Non
     for _ in range(4):
         at_ec2.launch(260, Name="many", role="many")
 
-    found = selected(Selection(tags=("role=many",), address=Address.PRIVATE))
+    found = select_hosts(HostSelection(tags=("role=many",), address=AddressKind.PRIVATE))
 
     assert len(found) == len({host.name for host in found}) == len({host.address for host in found}) == 1040
 
@@ -204,7 +204,7 @@ def test_a_throttled_question_says_why_it_takes_so_long(at_ec2: Ec2, monkeypatch
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
 
         with pytest.raises(FleetError):
-            selected(Selection(tags=("x",)), note=notes.append)
+            select_hosts(HostSelection(tags=("x",)), note=notes.append)
 
     assert notes == [f"AWS in {at_ec2.region} asks for patience (RequestLimitExceeded); trying again."]
 
@@ -254,7 +254,9 @@ def test_address_auto_is_the_public_one_where_there_is_one() -> None:
     sixth = {"NetworkInterfaces": [{"Ipv6Addresses": []}, {"Ipv6Addresses": [{"Ipv6Address": "2001:db8::1"}]}]}
 
     def addresses(instance: dict[str, object]) -> list[str]:
-        return [inventory.address_of(instance, Address(name)) for name in ("auto", "private", "public", "ipv6", "dns")]
+        return [
+            inventory.address_of(instance, AddressKind(name)) for name in ("auto", "private", "public", "ipv6", "dns")
+        ]
 
     assert addresses(both) == ["192.0.2.1", "10.0.0.1", "192.0.2.1", "", "ip"]
     assert addresses(inner) == ["10.0.0.1", "10.0.0.1", "", "", ""]

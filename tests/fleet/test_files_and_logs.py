@@ -37,9 +37,9 @@ def test_push_sends_what_is_missing_verified_and_nothing_twice(laptop: Laptop) -
     assert [each["outcome"] for each in second] == ["already there"] * 4
     assert not list(temporary.iterdir())
     for host in laptop.town.hosts.values():
-        (parcel,) = host.waiter_home.glob("waiter-*.pyz")
-        assert hashlib.sha256(parcel.read_bytes()).hexdigest().startswith(parcel.stem.removeprefix("waiter-"))
-        assert parcel.stat().st_size <= 4_000_000
+        (zipapp,) = host.waiter_home.glob("waiter-*.pyz")
+        assert hashlib.sha256(zipapp.read_bytes()).hexdigest().startswith(zipapp.stem.removeprefix("waiter-"))
+        assert zipapp.stat().st_size <= 4_000_000
         assert {file.name for file in host.waiter_home.glob("bundles/*/*")} == {"crunch.sh", "lib"}
         assert not [file.name for file in host.waiter_home.iterdir() if file.name.startswith(".")]
 
@@ -62,10 +62,12 @@ def test_what_is_cut_short_on_the_way_is_never_put_in_place(laptop: Laptop) -> N
     anna = laptop.town.hosts["anna"]
     must("mkdir", "-p", str(anna.waiter_home))
     from waiter.fleet import protocol
-    from waiter.fleet.protocol import Placed
+    from waiter.fleet.protocol import UploadedFile
 
     (anna.waiter_home / ".half").write_text("half of it")
-    command = protocol.command("waiter-x.pyz", ["look"], placed=[Placed(".half", "waiter-x.pyz", "0" * 64)])
+    command = protocol.host_command(
+        "waiter-x.pyz", ["look"], uploaded=[UploadedFile(".half", "waiter-x.pyz", "0" * 64)]
+    )
 
     done = laptop.json("run", "--limit", anna.address, "--", command)["hosts"][0]
 

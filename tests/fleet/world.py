@@ -60,7 +60,7 @@ class Laptop:
         self.configure(f"Host *\n  User root\n  IdentityFile {self.town.key}\n")
         self.known_hosts.write_text(self.town.known_hosts())
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "WAITER_", "SSH_"))}
-        cache = {"XDG_CACHE_HOME": str(self.town.folder / "cache")}  # the parcel is made once for all tests
+        cache = {"XDG_CACHE_HOME": str(self.town.folder / "cache")}  # the zipapp is made once for all tests
         self.env = {**kept, **cache, "HOME": str(self.home), "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
 
     def configure(self, text: str) -> None:

@@ -17,12 +17,12 @@ from waiter.fleet import protocol
 from waiter.fleet.host_output import Lines, NobodyReads, OnLine
 from waiter.fleet.inventory import Host
 from waiter.fleet.masking import masked, password_of
-from waiter.fleet.problems import Finding, HostError, Trouble, mend
-from waiter.fleet.protocol import Placed, Settings
+from waiter.fleet.problems import Finding, HostError, Problem, fix
+from waiter.fleet.protocol import HostSettings, UploadedFile
 from waiter.fleet.replies import MOST_BYTES, senseless
 from waiter.fleet.ssh.connection import Network
 from waiter.fleet.ssh.session import Session
-from waiter.fleet.zipapp import Bundle, Parcel
+from waiter.fleet.zipapp import Bundle, Zipapp
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Report:
         return not self.findings
 
     def to_json(self) -> dict[str, Any]:
-        troubles = [{"trouble": each.trouble, "detail": each.detail, "mend": each.mend} for each in self.findings]
+        troubles = [{"trouble": each.problem, "detail": each.detail, "mend": each.fix} for each in self.findings]
         return {
             **self.facts,
             "host": self.host.name,
@@ -51,7 +51,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Drive:
+class FleetRunner:
     """How a verb goes over its hosts: how many at a time, how long each may take, and who hears of reports."""
 
     network: Network
@@ -110,33 +110,33 @@ def guarded(host: Host, act: Callable[[Host], Report]) -> Report:
     except Exception as error:  # noqa: BLE001  (a bug met on one host must not hide the other 49)
         where = traceback.extract_tb(error.__traceback__)[-1]
         words = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
-        return failed(host, Finding(Trouble.UNEXPECTED, words, mend(Trouble.UNEXPECTED, host)))
+        return failed(host, Finding(Problem.UNEXPECTED, words, fix(Problem.UNEXPECTED, host)))
 
 
 def failed(host: Host, *findings: Finding, facts: Mapping[str, Any] | None = None) -> Report:
-    return Report(host, str(findings[0].trouble), facts or {}, findings)
+    return Report(host, str(findings[0].problem), facts or {}, findings)
 
 
 def interrupted(host: Host) -> Report:
     """Nobody waited for this host's answer: it was asked or not, and may have done it or not."""
-    return failed(host, Finding(Trouble.INTERRUPTED, "", mend(Trouble.INTERRUPTED, host)))
+    return failed(host, Finding(Problem.INTERRUPTED, "", fix(Problem.INTERRUPTED, host)))
 
 
 # Asking a host's Waiter.
 
 
 @dataclass(frozen=True, slots=True)
-class Shipment:
+class Payload:
     """What a host needs before it can do a verb. `is_any`: any version of Waiter that lies there will do."""
 
-    parcel: Parcel
+    zipapp: Zipapp
     bundle: Bundle | None = None
     is_any: bool = False
 
 
 def ask(
     session: Session,
-    shipment: Shipment,
+    payload: Payload,
     words: Sequence[str],
     *,
     sent: Mapping[str, Any] | None = None,
@@ -149,24 +149,24 @@ def ask(
     """
     password = password_of((sent or {}).get("kitchen"))
     try:
-        reply = _asked(session, shipment, words, sent, timeout_s)
+        reply = _asked(session, payload, words, sent, timeout_s)
     except HostError as error:
-        raise HostError(error.trouble, masked(error.detail, password), error.mend) from error
+        raise HostError(error.problem, masked(error.detail, password), error.fix) from error
     return {name: masked(value, password) for name, value in reply.items()}
 
 
 def _asked(
-    session: Session, shipment: Shipment, words: Sequence[str], sent: Mapping[str, Any] | None, timeout_s: float
+    session: Session, payload: Payload, words: Sequence[str], sent: Mapping[str, Any] | None, timeout_s: float
 ) -> dict[str, Any]:
     stdin = json.dumps(sent or {}).encode()
-    bundle = shipment.bundle
+    bundle = payload.bundle
     needs = [f"bundles/{bundle.digest}"] if bundle else []
-    asked = protocol.command(shipment.parcel.name, words, needs=needs, is_any=shipment.is_any)
+    asked = protocol.host_command(payload.zipapp.name, words, needs=needs, is_any=payload.is_any)
     reply = _reply(session, asked, stdin, timeout_s)
-    if "missing" in reply and not shipment.is_any:
-        placed = send(session, shipment, reply, timeout_s)
-        reply = _reply(session, protocol.command(shipment.parcel.name, words, placed=placed), stdin, timeout_s)
-        reply = {**reply, "files": [each.name for each in placed]}
+    if "missing" in reply and not payload.is_any:
+        uploaded = send(session, payload, reply, timeout_s)
+        reply = _reply(session, protocol.host_command(payload.zipapp.name, words, uploaded=uploaded), stdin, timeout_s)
+        reply = {**reply, "files": [each.name for each in uploaded]}
     if "outcome" not in reply and "missing" not in reply:
         raise senseless("its reply", reply)
     return reply
@@ -177,103 +177,103 @@ def _reply(session: Session, command: str, stdin: bytes, timeout_s: float) -> di
     return protocol.read_reply(reply.stdout, reply.stderr, reply.exit_code)
 
 
-def send(session: Session, shipment: Shipment, reply: Mapping[str, Any], timeout_s: float) -> list[Placed]:
+def send(session: Session, payload: Payload, reply: Mapping[str, Any], timeout_s: float) -> list[UploadedFile]:
     """Upload what a host said is missing, under temporary names; it checks the hashes and renames. Raises HostError."""
     missing = reply["missing"]
     files: list[tuple[Path, str, str]] = []
-    if shipment.parcel.name in missing:
-        files.append((shipment.parcel.path, shipment.parcel.name, shipment.parcel.sha256))
-    if shipment.bundle and f"bundles/{shipment.bundle.digest}" in missing:
-        archive, sha256 = shipment.bundle.archive()
-        files.append((archive, f"bundle-{shipment.bundle.digest}.tgz", sha256))
-    placed = []
+    if payload.zipapp.name in missing:
+        files.append((payload.zipapp.path, payload.zipapp.name, payload.zipapp.sha256))
+    if payload.bundle and f"bundles/{payload.bundle.digest}" in missing:
+        archive, sha256 = payload.bundle.archive()
+        files.append((archive, f"bundle-{payload.bundle.digest}.tgz", sha256))
+    uploaded = []
     with session.files(timeout_s) as sftp:
         for local, name, sha256 in files:
             temporary = f".{name}-{secrets.token_hex(6)}"
             try:
                 remote = sftp.open(f"{reply['home']}/{temporary}", "wx")
             except OSError as error:
-                raise HostError(Trouble.UPLOAD, f"{name}: {error}") from error
+                raise HostError(Problem.UPLOAD, f"{name}: {error}") from error
             # SFTP says no more of a full disk than "Failure"; the host, which finds another hash, knows why.
             with suppress(OSError), remote, local.open("rb") as content:
                 remote.chmod(0o600)
                 remote.set_pipelined(True)
                 while chunk := content.read(1 << 18):
                     remote.write(chunk)
-            placed.append(Placed(temporary, name, sha256))
-    return placed
+            uploaded.append(UploadedFile(temporary, name, sha256))
+    return uploaded
 
 
 # Verbs.
 
 
-def push(drive: Drive, hosts: Sequence[Host], shipment: Shipment) -> list[Report]:
+def push(runner: FleetRunner, hosts: Sequence[Host], payload: Payload) -> list[Report]:
     """Put Waiter and the command's files on each host, unless they are there."""
-    sent = {"bundle": shipment.bundle.digest if shipment.bundle else None}
+    sent = {"bundle": payload.bundle.digest if payload.bundle else None}
 
     def act(host: Host) -> Report:
-        with drive.network.session(host) as session:
-            reply = ask(session, shipment, ["push"], sent=sent, timeout_s=drive.timeout_s)
+        with runner.network.session(host) as session:
+            reply = ask(session, payload, ["push"], sent=sent, timeout_s=runner.timeout_s)
         return Report(host, "pushed" if "files" in reply else "already there", reply)
 
-    return drive.each(hosts, act)
+    return runner.each(hosts, act)
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class StartRequest:
     """What hosts are to do. Without settings, what they did the last time."""
 
-    settings: Settings | None
+    settings: HostSettings | None
     kitchen: str | None = field(repr=False, default=None)  # may hold a password
     is_boot: bool = False
 
-    def sent(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         settings = self.settings.to_json() if self.settings else None
         return {"settings": settings, "kitchen": self.kitchen, "boot": self.is_boot}
 
 
-def start(drive: Drive, hosts: Sequence[Host], shipment: Shipment, work: Work) -> list[Report]:
+def start(runner: FleetRunner, hosts: Sequence[Host], payload: Payload, request: StartRequest) -> list[Report]:
     """Start one waiter on each host, where none runs. Where one is leaving, the next begins when its orders end."""
 
     def act(host: Host) -> Report:
-        with drive.network.session(host) as session:
-            return started(host, ask(session, shipment, ["start"], sent=work.sent(), timeout_s=drive.timeout_s))
+        with runner.network.session(host) as session:
+            return started(host, ask(session, payload, ["start"], sent=request.to_json(), timeout_s=runner.timeout_s))
 
-    return drive.each(hosts, act)
+    return runner.each(hosts, act)
 
 
 def started(host: Host, reply: Mapping[str, Any]) -> Report:
     """A waiter that runs something else than what was asked for is no success."""
     if reply["outcome"] == "already running" and not reply.get("is_same", True):
         other = " ".join(reply.get("words") or [])
-        finding = Finding(Trouble.OLD_SCRIPT, f"it runs with other settings: {other}", mend(Trouble.OLD_SCRIPT, host))
+        finding = Finding(Problem.OLD_SCRIPT, f"it runs with other settings: {other}", fix(Problem.OLD_SCRIPT, host))
         return Report(host, "already running", reply, (finding,))
     return Report(host, str(reply["outcome"]), reply)
 
 
-def stop(drive: Drive, hosts: Sequence[Host], shipment: Shipment, *, grace_s: float, is_now: bool) -> list[Report]:
+def stop(runner: FleetRunner, hosts: Sequence[Host], payload: Payload, *, grace_s: float, is_now: bool) -> list[Report]:
     """Have each waiter finish its orders and go home, and wait for it; or stop them and give them back at once."""
     words = ["stop", "--grace", str(grace_s), *(["--now"] if is_now else [])]
 
     def act(host: Host) -> Report:
-        with drive.network.session(host) as session:
-            reply = ask(session, shipment, words, timeout_s=drive.timeout_s + grace_s)
+        with runner.network.session(host) as session:
+            reply = ask(session, payload, words, timeout_s=runner.timeout_s + grace_s)
         return stopped(host, reply)
 
-    return drive.each(hosts, act)
+    return runner.each(hosts, act)
 
 
 def stopped(host: Host, reply: Mapping[str, Any]) -> Report:
     if "missing" in reply:
         return Report(host, "not running", {})
     if reply["outcome"] == "still draining":
-        finding = Finding(Trouble.TIMEOUT, "it still has orders to finish", "wait, or waiter fleet stop --now")
+        finding = Finding(Problem.TIMEOUT, "it still has orders to finish", "wait, or waiter fleet stop --now")
         return Report(host, "still draining", reply, (finding,))
     return Report(host, str(reply["outcome"]), reply)
 
 
 def restart(
-    drive: Drive, hosts: Sequence[Host], shipment: Shipment, work: Work, *, batch: int, grace_s: float
+    runner: FleetRunner, hosts: Sequence[Host], payload: Payload, request: StartRequest, *, batch: int, grace_s: float
 ) -> list[Report]:
     """Rolling: so many hosts at a time finish their orders and start anew, each by itself when its orders have ended.
 
@@ -283,21 +283,21 @@ def restart(
     words = ["restart", "--grace", str(grace_s)]
 
     def act(host: Host) -> Report:
-        with drive.network.session(host) as session:
-            reply = ask(session, shipment, words, sent=work.sent(), timeout_s=drive.timeout_s + grace_s)
+        with runner.network.session(host) as session:
+            reply = ask(session, payload, words, sent=request.to_json(), timeout_s=runner.timeout_s + grace_s)
         return not_yet_back(host, reply) if reply["outcome"] == "still draining" else started(host, reply)
 
     reports: list[Report] = []
     for first in range(0, len(hosts), batch):
-        done = drive.each(hosts[first : first + batch], act)
+        done = runner.each(hosts[first : first + batch], act)
         reports += done
-        if all(report.findings and report.findings[0].trouble in _NOT_BACK for report in done):
+        if all(report.findings and report.findings[0].problem in _NOT_BACK for report in done):
             reports += [left_alone(host) for host in hosts[first + batch :]]
             break
     return reports
 
 
-_NOT_BACK = (Trouble.NOT_STARTED, Trouble.STILL_DRAINING)
+_NOT_BACK = (Problem.NOT_STARTED, Problem.STILL_DRAINING)
 """Troubles of a host that worked before this verb and does not now."""
 
 
@@ -306,43 +306,44 @@ def not_yet_back(host: Host, reply: Mapping[str, Any]) -> Report:
     if not reply.get("is_next_ready"):
         return stopped(host, reply)
     words = "it still has orders to finish; the new waiter starts by itself when they end"
-    return failed(host, Finding(Trouble.STILL_DRAINING, words, mend(Trouble.STILL_DRAINING, host)), facts=reply)
+    return failed(host, Finding(Problem.STILL_DRAINING, words, fix(Problem.STILL_DRAINING, host)), facts=reply)
 
 
 def left_alone(host: Host) -> Report:
     words = "the hosts before it have not started again"
-    return failed(host, Finding(Trouble.LEFT_ALONE, words, mend(Trouble.LEFT_ALONE, host)))
+    return failed(host, Finding(Problem.LEFT_ALONE, words, fix(Problem.LEFT_ALONE, host)))
 
 
-def look(drive: Drive, hosts: Sequence[Host], shipment: Shipment) -> list[Report]:
+def status(runner: FleetRunner, hosts: Sequence[Host], payload: Payload) -> list[Report]:
     """What each host knows of its waiter. A host where nothing was ever started is a good answer too."""
 
     def act(host: Host) -> Report:
-        with drive.network.session(host) as session:
-            reply = ask(session, shipment, ["look"], timeout_s=drive.timeout_s)
+        with runner.network.session(host) as session:
+            # "look": the word that hosts with an earlier version of Waiter know.
+            reply = ask(session, payload, ["look"], timeout_s=runner.timeout_s)
         if "missing" in reply:
             return Report(host, "not running", {})
         return Report(host, str(reply["outcome"]), reply)
 
-    return drive.each(hosts, act)
+    return runner.each(hosts, act)
 
 
-def run(drive: Drive, hosts: Sequence[Host], words: Sequence[str], on_line: OnLine | None) -> list[Report]:
+def run(runner: FleetRunner, hosts: Sequence[Host], words: Sequence[str], on_line: OnLine | None) -> list[Report]:
     """Run a command on each host, in the user's home. Where nobody hears its lines, the reports have all of them.
 
     A command that takes too long, or that nobody waits for any more, is ended there.
     """
     command, program = protocol.user_command(words)
-    return _streamed(drive, hosts, command, drive.timeout_s, on_line, stdin=program)
+    return _streamed(runner, hosts, command, runner.timeout_s, on_line, stdin=program)
 
 
 def logs(
-    drive: Drive, hosts: Sequence[Host], lines: int, *, is_following: bool, on_line: OnLine | None
+    runner: FleetRunner, hosts: Sequence[Host], lines: int, *, is_following: bool, on_line: OnLine | None
 ) -> list[Report]:
     """The end of each waiter's log, and with `is_following` what is added to it until somebody interrupts."""
     command = protocol.logs_command(lines, follow=is_following)
-    timeout_s = None if is_following else drive.timeout_s
-    reports = _streamed(drive, hosts, command, timeout_s, on_line, stdin=b"" if is_following else None)
+    timeout_s = None if is_following else runner.timeout_s
+    reports = _streamed(runner, hosts, command, timeout_s, on_line, stdin=b"" if is_following else None)
     return [Report(each.host, "no log yet") if is_without_log(each) else each for each in reports]
 
 
@@ -352,7 +353,7 @@ def is_without_log(report: Report) -> bool:
 
 
 def _streamed(
-    drive: Drive,
+    runner: FleetRunner,
     hosts: Sequence[Host],
     command: str,
     timeout_s: float | None,
@@ -365,7 +366,7 @@ def _streamed(
     def act(host: Host) -> Report:
         lines = Lines(host, on_line) if on_line else None
         take = lines.take if lines else None
-        with drive.network.session(host) as session:
+        with runner.network.session(host) as session:
             reply = session.run(
                 command, stdin=stdin or b"", timeout_s=timeout_s, on_chunk=take, is_stdin_open=stdin is not None
             )
@@ -383,6 +384,6 @@ def _streamed(
             return Report(host, "exit code 0", facts)
         ending = "ended by a signal" if reply.exit_code is None else f"exit code {reply.exit_code}"
         last = next(iter(reply.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]), "")
-        return Report(host, ending, facts, (Finding(Trouble.FAILED, f"{ending}: {last}" if last else ending, ""),))
+        return Report(host, ending, facts, (Finding(Problem.FAILED, f"{ending}: {last}" if last else ending, ""),))
 
-    return drive.each(hosts, act)
+    return runner.each(hosts, act)

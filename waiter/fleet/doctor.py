@@ -1,4 +1,4 @@
-"""What would keep each host from working, and the line that mends it."""
+"""What would keep each host from working, and the line that fixes it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from waiter.fleet import actions
-from waiter.fleet.actions import Drive, Report, Shipment
+from waiter.fleet.actions import FleetRunner, Payload, Report
 from waiter.fleet.inventory import Host
-from waiter.fleet.problems import Finding, Trouble, mend
+from waiter.fleet.problems import Finding, Problem, fix
 
 LOW_DISK_BYTES = 500 * 1024 * 1024
 CLOCK_OFF_S = 5.0
 
 
 def doctor(
-    drive: Drive, hosts: Sequence[Host], shipment: Shipment, *, kitchen: str | None, db: str, settings: str | None
+    runner: FleetRunner, hosts: Sequence[Host], payload: Payload, *, kitchen: str | None, db: str, settings: str | None
 ) -> list[Report]:
     """Look at each host from here and from there. Waiter's own file is sent to hosts that lack it.
 
@@ -25,41 +25,41 @@ def doctor(
 
     def act(host: Host) -> Report:
         if host.state not in (None, "running"):
-            line = mend(Trouble.NOT_RUNNING, host)
+            line = fix(Problem.NOT_RUNNING, host)
             if host.state in ("terminated", "shutting-down"):
                 line = "it is gone for good: launch another one"
-            finding = Finding(Trouble.NOT_RUNNING, f"the instance is {host.state}", line)
+            finding = Finding(Problem.NOT_RUNNING, f"the instance is {host.state}", line)
             return actions.failed(host, finding)
-        with drive.network.session(host) as session:
-            actions.ask(session, shipment, ["push"], timeout_s=drive.timeout_s)  # what follows is timed
+        with runner.network.session(host) as session:
+            actions.ask(session, payload, ["push"], timeout_s=runner.timeout_s)  # what follows is timed
             asked_at = time.time()
             reply = actions.ask(
-                session, shipment, ["check"], sent={"kitchen": kitchen, "db": db}, timeout_s=drive.timeout_s
+                session, payload, ["check"], sent={"kitchen": kitchen, "db": db}, timeout_s=runner.timeout_s
             )
-        findings = findings_of(host, reply, asked_at, time.time(), parcel=shipment.parcel.name, settings=settings)
+        findings = findings_of(host, reply, asked_at, time.time(), zipapp=payload.zipapp.name, settings=settings)
         return actions.failed(host, *findings, facts=reply) if findings else Report(host, "fit", reply)
 
-    return drive.each(hosts, act)
+    return runner.each(hosts, act)
 
 
 def findings_of(
-    host: Host, facts: Mapping[str, Any], asked_at: float, told_at: float, *, parcel: str, settings: str | None
+    host: Host, facts: Mapping[str, Any], asked_at: float, told_at: float, *, zipapp: str, settings: str | None
 ) -> tuple[Finding, ...]:
     """What the facts of a host mean. `asked_at` and `told_at` are this machine's clock around the question."""
-    found: list[tuple[Trouble, str]] = []
+    found: list[tuple[Problem, str]] = []
     kitchen = facts.get("kitchen")
     if kitchen and kitchen["error"]:
-        found.append((Trouble.KITCHEN, str(kitchen["error"])))
+        found.append((Problem.KITCHEN, str(kitchen["error"])))
     if (off_s := clock_off_s(facts, asked_at, told_at)) is not None:
-        found.append((Trouble.CLOCK, f"{abs(off_s):.0f} s {'ahead' if off_s > 0 else 'behind'}"))
+        found.append((Problem.CLOCK, f"{abs(off_s):.0f} s {'ahead' if off_s > 0 else 'behind'}"))
     if facts["disk_free"] < LOW_DISK_BYTES:
-        found.append((Trouble.DISK, f"{facts['disk_free'] // 1_000_000} MB free"))
+        found.append((Problem.DISK, f"{facts['disk_free'] // 1_000_000} MB free"))
     if facts["outcome"] in ("running", "draining"):
-        if facts.get("parcel") != parcel:
-            found.append((Trouble.OLD_WAITER, f"it runs {facts.get('version')} ({facts.get('parcel')})"))
+        if facts.get("parcel") != zipapp:
+            found.append((Problem.OLD_WAITER, f"it runs {facts.get('version')} ({facts.get('parcel')})"))
         if settings and facts.get("settings") != settings:
-            found.append((Trouble.OLD_SCRIPT, f"it runs with other settings: {' '.join(facts.get('words') or ())}"))
-    return tuple(Finding(trouble, detail, mend(trouble, host)) for trouble, detail in found)
+            found.append((Problem.OLD_SCRIPT, f"it runs with other settings: {' '.join(facts.get('words') or ())}"))
+    return tuple(Finding(problem, detail, fix(problem, host)) for problem, detail in found)
 
 
 def clock_off_s(facts: Mapping[str, Any], asked_at: float, told_at: float) -> float | None:

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from waiter.fleet.actions import Drive, Report
+from waiter.fleet.actions import FleetRunner, Report
 from waiter.fleet.inventory import Host
-from waiter.fleet.problems import Finding, HostError, Trouble
+from waiter.fleet.problems import Finding, HostError, Problem
 
 MOST_NAMES = 5_000_000
 """More names than that, of one host, are a listing that never ends."""
@@ -36,7 +36,7 @@ MISSED_SHOWN = 20
 
 
 @dataclass(slots=True)
-class Haul:
+class FetchCounters:
     """What came from one host so far."""
 
     files: int = 0
@@ -55,16 +55,16 @@ class Haul:
         """A name that has to be kept: one of a folder, or one that a glob fits. Raises HostError."""
         self.kept += len(name) + NAME_BYTES
         if self.kept > MOST_KEPT:
-            raise HostError(Trouble.FAILED, "the host names more files than fit into memory", "name fewer of them")
+            raise HostError(Problem.FAILED, "the host names more files than fit into memory", "name fewer of them")
 
     def heard(self) -> None:
         """One name more. Raises HostError when it never ends."""
         self.names += 1
         if self.names > MOST_NAMES:
-            raise HostError(Trouble.FAILED, f"the host names more than {MOST_NAMES:,} files", "name fewer of them")
+            raise HostError(Problem.FAILED, f"the host names more than {MOST_NAMES:,} files", "name fewer of them")
 
 
-def fetch(drive: Drive, hosts: Sequence[Host], remote: str, local: Path) -> list[Report]:
+def fetch(runner: FleetRunner, hosts: Sequence[Host], remote: str, local: Path) -> list[Report]:
     """Copy a file, a folder with all below it, or what a glob names.
 
     REMOTE is relative to the user's home; symlinks to folders are not followed. What is there already is replaced.
@@ -72,20 +72,20 @@ def fetch(drive: Drive, hosts: Sequence[Host], remote: str, local: Path) -> list
     folders = folders_of(hosts)
 
     def act(host: Host) -> Report:
-        target, haul = local / folders[host.name], Haul()
-        with drive.network.session(host) as session, session.files(drive.timeout_s) as sftp:
-            for path in named(sftp, remote.removeprefix("~/"), haul):
-                for source, name in below(sftp, path, haul):
-                    take(sftp, source, target / name, haul)
-        facts = {"files": haul.files, "bytes": haul.size, "to": str(target), "missed": haul.missed}
-        if not haul.missed_count:
+        target, counters = local / folders[host.name], FetchCounters()
+        with runner.network.session(host) as session, session.files(runner.timeout_s) as sftp:
+            for path in expand_globs(sftp, remote.removeprefix("~/"), counters):
+                for source, name in below(sftp, path, counters):
+                    take(sftp, source, target / name, counters)
+        facts = {"files": counters.files, "bytes": counters.size, "to": str(target), "missed": counters.missed}
+        if not counters.missed_count:
             return Report(host, "fetched", facts)
-        more = haul.missed_count - len(haul.missed)
-        words = "; ".join([*haul.missed, *([f"and {more:,} more"] if more else [])])
-        finding = Finding(Trouble.FAILED, words, " ")
-        return Report(host, "fetched in part" if haul.files else "failed", facts, (finding,))
+        more = counters.missed_count - len(counters.missed)
+        words = "; ".join([*counters.missed, *([f"and {more:,} more"] if more else [])])
+        finding = Finding(Problem.FAILED, words, " ")
+        return Report(host, "fetched in part" if counters.files else "failed", facts, (finding,))
 
-    return drive.each(hosts, act)
+    return runner.each(hosts, act)
 
 
 def folders_of(hosts: Sequence[Host]) -> dict[str, str]:
@@ -106,16 +106,16 @@ def _hash(name: str) -> str:
     return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
-def named(sftp: Any, remote: str, haul: Haul) -> list[str]:
+def expand_globs(sftp: Any, remote: str, counters: FetchCounters) -> list[str]:
     """The paths that a path with globs means. Raises HostError when there is none."""
     paths = ["/" if remote.startswith("/") else ""]
     for part in remote.strip("/").split("/") if remote.strip("/") else []:
         if is_glob(part):
-            paths = [posixpath.join(path, name) for path in paths for name in fitting(sftp, path, part, haul)]
+            paths = [posixpath.join(path, name) for path in paths for name in fitting(sftp, path, part, counters)]
         else:
             paths = [posixpath.join(path, part) for path in paths]
     if not paths:
-        raise HostError(Trouble.FAILED, f"{remote}: no such file on the host", " ")
+        raise HostError(Problem.FAILED, f"{remote}: no such file on the host", " ")
     return [path or "." for path in paths]
 
 
@@ -123,14 +123,14 @@ def is_glob(part: str) -> bool:
     return any(character in part for character in "*?[")
 
 
-def fitting(sftp: Any, folder: str, glob: str, haul: Haul) -> list[str]:
+def fitting(sftp: Any, folder: str, glob: str, counters: FetchCounters) -> list[str]:
     """The names in a folder that a glob fits; those that begin with a dot only if it does too."""
     names = []
     try:
         for entry in sftp.names(folder or "."):
-            haul.heard()
+            counters.heard()
             if fnmatch.fnmatchcase(entry.filename, glob) and is_plain(entry.filename):
-                haul.keep(entry.filename)
+                counters.keep(entry.filename)
                 names.append(entry.filename)
     except OSError:
         return []
@@ -141,12 +141,12 @@ def is_plain(name: str) -> bool:
     return name not in ("", ".", "..") and "/" not in name and "\0" not in name
 
 
-def below(sftp: Any, path: str, haul: Haul) -> Iterator[tuple[str, str]]:
+def below(sftp: Any, path: str, counters: FetchCounters) -> Iterator[tuple[str, str]]:
     """Every file at or below a path, with its name below the target."""
     try:
         facts = sftp.stat(os.fsencode(path))
     except OSError as error:
-        haul.miss(f"{shown(path)}: {'no such file on the host' if is_missing(error) else error}")
+        counters.miss(f"{printable_path(path)}: {'no such file on the host' if is_missing(error) else error}")
         return
     top = posixpath.basename(path.rstrip("/"))
     top = top if is_plain(top) else ""
@@ -158,35 +158,35 @@ def below(sftp: Any, path: str, haul: Haul) -> Iterator[tuple[str, str]]:
         folder, name = folders.pop()
         try:
             for entry in sftp.names(folder):
-                haul.heard()
+                counters.heard()
                 if not is_plain(entry.filename):
                     continue
                 inner = (posixpath.join(folder, entry.filename), posixpath.join(name, entry.filename))
                 if stat.S_ISDIR(entry.st_mode or 0):
-                    haul.keep(inner[0])
+                    counters.keep(inner[0])
                     folders.append(inner)
-                elif stat.S_ISREG(entry.st_mode or 0) or is_file(sftp, inner[0], haul):
+                elif stat.S_ISREG(entry.st_mode or 0) or is_regular_file(sftp, inner[0], counters):
                     yield inner
         except TimeoutError:
             raise  # the host's, not the folder's
         except OSError as error:
-            haul.miss(f"{shown(folder)}: {error}")
+            counters.miss(f"{printable_path(folder)}: {error}")
 
 
 def is_missing(error: OSError) -> bool:
     return isinstance(error, FileNotFoundError) or error.errno == 2
 
 
-def is_file(sftp: Any, path: str, haul: Haul) -> bool:
+def is_regular_file(sftp: Any, path: str, counters: FetchCounters) -> bool:
     """Whether a symlink leads to a file. One that leads nowhere is missed; sockets, pipes and folders are no files."""
     try:
         return stat.S_ISREG(sftp.stat(os.fsencode(path)).st_mode or 0)
     except OSError:
-        haul.miss(f"{shown(path)}: a link that leads nowhere")
+        counters.miss(f"{printable_path(path)}: a link that leads nowhere")
         return False
 
 
-def take(sftp: Any, source: str, target: Path, haul: Haul) -> None:
+def take(sftp: Any, source: str, target: Path, counters: FetchCounters) -> None:
     """Copy one file, whole or not at all."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -199,12 +199,12 @@ def take(sftp: Any, source: str, target: Path, haul: Haul) -> None:
     except TimeoutError:
         raise  # the host's, not the file's
     except OSError as error:
-        haul.miss(f"{shown(source)}: {error.strerror or error}")
+        counters.miss(f"{printable_path(source)}: {error.strerror or error}")
     else:
-        haul.files += 1
-        haul.size += target.stat().st_size
+        counters.files += 1
+        counters.size += target.stat().st_size
 
 
-def shown(path: str) -> str:
+def printable_path(path: str) -> str:
     """A path of the host's as text that can be printed."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -22,7 +22,7 @@ ALIVE = ("pending", "running", "stopping", "stopped")
 """States that `doctor` looks at: an instance in them may still be made to work."""
 
 
-class Address(StrEnum):
+class AddressKind(StrEnum):
     """Which of an instance's addresses to connect to."""
 
     AUTO = "auto"  # public where there is one, else private, else IPv6
@@ -49,14 +49,14 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class HostSelection:
     """What the options of a verb select. All tags must hold; hosts that are named need no cloud."""
 
     tags: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
     profile: str | None = None
     states: tuple[str, ...] = ("running",)
-    address: Address = Address.AUTO
+    address: AddressKind = AddressKind.AUTO
     hosts: tuple[str, ...] = ()
     hosts_file: Path | None = None
     limit: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ def silent(_message: str) -> None:
     """Nobody hears why the cloud takes its time."""
 
 
-def selected(selection: Selection, note: Callable[[str], None] = silent) -> list[Host]:
+def select_hosts(selection: HostSelection, note: Callable[[str], None] = silent) -> list[Host]:
     """The hosts that are meant, sorted by name. `note` is told why it takes long.
 
     Raises FleetError when there are none, UsageError for nonsense.
@@ -106,7 +106,7 @@ def natural(name: str) -> list[tuple[int, str]]:
 # A list of hosts.
 
 
-def listed(selection: Selection) -> list[Host]:
+def listed(selection: HostSelection) -> list[Host]:
     """The hosts of --hosts and --hosts-file, each once. Raises FleetError when the file holds none."""
     words = [("--hosts", word.strip()) for given in selection.hosts for word in given.split(",")]
     if selection.hosts_file:
@@ -152,7 +152,7 @@ _PLACE = re.compile(
 # EC2.
 
 
-def tagged(selection: Selection, note: Callable[[str], None] = silent) -> list[Host]:
+def tagged(selection: HostSelection, note: Callable[[str], None] = silent) -> list[Host]:
     """The instances that carry all tags, in all regions. Raises FleetError with what to do when there are none."""
     regions: Sequence[str | None] = selection.regions or [None]
     with ThreadPoolExecutor(max_workers=min(8, len(regions))) as pool:
@@ -164,7 +164,7 @@ def tagged(selection: Selection, note: Callable[[str], None] = silent) -> list[H
     return with_unique_names(found)
 
 
-def in_region(selection: Selection, region: str | None, note: Callable[[str], None] = silent) -> list[Host]:
+def in_region(selection: HostSelection, region: str | None, note: Callable[[str], None] = silent) -> list[Host]:
     """The instances of one region; None is boto3's own default region."""
     client = Ec2(selection.profile, region, note)
     common = [{"Name": "instance-state-name", "Values": list(selection.states)}]
@@ -187,7 +187,7 @@ def in_region(selection: Selection, region: str | None, note: Callable[[str], No
     return [host_of(matches[0][each], client.region, selection.address) for each in sorted(in_all)]
 
 
-def why_none(selection: Selection) -> str:
+def why_none(selection: HostSelection) -> str:
     """Words for an empty selection: the same tags in another state, or no such tag."""
     tags = " ".join(f"--tag {tag}" for tag in selection.tags)
     where = f" in {', '.join(selection.regions)}" if selection.regions else ""
@@ -199,7 +199,7 @@ def why_none(selection: Selection) -> str:
     return f"{tags}: no instance{where} has it. Check the spelling (case counts), --region and --profile"
 
 
-def host_of(instance: Mapping[str, Any], region: str, address: Address) -> Host:
+def host_of(instance: Mapping[str, Any], region: str, address: AddressKind) -> Host:
     """One instance of DescribeInstances' answer as a host."""
     tags = {tag["Key"]: tag["Value"] for tag in instance.get("Tags", ())}
     return Host(
@@ -214,17 +214,17 @@ def host_of(instance: Mapping[str, Any], region: str, address: Address) -> Host:
     )
 
 
-def address_of(instance: Mapping[str, Any], address: Address) -> str:
+def address_of(instance: Mapping[str, Any], address: AddressKind) -> str:
     """The address to connect to, or "" if the instance has no such one."""
     private = instance.get("PrivateIpAddress") or ""
     public = instance.get("PublicIpAddress") or ""
     ipv6 = instance.get("Ipv6Address") or next(ipv6_addresses(instance), "")
     return {
-        Address.AUTO: public or private or ipv6,
-        Address.PRIVATE: private,
-        Address.PUBLIC: public or ipv6,
-        Address.IPV6: ipv6,
-        Address.DNS: instance.get("PublicDnsName") or instance.get("PrivateDnsName") or "",
+        AddressKind.AUTO: public or private or ipv6,
+        AddressKind.PRIVATE: private,
+        AddressKind.PUBLIC: public or ipv6,
+        AddressKind.IPV6: ipv6,
+        AddressKind.DNS: instance.get("PublicDnsName") or instance.get("PrivateDnsName") or "",
     }[address]
 
 

@@ -1,6 +1,6 @@
-"""What can be wrong with a host, and the line that mends it.
+"""What can be wrong with a host, and the line that fixes it.
 
-Every verb speaks of a host's trouble in these words, so `doctor` and a failed `start` say the same about the same host.
+Every verb speaks of a host's problem in these words, so `doctor` and a failed `start` say the same about the same host.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import StrEnum
 from waiter.fleet.inventory import Host
 
 
-class Trouble(StrEnum):
+class Problem(StrEnum):
     """Why a host cannot do what was asked."""
 
     NOT_RUNNING = "not running"
@@ -51,26 +51,26 @@ class Trouble(StrEnum):
 class Finding:
     """One thing that keeps a host from working: what, the facts, and what to do about it."""
 
-    trouble: Trouble
+    problem: Problem
     detail: str
-    mend: str
+    fix: str
 
     def __str__(self) -> str:
-        return f"{self.trouble}: {self.detail}" if self.detail else str(self.trouble)
+        return f"{self.problem}: {self.detail}" if self.detail else str(self.problem)
 
 
 class HostError(Exception):
     """A host could not do what was asked. It ends in that host's row of the table, never in the user's face."""
 
-    def __init__(self, trouble: Trouble, detail: str = "", mend: str = "") -> None:
-        super().__init__(f"{trouble}: {detail}")
-        self.trouble = trouble
+    def __init__(self, problem: Problem, detail: str = "", fix: str = "") -> None:
+        super().__init__(f"{problem}: {detail}")
+        self.problem = problem
         self.detail = " ".join(detail.split())
-        self.mend = mend
+        self.fix = fix
 
     def finding(self, host: Host) -> Finding:
-        """With the line that mends it, where the raiser gave none."""
-        return Finding(self.trouble, self.detail, self.mend or mend(self.trouble, host))
+        """With the line that fixes it, where the raiser gave none."""
+        return Finding(self.problem, self.detail, self.fix or fix(self.problem, host))
 
 
 def ssh_line(host: Host, *words: str) -> str:
@@ -84,40 +84,40 @@ def known_hosts_name(host: Host) -> str:
     return host.address if host.port in (None, 22) else f"[{host.address}]:{host.port}"
 
 
-def mend(trouble: Trouble, host: Host) -> str:
-    """The line that mends this trouble on this host."""
+def fix(problem: Problem, host: Host) -> str:
+    """The line that fixes this problem on this host."""
     port = host.port or 22
     region = f" --region {host.region}" if host.region else ""
     lines = {
-        Trouble.NOT_RUNNING: f"aws ec2 start-instances{region} --instance-ids {host.instance_id or 'ID'}",
-        Trouble.NO_NAME: f"check the spelling of {host.address}, or add it to ~/.ssh/config",
-        Trouble.NO_ADDRESS: "--address private, or give the instance a public address",
-        Trouble.NO_ROUTE: f"check VPN, subnet, security group (TCP {port} from here); or a ProxyJump in ~/.ssh/config",
-        Trouble.REFUSED: f"start sshd on {host.address}, or give its port in ~/.ssh/config: Port N",
-        Trouble.TIMEOUT: f"open TCP {port} from here in the security group, or --connect-timeout 30",
-        Trouble.NOT_SSH: f"what listens on {host.address} port {port} is no sshd; give its port in ~/.ssh/config",
-        Trouble.HOST_KEY_UNKNOWN: f"{ssh_line(host, 'true')}   (shows and remembers the key), or --accept-new",
-        Trouble.HOST_KEY_CHANGED: f"if the host was rebuilt: ssh-keygen -R {shlex.quote(known_hosts_name(host))}",
-        Trouble.KEY_REFUSED: "--user NAME, or an IdentityFile for it in ~/.ssh/config, or ssh-add the key",
-        Trouble.WRONG_USER: "--user NAME, or user = NAME under [fleet] in waiter.toml",
-        Trouble.JUMP_HOST: "check ProxyJump or ProxyCommand in ~/.ssh/config",
-        Trouble.CONFIG: f"ssh -G {shlex.quote(host.address)}   must print a configuration",
-        Trouble.CONNECTION_LOST: "run it again: what is there already is skipped",
-        Trouble.NO_REPLY: f"{ssh_line(host, 'exit 0')}   must print nothing: look at its login shell and .bashrc",
-        Trouble.NO_PYTHON: f"{ssh_line(host, 'sudo dnf install -y python3.11')}   (or apt-get install python3)",
-        Trouble.UNSAFE_FOLDER: ssh_line(host, "ls -la ~/.waiter") + "   then move away what is a symlink or not yours",
-        Trouble.NOT_WRITABLE: f"{ssh_line(host, 'touch ~/.waiter')}   must work: look at its home's owner and mount",
-        Trouble.DISK: ssh_line(host, "df -h ~"),
-        Trouble.CLOCK: ssh_line(host, "sudo timedatectl set-ntp true"),
-        Trouble.KITCHEN: "open the kitchen's port for the hosts, or --kitchen-from-hosts URL",
-        Trouble.OLD_WAITER: "waiter fleet restart",
-        Trouble.OLD_SCRIPT: "waiter fleet restart",
-        Trouble.UPLOAD: "run it again: what is there already is skipped",
-        Trouble.NOT_STARTED: "waiter fleet logs",
-        Trouble.FAILED: "waiter fleet logs",
-        Trouble.STILL_DRAINING: "wait, then run it again for the hosts that are left, or with a longer --grace",
-        Trouble.LEFT_ALONE: "when the first batch is back, run it again",
-        Trouble.INTERRUPTED: "waiter fleet status, then run it again",
-        Trouble.UNEXPECTED: f"{ssh_line(host, 'true')}   if that works, this is a bug of Waiter: please report it",
+        Problem.NOT_RUNNING: f"aws ec2 start-instances{region} --instance-ids {host.instance_id or 'ID'}",
+        Problem.NO_NAME: f"check the spelling of {host.address}, or add it to ~/.ssh/config",
+        Problem.NO_ADDRESS: "--address private, or give the instance a public address",
+        Problem.NO_ROUTE: f"check VPN, subnet, security group (TCP {port} from here); or a ProxyJump in ~/.ssh/config",
+        Problem.REFUSED: f"start sshd on {host.address}, or give its port in ~/.ssh/config: Port N",
+        Problem.TIMEOUT: f"open TCP {port} from here in the security group, or --connect-timeout 30",
+        Problem.NOT_SSH: f"what listens on {host.address} port {port} is no sshd; give its port in ~/.ssh/config",
+        Problem.HOST_KEY_UNKNOWN: f"{ssh_line(host, 'true')}   (shows and remembers the key), or --accept-new",
+        Problem.HOST_KEY_CHANGED: f"if the host was rebuilt: ssh-keygen -R {shlex.quote(known_hosts_name(host))}",
+        Problem.KEY_REFUSED: "--user NAME, or an IdentityFile for it in ~/.ssh/config, or ssh-add the key",
+        Problem.WRONG_USER: "--user NAME, or user = NAME under [fleet] in waiter.toml",
+        Problem.JUMP_HOST: "check ProxyJump or ProxyCommand in ~/.ssh/config",
+        Problem.CONFIG: f"ssh -G {shlex.quote(host.address)}   must print a configuration",
+        Problem.CONNECTION_LOST: "run it again: what is there already is skipped",
+        Problem.NO_REPLY: f"{ssh_line(host, 'exit 0')}   must print nothing: look at its login shell and .bashrc",
+        Problem.NO_PYTHON: f"{ssh_line(host, 'sudo dnf install -y python3.11')}   (or apt-get install python3)",
+        Problem.UNSAFE_FOLDER: ssh_line(host, "ls -la ~/.waiter") + "   then move away what is a symlink or not yours",
+        Problem.NOT_WRITABLE: f"{ssh_line(host, 'touch ~/.waiter')}   must work: look at its home's owner and mount",
+        Problem.DISK: ssh_line(host, "df -h ~"),
+        Problem.CLOCK: ssh_line(host, "sudo timedatectl set-ntp true"),
+        Problem.KITCHEN: "open the kitchen's port for the hosts, or --kitchen-from-hosts URL",
+        Problem.OLD_WAITER: "waiter fleet restart",
+        Problem.OLD_SCRIPT: "waiter fleet restart",
+        Problem.UPLOAD: "run it again: what is there already is skipped",
+        Problem.NOT_STARTED: "waiter fleet logs",
+        Problem.FAILED: "waiter fleet logs",
+        Problem.STILL_DRAINING: "wait, then run it again for the hosts that are left, or with a longer --grace",
+        Problem.LEFT_ALONE: "when the first batch is back, run it again",
+        Problem.INTERRUPTED: "waiter fleet status, then run it again",
+        Problem.UNEXPECTED: f"{ssh_line(host, 'true')}   if that works, this is a bug of Waiter: please report it",
     }
-    return lines[trouble]
+    return lines[problem]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from waiter.fleet import replies
-from waiter.fleet.problems import HostError, Trouble
+from waiter.fleet.problems import HostError, Problem
 
 MARK = "waiter-reply "
 """What the line of a reply starts with (`waiter.host.main`)."""
@@ -46,7 +46,7 @@ FIND_PYTHON = (
     f'"$python" -ISc "$@"; code=$?; [ "$code" = 0 ] && exit; [ "$code" = {TOO_OLD} ] || '
     '{ "$python" -ISc "import hashlib, json, zlib" >/dev/null 2>&1 && exit "$code"; found="$found broken:"; }; '
     'found="$found $("$python" -V 2>&1 | head -n 1)"; done; '
-    f"""echo; echo '{MARK}{{"trouble": "{Trouble.NO_PYTHON}", "error": "found:'"${{found:- none}}"'"}}'"""
+    f"""echo; echo '{MARK}{{"trouble": "{Problem.NO_PYTHON}", "error": "found:'"${{found:- none}}"'"}}'"""
 )
 
 UNPACK = "import base64, sys; exec(base64.b64decode(sys.argv[1]))"
@@ -68,7 +68,7 @@ try:
         pass
     facts = os.lstat(home)
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
-        reply(trouble="{Trouble.UNSAFE_FOLDER}", error=home + " is a symlink, or not a folder of your own")
+        reply(trouble="{Problem.UNSAFE_FOLDER}", error=home + " is a symlink, or not a folder of your own")
     if stat.S_IMODE(facts.st_mode) & 0o077:
         os.chmod(home, 0o700)
     for sent, name, digest in task["place"]:
@@ -80,12 +80,12 @@ try:
             free = shutil.disk_usage(home).free
             os.unlink(sent)
             if free < {FULL_BYTES}:
-                reply(trouble="{Trouble.DISK}", error="%d KiB free in %s" % (free // 1024, home))
-            reply(trouble="{Trouble.UPLOAD}", error=sent + " came with another hash than it left with")
+                reply(trouble="{Problem.DISK}", error="%d KiB free in %s" % (free // 1024, home))
+            reply(trouble="{Problem.UPLOAD}", error=sent + " came with another hash than it left with")
         os.replace(sent, name)
 except OSError as error:
     reply(
-        trouble="{Trouble.DISK}" if error.errno in {FULL} else "{Trouble.NOT_WRITABLE}",
+        trouble="{Problem.DISK}" if error.errno in {FULL} else "{Problem.NOT_WRITABLE}",
         error="%s: %s" % (error.filename, error.strerror),
     )
 missing = [name for name in task["needs"] if not os.path.lexists(os.path.join(home, name))]
@@ -101,7 +101,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class UploadedFile:
     """A file that was sent under a temporary name, all in ~/.waiter, and what it must be."""
 
     sent: str
@@ -110,7 +110,7 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class HostSettings:
     """How a host's waiter is to deliver. `options` are DeliveryOptions as JSON values; nothing here is secret."""
 
     words: tuple[str, ...]
@@ -127,18 +127,23 @@ class Settings:
         return {**dataclasses.asdict(self), "digest": self.digest}
 
 
-def command(
-    parcel: str, words: Sequence[str], *, needs: Sequence[str] = (), placed: Sequence[Placed] = (), is_any: bool = False
+def host_command(
+    zipapp: str,
+    words: Sequence[str],
+    *,
+    needs: Sequence[str] = (),
+    uploaded: Sequence[UploadedFile] = (),
+    is_any: bool = False,
 ) -> str:
-    """The command line that has the parcel do a verb, or says what of it and of `needs` must be sent first.
+    """The command line that has the zipapp do a verb, or says what of it and of `needs` must be sent first.
 
-    `is_any`: the newest parcel that lies there will do, of whatever version.
+    `is_any`: the newest zipapp that lies there will do, of whatever version.
     """
     task = {
-        "needs": [parcel, *needs],
+        "needs": [zipapp, *needs],
         "any": is_any,
-        "place": [dataclasses.astuple(each) for each in placed],
-        "run": [parcel, *words],
+        "place": [dataclasses.astuple(each) for each in uploaded],
+        "run": [zipapp, *words],
     }
     program = base64.b64encode(f"task = {task!r}{GATE}".encode()).decode()
     return shlex.join(["exec", "sh", "-c", FIND_PYTHON, "waiter", UNPACK, program])
@@ -147,7 +152,7 @@ def command(
 def read_reply(stdout: bytes, stderr: bytes, exit_code: int | None) -> dict[str, Any]:
     """The value of the reply's line, whatever else the host printed.
 
-    Raises HostError when there is none, and when it names a trouble.
+    Raises HostError when there is none, and when it names a problem.
     """
     text = stdout.decode("utf-8", "replace")
     lines = [line for line in text.splitlines() if line.startswith(MARK)]
@@ -158,10 +163,10 @@ def read_reply(stdout: bytes, stderr: bytes, exit_code: int | None) -> dict[str,
     except (ValueError, RecursionError) as error:
         raise replies.senseless("its reply", lines[-1].removeprefix(MARK)) from error
     reply = replies.checked(said)
-    if (trouble := reply.get("trouble")) is not None:
-        if trouble not in set(Trouble):
-            raise replies.senseless("trouble", trouble)
-        raise HostError(Trouble(trouble), _short(reply.get("error") or ""))
+    if (problem := reply.get("trouble")) is not None:
+        if problem not in set(Problem):
+            raise replies.senseless("trouble", problem)
+        raise HostError(Problem(problem), _short(reply.get("error") or ""))
     if reply.get("error") is not None:
         raise failure(reply)
     return reply
@@ -172,20 +177,20 @@ def _short(words: str) -> str:
 
 
 _ERRNO = {
-    **dict.fromkeys(FULL, Trouble.DISK),
-    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), Trouble.NOT_WRITABLE),
-    errno.ELOOP: Trouble.UNSAFE_FOLDER,  # a symlink where O_NOFOLLOW refuses it
+    **dict.fromkeys(FULL, Problem.DISK),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), Problem.NOT_WRITABLE),
+    errno.ELOOP: Problem.UNSAFE_FOLDER,  # a symlink where O_NOFOLLOW refuses it
 }
 
 
 def failure(reply: Mapping[str, Any]) -> HostError:
     """What a reply that carries an error says."""
-    kinds = {"UnsafeFolder": Trouble.UNSAFE_FOLDER, "KitchenUnreachable": Trouble.KITCHEN}
-    if reply.get("outcome") == Trouble.NOT_STARTED:
-        trouble = Trouble.NOT_STARTED
+    kinds = {"UnsafeFolder": Problem.UNSAFE_FOLDER, "KitchenUnreachable": Problem.KITCHEN}
+    if reply.get("outcome") == Problem.NOT_STARTED:
+        problem = Problem.NOT_STARTED
     else:
-        trouble = kinds.get(str(reply.get("error_type"))) or _ERRNO.get(reply.get("errno", 0), Trouble.FAILED)
-    return HostError(trouble, _short(reply["error"]))
+        problem = kinds.get(str(reply.get("error_type"))) or _ERRNO.get(reply.get("errno", 0), Problem.FAILED)
+    return HostError(problem, _short(reply["error"]))
 
 
 def no_reply(said: str, exit_code: int | None) -> HostError:
@@ -194,9 +199,9 @@ def no_reply(said: str, exit_code: int | None) -> HostError:
         return found
     last = next(iter(said.strip().splitlines()[-1:]), "it said nothing")[:300]
     if re.search(r"no space left|disk quota", said, re.IGNORECASE):
-        return HostError(Trouble.DISK, last)
+        return HostError(Problem.DISK, last)
     ending = "a signal ended it" if exit_code is None else f"exit code {exit_code}"
-    return HostError(Trouble.NO_REPLY, f"{ending}: {last}")
+    return HostError(Problem.NO_REPLY, f"{ending}: {last}")
 
 
 def wrong_user(said: str) -> HostError | None:
@@ -205,7 +210,7 @@ def wrong_user(said: str) -> HostError | None:
     match = re.search(r'Please login as the user "([\w.][\w.-]{0,63})" rather than the user "([\w.-]{1,64})"', said)
     if match is None:
         return None
-    return HostError(Trouble.WRONG_USER, f"not {match[2]}, but {match[1]}", f"--user {match[1]}")
+    return HostError(Problem.WRONG_USER, f"not {match[2]}, but {match[1]}", f"--user {match[1]}")
 
 
 def logs_command(lines: int, *, follow: bool) -> str:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from waiter.fleet.problems import HostError, Trouble
+from waiter.fleet.problems import HostError, Problem
 
 MOST_BYTES = 4 << 20
 """A longer reply, with all that login scripts print around it, is none."""
@@ -105,4 +105,4 @@ def _known(said: object, fields: Mapping[str, Check | dict[str, Check]], name: s
 
 
 def senseless(name: str, said: object) -> HostError:
-    return HostError(Trouble.UNEXPECTED, f"{name} makes no sense: {repr(said)[:_SHOWN]}")
+    return HostError(Problem.UNEXPECTED, f"{name} makes no sense: {repr(said)[:_SHOWN]}")

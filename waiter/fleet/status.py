@@ -22,7 +22,7 @@ LATE_S = 45.0
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class StatusRow:
     """One waiter, or one host without one. Fields are None where nobody knows."""
 
     host: str
@@ -43,30 +43,32 @@ class Row:
         return dataclasses.asdict(self)
 
 
-def roster(reports: Sequence[Report], shifts: Sequence[Shift] | None, now: float) -> list[Row]:
+def fleet_status(reports: Sequence[Report], shifts: Sequence[Shift] | None, now: float) -> list[StatusRow]:
     """One row for each host, then one for each waiter that the kitchen knows elsewhere.
 
     `shifts` is None when the kitchen could not be asked. `now` is the kitchen's clock.
     """
     present = [shift for shift in shifts or () if shift.left_at is None]
     by_token = {shift.token: shift for shift in present}
-    rows: list[Row] = []
+    rows: list[StatusRow] = []
     seen: set[str | None] = {None}
     answered = {str(report.facts.get("shift")) for report in reports if report.outcome in AT_WORK}
     met: dict[tuple[object, ...], str] = {}  # a process on a machine, and by which name it was met first
     for report in reports:
         process = tuple(report.facts.get(what) for what in ("host", "pid", "since"))
         if report.outcome in AT_WORK and (first := met.setdefault(process, report.host.name)) != report.host.name:
-            rows.append(Row(report.host.name, f"same as {first}", notes=(f"another name of {first}: count it once",)))
+            rows.append(
+                StatusRow(report.host.name, f"same as {first}", notes=(f"another name of {first}: count it once",))
+            )
             continue
         shift = by_token.get(str(report.facts.get("shift"))) if report.outcome in AT_WORK else None
         if not report.is_ok:
             shift = next((each for each in present if is_called(report.host, each.host)), None)
         rows.append(row_of(report, shift, shifts is not None, now))
         seen.add(shift.token if shift else None)
-        for ghost in ghosts_on(report, present, seen | answered):
-            rows.append(ghost_row(report, ghost, now))
-            seen.add(ghost.token)
+        for stale in stale_shifts(report, present, seen | answered):
+            rows.append(stale_row(report, stale, now))
+            seen.add(stale.token)
     elsewhere = [shift for shift in present if shift.token not in seen and shift.lost_at is None]
     return rows + [elsewhere_row(shift, now) for shift in elsewhere]
 
@@ -77,19 +79,19 @@ def is_called(host: Host, name: str) -> bool:
     return name in known or name.partition(".")[0] in known
 
 
-def row_of(report: Report, shift: Shift | None, is_kitchen_asked: bool, now: float) -> Row:
+def row_of(report: Report, shift: Shift | None, is_kitchen_asked: bool, now: float) -> StatusRow:
     facts = report.facts
     if not report.is_ok:
         if shift is None or shift.lost_at is not None:
-            return Row(report.host.name, report.outcome, is_ok=False)
+            return StatusRow(report.host.name, report.outcome, is_ok=False)
         heard = f"SSH does not reach it, but the kitchen heard from it {now - shift.heartbeat_at:.0f} s ago"
         return _of_shift(report.host.name, report.outcome, shift, now, (heard,))
     if report.outcome not in AT_WORK:
-        return Row(report.host.name, report.outcome, notes=parting_words(facts))
+        return StatusRow(report.host.name, report.outcome, notes=parting_words(facts))
     odd = disagreements(shift, now) if is_kitchen_asked else ()
     ready = ("the next waiter starts when this one's orders end",) if facts.get("is_next_ready") else ()
     vitals = shift.vitals if shift else None
-    return Row(
+    return StatusRow(
         host=report.host.name,
         state=state_of(shift) if shift and report.outcome == "running" else report.outcome,
         pid=facts.get("pid"),
@@ -136,7 +138,7 @@ def parting_words(facts: Mapping[str, Any]) -> tuple[str, ...]:
     return ()
 
 
-def ghosts_on(report: Report, present: Sequence[Shift], seen: set[Any]) -> list[Shift]:
+def stale_shifts(report: Report, present: Sequence[Shift], seen: set[Any]) -> list[Shift]:
     """Shifts that the kitchen takes for alive on a host where SSH sees no such process."""
     if not report.is_ok or not report.facts.get("host"):
         return []
@@ -151,17 +153,17 @@ def ghosts_on(report: Report, present: Sequence[Shift], seen: set[Any]) -> list[
     ]
 
 
-def ghost_row(report: Report, shift: Shift, now: float) -> Row:
+def stale_row(report: Report, shift: Shift, now: float) -> StatusRow:
     note = f"the kitchen waits for it for {max(0.0, shift.lease_until - now):.0f} s more, but SSH sees no such process"
     return _of_shift(report.host.name, "gone", shift, now, (note,))
 
 
-def elsewhere_row(shift: Shift, now: float) -> Row:
+def elsewhere_row(shift: Shift, now: float) -> StatusRow:
     return _of_shift(shift.host, "elsewhere", shift, now, ())
 
 
-def _of_shift(host: str, state: str, shift: Shift, now: float, notes: tuple[str, ...]) -> Row:
-    return Row(
+def _of_shift(host: str, state: str, shift: Shift, now: float, notes: tuple[str, ...]) -> StatusRow:
+    return StatusRow(
         host=host,
         state=state,
         pid=shift.pid,

@@ -1,4 +1,4 @@
-"""What a verb has to show, as rows of text that fit 80 columns, and the lines that mend what is wrong."""
+"""What a verb has to show, as rows of text that fit 80 columns, and the lines that fix what is wrong."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 from waiter.fleet.actions import Report
 from waiter.fleet.inventory import Host
 from waiter.fleet.problems import Finding
-from waiter.fleet.status import Row
+from waiter.fleet.status import StatusRow
 from waiter.report.formatting import truncate
 
-Rows = tuple[list[str], list[list[str]]]
+Table = tuple[list[str], list[list[str]]]
 """A header and the rows below it."""
 
 WIDTH, LAST_WIDTH = 80, 19
 """The table's, and what its last column gets at least: an instance's id."""
 
 
-def host_rows(hosts: Sequence[Host]) -> Rows:
+def host_rows(hosts: Sequence[Host]) -> Table:
     """Who is selected."""
     cells: dict[str, list[str]] = {
         "HOST": [host.name for host in hosts],
@@ -36,12 +36,12 @@ def host_rows(hosts: Sequence[Host]) -> Rows:
     )
 
 
-def report_rows(reports: Sequence[Report]) -> Rows:
+def report_rows(reports: Sequence[Report]) -> Table:
     """Hosts and outcomes."""
     return fitted(["HOST", "OUTCOME", "DETAIL"], [[each.host.name, each.outcome, detail(each)] for each in reports])
 
 
-def fitted(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str] = ()) -> Rows:
+def fitted(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str] = ()) -> Table:
     """The same in WIDTH: without columns that nobody fills, then without spare ones, and with the last one cut.
 
     --json has the whole text. The first column always stays.
@@ -69,7 +69,7 @@ def one_line(words: str) -> str:
 def detail(report: Report) -> str:
     """The few words beside an outcome."""
     if report.findings:
-        shown = [each.detail if each.trouble == report.outcome else str(each) for each in report.findings]
+        shown = [each.detail if each.problem == report.outcome else str(each) for each in report.findings]
         return "; ".join(word for word in shown if word)
     facts = report.facts
     match report.outcome:
@@ -83,10 +83,10 @@ def detail(report: Report) -> str:
         case "stopped":
             left = facts.get("left") or {}
             return f"{left['delivered']} delivered, {left.get('failed')} failed" if "delivered" in left else ""
-    return work(facts)
+    return waiter_summary(facts)
 
 
-def work(facts: Any) -> str:
+def waiter_summary(facts: Any) -> str:
     """What a waiter does, in a few words."""
     if not facts.get("words") or facts.get("outcome") == "not running":
         return ""
@@ -95,21 +95,21 @@ def work(facts: Any) -> str:
     return f"{pid}{' '.join(facts['words'])}{boot}"
 
 
-def mends(reports: Sequence[Report]) -> list[str]:
-    """What is wrong, whole, each with its hosts, and below it the line that mends it."""
+def problem_lines(reports: Sequence[Report]) -> list[str]:
+    """What is wrong, whole, each with its hosts, and below it the line that fixes it."""
     hosts: dict[Finding, list[str]] = {}
     for report in reports:
         for finding in report.findings:
             hosts.setdefault(finding, []).append(report.host.name)
     lines = []
     for finding, names in hosts.items():
-        lines.append(f"{named(names)}: {one_line(str(finding))}")
-        if finding.mend.strip():
-            lines.append(f"    {finding.mend}")
+        lines.append(f"{join_names(names)}: {one_line(str(finding))}")
+        if finding.fix.strip():
+            lines.append(f"    {finding.fix}")
     return lines
 
 
-def named(names: Sequence[str]) -> str:
+def join_names(names: Sequence[str]) -> str:
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
@@ -133,19 +133,19 @@ def to_json(verb: str, reports: Sequence[Report]) -> dict[str, Any]:
 # Status.
 
 
-def roster_rows(rows: Sequence[Row], now: float) -> Rows:
+def status_rows(rows: Sequence[StatusRow], now: float) -> Table:
     """Hosts by waiters."""
     header = ["HOST", "STATE", "PID", "SINCE", "BUSY", "DONE", "FAILED", "BEAT", "RUNS"]
     cells = [
         [
             row.host,
             row.state,
-            shown(row.pid),
-            "" if row.since is None else span(now - row.since),
+            format_number(row.pid),
+            "" if row.since is None else format_age(now - row.since),
             "" if row.busy is None else f"{row.busy}/{row.slots}",
-            shown(row.delivered),
-            shown(row.failed),
-            "" if row.heartbeat_s is None else span(row.heartbeat_s),
+            format_number(row.delivered),
+            format_number(row.failed),
+            "" if row.heartbeat_s is None else format_age(row.heartbeat_s),
             row.command or "",
         ]
         for row in rows
@@ -153,15 +153,15 @@ def roster_rows(rows: Sequence[Row], now: float) -> Rows:
     return fitted(header, cells, ("SINCE", "BEAT", "PID"))
 
 
-def roster_notes(rows: Sequence[Row]) -> list[str]:
+def status_notes(rows: Sequence[StatusRow]) -> list[str]:
     return [f"{row.host}: {one_line(note)}" for row in rows for note in row.notes]
 
 
-def shown(number: int | None) -> str:
+def format_number(number: int | None) -> str:
     return "" if number is None else str(number)
 
 
-def span(seconds: float) -> str:
+def format_age(seconds: float) -> str:
     """A duration in a few characters: 12s, 5m, 3h, 2d."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
         if seconds >= 2 * size:

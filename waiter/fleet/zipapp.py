@@ -50,7 +50,7 @@ _LEFT_OUT = {"__pycache__", ".git"}
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class Zipapp:
     """Waiter as one file."""
 
     path: Path
@@ -62,14 +62,14 @@ class Parcel:
         return f"waiter-{self.sha256[:16]}.pyz"
 
 
-def parcel() -> Parcel:
+def build_zipapp() -> Zipapp:
     """Waiter as it is here and now, made anew only when one of its sources has changed. Raises OSError."""
     sources = list(_sources())
     stamp = hashlib.sha256(f"{__version__} {sys.version} {_MAIN}".encode())
     for file, name in sources:
         seen = file.stat()
         stamp.update(f"{name} {seen.st_size} {seen.st_mtime_ns}\n".encode())
-    kept = _cache() / f"parcel-{stamp.hexdigest()[:16]}.pyz"
+    kept = _cache() / f"zipapp-{stamp.hexdigest()[:16]}.pyz"
     if not kept.exists():
         content = zipped(sources)
         with naming(kept.parent):
@@ -77,7 +77,7 @@ def parcel() -> Parcel:
                 temporary.write(content)
             Path(temporary.name).replace(kept)
         _forget_old(kept)
-    return Parcel(kept, hashlib.sha256(kept.read_bytes()).hexdigest())
+    return Zipapp(kept, hashlib.sha256(kept.read_bytes()).hexdigest())
 
 
 def zipped(sources: Iterable[tuple[Path, str]]) -> bytes:
@@ -127,7 +127,7 @@ def _cache() -> Path:
 
 
 def _forget_old(kept: Path) -> None:
-    others = sorted(kept.parent.glob("parcel-*.pyz"), key=lambda file: file.stat().st_mtime)
+    others = sorted(kept.parent.glob("*.pyz"), key=lambda file: file.stat().st_mtime)
     for file in others[:-4]:
         file.unlink(missing_ok=True)
 
@@ -173,14 +173,14 @@ def _mode(file: Path) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class PackedCommand:
     """A command as hosts will run it: the words, and the files that it needs (None: it needs none)."""
 
     words: tuple[str, ...]
     bundle: Bundle | None
 
 
-def packed(line: str, *, shell: bool, files: Sequence[Path] = (), folders: Sequence[Path] = ()) -> Packed:
+def pack_command(line: str, *, shell: bool, files: Sequence[Path] = (), folders: Sequence[Path] = ()) -> PackedCommand:
     """Pack a command line. Its first word goes along when it is a file here; system programs do not.
 
     Files keep the names that they have below the current folder: the command finds them on a host as it does here.
@@ -202,7 +202,7 @@ def packed(line: str, *, shell: bool, files: Sequence[Path] = (), folders: Seque
     for folder in folders:
         for name, file in _below(folder):
             _put(sent, name, file)
-    return Packed((line,) if shell else tuple(words), Bundle(sent, digest_of(sent)) if sent else None)
+    return PackedCommand((line,) if shell else tuple(words), Bundle(sent, digest_of(sent)) if sent else None)
 
 
 def _split(line: str) -> list[str]:

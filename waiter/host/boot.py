@@ -48,14 +48,14 @@ class NoBoot(WaiterError):
     """This host offers no way to start something after a reboot."""
 
 
-def install(parcel: Path) -> str:
+def install(zipapp: Path) -> str:
     """Let the waiter come back after a reboot, and return by what: "systemd" or "cron". Raises NoBoot."""
     if has_systemd():
-        _install_unit(parcel)
+        _install_unit(zipapp)
         return "systemd"
     if shutil.which("crontab"):
         # To cron, a percent sign is the end of the line.
-        line = shlex.join(command(parcel)).replace("%", "\\%")
+        line = shlex.join(boot_command(zipapp)).replace("%", "\\%")
         others = _foreign_lines()
         _cron_noted().touch(mode=0o600)
         _set_crontab([*others, os.fsencode(f"@reboot {line} ") + _MARK])
@@ -82,8 +82,8 @@ def installed() -> str | None:
     return "cron" if _cron_noted().exists() else None
 
 
-def command(parcel: Path) -> list[str]:
-    return [sys.executable, "-IS", str(parcel), "run", "--patient"]
+def boot_command(zipapp: Path) -> list[str]:
+    return [sys.executable, "-IS", str(zipapp), "run", "--patient"]
 
 
 # systemd.
@@ -111,11 +111,11 @@ def _unit_file() -> Path:
     return Path.home() / ".config/systemd/user" / UNIT
 
 
-def _install_unit(parcel: Path) -> None:
+def _install_unit(zipapp: Path) -> None:
     unit = _unit_file()
     unit.parent.mkdir(parents=True, exist_ok=True)
     # %% is systemd's own word for a percent sign.
-    unit.write_text(_UNIT_TEXT.format(command=shlex.join(command(parcel)).replace("%", "%%")))
+    unit.write_text(_UNIT_TEXT.format(command=shlex.join(boot_command(zipapp)).replace("%", "%%")))
     user = getpass.getuser()
     lingers = Path("/var/lib/systemd/linger", user).exists() or not _exit_code("loginctl", "enable-linger")
     if _systemctl("daemon-reload") or _systemctl("enable", UNIT) or not lingers:
@@ -133,7 +133,7 @@ def _cron_noted() -> Path:
 def _foreign_lines() -> list[bytes]:
     """The lines of the user's crontab but ours. Raises NoBoot unless it could be read, or there is none."""
     listed = _crontab(["-l"])
-    # Every cron says so of a user without one, and exits with 1 as it does for any other trouble.
+    # Every cron says so of a user without one, and exits with 1 as it does for any other problem.
     if listed.returncode and not re.search(rb"no crontab", listed.stderr, re.IGNORECASE):
         raise NoBoot(f"--boot: the crontab cannot be read, so it was left alone: {_words(listed.stderr)}")
     lines = listed.stdout.splitlines() if listed.returncode == 0 else []

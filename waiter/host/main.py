@@ -50,7 +50,7 @@ def _reply(home: Home, asked: argparse.Namespace) -> dict[str, Any]:
         case "check":
             return verbs.check(home, _sent())
         case _:
-            return verbs.look(home, lines=asked.lines)
+            return verbs.status(home, lines=asked.lines)
 
 
 def _sent() -> dict[str, Any]:

@@ -101,7 +101,7 @@ def push(home: Home, sent: Reply) -> Reply:
         return {"outcome": "pushed", "version": __version__}
 
 
-def look(home: Home, *, lines: int = 5) -> Reply:
+def status(home: Home, *, lines: int = 5) -> Reply:
     """What this host knows of its waiter."""
     state = home.json(STATE)
     is_draining = is_alive(state) and home.is_draining(state)
@@ -121,7 +121,7 @@ def check(home: Home, sent: Reply) -> Reply:
     url = sent.get("kitchen") or (home.read(KITCHEN) or "").strip()
     disk = shutil.disk_usage(home.path)
     return {
-        **look(home, lines=0),
+        **status(home, lines=0),
         "python": ".".join(map(str, sys.version_info[:3])),
         "cpus": os.cpu_count(),
         "disk_free": disk.free,
@@ -168,7 +168,7 @@ class Launch:
 
     process: subprocess.Popen[bytes]
     hear: int
-    parcel: Path
+    zipapp: Path
     boots_by: str | None  # systemd or cron, if it comes back after a reboot
     is_boot_new: bool
 
@@ -176,14 +176,14 @@ class Launch:
 def _launch(home: Home, sent: Reply, successor: str | None) -> Launch:
     """Begin the daemon with the settings that were sent; a `successor` waits until the present waiter has left."""
     _put_settings(home, sent)
-    parcel = home.path / Path(sys.argv[0]).name
-    # What is to come back names its parcel, and an earlier one is about to be forgotten.
+    zipapp = home.path / Path(sys.argv[0]).name
+    # What is to come back names its zipapp, and an earlier one is about to be forgotten.
     was_installed = boot.installed()
-    by = boot.install(parcel) if sent.get("boot") or was_installed else None
-    process, hear = _spawned(home, parcel, ["--successor", successor] if successor else [])
+    by = boot.install(zipapp) if sent.get("boot") or was_installed else None
+    process, hear = _spawned(home, zipapp, ["--successor", successor] if successor else [])
     if successor:
         home.write(NEXT, json.dumps({"pid": process.pid, "birth": birth(process.pid), "intent": successor}))
-    return Launch(process, hear, parcel, by, is_boot_new=by is not None and not was_installed)
+    return Launch(process, hear, zipapp, by, is_boot_new=by is not None and not was_installed)
 
 
 def _is_next_ready(home: Home) -> bool:
@@ -207,7 +207,7 @@ def _first_word(home: Home, launch: Launch) -> Reply:
         if launch.is_boot_new:
             boot.remove()
         return {"outcome": "not started", "error": word["error"], "log": home.log_lines(5)}
-    _tidy(home, launch.parcel)
+    _tidy(home, launch.zipapp)
     outcome = "started" if word else "started, not checked in yet"
     return {
         "outcome": outcome,
@@ -218,12 +218,12 @@ def _first_word(home: Home, launch: Launch) -> Reply:
     }
 
 
-def _spawned(home: Home, parcel: Path, words: Sequence[str]) -> tuple[subprocess.Popen[bytes], int]:
+def _spawned(home: Home, zipapp: Path, words: Sequence[str]) -> tuple[subprocess.Popen[bytes], int]:
     hear, tell = os.pipe()
     env = {key: value for key, value in os.environ.items() if key not in _OF_THE_SESSION}
     log = home.open_log()
     process = subprocess.Popen(
-        [sys.executable, "-IS", str(parcel), "run", "--tell", str(tell), *words],
+        [sys.executable, "-IS", str(zipapp), "run", "--tell", str(tell), *words],
         pass_fds=[tell],
         cwd=Path.home(),
         env=env,
@@ -252,9 +252,9 @@ def _heard(home: Home, launch: Launch) -> Reply:
     return {"error": f"it ended at once: {last}"}
 
 
-def _tidy(home: Home, parcel: Path) -> None:
-    """Forget what earlier starts left: all but the parcels and the files in use."""
-    kept = {parcel.name, *home.used("parcel")}
+def _tidy(home: Home, zipapp: Path) -> None:
+    """Forget what earlier starts left: all but the zipapps and the files in use."""
+    kept = {zipapp.name, *home.used("parcel")}
     for file in home.path.glob("waiter-*.pyz"):
         if file.name not in kept:
             file.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Drive waiters on many hosts.
+"""FleetRunner waiters on many hosts.
 
 `fab fleet.…` is made from these very commands.
 """
@@ -18,8 +18,8 @@ from waiter.cli.fleet.options import (
     FleetCommand,
     KitchenNames,
     conclude,
-    driven,
     driving,
+    fleet_runner,
     grace_option,
     hosts_of,
     kitchen_names,
@@ -28,7 +28,7 @@ from waiter.cli.fleet.options import (
     show_plan,
     working,
 )
-from waiter.cli.fleet.plan import batch_size, files_in, packed_command, plan_of, settings_of, shipment, work_of
+from waiter.cli.fleet.plan import batch_size, files_in, host_settings, packed_command, payload, plan_of, start_request
 from waiter.cli.options import kitchen_options
 from waiter.cli.tables import show_json, show_table
 from waiter.errors import KitchenError, UsageError
@@ -42,17 +42,17 @@ if TYPE_CHECKING:
     from waiter.fleet.host_output import OnLine
 
 
-class Verbs(click.Group):
+class FleetGroup(click.Group):
     """A group whose list of verbs has their first sentences whole."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Verbs"):
+        with formatter.section("FleetGroup"):
             formatter.write_dl([(name, verb.get_short_help_str(1000)) for name, verb in sorted(self.commands.items())])
 
 
-@click.group(cls=Verbs)
+@click.group(cls=FleetGroup)
 def fleet() -> None:
-    """Drive waiters on many hosts: EC2 instances by tag, or a list.
+    """FleetRunner waiters on many hosts: EC2 instances by tag, or a list.
 
     \b
     waiter fleet hosts --tag crunch
@@ -86,7 +86,7 @@ def hosts(**said: Any) -> None:
 @driving
 @working
 def doctor(**said: Any) -> None:
-    """What would keep each host from working, and the line that mends it.
+    """What would keep each host from working, and the line that fixes it.
 
     \b
     waiter fleet doctor --tag crunch
@@ -98,13 +98,13 @@ def doctor(**said: Any) -> None:
     if said["dry_run"]:
         return show_plan(said, "examine", found)
     names = kitchen_names(said)
-    settings = settings_of(said, names, packed_command(said)) if said["cmd"] else None
+    settings = host_settings(said, names, packed_command(said)) if said["cmd"] else None
     kitchen = None if names.there is None else reachable(names)
-    with driven(said, found, "examining") as drive:
+    with fleet_runner(said, found, "examining") as runner:
         reports = examined(
-            drive,
+            runner,
             found,
-            shipment(None),
+            payload(None),
             kitchen=kitchen,
             db=names.db,
             settings=settings.digest if settings else None,
@@ -128,8 +128,8 @@ def push(**said: Any) -> None:
     bundle = packed.bundle if packed else None
     if said["dry_run"]:
         return show_plan(said, "push", found, *files_in(bundle))
-    with driven(said, found, "pushing") as drive:
-        reports = actions.push(drive, found, shipment(bundle))
+    with fleet_runner(said, found, "pushing") as runner:
+        reports = actions.push(runner, found, payload(bundle))
     return conclude(said, "push", reports, began)
 
 
@@ -148,11 +148,11 @@ def start(**said: Any) -> None:
     found, began = hosts_of(said), time.monotonic()
     names = kitchen_names(said)
     packed = packed_command(said)
-    work = work_of(said, names, packed)
+    request = start_request(said, names, packed)
     if said["dry_run"]:
-        return show_plan(said, "start", found, *plan_of(work, packed))
-    with driven(said, found, "starting") as drive:
-        reports = actions.start(drive, found, shipment(packed.bundle), work)
+        return show_plan(said, "start", found, *plan_of(request, packed))
+    with fleet_runner(said, found, "starting") as runner:
+        reports = actions.start(runner, found, payload(packed.bundle), request)
     return conclude(said, "start", reports, began)
 
 
@@ -175,13 +175,13 @@ def restart(**said: Any) -> None:
 
     found, began = hosts_of(said), time.monotonic()
     packed = packed_command(said) if said["cmd"] else None
-    work = work_of(said, kitchen_names(said), packed)
+    request = start_request(said, kitchen_names(said), packed)
     size = batch_size(said["batch"], len(found))
     if said["dry_run"]:
-        return show_plan(said, "restart", found, f"{size} at a time", *plan_of(work, packed))
-    with driven(said, found, "restarting") as drive:
+        return show_plan(said, "restart", found, f"{size} at a time", *plan_of(request, packed))
+    with fleet_runner(said, found, "restarting") as runner:
         reports = actions.restart(
-            drive, found, shipment(packed.bundle if packed else None), work, batch=size, grace_s=said["grace"]
+            runner, found, payload(packed.bundle if packed else None), request, batch=size, grace_s=said["grace"]
         )
     return conclude(said, "restart", reports, began)
 
@@ -202,8 +202,8 @@ def stop(**said: Any) -> None:
     found, began = hosts_of(said), time.monotonic()
     if said["dry_run"]:
         return show_plan(said, "stop now" if said["now"] else "stop", found)
-    with driven(said, found, "stopping") as drive:
-        reports = actions.stop(drive, found, shipment(None, is_any=True), grace_s=said["grace"], is_now=said["now"])
+    with fleet_runner(said, found, "stopping") as runner:
+        reports = actions.stop(runner, found, payload(None, is_any=True), grace_s=said["grace"], is_now=said["now"])
     return conclude(said, "stop", reports, began)
 
 
@@ -222,9 +222,9 @@ def status(**said: Any) -> None:
     found, began = hosts_of(said), time.monotonic()
     if said["dry_run"]:
         return show_plan(said, "ask", found)
-    with driven(said, found, "asking") as drive:
-        reports = actions.look(drive, found, shipment(None, is_any=True))
-    return show_roster(said, reports, began)
+    with fleet_runner(said, found, "asking") as runner:
+        reports = actions.status(runner, found, payload(None, is_any=True))
+    return show_status(said, reports, began)
 
 
 @fleet.command(cls=FleetCommand)
@@ -253,9 +253,9 @@ def logs(**said: Any) -> None:
     found, began = hosts_of(said), time.monotonic()
     if said["dry_run"]:
         return show_plan(said, "read logs", found)
-    with driven(said, found, "reading", is_quiet=True) as drive:
+    with fleet_runner(said, found, "reading", is_quiet=True) as runner:
         reports = actions.logs(
-            drive, found, said["lines"], is_following=said["follow"], on_line=line_printer(said, found)
+            runner, found, said["lines"], is_following=said["follow"], on_line=line_printer(said, found)
         )
     return conclude(said, "logs", reports, began, is_quiet=True)
 
@@ -275,8 +275,8 @@ def run(**said: Any) -> None:
     found, began = hosts_of(said), time.monotonic()
     if said["dry_run"]:
         return show_plan(said, f"run {' '.join(said['command'])}", found)
-    with driven(said, found, "running", is_quiet=True) as drive:
-        reports = actions.run(drive, found, said["command"], line_printer(said, found))
+    with fleet_runner(said, found, "running", is_quiet=True) as runner:
+        reports = actions.run(runner, found, said["command"], line_printer(said, found))
     return conclude(said, "run", reports, began, is_quiet=True)
 
 
@@ -297,8 +297,8 @@ def fetch(**said: Any) -> None:
     found, began = hosts_of(said), time.monotonic()
     if said["dry_run"]:
         return show_plan(said, f"fetch {said['remote']} into {said['local']}", found)
-    with driven(said, found, "fetching") as drive:
-        reports = fetched(drive, found, said["remote"], said["local"])
+    with fleet_runner(said, found, "fetching") as runner:
+        reports = fetched(runner, found, said["remote"], said["local"])
     return conclude(said, "fetch", reports, began)
 
 
@@ -324,21 +324,27 @@ def line_printer(said: dict[str, Any], found: list[Host]) -> OnLine | None:
     return None if said["is_json"] else show
 
 
-def show_roster(said: dict[str, Any], reports: list[Report], began: float) -> None:
+def show_status(said: dict[str, Any], reports: list[Report], began: float) -> None:
     """SSH's reports and the kitchen's shifts as one table."""
     from waiter.fleet import tables
-    from waiter.fleet.status import roster
+    from waiter.fleet.status import fleet_status
 
     names = kitchen_names(said)
-    shifts, now, problem = kitchen_view(names)
-    rows = roster(reports, shifts, now)
-    is_ok = problem is None and all(row.is_ok for row in rows)
+    shifts, now, kitchen_error = kitchen_view(names)
+    rows = fleet_status(reports, shifts, now)
+    is_ok = kitchen_error is None and all(row.is_ok for row in rows)
     if said["is_json"]:
         waiters = [row.to_json() for row in rows]
-        show_json({**tables.to_json("status", reports), "ok": is_ok, "waiters": waiters, "kitchen_error": problem})
+        show_json(
+            {**tables.to_json("status", reports), "ok": is_ok, "waiters": waiters, "kitchen_error": kitchen_error}
+        )
     else:
-        show_table(*tables.roster_rows(rows, now))
-        for line in (*tables.roster_notes(rows), *tables.mends(reports), *([problem] if problem else ())):
+        show_table(*tables.status_rows(rows, now))
+        for line in (
+            *tables.status_notes(rows),
+            *tables.problem_lines(reports),
+            *filter(None, [kitchen_error]),
+        ):
             say(line)
         if names.here is None:
             say("This is what SSH sees. Give --kitchen, and it says what the kitchen knows of them too")

@@ -20,14 +20,14 @@ from waiter.cli.progress import rows_bar
 from waiter.cli.stdio import StdoutClosed
 from waiter.cli.tables import show_json, show_table
 from waiter.errors import UsageError
-from waiter.fleet.inventory import STATES, Address, Host, Selection, selected
+from waiter.fleet.inventory import STATES, AddressKind, Host, HostSelection, select_hosts
 from waiter.kitchen import is_file
 from waiter.kitchen.address import shown
 from waiter.report.formatting import plural
 from waiter.settings import settings
 
 if TYPE_CHECKING:
-    from waiter.fleet.actions import Drive, Report
+    from waiter.fleet.actions import FleetRunner, Report
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Option = Callable[[Any], Any]
@@ -47,7 +47,7 @@ _SELECTING: Sequence[Option] = (
         "--state", "states", multiple=True, type=click.Choice(STATES), help="Instances in it. Default: running."
     ),
     click.option(
-        "--address", type=click.Choice([a.value for a in Address]), default="auto", help="What to connect to."
+        "--address", type=click.Choice([a.value for a in AddressKind]), default="auto", help="What to connect to."
     ),
     click.option("--hosts", multiple=True, metavar="A,B", help="These hosts, no cloud: [user@]host[:port]."),
     click.option("--hosts-file", type=click.Path(path_type=Path, dir_okay=False), help="A file with one a line."),
@@ -180,13 +180,13 @@ def hosts_of(said: Mapping[str, Any], *, states: tuple[str, ...] = ("running",))
     # Hosts that are typed come before tags of waiter.toml, and tags that are typed before its hosts.
     left_out = ("hosts", "hosts_file") if by_tag and not by_name else ("tags",) if by_name and not by_tag else ()
     said = {**said, **dict.fromkeys(left_out, ())}
-    return selected(
-        Selection(
+    return select_hosts(
+        HostSelection(
             tags=tuple(said["tags"]),
             regions=tuple(said["regions"]),
             profile=said["profile"],
             states=tuple(said["states"]) or states,
-            address=Address(said["address"]),
+            address=AddressKind(said["address"]),
             hosts=tuple(said["hosts"]),
             hosts_file=said["hosts_file"] or None,
             limit=tuple(glob for given in said["limit"] for glob in given.split(",")),
@@ -237,9 +237,11 @@ def reachable(names: KitchenNames) -> str:
 
 
 @contextmanager
-def driven(said: Mapping[str, Any], hosts: Sequence[Host], what: str, *, is_quiet: bool = False) -> Iterator[Drive]:
-    """The drive that the options say, with a bar where somebody sees it. Ctrl-C shows what was done until then."""
-    from waiter.fleet.actions import Drive, interrupted
+def fleet_runner(
+    said: Mapping[str, Any], hosts: Sequence[Host], what: str, *, is_quiet: bool = False
+) -> Iterator[FleetRunner]:
+    """The runner that the options say, with a bar where somebody sees it. Ctrl-C shows what was done until then."""
+    from waiter.fleet.actions import FleetRunner, interrupted
     from waiter.fleet.host_output import NobodyReads
     from waiter.fleet.ssh.connection import Network, SshOptions
 
@@ -253,7 +255,7 @@ def driven(said: Mapping[str, Any], hosts: Sequence[Host], what: str, *, is_quie
                 done[report.host.name] = report
                 tell(what, len(done), len(hosts))
 
-            yield Drive(network, parallel=said["parallel"], timeout_s=said["host_timeout"], on_report=seen)
+            yield FleetRunner(network, parallel=said["parallel"], timeout_s=said["host_timeout"], on_report=seen)
     except NobodyReads as end:
         raise StdoutClosed from end
     except KeyboardInterrupt:
@@ -266,7 +268,7 @@ def driven(said: Mapping[str, Any], hosts: Sequence[Host], what: str, *, is_quie
 def conclude(
     said: Mapping[str, Any], verb: str, reports: Sequence[Report], began: float, *, is_quiet: bool = False
 ) -> None:
-    """Show one row for each host, and what mends those that failed; exit code 1 if any did.
+    """Show one row for each host, and what fixes those that failed; exit code 1 if any did.
 
     `is_quiet`: stdout holds the hosts' own output, so the table goes to stderr.
     """
@@ -285,7 +287,7 @@ def show_reports(
     else:
         with redirect_stdout(sys.stderr if is_quiet else sys.stdout):
             show_table(*tables.report_rows(reports))
-        for line in tables.mends(reports):
+        for line in tables.problem_lines(reports):
             say(line)
         say(tables.summary(reports, time.monotonic() - began))
 

@@ -11,58 +11,58 @@ from waiter.cli.options import resolve_settings
 from waiter.errors import UsageError
 
 if TYPE_CHECKING:
-    from waiter.fleet.actions import Shipment, Work
-    from waiter.fleet.protocol import Settings
-    from waiter.fleet.zipapp import Bundle, Packed
+    from waiter.fleet.actions import Payload, StartRequest
+    from waiter.fleet.protocol import HostSettings
+    from waiter.fleet.zipapp import Bundle, PackedCommand
 
 
-def packed_command(said: dict[str, Any]) -> Packed:
-    from waiter.fleet.zipapp import packed
+def packed_command(said: dict[str, Any]) -> PackedCommand:
+    from waiter.fleet.zipapp import pack_command
 
-    return packed(said["cmd"] or "", shell=bool(said["shell"]), files=said["files"], folders=said["folders"])
-
-
-def shipment(bundle: Bundle | None, *, is_any: bool = False) -> Shipment:
-    from waiter.fleet.actions import Shipment
-    from waiter.fleet.zipapp import parcel
-
-    return Shipment(parcel(), bundle, is_any)
+    return pack_command(said["cmd"] or "", shell=bool(said["shell"]), files=said["files"], folders=said["folders"])
 
 
-def work_of(said: dict[str, Any], names: KitchenNames, packed: Packed | None) -> Work:
+def payload(bundle: Bundle | None, *, is_any: bool = False) -> Payload:
+    from waiter.fleet.actions import Payload
+    from waiter.fleet.zipapp import build_zipapp
+
+    return Payload(build_zipapp(), bundle, is_any)
+
+
+def start_request(said: dict[str, Any], names: KitchenNames, packed: PackedCommand | None) -> StartRequest:
     """What hosts are to do; without a packed command, what they did the last time."""
-    from waiter.fleet.actions import Work
+    from waiter.fleet.actions import StartRequest
 
-    settings = settings_of(said, names, packed) if packed else None
+    settings = host_settings(said, names, packed) if packed else None
     kitchen = None if packed is None and names.there is None else reachable(names)
-    return Work(settings, kitchen, said["boot"])
+    return StartRequest(settings, kitchen, said["boot"])
 
 
-def settings_of(said: dict[str, Any], names: KitchenNames, packed: Packed) -> Settings:
+def host_settings(said: dict[str, Any], names: KitchenNames, packed: PackedCommand) -> HostSettings:
     """How hosts are to deliver: the flags, [fleet], [deliver]; but how many slots never comes from [deliver].
 
     Those are this machine's; a host has one for each of its own CPUs.
     """
     from waiter.delivery.executors import check_values
-    from waiter.fleet.protocol import Settings
+    from waiter.fleet.protocol import HostSettings
 
     options = delivery_options(
         {**said, "jobs": said["jobs"] or "auto"}, resolve_settings(None, None).deliver, said["name"]
     )
     check_values(options)
     bundle = packed.bundle.digest if packed.bundle else None
-    return Settings(packed.words, json.loads(options.to_json()), names.db, bundle)
+    return HostSettings(packed.words, json.loads(options.to_json()), names.db, bundle)
 
 
 def files_in(bundle: Bundle | None) -> list[str]:
     return [f"with {name}" for name in bundle.files] if bundle else []
 
 
-def plan_of(work: Work, packed: Packed | None) -> list[str]:
+def plan_of(request: StartRequest, packed: PackedCommand | None) -> list[str]:
     """What `start` and `restart` would have hosts do."""
-    if work.settings is None or packed is None:
+    if request.settings is None or packed is None:
         return ["what each host ran the last time"]
-    return [f"{' '.join(work.settings.words)} (jobs: {work.settings.options['jobs']})", *files_in(packed.bundle)]
+    return [f"{' '.join(request.settings.words)} (jobs: {request.settings.options['jobs']})", *files_in(packed.bundle)]
 
 
 def batch_size(word: str, hosts: int) -> int:

@@ -21,15 +21,15 @@ import paramiko
 
 from waiter.errors import FleetError
 from waiter.fleet.inventory import Host
-from waiter.fleet.problems import HostError, Trouble
+from waiter.fleet.problems import HostError, Problem
 from waiter.fleet.ssh.auth import Keys
 from waiter.fleet.ssh.config import HostConfig, SshConfig, parsed_hop
-from waiter.fleet.ssh.errors import auth_trouble, trouble_of
+from waiter.fleet.ssh.errors import auth_error, host_error_of
 from waiter.fleet.ssh.host_keys import HostKeys
 from waiter.fleet.ssh.proxy import Proxy
 from waiter.fleet.ssh.session import KEEP_ALIVE_S, Session
 
-_PASSING = {Trouble.REFUSED, Trouble.NO_ROUTE, Trouble.CONNECTION_LOST, Trouble.JUMP_HOST}
+_PASSING = {Problem.REFUSED, Problem.NO_ROUTE, Problem.CONNECTION_LOST, Problem.JUMP_HOST}
 """What may be over in a moment."""
 
 # Paramiko logs tracebacks of what is raised anyway.
@@ -57,12 +57,12 @@ class Network:
     def session(self, host: Host) -> Iterator[Session]:
         """Connect, and close whatever happens. Raises HostError."""
         if not host.address:
-            raise HostError(Trouble.NO_ADDRESS, "the instance has no such address")
+            raise HostError(Problem.NO_ADDRESS, "the instance has no such address")
         way = self._connected(host)
         try:
             yield Session(way.connection.client)
         except (paramiko.SSHException, OSError, EOFError) as error:
-            raise trouble_of(error) from error
+            raise host_error_of(error) from error
         finally:
             way.close()
 
@@ -71,17 +71,17 @@ class Network:
         try:
             config = self._config.of(host.address, host.user, host.port)
         except FleetError as error:
-            raise HostError(Trouble.CONFIG, str(error)) from error
+            raise HostError(Problem.CONFIG, str(error)) from error
         for attempt in range(1, self._options.attempts + 1):
             way = self._way(config)
             try:
                 way.open(self._keys)
                 return way
             except (HostError, paramiko.SSHException, OSError, EOFError) as error:
-                trouble = error if isinstance(error, HostError) else way.trouble_of(error)
+                failure = error if isinstance(error, HostError) else way.host_error_of(error)
                 way.close()
-                if attempt == self._options.attempts or trouble.trouble not in _PASSING:
-                    raise trouble from error
+                if attempt == self._options.attempts or failure.problem not in _PASSING:
+                    raise failure from error
             time.sleep(random.uniform(0.1, 0.5 * 2**attempt))
         raise AssertionError("unreachable")
 
@@ -161,26 +161,24 @@ class Way:
             return self._proxy.sock
         return None
 
-    def trouble_of(self, error: Exception) -> HostError:
+    def host_error_of(self, error: Exception) -> HostError:
         """The name of what went wrong on the way to this host."""
         if self._proxy is not None and (said := self._proxy.last_words()) is not None:
             return HostError(
-                Trouble.JUMP_HOST, f"ProxyCommand: {said}", f"run it by hand: {self._config.proxy_command}"
+                Problem.JUMP_HOST, f"ProxyCommand: {said}", f"run it by hand: {self._config.proxy_command}"
             )
         if self._gateway is not None and isinstance(error, paramiko.ChannelException):
             gate = self._gateway.connection.host
-            return HostError(Trouble.NO_ROUTE, f"the jump host {gate} cannot reach it: {error}", f"ssh {gate} true")
-        return auth_trouble(self._auth, error) or trouble_of(error)
+            return HostError(Problem.NO_ROUTE, f"the jump host {gate} cannot reach it: {error}", f"ssh {gate} true")
+        return auth_error(self._auth, error) or host_error_of(error)
 
     def as_jump_host(self, error: Exception) -> HostError:
         """The same, said of the host behind this one."""
-        trouble = error if isinstance(error, HostError) else self.trouble_of(error)
-        if trouble.trouble is Trouble.JUMP_HOST:
-            return trouble
+        why = error if isinstance(error, HostError) else self.host_error_of(error)
+        if why.problem is Problem.JUMP_HOST:
+            return why
         name = self._config.name
-        return HostError(
-            Trouble.JUMP_HOST, f"{name}: {trouble.trouble}: {trouble.detail}", f"ssh {shlex.quote(name)} true"
-        )
+        return HostError(Problem.JUMP_HOST, f"{name}: {why.problem}: {why.detail}", f"ssh {shlex.quote(name)} true")
 
     def close(self) -> None:
         self.connection.client.close()

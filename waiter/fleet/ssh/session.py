@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import paramiko
 
-from waiter.fleet.problems import HostError, Trouble
-from waiter.fleet.ssh.errors import trouble_of
+from waiter.fleet.problems import HostError, Problem
+from waiter.fleet.ssh.errors import host_error_of
 from waiter.fleet.ssh.files import Files
 
 OnChunk = Callable[[int, bytes], None]
@@ -36,7 +36,7 @@ _CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class CommandResult:
     """What a command on a host left. `exit_code` is None when a signal ended it."""
 
     exit_code: int | None
@@ -59,7 +59,7 @@ class Session:
         on_chunk: OnChunk | None = None,
         is_stdin_open: bool = False,
         most_bytes: int = MOST_OUTPUT,
-    ) -> Reply:
+    ) -> CommandResult:
         """Run a command line in the user's login shell, and wait for it. None waits for ever.
 
         `is_stdin_open`: its stdin ends with the connection only. What the command leaves in the background is not
@@ -83,7 +83,7 @@ class Session:
                 channel.shutdown_write()
             output = _heard(_chunks(channel, deadline), on_chunk, most_bytes)
             exit_code = _exit_code(channel, deadline)
-        return Reply(exit_code, bytes(output[1]), bytes(output[2]))
+        return CommandResult(exit_code, bytes(output[1]), bytes(output[2]))
 
     @contextmanager
     def files(self, timeout_s: float) -> Iterator[Files]:
@@ -95,13 +95,13 @@ class Session:
             with _answering(self._transport(), timeout_s):
                 sftp = Files.over(self._transport())
         except (paramiko.SSHException, EOFError) as error:
-            if (trouble := trouble_of(error)).trouble is Trouble.TIMEOUT:
-                raise trouble from error
+            if (failure := host_error_of(error)).problem is Problem.TIMEOUT:
+                raise failure from error
             raise HostError(
-                Trouble.UPLOAD, "the host's sshd offers no SFTP", "add to its sshd_config: Subsystem sftp internal-sftp"
+                Problem.UPLOAD, "the host's sshd offers no SFTP", "add to its sshd_config: Subsystem sftp internal-sftp"
             ) from error
         except paramiko.SFTPError as error:
-            raise HostError(Trouble.NO_REPLY, "something else than SFTP answers there") from error
+            raise HostError(Problem.NO_REPLY, "something else than SFTP answers there") from error
         with sftp:
             if (channel := sftp.get_channel()) is not None:
                 channel.settimeout(timeout_s)
@@ -110,7 +110,7 @@ class Session:
     def _transport(self) -> paramiko.Transport:
         transport = self._client.get_transport()
         if transport is None:
-            raise HostError(Trouble.CONNECTION_LOST)
+            raise HostError(Problem.CONNECTION_LOST)
         return transport
 
 
@@ -123,7 +123,7 @@ def _heard(chunks: Iterator[tuple[int, bytes]], on_chunk: OnChunk | None, most_b
             on_chunk(stream, chunk)
             del output[stream][:-_CHUNK]  # a flood, or days of `logs -f`, cost no memory
         elif len(output[stream]) > most_bytes:
-            raise HostError(Trouble.NO_REPLY, f"it prints without end: more than {most_bytes >> 20} MiB")
+            raise HostError(Problem.NO_REPLY, f"it prints without end: more than {most_bytes >> 20} MiB")
     return output
 
 
@@ -172,7 +172,7 @@ def _answering(transport: paramiko.Transport, within_s: float) -> Iterator[None]
         yield
     except (paramiko.SSHException, OSError, EOFError) as error:
         if is_late.is_set():
-            raise HostError(Trouble.TIMEOUT, "it let us in and says nothing") from error
+            raise HostError(Problem.TIMEOUT, "it let us in and says nothing") from error
         raise
     finally:
         timer.cancel()
@@ -185,7 +185,7 @@ def _chunks(channel: paramiko.Channel, deadline: float | None) -> Iterator[tuple
         quiet_since: float | None = None
         while True:
             if deadline is not None and time.monotonic() > deadline:
-                raise HostError(Trouble.TIMEOUT, *_LATE)
+                raise HostError(Problem.TIMEOUT, *_LATE)
             is_over = channel.eof_received or channel.closed
             if channel.recv_ready():
                 yield 1, channel.recv(_CHUNK)
@@ -213,9 +213,9 @@ _LATE = ("the command did not end in time", "--host-timeout SECONDS")
 def _exit_code(channel: paramiko.Channel, deadline: float | None) -> int | None:
     left = 30.0 if deadline is None else max(0.5, deadline - time.monotonic())
     if not channel.status_event.wait(left):
-        raise HostError(Trouble.TIMEOUT, *_LATE)
+        raise HostError(Problem.TIMEOUT, *_LATE)
     if channel.exit_status >= 0:
         return channel.exit_status
     if not channel.get_transport().is_active():
-        raise HostError(Trouble.CONNECTION_LOST, "while the command ran")
+        raise HostError(Problem.CONNECTION_LOST, "while the command ran")
     return None
