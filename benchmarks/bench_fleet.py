@@ -127,17 +127,17 @@ def wait_for(address: str, port: int) -> None:
     raise SystemExit("sshd does not listen")
 
 
-def measured(rounds: int, town: Hosts) -> dict[str, float]:
+def measured(rounds: int, network: Hosts) -> dict[str, float]:
     """The median of each, taken in turn, so that a busy moment hits all of them."""
-    work = ["--kitchen-from-hosts", str(town.folder / "kitchen.sqlite"), "--cmd", "/bin/true", "--until", "stopped"]
-    town.fleet("push")
+    work = ["--kitchen-from-hosts", str(network.folder / "kitchen.sqlite"), "--cmd", "/bin/true", "--until", "stopped"]
+    network.fleet("push")
     acts: dict[str, Callable[[], float]] = {
-        "parallel-ssh true": town.pssh,
-        "fleet run -- true": lambda: town.fleet("run", "--", "true"),
-        "fleet start": lambda: town.fleet("start", "--jobs", "1", *work),
-        "fleet start, all running": lambda: town.fleet("start", "--jobs", "1", *work),
-        "fleet status": lambda: town.fleet("status"),
-        "fleet stop": lambda: town.fleet("stop"),
+        "parallel-ssh true": network.pssh,
+        "fleet run -- true": lambda: network.fleet("run", "--", "true"),
+        "fleet start": lambda: network.fleet("start", "--jobs", "1", *work),
+        "fleet start, all running": lambda: network.fleet("start", "--jobs", "1", *work),
+        "fleet status": lambda: network.fleet("status"),
+        "fleet stop": lambda: network.fleet("stop"),
     }
     times: dict[str, list[float]] = {name: [] for name in acts}
     for _ in range(rounds):
@@ -154,8 +154,8 @@ def main() -> int:
     if PSSH is None or os.geteuid():
         print("skipped: needs root, sshd and parallel-ssh")
         return 0
-    with hosts(asked.hosts) as town:
-        times = measured(asked.rounds, town)
+    with hosts(asked.hosts) as network:
+        times = measured(asked.rounds, network)
     floor = times["parallel-ssh true"]
     for name, seconds in times.items():
         print(f"{name:<28}{seconds:>7.2f} s {seconds / floor:>6.2f} x")

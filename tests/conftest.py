@@ -1,4 +1,4 @@
-"""The tests' world: fresh kitchens of both kinds, a clock to bend, and the `waiter` command as a real process."""
+"""What tests stand on: fresh kitchens of both kinds, a clock to bend, and the `waiter` command as a real process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from tests.mongod import Mongod, mongod_binary
 from waiter.kitchen.contract import Kitchen, grace_s
-from waiter.orders import Batch, Order, Outcome, Shift, Status
+from waiter.orders import Batch, Order, Outcome, Selector, Shift, Status
 
 KITCHENS = ("sqlite", "mongodb")
 
@@ -48,6 +48,15 @@ def mongod_url() -> Iterator[str]:
     server = Mongod(needed_binary())
     server.start()
     yield server.url
+    server.remove()
+
+
+@pytest.fixture
+def server() -> Iterator[Mongod]:
+    """A MongoDB server of this test's own, to be hurt."""
+    server = Mongod(needed_binary())
+    server.start()
+    yield server
     server.remove()
 
 
@@ -151,6 +160,12 @@ def let_leases_run_out(kitchen: Kitchen, clock: Clock) -> None:
     clock.advance(kitchen.lease_s + 1)
     kitchen.reclaim()
     clock.advance(grace_s(kitchen.lease_s))
+
+
+def only(kitchen: Kitchen, order_id: str | None = None) -> Order:
+    """The one order that the kitchen holds, or that has this id, with its details."""
+    (order,) = kitchen.find(Selector(ids=() if order_id is None else (order_id,)), with_details=True)
+    return order
 
 
 def check_in(kitchen: Kitchen, name: str = "a") -> Shift:

@@ -35,9 +35,8 @@ def mongod_binary() -> str | None:
     return None
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+def free_port(address: str = "127.0.0.1") -> int:
+    with socket.create_server((address, 0)) as listener:
         return int(listener.getsockname()[1])
 
 

@@ -10,7 +10,7 @@ import pytest
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
-from tests.conftest import check_in, fill, let_leases_run_out, outcome
+from tests.conftest import check_in, fill, let_leases_run_out, only, outcome
 from waiter.kitchen.mongo import updates as mongo_updates
 from waiter.kitchen.sqlite import rows as sqlite_rows
 from waiter.orders import EVENTS_KEPT, FinishResult, Reason, Selector, Status
@@ -25,11 +25,6 @@ def few_are_kept(monkeypatch) -> int:
         monkeypatch.setattr(room, "EVENTS_KEPT", 3)
     monkeypatch.setattr(sqlite_rows, "_SHORT", 0)
     return 3
-
-
-def only(kitchen):
-    (order,) = kitchen.find(Selector(), with_details=True)
-    return order
 
 
 def claimed(kitchen, shift):

@@ -7,16 +7,11 @@ from collections import Counter
 
 import pytest
 
-from tests.conftest import check_in, fill, let_leases_run_out, outcome
+from tests.conftest import check_in, fill, let_leases_run_out, only, outcome
 from waiter.errors import ShiftLost
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.contract import LEASE_S, MAX_LOSSES
 from waiter.orders import FinishResult, Reason, Selector, Status, Vitals
-
-
-def only(kitchen, order_id):
-    (order,) = kitchen.find(Selector(ids=(order_id,)), with_details=True)
-    return order
 
 
 def let_it_die(kitchen, clock):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import check_in, eventually, fill, let_leases_run_out, needed_binary, outcome, with_database
+from tests.conftest import check_in, eventually, fill, let_leases_run_out, needed_binary, only, outcome, with_database
 from tests.mongod import Mongod, ReplicaSet
 from tests.proxy import Loss, Proxy
 from waiter.errors import KitchenUnreachable
@@ -23,15 +23,6 @@ PATIENCE_S = 2.0
 
 WORK_S = 0.02
 """How long a crew works at a handful of orders: the fault must find it at work."""
-
-
-@pytest.fixture
-def server() -> Iterator[Mongod]:
-    """A server of this test's own, to be hurt."""
-    server = Mongod(needed_binary())
-    server.start()
-    yield server
-    server.remove()
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +54,6 @@ _numbers = count(1)
 @pytest.fixture(params=Loss)
 def how(request) -> Loss:
     return request.param
-
-
-def only(kitchen):
-    (order,) = kitchen.find(Selector(), with_details=True)
-    return order
 
 
 def test_orders_of_a_claim_without_a_reply_are_held(kitchen, proxy, how):

@@ -11,18 +11,18 @@ from collections import defaultdict
 from pathlib import Path
 
 from tests.conftest import needed_binary
-from tests.docs.alike import ANY, folded
+from tests.docs.environments import fleet, machine
+from tests.docs.matching import ANY, folded
 from tests.docs.page import PAGES, rewrite
 from tests.docs.running import parts, run
 from tests.docs.sandbox import Sandbox
-from tests.docs.worlds import fleet, machine
 
 SETTLES_S = 15.0
 """How long what other processes do may take to become what is written; then what it is now is written."""
 
 
 def record(page: Path, sandbox: Sandbox, *, is_fleet: bool, is_all: bool) -> None:
-    """Write the page's outputs anew, in one of its worlds."""
+    """Write the page's outputs anew, in one of its environments."""
     texts: dict[int, list[str]] = defaultdict(list)
     sandbox.settles_s = SETTLES_S
     for block, step, said in run(page, sandbox, fleet=is_fleet):
@@ -48,9 +48,9 @@ def main(words: list[str]) -> None:
                 with machine(1.0, binary=needed_binary() if page.name == "mongodb.md" else None) as sandbox:
                     record(page, sandbox, is_fleet=False, is_all=is_all)
         if any(parts(page, fleet=True) for page in pages):
-            with fleet(Path(folder), needed_binary()) as world:
+            with fleet(Path(folder), needed_binary()) as environment:
                 for page in pages:
-                    with world.laptop(f"{page.stem}-fleet") as sandbox:
+                    with environment.laptop(f"{page.stem}-fleet") as sandbox:
                         record(page, sandbox, is_fleet=True, is_all=is_all)
 
 

@@ -15,7 +15,7 @@ from waiter.cli import cli
 
 
 def parts(page: Path, *, fleet: bool) -> list[Block]:
-    """The blocks of the page that are run, in the fleet's world or elsewhere."""
+    """The blocks of the page that are run, in the fleet's environment or elsewhere."""
     return [block for block in blocks(page) if block.language in RUN and ("fleet" in block.marks) == fleet]
 
 

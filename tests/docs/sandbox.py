@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.docs.alike import Ids, is_alike, masked
+from tests.docs.matching import Ids, is_alike, masked
 from tests.docs.page import ROOT, Block, Step
 
 PATIENCE_S = 40.0

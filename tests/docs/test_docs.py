@@ -9,10 +9,10 @@ import pytest
 from click.exceptions import Exit
 
 from tests.conftest import needed_binary, unavailable
+from tests.docs.environments import fleet, machine
 from tests.docs.page import PAGES, RUN, blocks, mentioned
 from tests.docs.running import parse, parts, run
-from tests.docs.worlds import fleet, machine
-from tests.fleet.town import why_not
+from tests.fleet.network import why_not
 
 HERE = [page for page in PAGES if parts(page, fleet=False)]
 THERE = [page for page in PAGES if parts(page, fleet=True)]
@@ -35,17 +35,17 @@ def expected(page: Path, block) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """The fleet's world, built once."""
+def environment(tmp_path_factory):
+    """The fleet's environment, built once."""
     if reason := why_not():
         unavailable(reason)
-    with fleet(tmp_path_factory.mktemp("fleet"), needed_binary()) as world:
-        yield world
+    with fleet(tmp_path_factory.mktemp("fleet"), needed_binary()) as environment:
+        yield environment
 
 
 @pytest.mark.parametrize("page", THERE, ids=lambda page: page.name)
-def test_every_command_for_a_fleet_does_what_stands_there(world, page):
-    with world.laptop(page.stem) as sandbox:
+def test_every_command_for_a_fleet_does_what_stands_there(environment, page):
+    with environment.laptop(page.stem) as sandbox:
         checked(page, ((*step, sandbox) for step in run(page, sandbox, fleet=True)))
 
 

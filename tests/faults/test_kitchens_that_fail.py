@@ -40,14 +40,6 @@ def database(server: str) -> str:
 
 
 @pytest.fixture
-def server() -> Iterator[Mongod]:
-    server = Mongod(needed_binary())
-    server.start()
-    yield server
-    server.remove()
-
-
-@pytest.fixture
 def place(tmp_path, home) -> Iterator[Callable[[str], Floor]]:
     """Makes the floor of a kitchen's waiters; what they keep on disk lies in the test's own folder."""
     home["XDG_STATE_HOME"] = str(tmp_path / "state")

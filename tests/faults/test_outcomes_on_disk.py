@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import check_in, eventually, fill, outcome, unavailable
+from tests.conftest import check_in, eventually, fill, only, outcome, unavailable
 from tests.faults.test_waiters_that_die import Floor
 from waiter.api import deliver_with
 from waiter.delivery.listener import Listener
@@ -44,11 +44,6 @@ def keep_an_outcome(kitchen: Kitchen, state: Path, result: str = "kept") -> tupl
     (order,) = kitchen.claim(shift, 1)
     Spool(kitchen.id, kitchen.url, state).save(shift, [outcome(order, result=result)])
     return shift, order
-
-
-def only(kitchen: Kitchen) -> Order:
-    (order,) = kitchen.find(Selector(), with_details=True)
-    return order
 
 
 def other_spelling(url: str, folder: Path) -> str:

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import eventually
+from tests.fleet.environment import Laptop, SharedKitchen
+from tests.fleet.network import must
 from tests.fleet.test_hosts_gone_wrong import booted_otherwise
 from tests.fleet.test_in_the_middle_of_work import PATH, program
-from tests.fleet.town import must
-from tests.fleet.world import Laptop, Shop
 
 ANNA = ("--limit", "*.2")
 
@@ -53,7 +53,7 @@ def made_key(file: Path, kind: str = "ed25519") -> Path:
 @pytest.mark.parametrize("identity", ["mine", "mine.pub"])
 def test_identities_only_takes_the_key_from_the_agent(laptop: Laptop, tmp_path: Path, identity: str) -> None:
     mine = laptop.home / ".ssh/mine"
-    mine.write_bytes(Path(laptop.town.key).read_bytes())
+    mine.write_bytes(Path(laptop.network.key).read_bytes())
     mine.chmod(0o600)
     with agent(laptop, tmp_path):
         add(laptop, mine)
@@ -97,7 +97,7 @@ def test_an_agent_with_too_many_keys_is_what_it_is_called(laptop: Laptop, tmp_pa
 
 def test_the_agent_of_the_configuration_is_asked(laptop: Laptop, tmp_path: Path) -> None:
     with agent(laptop, tmp_path) as path:
-        add(laptop, laptop.town.key)
+        add(laptop, laptop.network.key)
         del laptop.env["SSH_AUTH_SOCK"]
         laptop.configure(f'Host *\n  User root\n  IdentityAgent "{path}"\n')
 
@@ -105,7 +105,7 @@ def test_the_agent_of_the_configuration_is_asked(laptop: Laptop, tmp_path: Path)
 
 
 def test_any_known_key_of_a_host_lets_it_in_whatever_others_it_has(laptop: Laptop, tmp_path: Path) -> None:
-    anna = laptop.town.hosts["anna"]
+    anna = laptop.network.hosts["anna"]
     rsa = anna.folder / "rsa"  # /tmp is another one there
     if not rsa.exists():
         made_key(rsa, "rsa")
@@ -122,11 +122,11 @@ def test_any_known_key_of_a_host_lets_it_in_whatever_others_it_has(laptop: Lapto
 
 
 def test_a_host_key_alias_goes_without_the_port(laptop: Laptop) -> None:
-    anna = laptop.town.hosts["anna"]
+    anna = laptop.network.hosts["anna"]
     laptop.known_hosts.write_text(f"palace {anna.known_hosts_line().partition(' ')[2]}")
     laptop.configure(
         f"Host palace\n  HostName {anna.address}\n  Port 2222\n  HostKeyAlias palace\n"
-        f"Host *\n  User root\n  IdentityFile {laptop.town.key}\n"
+        f"Host *\n  User root\n  IdentityFile {laptop.network.key}\n"
     )
     anna.power_off()
     anna.boot("-p", "2222", "-p", "22")
@@ -137,9 +137,9 @@ def test_a_host_key_alias_goes_without_the_port(laptop: Laptop) -> None:
 
 
 def test_files_with_blanks_and_tokens_are_found(laptop: Laptop) -> None:
-    (laptop.home / ".ssh/my key").write_bytes(Path(laptop.town.key).read_bytes())
+    (laptop.home / ".ssh/my key").write_bytes(Path(laptop.network.key).read_bytes())
     (laptop.home / ".ssh/my key").chmod(0o600)
-    address = laptop.town.hosts["anna"].address
+    address = laptop.network.hosts["anna"].address
     laptop.known_hosts.rename(laptop.home / f".ssh/known {address}")
     laptop.configure(
         f'Match host={address}\n  User root\nHost *\n  IdentityFile "{laptop.home}/.ssh/my key"\n'
@@ -150,10 +150,10 @@ def test_files_with_blanks_and_tokens_are_found(laptop: Laptop) -> None:
 
 
 def test_a_jump_host_may_be_written_as_an_address(laptop: Laptop) -> None:
-    anna, ben = laptop.town.hosts["anna"], laptop.town.hosts["ben"]
+    anna, ben = laptop.network.hosts["anna"], laptop.network.hosts["ben"]
     laptop.configure(
         f"Host inner\n  HostName {ben.address}\n  ProxyJump ssh://root@{anna.address}:22\n"
-        f"Host *\n  User root\n  IdentityFile {laptop.town.key}\n"
+        f"Host *\n  User root\n  IdentityFile {laptop.network.key}\n"
     )
     done = laptop.json("run", "--hosts", "inner", "--", 'echo "${SSH_CONNECTION%% *}"')
 
@@ -161,13 +161,13 @@ def test_a_jump_host_may_be_written_as_an_address(laptop: Laptop) -> None:
 
 
 def test_a_dead_host_behind_a_jump_host_costs_its_own_time_only(laptop: Laptop) -> None:
-    anna = laptop.town.hosts["anna"]
+    anna = laptop.network.hosts["anna"]
     dead = f"{anna.address.rpartition('.')[0]}.250"
     laptop.configure(
         f"Host dead\n  HostName {dead}\n  ProxyJump {anna.address}\n"
-        f"Host *\n  User root\n  IdentityFile {laptop.town.key}\n"
+        f"Host *\n  User root\n  IdentityFile {laptop.network.key}\n"
     )
-    laptop.known_hosts.write_text(laptop.town.known_hosts())
+    laptop.known_hosts.write_text(laptop.network.known_hosts())
 
     done = laptop.fleet("run", "--hosts", "dead", "--connect-timeout", "2", "--", "true", timeout=60)
 
@@ -176,7 +176,7 @@ def test_a_dead_host_behind_a_jump_host_costs_its_own_time_only(laptop: Laptop) 
 
 
 def test_a_proxy_command_is_a_line_of_shell_and_says_itself_why_it_fails(laptop: Laptop) -> None:
-    keyed = f"Host *\n  User root\n  IdentityFile {laptop.town.key}\n"
+    keyed = f"Host *\n  User root\n  IdentityFile {laptop.network.key}\n"
     laptop.configure(f"{keyed}  ProxyCommand python3 {laptop.folder}/relay.py %h %p 2>/dev/null\n")
     (laptop.folder / "relay.py").write_text(RELAY)
     assert run(laptop)[0] == "exit code 0"
@@ -209,51 +209,53 @@ def test_a_configuration_that_openssh_refuses_is_said_in_its_words(laptop: Lapto
     assert "Bad configuration option: prot" in detail
 
 
-def test_a_host_that_sends_its_stdin_back_shows_no_password(laptop: Laptop, shop: Shop) -> None:
-    (laptop.town.hosts["anna"].root / ".bashrc").write_text("exec tee -a session.log\n")
+def test_a_host_that_sends_its_stdin_back_shows_no_password(laptop: Laptop, shared: SharedKitchen) -> None:
+    (laptop.network.hosts["anna"].root / ".bashrc").write_text("exec tee -a session.log\n")
 
-    done = laptop.fleet("restart", *shop.flags, *ANNA)
+    done = laptop.fleet("restart", *shared.flags, *ANNA)
 
     assert done.returncode == 1
     assert "***" in done.stdout + done.stderr
-    assert shop.password not in done.stdout + done.stderr
+    assert shared.password not in done.stdout + done.stderr
 
 
-def test_a_broken_python_before_a_good_one_hides_nothing(laptop: Laptop, shop: Shop) -> None:
-    anna = laptop.town.hosts["anna"]
+def test_a_broken_python_before_a_good_one_hides_nothing(laptop: Laptop, shared: SharedKitchen) -> None:
+    anna = laptop.network.hosts["anna"]
     program(anna, "python3", "echo 'pyenv: python3: command not found' >&2; exit 127")
     program(anna, "python3.11", 'exec /usr/bin/python3 "$@"')
     laptop.script("true")
     with booted_otherwise(anna, PATH):
-        assert laptop.outcomes("start", *shop.flags, "--cmd", "./crunch.sh", *ANNA) == {"anna": "started"}
+        assert laptop.outcomes("start", *shared.flags, "--cmd", "./crunch.sh", *ANNA) == {"anna": "started"}
 
 
-def test_two_names_of_one_host_are_one_waiter(laptop: Laptop, shop: Shop) -> None:
-    anna = laptop.town.hosts["anna"]
-    laptop.configure(f"Host palace\n  HostName {anna.address}\nHost *\n  User root\n  IdentityFile {laptop.town.key}\n")
+def test_two_names_of_one_host_are_one_waiter(laptop: Laptop, shared: SharedKitchen) -> None:
+    anna = laptop.network.hosts["anna"]
+    laptop.configure(
+        f"Host palace\n  HostName {anna.address}\nHost *\n  User root\n  IdentityFile {laptop.network.key}\n"
+    )
     laptop.script("true")
-    laptop.fleet("start", *shop.flags, "--cmd", "./crunch.sh", "--until", "stopped", *ANNA)
+    laptop.fleet("start", *shared.flags, "--cmd", "./crunch.sh", "--until", "stopped", *ANNA)
 
-    shown = laptop.json("status", "--hosts", f"{anna.address},palace", *shop.flags)
+    shown = laptop.json("status", "--hosts", f"{anna.address},palace", *shared.flags)
 
     assert [row["state"] for row in shown["waiters"]] == ["running", f"same as {anna.address}"]
     assert (shown["code"], sum(row["slots"] or 0 for row in shown["waiters"])) == (0, shown["waiters"][0]["slots"])
 
 
 def test_a_second_factor_is_called_so(laptop: Laptop) -> None:
-    with booted_otherwise(laptop.town.hosts["anna"], "AuthenticationMethods=publickey,publickey"):
+    with booted_otherwise(laptop.network.hosts["anna"], "AuthenticationMethods=publickey,publickey"):
         assert run(laptop)[:2] == ("key refused", "the key is right, and the host wants a second factor")
 
 
-def test_two_hosts_of_one_name_are_two_waiters(laptop: Laptop, shop: Shop) -> None:
-    anna, ben = laptop.town.hosts["anna"], laptop.town.hosts["ben"]
+def test_two_hosts_of_one_name_are_two_waiters(laptop: Laptop, shared: SharedKitchen) -> None:
+    anna, ben = laptop.network.hosts["anna"], laptop.network.hosts["ben"]
     laptop.script("true")
     both = ("--limit", "*.2,*.3")
     laptop.fleet("run", *both, "--", "hostname twin")
     try:
-        laptop.fleet("start", *shop.flags, "--cmd", "./crunch.sh", "--until", "stopped", "--name", "w", *both)
+        laptop.fleet("start", *shared.flags, "--cmd", "./crunch.sh", "--until", "stopped", "--name", "w", *both)
 
-        shown = laptop.json("status", *shop.flags, *both)
+        shown = laptop.json("status", *shared.flags, *both)
 
         assert [row["state"] for row in shown["waiters"]] == ["running", "running"]
         assert (shown["code"], len({row["since"] for row in shown["waiters"]})) == (0, 2)

@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.conftest import eventually
-from tests.fleet.world import Ec2, Laptop, Shop
+from tests.fleet.environment import Ec2, Laptop, SharedKitchen
 from waiter.cli.fleet.commands import fleet
 from waiter.errors import FleetError, UsageError
 from waiter.fleet import inventory
@@ -264,27 +264,27 @@ def test_address_auto_is_the_public_one_where_there_is_one() -> None:
     assert addresses({**inner, **sixth}) == ["10.0.0.1", "10.0.0.1", "2001:db8::1", "2001:db8::1", ""]
 
 
-def test_fab_drives_tagged_instances_from_start_to_stop(laptop: Laptop, shop: Shop, ec2: Ec2) -> None:
-    for host in laptop.town.hosts.values():
+def test_fab_drives_tagged_instances_from_start_to_stop(laptop: Laptop, shared: SharedKitchen, ec2: Ec2) -> None:
+    for host in laptop.network.hosts.values():
         ec2.launch(address=host.address, Name=host.name, role="crunch")
     laptop.env |= ec2.env
     laptop.script('echo "crunched $*"')
     assert laptop.fleet("hosts", "--tag", "role=crunch", "--address", "private").stdout.count("running") == 4
     assert laptop.type(sys.executable, "-m", "waiter", "init").returncode == 0
     (laptop.folder / "waiter.toml").write_text(
-        f'[fleet]\ntag = "role=crunch"\naddress = "private"\nkitchen = "{shop.url}"\ndb = "{shop.db}"\n'
+        f'[fleet]\ntag = "role=crunch"\naddress = "private"\nkitchen = "{shared.url}"\ndb = "{shared.db}"\n'
         'cmd = "./crunch.sh --size 3"\nuntil = "stopped"\n'
     )
-    shop.load(40)
+    shared.load(40)
 
     started = laptop.fab("fleet.start")
     assert started.returncode == 0, started.stderr
     assert [line.split()[:2] for line in started.stdout.splitlines()[1:]] == [
-        [name, "started"] for name in sorted(laptop.town.hosts)
+        [name, "started"] for name in sorted(laptop.network.hosts)
     ]
-    eventually(lambda: shop.count(Status.DONE) == 40)
+    eventually(lambda: shared.count(Status.DONE) == 40)
     status = json.loads(laptop.fab("fleet.status", "--json").stdout)
-    assert sorted(each["host"] for each in status["waiters"]) == sorted(laptop.town.hosts)
+    assert sorted(each["host"] for each in status["waiters"]) == sorted(laptop.network.hosts)
     assert sum(each["delivered"] or 0 for each in status["waiters"]) <= 40
     logs = laptop.fab("fleet.logs", "--lines=100")
     assert logs.stdout.count("crunched --size 3") == 40
@@ -305,7 +305,7 @@ def test_fab_drives_tagged_instances_from_start_to_stop(laptop: Laptop, shop: Sh
 
 
 def test_doctor_tells_which_instances_do_not_run(laptop: Laptop, ec2: Ec2) -> None:
-    anna = laptop.town.hosts["anna"]
+    anna = laptop.network.hosts["anna"]
     ec2.launch(address=anna.address, Name="anna", role="sick")
     (stopped,) = ec2.launch(Name="asleep", role="sick")
     ec2.client.stop_instances(InstanceIds=[stopped])

@@ -11,8 +11,8 @@ import sys
 import threading
 
 from tests.conftest import eventually
-from tests.fleet.town import must
-from tests.fleet.world import Laptop, Shop
+from tests.fleet.environment import Laptop, SharedKitchen
+from tests.fleet.network import must
 from waiter.fleet.fetch import folders_of
 from waiter.fleet.inventory import Host
 from waiter.orders import Selector, Status
@@ -36,7 +36,7 @@ def test_push_sends_what_is_missing_verified_and_nothing_twice(laptop: Laptop) -
     assert [len(each["files"]) for each in first] == [2] * 4
     assert [each["outcome"] for each in second] == ["already there"] * 4
     assert not list(temporary.iterdir())
-    for host in laptop.town.hosts.values():
+    for host in laptop.network.hosts.values():
         (zipapp,) = host.waiter_home.glob("waiter-*.pyz")
         assert hashlib.sha256(zipapp.read_bytes()).hexdigest().startswith(zipapp.stem.removeprefix("waiter-"))
         assert zipapp.stat().st_size <= 4_000_000
@@ -44,22 +44,22 @@ def test_push_sends_what_is_missing_verified_and_nothing_twice(laptop: Laptop) -
         assert not [file.name for file in host.waiter_home.iterdir() if file.name.startswith(".")]
 
 
-def test_a_command_finds_the_files_that_were_sent_along_as_it_does_here(laptop: Laptop, shop: Shop) -> None:
+def test_a_command_finds_the_files_that_were_sent_along_as_it_does_here(laptop: Laptop, shared: SharedKitchen) -> None:
     (laptop.folder / "bin").mkdir()
     laptop.script('cat lib/table.txt > "$WAITER_RESULT"', "bin/crunch.sh")
     (laptop.folder / "lib").mkdir()
     (laptop.folder / "lib/table.txt").write_text("one table\n")
-    shop.load(4)
+    shared.load(4)
 
-    done = laptop.fleet("start", *shop.flags, "--cmd", "bin/crunch.sh", "--file", "lib/table.txt")
+    done = laptop.fleet("start", *shared.flags, "--cmd", "bin/crunch.sh", "--file", "lib/table.txt")
 
     assert done.returncode == 0, done.stderr
-    eventually(lambda: shop.count(Status.DONE) == 4)
-    assert {order.result for order in shop.kitchen.find(Selector(), with_details=True)} == {"one table\n"}
+    eventually(lambda: shared.count(Status.DONE) == 4)
+    assert {order.result for order in shared.kitchen.find(Selector(), with_details=True)} == {"one table\n"}
 
 
 def test_what_is_cut_short_on_the_way_is_never_put_in_place(laptop: Laptop) -> None:
-    anna = laptop.town.hosts["anna"]
+    anna = laptop.network.hosts["anna"]
     must("mkdir", "-p", str(anna.waiter_home))
     from waiter.fleet import protocol
     from waiter.fleet.protocol import UploadedFile
@@ -84,7 +84,7 @@ def test_fetch_brings_files_folders_and_globs_back_for_each_host(laptop: Laptop)
     missing = laptop.json("fetch", "nowhere", "x")
 
     assert whole.returncode == globbed.returncode == 0, whole.stderr
-    for host in laptop.town.hosts.values():
+    for host in laptop.network.hosts.values():
         found = laptop.folder / "results" / host.address / "out"
         assert {str(file.relative_to(found)) for file in found.rglob("*") if file.is_file()} == {"name.txt", "deep/er"}
         assert (laptop.folder / "texts" / host.address / "name.txt").read_text() == f"{host.name}\n"
@@ -92,7 +92,7 @@ def test_fetch_brings_files_folders_and_globs_back_for_each_host(laptop: Laptop)
 
 
 def test_one_odd_file_spoils_no_fetch_and_is_named(laptop: Laptop) -> None:
-    anna = laptop.town.hosts["anna"]
+    anna = laptop.network.hosts["anna"]
     out = anna.root / "out"
     (out / "b" / "deep").mkdir(parents=True)
     (out / "b" / "deep" / "fine").write_text("fine")
@@ -127,10 +127,12 @@ def test_hosts_of_like_names_are_fetched_into_folders_of_their_own() -> None:
     assert not [folder for folder in folders.values() if folder.startswith(".") or "/" in folder]
 
 
-def test_logs_are_followed_until_ctrl_c_and_nothing_of_it_stays_on_the_hosts(laptop: Laptop, shop: Shop) -> None:
+def test_logs_are_followed_until_ctrl_c_and_nothing_of_it_stays_on_the_hosts(
+    laptop: Laptop, shared: SharedKitchen
+) -> None:
     laptop.script('echo "crunched $1"')
     assert set(laptop.outcomes("logs").values()) == {"no log yet"}
-    laptop.fleet("start", *shop.flags, *STAY)
+    laptop.fleet("start", *shared.flags, *STAY)
     words = ["fleet", "logs", "-f", "-n", "0", "--hosts", laptop.addresses]
     following = subprocess.Popen(
         [sys.executable, "-m", "waiter", *words], cwd=laptop.folder, env=laptop.env, stdout=subprocess.PIPE, text=True
@@ -138,14 +140,16 @@ def test_logs_are_followed_until_ctrl_c_and_nothing_of_it_stays_on_the_hosts(lap
     assert following.stdout is not None
     lines: list[str] = []
     threading.Thread(target=lambda: lines.extend(following.stdout or ()), daemon=True).start()
-    eventually(lambda: sum("tail" in line for host in laptop.town.hosts.values() for line in host.commands()) >= 4)
+    eventually(lambda: sum("tail" in line for host in laptop.network.hosts.values() for line in host.commands()) >= 4)
 
-    shop.load(10)
+    shared.load(10)
     eventually(lambda: sum("crunched" in line for line in lines) == 10)
     following.send_signal(signal.SIGINT)
 
     assert following.wait(10) == 130
-    eventually(lambda: not [line for host in laptop.town.hosts.values() for line in host.commands() if "tail" in line])
+    eventually(
+        lambda: not [line for host in laptop.network.hosts.values() for line in host.commands() if "tail" in line]
+    )
 
 
 def test_a_reader_who_has_had_enough_is_no_hosts_fault(laptop: Laptop) -> None:
@@ -158,12 +162,12 @@ def test_a_reader_who_has_had_enough_is_no_hosts_fault(laptop: Laptop) -> None:
 
 
 def test_aliases_includes_and_jump_hosts_of_ssh_config_are_respected(laptop: Laptop) -> None:
-    anna, ben = laptop.town.hosts["anna"], laptop.town.hosts["ben"]
+    anna, ben = laptop.network.hosts["anna"], laptop.network.hosts["ben"]
     (laptop.home / ".ssh/fleet.conf").write_text(
         f"Host jump\n  HostName {anna.address}\nHost inner\n  HostName {ben.address}\n"
         "Host *\n  ProxyJump jump\nMatch final all\n  Compression no\n"  # all but the jump host itself
     )
-    laptop.configure(f"Include fleet.conf\nUser root\nIdentityFile ~/.ssh/missing\nIdentityFile {laptop.town.key}\n")
+    laptop.configure(f"Include fleet.conf\nUser root\nIdentityFile ~/.ssh/missing\nIdentityFile {laptop.network.key}\n")
 
     done = laptop.json("run", "--hosts", "inner", "--", 'hostname; echo "${SSH_CONNECTION%% *}"')
 
@@ -174,13 +178,13 @@ def test_aliases_includes_and_jump_hosts_of_ssh_config_are_respected(laptop: Lap
     anna.boot()
 
 
-def test_a_dry_run_connects_to_no_host_and_a_limit_leaves_hosts_out(laptop: Laptop, shop: Shop) -> None:
+def test_a_dry_run_connects_to_no_host_and_a_limit_leaves_hosts_out(laptop: Laptop, shared: SharedKitchen) -> None:
     laptop.script("true")
-    for host in laptop.town.hosts.values():
+    for host in laptop.network.hosts.values():
         host.power_off()
 
     for verb in (
-        ["start", *shop.flags, *STAY],
+        ["start", *shared.flags, *STAY],
         ["stop"],
         ["push", *STAY],
         ["run", "--", "true"],
@@ -191,30 +195,30 @@ def test_a_dry_run_connects_to_no_host_and_a_limit_leaves_hosts_out(laptop: Lapt
         assert done.returncode == 0, done.stderr
         assert "2 hosts" in done.stderr
 
-    for host in laptop.town.hosts.values():
+    for host in laptop.network.hosts.values():
         host.boot()
 
 
-def test_tables_fit_80_columns(laptop: Laptop, shop: Shop) -> None:
+def test_tables_fit_80_columns(laptop: Laptop, shared: SharedKitchen) -> None:
     laptop.script("true", "a-script-with-a-rather-long-name-that-goes-on-and-on.sh")
-    shop.load(4)
+    shared.load(4)
     laptop.fleet(
-        "start", *shop.flags, "--cmd", "./a-script-with-a-rather-long-name-that-goes-on-and-on.sh --x 12345678"
+        "start", *shared.flags, "--cmd", "./a-script-with-a-rather-long-name-that-goes-on-and-on.sh --x 12345678"
     )
 
     for verb in ("status", "doctor", "hosts", "stop"):
-        flags = shop.flags if verb in ("status", "doctor") else []
+        flags = shared.flags if verb in ("status", "doctor") else []
         table = laptop.fleet(verb, *flags).stdout
         assert table
         assert max(map(len, table.splitlines())) <= 80, table
 
 
-def test_a_flood_of_output_begins_the_log_anew_and_a_few_old_ones_stay(laptop: Laptop, shop: Shop) -> None:
-    anna = laptop.town.hosts["anna"]
+def test_a_flood_of_output_begins_the_log_anew_and_a_few_old_ones_stay(laptop: Laptop, shared: SharedKitchen) -> None:
+    anna = laptop.network.hosts["anna"]
     laptop.script("yes 'a line of a flood' | head -c 75000000")
-    shop.load(1)
+    shared.load(1)
 
-    laptop.fleet("start", *shop.flags, "--cmd", "./crunch.sh", "--jobs", "1", "--limit", anna.address)
+    laptop.fleet("start", *shared.flags, "--cmd", "./crunch.sh", "--jobs", "1", "--limit", anna.address)
 
     eventually(lambda: laptop.outcomes("status", "--limit", anna.address) == {"anna": "not running"}, 60)
     logs = sorted(anna.state_folder.glob("waiter.log*"))

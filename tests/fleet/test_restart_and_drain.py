@@ -9,33 +9,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.conftest import eventually
+from tests.fleet.environment import Laptop, SharedKitchen
+from tests.fleet.network import NetworkHost
 from tests.fleet.test_in_the_middle_of_work import AS_CRONTAB, PATH, STAY, booted_otherwise, program
-from tests.fleet.town import TownHost
-from tests.fleet.world import Laptop, Shop
 from waiter.orders import Status
 
 TWO = ("--limit", "*.2,*.3")
 
 
-def held(laptop: Laptop, shop: Shop, *words: str) -> None:
+def held(laptop: Laptop, shared: SharedKitchen, *words: str) -> None:
     """Waiters with one order each, which end when the host has a file `go`."""
-    shop.load(20)
+    shared.load(20)
     laptop.script("while [ ! -e /root/go ]; do sleep 0.1; done")
-    laptop.fleet("start", *shop.flags, *STAY, "--jobs", "1", *words)
+    laptop.fleet("start", *shared.flags, *STAY, "--jobs", "1", *words)
 
 
-def typed(verb: str, *hosts: TownHost) -> list[str]:
+def typed(verb: str, *hosts: NetworkHost) -> list[str]:
     return [sys.executable, "-m", "waiter", "fleet", verb, "--hosts", ",".join(host.address for host in hosts)]
 
 
 def let_go(laptop: Laptop, *names: str) -> None:
     for name in names:
-        (laptop.town.hosts[name].root / "go").touch()
+        (laptop.network.hosts[name].root / "go").touch()
 
 
-def test_a_restart_whose_orders_outlast_its_grace_leaves_no_host_idle(laptop: Laptop, shop: Shop) -> None:
-    held(laptop, shop, *TWO)
-    eventually(lambda: shop.count(Status.RUNNING) == 2)
+def test_a_restart_whose_orders_outlast_its_grace_leaves_no_host_idle(laptop: Laptop, shared: SharedKitchen) -> None:
+    held(laptop, shared, *TWO)
+    eventually(lambda: shared.count(Status.RUNNING) == 2)
 
     done = laptop.json("restart", *TWO, "--batch", "1", "--grace", "0.5")
 
@@ -43,17 +43,17 @@ def test_a_restart_whose_orders_outlast_its_grace_leaves_no_host_idle(laptop: La
     assert [each["outcome"] for each in done["hosts"]] == ["still draining", "left alone"]
     assert laptop.outcomes("status", *TWO) == {"anna": "draining", "ben": "running"}
     let_go(laptop, "anna", "ben")
-    eventually(lambda: shop.count(Status.DONE) == 20, 30)
+    eventually(lambda: shared.count(Status.DONE) == 20, 30)
     assert laptop.outcomes("status", *TWO) == {"anna": "running", "ben": "running"}
     before, after = (each["pid"] for each in (done["hosts"][0], laptop.json("status", *TWO)["hosts"][0]))
     assert before != after
 
 
-def test_a_host_starts_its_next_waiter_although_the_laptop_is_gone(laptop: Laptop, shop: Shop) -> None:
+def test_a_host_starts_its_next_waiter_although_the_laptop_is_gone(laptop: Laptop, shared: SharedKitchen) -> None:
     only = ("--limit", "*.2")
-    held(laptop, shop, *only)
-    eventually(lambda: shop.count(Status.RUNNING) == 1)
-    words = typed("restart", laptop.town.hosts["anna"])
+    held(laptop, shared, *only)
+    eventually(lambda: shared.count(Status.RUNNING) == 1)
+    words = typed("restart", laptop.network.hosts["anna"])
     restarting = subprocess.Popen(words, cwd=laptop.folder, env=laptop.env, stdout=subprocess.DEVNULL)
     eventually(lambda: laptop.outcomes("status", *only) == {"anna": "draining"}, 30)
 
@@ -62,18 +62,18 @@ def test_a_host_starts_its_next_waiter_although_the_laptop_is_gone(laptop: Lapto
     let_go(laptop, "anna")
 
     eventually(lambda: laptop.outcomes("status", *only) == {"anna": "running"}, 30)
-    eventually(lambda: shop.count(Status.DONE) == 20, 30)
+    eventually(lambda: shared.count(Status.DONE) == 20, 30)
 
 
-def test_a_start_while_the_waiter_leaves_is_a_start(laptop: Laptop, shop: Shop) -> None:
+def test_a_start_while_the_waiter_leaves_is_a_start(laptop: Laptop, shared: SharedKitchen) -> None:
     only = ("--limit", "*.2")
-    held(laptop, shop, *only)
-    eventually(lambda: shop.count(Status.RUNNING) == 1)
+    held(laptop, shared, *only)
+    eventually(lambda: shared.count(Status.RUNNING) == 1)
     assert laptop.outcomes("stop", "--grace", "0", *only) == {"anna": "still draining"}
-    eventually(lambda: [shift.is_leaving for shift in shop.kitchen.shifts()] == [True], 30)
+    eventually(lambda: [shift.is_leaving for shift in shared.kitchen.shifts()] == [True], 30)
 
     starting = subprocess.Popen(
-        [*typed("start", laptop.town.hosts["anna"]), *shop.flags, *STAY, "--jobs", "1"],
+        [*typed("start", laptop.network.hosts["anna"]), *shared.flags, *STAY, "--jobs", "1"],
         cwd=laptop.folder,
         env=laptop.env,
         stdout=subprocess.PIPE,
@@ -83,21 +83,21 @@ def test_a_start_while_the_waiter_leaves_is_a_start(laptop: Laptop, shop: Shop) 
     let_go(laptop, "anna")
 
     assert " started " in starting.communicate(timeout=60)[0]
-    eventually(lambda: shop.count(Status.DONE) == 20, 30)
+    eventually(lambda: shared.count(Status.DONE) == 20, 30)
 
 
-def test_a_stop_calls_off_the_waiter_that_was_to_come_next(laptop: Laptop, shop: Shop) -> None:
+def test_a_stop_calls_off_the_waiter_that_was_to_come_next(laptop: Laptop, shared: SharedKitchen) -> None:
     only = ("--limit", "*.2")
-    held(laptop, shop, *only)
-    eventually(lambda: shop.count(Status.RUNNING) == 1)
+    held(laptop, shared, *only)
+    eventually(lambda: shared.count(Status.RUNNING) == 1)
     laptop.fleet("restart", "--grace", "0", *only)
 
     laptop.fleet("stop", "--grace", "0", *only)
     let_go(laptop, "anna")
 
     eventually(lambda: laptop.outcomes("status", *only) == {"anna": "not running"}, 30)
-    assert not [pid for pid in laptop.town.hosts["anna"].pids() if b"--successor" in command_line(pid)]
-    assert (shop.count(Status.DONE), shop.count(Status.READY)) == (1, 19)
+    assert not [pid for pid in laptop.network.hosts["anna"].pids() if b"--successor" in command_line(pid)]
+    assert (shared.count(Status.DONE), shared.count(Status.READY)) == (1, 19)
 
 
 def command_line(pid: int) -> bytes:
@@ -109,7 +109,7 @@ def command_line(pid: int) -> bytes:
 
 
 @contextmanager
-def living_with(host: TownHost, other: TownHost) -> Iterator[None]:
+def living_with(host: NetworkHost, other: NetworkHost) -> Iterator[None]:
     """The host's home is the other's, as on clusters with homes on NFS."""
     own = host.folder / "own-root"
     host.power_off()
@@ -125,18 +125,18 @@ def living_with(host: TownHost, other: TownHost) -> Iterator[None]:
         host.boot()
 
 
-def test_hosts_that_share_a_home_each_have_a_waiter(laptop: Laptop, shop: Shop) -> None:
-    anna, ben = laptop.town.hosts["anna"], laptop.town.hosts["ben"]
+def test_hosts_that_share_a_home_each_have_a_waiter(laptop: Laptop, shared: SharedKitchen) -> None:
+    anna, ben = laptop.network.hosts["anna"], laptop.network.hosts["ben"]
     with living_with(ben, anna):
-        shop.load(8)
+        shared.load(8)
         laptop.script("sleep 0.1")
 
-        assert laptop.outcomes("start", *shop.flags, *STAY, *TWO) == {"anna": "started", "ben": "started"}
+        assert laptop.outcomes("start", *shared.flags, *STAY, *TWO) == {"anna": "started", "ben": "started"}
 
-        eventually(lambda: shop.count(Status.DONE) == 8, 30)
-        assert sorted(shift.host for shift in shop.kitchen.shifts()) == ["anna", "ben"]
+        eventually(lambda: shared.count(Status.DONE) == 8, 30)
+        assert sorted(shift.host for shift in shared.kitchen.shifts()) == ["anna", "ben"]
         laptop.script("sleep 0.2")
-        assert set(laptop.outcomes("restart", *shop.flags, *STAY, *TWO, "--batch", "1").values()) == {"restarted"}
+        assert set(laptop.outcomes("restart", *shared.flags, *STAY, *TWO, "--batch", "1").values()) == {"restarted"}
         assert laptop.outcomes("status", *TWO) == {"anna": "running", "ben": "running"}
         assert laptop.outcomes("stop", "--limit", "*.2") == {"anna": "stopped"}
         assert laptop.outcomes("status", *TWO) == {"anna": "not running", "ben": "running"}
@@ -146,30 +146,30 @@ def test_hosts_that_share_a_home_each_have_a_waiter(laptop: Laptop, shop: Shop) 
 LATIN = b"# \xe4lter\n@daily somebody else's\n"
 
 
-def test_a_crontab_of_any_bytes_is_kept_and_nobody_else_looks_at_it(laptop: Laptop, shop: Shop) -> None:
-    anna, only = laptop.town.hosts["anna"], ("--limit", "*.2")
+def test_a_crontab_of_any_bytes_is_kept_and_nobody_else_looks_at_it(laptop: Laptop, shared: SharedKitchen) -> None:
+    anna, only = laptop.network.hosts["anna"], ("--limit", "*.2")
     program(anna, "crontab", f"echo called >> /root/cron.calls\n{AS_CRONTAB}")
     (anna.root / "cron.tab").write_bytes(LATIN)
     laptop.script("true")
     with booted_otherwise(anna, PATH):
-        assert laptop.outcomes("start", *shop.flags, *STAY, *only) == {"anna": "started"}
+        assert laptop.outcomes("start", *shared.flags, *STAY, *only) == {"anna": "started"}
         assert laptop.outcomes("stop", "--now", *only) == {"anna": "stopped"}
         assert not (anna.root / "cron.calls").exists()
 
-        assert laptop.outcomes("start", *shop.flags, *STAY, *only, "--boot") == {"anna": "started"}
+        assert laptop.outcomes("start", *shared.flags, *STAY, *only, "--boot") == {"anna": "started"}
         assert (anna.root / "cron.tab").read_bytes().startswith(LATIN + b"@reboot ")
 
         assert laptop.outcomes("stop", "--now", *only) == {"anna": "stopped"}
         assert (anna.root / "cron.tab").read_bytes() == LATIN
 
 
-def test_a_crontab_that_cannot_be_read_is_never_written(laptop: Laptop, shop: Shop) -> None:
-    anna, only = laptop.town.hosts["anna"], ("--limit", "*.2")
+def test_a_crontab_that_cannot_be_read_is_never_written(laptop: Laptop, shared: SharedKitchen) -> None:
+    anna, only = laptop.network.hosts["anna"], ("--limit", "*.2")
     (anna.root / "cron.tab").write_bytes(LATIN)
     laptop.script("true")
     program(anna, "crontab", 'case "$1" in -l) echo "you are not allowed" >&2; exit 1;; -) cat > /root/cron.tab;; esac')
     with booted_otherwise(anna, PATH):
-        refused = laptop.json("start", *shop.flags, *STAY, *only, "--boot")
+        refused = laptop.json("start", *shared.flags, *STAY, *only, "--boot")
 
         assert "the crontab cannot be read" in refused["hosts"][0]["troubles"][0]["detail"]
         assert (anna.root / "cron.tab").read_bytes() == LATIN
@@ -177,7 +177,7 @@ def test_a_crontab_that_cannot_be_read_is_never_written(laptop: Laptop, shop: Sh
 
 
 def test_a_command_of_run_ends_with_whoever_waited_for_it(laptop: Laptop) -> None:
-    anna = laptop.town.hosts["anna"]
+    anna = laptop.network.hosts["anna"]
     words = [*typed("run", anna), "--", "sleep 600 | cat"]
     running = subprocess.Popen(words, cwd=laptop.folder, env=laptop.env, stderr=subprocess.PIPE, text=True)
     eventually(lambda: sleeping(anna), 30)
@@ -193,7 +193,7 @@ def test_a_command_of_run_ends_with_whoever_waited_for_it(laptop: Laptop) -> Non
     eventually(lambda: not sleeping(anna), 10)
 
 
-def sleeping(host: TownHost) -> bool:
+def sleeping(host: NetworkHost) -> bool:
     return any(command_line(pid).startswith(b"sleep\x00600") for pid in host.pids())
 
 
@@ -204,11 +204,11 @@ def test_a_command_of_run_reaches_the_hosts_shell_as_it_was_typed(laptop: Laptop
     assert (done["hosts"][0]["exit_code"], done["hosts"][0]["stdout"]) == (7, "a  b \\ 2!\n1\n")
 
 
-def test_ctrl_c_in_a_rolling_restart_shows_what_was_done(laptop: Laptop, shop: Shop) -> None:
-    held(laptop, shop, *TWO)
-    eventually(lambda: shop.count(Status.RUNNING) == 2)
+def test_ctrl_c_in_a_rolling_restart_shows_what_was_done(laptop: Laptop, shared: SharedKitchen) -> None:
+    held(laptop, shared, *TWO)
+    eventually(lambda: shared.count(Status.RUNNING) == 2)
     let_go(laptop, "anna")
-    words = [*typed("restart", laptop.town.hosts["anna"], laptop.town.hosts["ben"]), "--batch", "1"]
+    words = [*typed("restart", laptop.network.hosts["anna"], laptop.network.hosts["ben"]), "--batch", "1"]
     restarting = subprocess.Popen(
         words, cwd=laptop.folder, env=laptop.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

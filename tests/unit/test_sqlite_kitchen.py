@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.conftest import check_in, fill, let_leases_run_out, outcome
+from tests.conftest import check_in, fill, let_leases_run_out, only, outcome
 from waiter import processes
 from waiter.errors import UsageError
 from waiter.kitchen.contract import LEASE_S, sweep_s
@@ -29,11 +29,6 @@ def change_shifts(kitchen, change):
     with sqlite3.connect(kitchen.path) as db:
         db.execute(f"UPDATE shifts SET {change}")
     db.close()
-
-
-def only(kitchen, order_id):
-    (order,) = kitchen.find(Selector(ids=(order_id,)), with_details=True)
-    return order
 
 
 def test_a_process_that_provably_lives_is_late_and_never_lost(kitchen, clock):

@@ -1,4 +1,4 @@
-"""Who plays in the fleet's tests: a laptop, a pantry of kitchens, a shop with one of them, an account at EC2."""
+"""Who takes part in the fleet's tests: a laptop, a MongoDB server, a kitchen on it, an account at EC2."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import fill
-from tests.fleet.town import Town
+from tests.conftest import eventually, fill
+from tests.fleet.network import Network
+from tests.mongod import free_port
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Status
 
@@ -20,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @dataclass
-class Pantry:
+class MongoServer:
     """The kitchens of these tests: one MongoDB on the bridge; each test has a database of its own."""
 
     address: str
@@ -32,9 +35,18 @@ class Pantry:
         return f"mongodb://waiter:{self.password}@{self.address}:{self.port}/?authSource=admin"
 
 
-def free_port(address: str) -> int:
-    with socket.create_server((address, 0)) as server:
-        return int(server.getsockname()[1])
+@contextmanager
+def moto_server() -> Iterator[str]:
+    """EC2 as moto_server speaks it: the address of its API."""
+    port = free_port()
+    program = str(Path(sys.executable).with_name("moto_server"))
+    server = subprocess.Popen([program, "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        eventually(lambda: answers("127.0.0.1", port), 30)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.wait(10)
 
 
 def answers(address: str, port: int) -> bool:
@@ -51,16 +63,16 @@ class Laptop:
 
     home: Path
     folder: Path
-    town: Town
+    network: Network
     env: dict[str, str] = field(default_factory=dict)
 
     def settle(self) -> None:
         (self.home / ".ssh").mkdir(mode=0o700, parents=True)
         self.folder.mkdir()
-        self.configure(f"Host *\n  User root\n  IdentityFile {self.town.key}\n")
-        self.known_hosts.write_text(self.town.known_hosts())
+        self.configure(f"Host *\n  User root\n  IdentityFile {self.network.key}\n")
+        self.known_hosts.write_text(self.network.known_hosts())
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "WAITER_", "SSH_"))}
-        cache = {"XDG_CACHE_HOME": str(self.town.folder / "cache")}  # the zipapp is made once for all tests
+        cache = {"XDG_CACHE_HOME": str(self.network.folder / "cache")}  # the zipapp is made once for all tests
         self.env = {**kept, **cache, "HOME": str(self.home), "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
 
     def configure(self, text: str) -> None:
@@ -72,7 +84,7 @@ class Laptop:
 
     @property
     def addresses(self) -> str:
-        return ",".join(host.address for host in self.town.hosts.values())
+        return ",".join(host.address for host in self.network.hosts.values())
 
     def script(self, text: str, name: str = "crunch.sh") -> Path:
         file = self.folder / name
@@ -86,7 +98,7 @@ class Laptop:
         )
 
     def fleet(self, verb: str, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        """`waiter fleet VERB` on all hosts of the town, unless the words select others."""
+        """`waiter fleet VERB` on all hosts of the network, unless the words select others."""
         selects = any(word.startswith(("--hosts", "--tag")) for word in words)
         hosts = [] if selects else ["--hosts", self.addresses]
         return self.type(sys.executable, "-m", "waiter", "fleet", verb, *hosts, *words, **options)
@@ -106,7 +118,7 @@ class Laptop:
         }
 
     def name_of(self, report: dict[str, Any]) -> str:
-        names = {host.address: host.name for host in self.town.hosts.values()}
+        names = {host.address: host.name for host in self.network.hosts.values()}
         return names.get(report["address"], report["host"])
 
     def outcomes(self, verb: str, *words: str, **options: Any) -> dict[str, str]:
@@ -115,7 +127,7 @@ class Laptop:
 
 
 @dataclass
-class Shop:
+class SharedKitchen:
     """A kitchen with its database, as the laptop and as hosts reach it."""
 
     url: str
@@ -141,6 +153,14 @@ class Ec2:
     endpoint: str
     region: str
     client: Any
+
+    @classmethod
+    def at(cls, endpoint: str) -> Ec2:
+        """The account at this address of the API."""
+        import boto3
+
+        region, keys = "eu-west-1", {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+        return cls(endpoint, region, boto3.client("ec2", endpoint_url=endpoint, region_name=region, **keys))
 
     @property
     def env(self) -> dict[str, str]:

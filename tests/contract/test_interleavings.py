@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.conftest import check_in, fill, let_leases_run_out, outcome
+from tests.conftest import check_in, fill, let_leases_run_out, only, outcome
 from waiter.errors import ShiftLost
 from waiter.kitchen.contract import CLAIM_LIMIT, LEASE_S, MAX_LOSSES, Kitchen, grace_s
 from waiter.orders import FinishResult, Outcome, Reason, Selector, Shift, Status, Vitals
@@ -18,11 +18,6 @@ LONGEST_BACKOFF_S = 601.0
 
 def whole(kitchen: Kitchen):
     return list(kitchen.find(Selector(), with_details=True))
-
-
-def only(kitchen: Kitchen):
-    (order,) = whole(kitchen)
-    return order
 
 
 def run_one(kitchen: Kitchen, name: str = "a"):

@@ -1,7 +1,7 @@
-"""A town of hosts on this machine: network namespaces on a bridge, each with sshd, home, /tmp, processes and name.
+"""A network of hosts on this machine: network namespaces on a bridge, each with sshd, home, /tmp, processes and name.
 
 Killing a host's first process is a reboot, taking its link down is a cable cut. Everything has a name of its own, so
-towns can stand beside each other, and `close` takes away exactly what was made.
+networks can stand beside each other, and `close` takes away exactly what was made.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def must(*words: str, **options: object) -> str:
 
 
 @dataclass
-class TownHost:
+class NetworkHost:
     """One host."""
 
-    town: Town
+    network: Network
     name: str
     address: str
     number: int
@@ -52,11 +52,11 @@ class TownHost:
 
     @property
     def namespace(self) -> str:
-        return f"{self.town.tag}h{self.number}"
+        return f"{self.network.tag}h{self.number}"
 
     @property
     def folder(self) -> Path:
-        return self.town.folder / self.name
+        return self.network.folder / self.name
 
     @property
     def root(self) -> Path:
@@ -77,7 +77,7 @@ class TownHost:
         outer, inner = f"{self.namespace}o", f"{self.namespace}i"
         must("ip", "netns", "add", self.namespace)
         must("ip", "link", "add", outer, "type", "veth", "peer", "name", inner, "netns", self.namespace)
-        must("ip", "link", "set", outer, "master", self.town.bridge, "up")
+        must("ip", "link", "set", outer, "master", self.network.bridge, "up")
         self.inside("ip", "addr", "add", f"{self.address}/24", "dev", inner)
         self.inside("ip", "link", "set", inner, "up")
         self.inside("ip", "link", "set", "lo", "up")
@@ -120,7 +120,7 @@ class TownHost:
     def _sshd(self) -> list[str]:
         options = {
             "HostKey": self.key,
-            "AuthorizedKeysFile": f"{self.town.folder}/authorized_keys",
+            "AuthorizedKeysFile": f"{self.network.folder}/authorized_keys",
             "StrictModes": "no",
             "UsePAM": "no",
             "PidFile": "none",
@@ -183,13 +183,13 @@ _UNSHARE = ["unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child", "-
 
 
 @dataclass
-class Town:
+class Network:
     """Hosts on one bridge. Make it with `build`."""
 
     folder: Path
     tag: str
     net: str
-    hosts: dict[str, TownHost] = field(default_factory=dict)
+    hosts: dict[str, NetworkHost] = field(default_factory=dict)
 
     @property
     def bridge(self) -> str:
@@ -206,24 +206,24 @@ class Town:
         return self.folder / "key"
 
     @classmethod
-    def build(cls) -> Town:
+    def build(cls) -> Network:
         # Not below /tmp: the hosts have a /tmp of their own.
-        folder = Path(tempfile.mkdtemp(prefix="waiter-town-", dir="/var/tmp"))
+        folder = Path(tempfile.mkdtemp(prefix="waiter-network-", dir="/var/tmp"))
         for _ in range(50):
-            town = cls(folder, f"w{secrets.token_hex(2)}", f"10.{random.randint(200, 250)}.{random.randint(0, 254)}")
-            if f"{town.net}." not in must("ip", "-4", "addr"):
+            network = cls(folder, f"w{secrets.token_hex(2)}", f"10.{random.randint(200, 250)}.{random.randint(0, 254)}")
+            if f"{network.net}." not in must("ip", "-4", "addr"):
                 break
-        must("ip", "link", "add", town.bridge, "type", "bridge")
-        must("ip", "addr", "add", f"{town.address}/24", "dev", town.bridge)
-        must("ip", "link", "set", town.bridge, "up")
-        must("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(town.key))
-        shutil.copy(f"{town.key}.pub", folder / "authorized_keys")
-        return town
+        must("ip", "link", "add", network.bridge, "type", "bridge")
+        must("ip", "addr", "add", f"{network.address}/24", "dev", network.bridge)
+        must("ip", "link", "set", network.bridge, "up")
+        must("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(network.key))
+        shutil.copy(f"{network.key}.pub", folder / "authorized_keys")
+        return network
 
-    def add(self, name: str) -> TownHost:
+    def add(self, name: str) -> NetworkHost:
         """Another host, up and listening."""
         number = len(self.hosts) + 2
-        host = TownHost(self, name, f"{self.net}.{number}", number)
+        host = NetworkHost(self, name, f"{self.net}.{number}", number)
         self.hosts[name] = host
         host.plug_in()
         host.boot()
@@ -241,7 +241,7 @@ class Town:
 
 
 def why_not() -> str | None:
-    """Why this machine can hold no town; None if it can."""
+    """Why this machine can hold no network; None if it can."""
     if os.geteuid() != 0:
         return "network namespaces need root"
     needed = ["ip", "unshare", "ssh-keygen", SSHD]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,11 +12,10 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from tests.conftest import eventually
 from tests.docs.page import ROOT, blocks
 from tests.docs.sandbox import Sandbox
-from tests.fleet.town import Town
-from tests.fleet.world import Ec2, answers, free_port
+from tests.fleet.environment import Ec2, moto_server
+from tests.fleet.network import Network
 from tests.mongod import Mongod
 
 PASSWORD = "pa55word"
@@ -125,67 +122,49 @@ def fleet(root: Path, binary: str) -> Iterator[Fleet]:
     import pymongo
 
     with ExitStack() as stack:
-        town = Town.build()
-        stack.callback(town.close)
+        network = Network.build()
+        stack.callback(network.close)
         for name in HOSTS:
-            town.add(name)
-        server = Mongod(binary, bind=f"127.0.0.1,{town.address}")
+            network.add(name)
+        server = Mongod(binary, bind=f"127.0.0.1,{network.address}")
         server.start()
         stack.callback(server.remove)
         with pymongo.MongoClient[Any](server.url) as client:
             client.admin.command("createUser", "waiter", pwd=PASSWORD, roles=["root"])
-        ec2 = stack.enter_context(cloud())
-        ids = [ec2.launch(address=town.hosts[name].address, Name=name, role="crunch")[0] for name in HOSTS]
-        yield Fleet(root, town, server, ec2, ids)
+        ec2 = Ec2.at(stack.enter_context(moto_server()))
+        ids = [ec2.launch(address=network.hosts[name].address, Name=name, role="crunch")[0] for name in HOSTS]
+        yield Fleet(root, network, server, ec2, ids)
 
 
 class Fleet:
-    """The fleet's world; each page has a laptop of its own there."""
+    """The fleet's environment; each page has a laptop of its own there."""
 
-    def __init__(self, root: Path, town: Town, server: Mongod, ec2: Ec2, instances: list[str]) -> None:
-        self.root, self.town, self.server, self.ec2 = root, town, server, ec2
-        self.names = {f"10.0.3.{n}": town.hosts[name].address for n, name in enumerate(HOSTS, 11)}
+    def __init__(self, root: Path, network: Network, server: Mongod, ec2: Ec2, instances: list[str]) -> None:
+        self.root, self.network, self.server, self.ec2 = root, network, server, ec2
+        self.names = {f"10.0.3.{n}": network.hosts[name].address for n, name in enumerate(HOSTS, 11)}
         self.names |= {f"i-0c1a5e7b9d3f2468{n}": instance for n, instance in enumerate(instances, 1)}
-        self.names |= {"db.example": f"{town.address}:{server.port}"}
+        self.names |= {"db.example": f"{network.address}:{server.port}"}
 
     @contextmanager
     def laptop(self, name: str) -> Iterator[Sandbox]:
         """A laptop that can log in at all hosts, with a script and orders; hosts and database as new."""
         import pymongo
 
-        for host in self.town.hosts.values():
+        for host in self.network.hosts.values():
             host.refresh()
         with pymongo.MongoClient[Any](self.server.url) as client:
             client.drop_database("simplewaiter")
         root = self.root / name
         root.mkdir()
-        variables = {**self.ec2.env, "XDG_CACHE_HOME": str(self.town.folder / "cache")}
+        variables = {**self.ec2.env, "XDG_CACHE_HOME": str(self.network.folder / "cache")}
         sandbox = Sandbox(root, self.names, variables)
         ssh = root / "home/.ssh"
         ssh.mkdir(mode=0o700)
-        (ssh / "config").write_text(f"Host *\n  User root\n  IdentityFile {self.town.key}\n")
-        (ssh / "known_hosts").write_text(self.town.known_hosts())
+        (ssh / "config").write_text(f"Host *\n  User root\n  IdentityFile {self.network.key}\n")
+        (ssh / "known_hosts").write_text(self.network.known_hosts())
         script = sandbox.work / "crunch.sh"
         script.write_text('#!/bin/sh\necho "Crunching on: $*"\nsleep 0.02\n')
         script.chmod(0o755)
         (sandbox.work / "orders.csv").write_text("".join(f"{row}\n" for row in range(1, 101)))
         with closing(sandbox):
             yield sandbox
-
-
-@contextmanager
-def cloud() -> Iterator[Ec2]:
-    """EC2 as moto_server speaks it."""
-    import boto3
-
-    port, region = free_port("127.0.0.1"), "eu-west-1"
-    program = str(Path(sys.executable).with_name("moto_server"))
-    server = subprocess.Popen([program, "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        eventually(lambda: answers("127.0.0.1", port), 30)
-        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-        endpoint = f"http://127.0.0.1:{port}"
-        yield Ec2(endpoint, region, boto3.client("ec2", endpoint_url=endpoint, region_name=region, **keys))
-    finally:
-        server.kill()
-        server.wait(10)
