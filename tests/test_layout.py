@@ -45,14 +45,14 @@ MAY_IMPORT = {
         "user_dirs",
         "kitchen.contract",
         "kitchen.absolute",
-        "kitchen.is_file",
+        "kitchen.kind_of",
         "kitchen.open_files",
         "kitchen.open_kitchen",
     },
     "runs": {"errors", "orders", "delivery.options", "intake", "kitchen", "user_dirs"},
     "report": {"errors", "orders", "durations", "atomic_write", "delivery.command", "kitchen.contract"},
     "notify": {"errors", "orders", "delivery.command", "delivery.environment", "kitchen.contract", "report"},
-    "fleet": {"errors", "orders", "durations", "user_dirs", "report.formatting"},
+    "fleet": {"errors", "orders", "durations", "user_dirs", "report.formatting", "kitchen.host_packages"},
     "host": {"errors", "orders", "durations", "delivery", "kitchen"},
 }
 MAY_IMPORT_ALL = {"waiter", "__main__", "api", "cli", "tasks"}

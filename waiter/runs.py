@@ -22,8 +22,9 @@ from pathlib import Path
 from waiter.delivery.options import DeliveryOptions
 from waiter.errors import KitchenError, naming
 from waiter.intake import Input
-from waiter.kitchen import default_path, open_kitchen
+from waiter.kitchen import open_kitchen
 from waiter.kitchen.contract import Kitchen
+from waiter.kitchen.sqlite.address import default_path
 from waiter.orders import Counts, Status
 from waiter.user_dirs import full_path
 

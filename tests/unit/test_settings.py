@@ -9,7 +9,8 @@ import pytest
 
 from waiter.durations import format_duration, parse_duration
 from waiter.errors import UsageError
-from waiter.kitchen import default_path, file_path, is_file
+from waiter.kitchen import kind_of
+from waiter.kitchen.sqlite.address import default_path, file_path
 from waiter.settings import settings
 from waiter.user_dirs import Kind, own_folder
 
@@ -177,7 +178,7 @@ def test_a_kitchens_name_is_a_file_or_a_host(tmp_path, monkeypatch):
     files = ["./x", "a/b", "orders.db", "orders.sqlite", "sqlite:///tmp/x", "~/x", "there"]
     hosts = ["localhost", "db.example:27017", "mongodb://h/a", "mongodb+srv://h/a"]
 
-    assert [name for name in files + hosts if is_file(name)] == files
+    assert [name for name in files + hosts if kind_of(name).is_local] == files
     assert str(file_path("sqlite:///tmp/x.db")) == "/tmp/x.db"
     with pytest.raises(UsageError):
         file_path("sqlite:x")
@@ -186,7 +187,7 @@ def test_a_kitchens_name_is_a_file_or_a_host(tmp_path, monkeypatch):
 @pytest.mark.parametrize("url", ["db.example:27017/night", "ada:pa55word@db.example/night"])
 def test_half_an_address_is_no_file(url):
     with pytest.raises(UsageError, match="write mongodb://") as error:
-        is_file(url)
+        kind_of(url)
     assert "pa55" not in str(error.value)
 
 

@@ -19,6 +19,9 @@ import click
 from waiter import __version__
 from waiter.cli import stdio
 from waiter.cli.exit_codes import exit_code
+from waiter.kitchen import ADDRESSES, has_lasting_threads
+
+KITCHEN_HELP = f"Where the orders are: {ADDRESSES}."
 
 VERBS = (
     "run",
@@ -119,7 +122,7 @@ class Verbs(click.Group):
     "130 interrupted.",
 )
 @click.version_option(__version__, prog_name="waiter")
-@click.option("-k", "--kitchen", metavar="URL", help="Where the orders are: a file, mongodb://…, or a MongoDB host.")
+@click.option("-k", "--kitchen", metavar="URL", help=KITCHEN_HELP)
 @click.option("--db", metavar="NAME", help="The database's name. Default: simplewaiter.")
 @click.pass_context
 def cli(ctx: click.Context, kitchen: str | None, db: str | None) -> None:
@@ -147,7 +150,7 @@ def main(args: list[str] | None = None) -> None:
     else:
         code = _run(args)
     stdio.flush_or_give_up()
-    if asked or "pymongo" in sys.modules:
+    if asked or has_lasting_threads():
         os._exit(code)  # Python's own end would wait for the driver's threads, which sleep for half a second
     sys.exit(code)
 

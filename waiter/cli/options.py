@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import click
 from click.shell_completion import CompletionItem
 
-from waiter.cli import CliState
+from waiter.cli import KITCHEN_HELP, CliState
 from waiter.cli.console import said_if_long
 from waiter.durations import parse_duration
 from waiter.errors import UsageError, WaiterError
@@ -36,9 +36,7 @@ TAB_S = 1.0
 def kitchen_options(function: Function) -> Function:
     """-k and --db, after the verb as well as before it."""
     function = click.option("--db", metavar="NAME", help="The database's name. Default: simplewaiter.")(function)
-    return click.option(
-        "-k", "--kitchen", metavar="URL", help="Where the orders are: a file, mongodb://…, or a MongoDB host."
-    )(function)
+    return click.option("-k", "--kitchen", metavar="URL", help=KITCHEN_HELP)(function)
 
 
 def with_settings(function: Function) -> Function:

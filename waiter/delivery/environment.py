@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from waiter.errors import UsageError
-from waiter.kitchen import absolute, is_file
+from waiter.kitchen import kind_of
 from waiter.user_dirs import full_path
 
 KITCHEN = "WAITER_KITCHEN"
@@ -43,16 +43,19 @@ def secret_kitchen(environ: Mapping[str, str]) -> str | None:
 
 
 def _is_secret(url: str) -> bool:
-    return bool(_SECRET.search(url)) and not _is_file(url)
+    return bool(_SECRET.search(url)) and not _is_local(url)
 
 
-def _is_file(url: str) -> bool:
+def _is_local(url: str) -> bool:
     try:
-        return is_file(url)
+        return kind_of(url).is_local
     except UsageError:
         return False  # nobody can open it, whatever it was meant to be
 
 
 def _anywhere(url: str) -> str:
     """The address for a process that works in another folder."""
-    return (absolute(url) or url) if _is_file(url) else url
+    try:
+        return kind_of(url).full(url)
+    except UsageError:
+        return url  # as above

@@ -1,8 +1,8 @@
 """What is sent to a host: Waiter itself as one file, and the command's files as another. Both are named by their hash.
 
-Waiter's file is a zipapp with the pure Python part of PyMongo in it: a host needs python3 and nothing else. It also
-holds byte code for this machine's Python, which a host with the same version starts three times as fast from; others
-read the source beside it.
+Waiter's file is a zipapp with the pure Python part of the kitchens' drivers in it: a host needs python3 and nothing
+else. It also holds byte code for this machine's Python, which a host with the same version starts three times as fast
+from; others read the source beside it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pathlib import Path, PurePosixPath
 
 from waiter import __version__
 from waiter.errors import UsageError, naming
+from waiter.kitchen import host_packages
 from waiter.user_dirs import Kind, own_folder
 
 MODULES = (
@@ -41,8 +42,6 @@ MODULES = (
 )
 ROOMS = (*MODULES, "kitchen", "delivery", "host")
 """The parts of Waiter that work on a host: standard library and PyMongo only."""
-
-DRIVER = ("pymongo", "bson")
 
 _MAIN = "import sys\n\nfrom waiter.host.main import main\n\nsys.exit(main())\n"
 _SYSTEM_FOLDERS = ("/bin", "/sbin", "/usr", "/opt", "/lib", "/lib64", "/nix", "/System", "/Library")
@@ -108,7 +107,7 @@ def _compiled(file: Path, name: str) -> bytes:
 
 def _sources() -> Iterator[tuple[Path, str]]:
     """Every source file with its name in the zipapp, in order."""
-    for package, parts in (("waiter", ROOMS), *((driver, (".",)) for driver in DRIVER)):
+    for package, parts in (("waiter", ROOMS), *((package, (".",)) for package in host_packages())):
         found = importlib.util.find_spec(package)
         if found is None or found.origin is None:
             raise UsageError(f"the Python package {package} is missing here. Run: pip install {package}")

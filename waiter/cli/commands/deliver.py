@@ -23,7 +23,7 @@ from waiter.cli.options import COMMAND, complete_file, open_kitchen_or_exit, wit
 from waiter.cli.printer import Printer
 from waiter.delivery.executors import deliver as deliver_orders
 from waiter.delivery.options import DeliveryOptions, Grouping, cpu_count, slots
-from waiter.kitchen import DEFAULT_DB, absolute, is_file, open_kitchen
+from waiter.kitchen import DEFAULT_DB, absolute, kind_of, open_kitchen
 from waiter.kitchen.address import shown
 from waiter.kitchen.contract import Kitchen
 from waiter.settings import Settings
@@ -52,7 +52,7 @@ def kitchen_opener(settings: Settings) -> Callable[[], Kitchen]:
 def kitchen_words(kitchen: str | None, db: str) -> str:
     """The options that name this kitchen again, without a password."""
     words = f" -k {shlex.quote(shown(kitchen))}" if kitchen else ""
-    return words if db == DEFAULT_DB or (kitchen and is_file(kitchen)) else f"{words} --db {shlex.quote(db)}"
+    return words if db == DEFAULT_DB or (kitchen and kind_of(kitchen).is_local) else f"{words} --db {shlex.quote(db)}"
 
 
 def is_one_at_a_time(options: DeliveryOptions) -> bool:

@@ -21,8 +21,7 @@ from waiter.cli.stdio import StdoutClosed
 from waiter.cli.tables import show_json, show_table
 from waiter.errors import UsageError
 from waiter.fleet.inventory import STATES, AddressKind, Host, HostSelection, select_hosts
-from waiter.kitchen import is_file
-from waiter.kitchen.address import shown
+from waiter.kitchen import kind_of
 from waiter.report.formatting import plural
 from waiter.settings import settings
 
@@ -222,14 +221,9 @@ def reachable(names: KitchenNames) -> str:
     """The kitchen's URL for hosts. Raises UsageError for one that exists on this machine only."""
     if names.there is None:
         raise UsageError("which kitchen? Hosts need one they can all reach: --kitchen mongodb://HOST/")
-    if names.there.startswith("mongodb+srv://"):
-        raise UsageError("hosts cannot look up mongodb+srv:// names. Give --kitchen-from-hosts mongodb://HOST,HOST/")
-    if names.there == names.here:
-        if is_file(names.there):
-            raise UsageError(f"hosts cannot reach the file {shown(names.there)}. Give --kitchen mongodb://HOST/")
-        server = names.there.partition("://")[2].rpartition("@")[2] or names.there
-        if server.startswith(("localhost", "127.", "[::1]")):
-            raise UsageError("hosts cannot reach this machine's localhost. Give --kitchen-from-hosts mongodb://NAME/")
+    is_for_hosts = names.there != names.here
+    if problem := kind_of(names.there).why_not_from_hosts(names.there, is_for_hosts):
+        raise UsageError(problem)
     return names.there
 
 

@@ -1,0 +1,203 @@
+"""What a kitchen gets by naming `KitchenDefaults` as its base: all that follows from its orders, batches and shifts.
+
+For kitchens that are new, or small: each answer reads every order, and what a kitchen cannot do says so. One that has
+to hold millions answers from indexes of its own, as those in `sqlite` and `mongo` do.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator
+from typing import NoReturn, Self
+
+from waiter.errors import KitchenError
+from waiter.kitchen.contract import CLAIM_LIMIT, LEASE_S, Backlog, FailureGroup, Kitchen, Row, Throughput
+from waiter.kitchen.selecting import sort_of, unknown_batch
+from waiter.orders import Batch, Counts, Order, Selector, Shift, Status, Vitals
+
+
+def new_order(batch_id: str, row: Row, priority: int) -> Order:
+    """What a row becomes when it is added."""
+    number, arguments, names = row
+    named = None if names is None else tuple(names)
+    return Order(f"{batch_id}-{number}", batch_id, number, tuple(arguments), named, priority=priority)
+
+
+def new_shift(waiter: str, host: str, pid: int, vitals: Vitals | None, now: float, lease_s: float) -> Shift:
+    """A shift that begins now, with a random token."""
+    token = os.urandom(16).hex()
+    return Shift(token, waiter, host, pid, now, lease_until=now + lease_s, heartbeat_at=now, vitals=vitals or Vitals())
+
+
+class KitchenDefaults(Kitchen):
+    """A kitchen that has `orders()`; it still needs what loads, claims, finishes and takes back."""
+
+    lease_s = LEASE_S
+
+    def orders(self) -> Iterable[Order]:
+        """Every order, whole, oldest first."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Nothing is open between two calls."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def now(self) -> float:
+        return time.time()
+
+    # Loading
+
+    def batch(self, batch_id: str) -> Batch | None:
+        return next((batch for batch in self.batches() if batch.id == batch_id), None)
+
+    def batches_of(self, digests: Collection[str]) -> list[Batch]:
+        return [batch for batch in self.batches() if not {batch.digest, *batch.earlier}.isdisjoint(digests)]
+
+    def batch_lengths(self, above: int, up_to: int) -> list[int]:
+        return sorted({batch.orders for batch in self.batches() if above < batch.orders <= up_to})
+
+    def latest_batch(self, source: str) -> Batch | None:
+        return next((batch for batch in reversed(self.batches()) if batch.source == source), None)
+
+    def renew_batch(self, batch: Batch) -> None:
+        if self.batch(batch.id) is None:
+            raise unknown_batch(batch.id, [(other.id, other.name) for other in self.batches()])
+        self.open_batch(batch)
+
+    # Shifts
+
+    def change_token(self) -> object:
+        """Another one each time: waiters ask for work as often as they ask for this."""
+        return object()
+
+    def knows(self, token: str) -> bool:
+        return any(shift.token == token for shift in self.shifts(include_left=True))
+
+    def held(self, shift: Shift) -> list[Order]:
+        return [order for order in self.orders() if order.status is Status.RUNNING and order.shift == shift.token]
+
+    # Seeing
+
+    def find(
+        self, selector: Selector, *, sort: str = "age", limit: int | None = None, with_details: bool = False
+    ) -> Iterator[Order]:
+        by, is_descending = sort_of(sort)
+        now, batch = self.now(), self._batch_id(selector.batch)
+        chosen = [order for order in self.orders() if _matches(order, selector, batch, now)]
+        if by == "age":
+            chosen = chosen[::-1] if is_descending else chosen
+        else:
+            chosen.sort(key=lambda order: _number(order, by, now), reverse=is_descending)
+        return iter(chosen[:limit])
+
+    def _batch_id(self, wanted: str | None) -> set[str]:
+        """The ids of the batches with that id or name. Raises NoSuchBatch."""
+        batches = [] if wanted is None else self.batches()
+        chosen = {batch.id for batch in batches if wanted in (batch.id, batch.name)}
+        if wanted is not None and not chosen:
+            raise unknown_batch(wanted, [(batch.id, batch.name) for batch in batches])
+        return chosen
+
+    def counts(self, selector: Selector | None = None) -> Counts:
+        return Counts(Counter(order.status for order in self.find(selector or Selector())))
+
+    def backlog(self) -> Backlog:
+        now = self.now()
+        ready = [order for order in self.orders() if order.status is Status.READY]
+        due = [order.due for order in ready if order.due is not None and order.due > now]
+        running = self.counts()[Status.RUNNING]
+        return Backlog(
+            min(len(ready) - len(due), CLAIM_LIMIT), min(due) - now if due else None, min(running, CLAIM_LIMIT)
+        )
+
+    def throughput(self, window_s: float) -> Throughput:
+        since = self.now() - window_s
+        ended = [order for order in self.orders() if order.status in (Status.DONE, Status.ERROR)]
+        ended = [order for order in ended if order.stop is not None and order.stop >= since]
+        done = sum(order.status is Status.DONE for order in ended)
+        took = [order.stop - order.start for order in ended if order.stop is not None and order.start is not None]
+        return Throughput(window_s, done, len(ended) - done, sum(took) / len(took) if took else None)
+
+    def failure_groups(self, selector: Selector | None = None) -> list[FailureGroup]:
+        groups = defaultdict[str, list[Order]](list)
+        for order in self.find(selector or Selector()):
+            if order.status is Status.ERROR:
+                groups[order.error_group or ""].append(order)
+        return [_group(name, groups[name]) for name in sorted(groups, key=lambda name: -len(groups[name]))]
+
+    def commands(self, selector: Selector | None = None) -> dict[str, int]:
+        ended = (order for order in self.find(selector or Selector()) if order.status in (Status.DONE, Status.ERROR))
+        return dict(Counter(order.command for order in ended if order.command).most_common())
+
+    # Steering: a kitchen may do without.
+
+    def remove_batch(self, batch_id: str) -> int:
+        self._cannot("remove a batch")
+
+    def reset(self, selector: Selector, *, from_living: bool = False) -> int:
+        self._cannot("reset orders")
+
+    def cancel(self, selector: Selector) -> int:
+        self._cannot("cancel orders")
+
+    def set_priority(self, selector: Selector, priority: int) -> int:
+        self._cannot("change priorities")
+
+    def pause(self, waiter: str | None = None, reason: str | None = None) -> int:
+        self._cannot("pause waiters")
+
+    def resume(self, waiter: str | None = None) -> int:
+        self._cannot("resume waiters")
+
+    def drain(self, waiter: str) -> int:
+        self._cannot("drain waiters")
+
+    def clean(self, selector: Selector | None = None) -> int:
+        self._cannot("delete orders")
+
+    def _cannot(self, what: str) -> NoReturn:
+        raise KitchenError(f"{self.url}: this kind of kitchen cannot {what}.")
+
+
+def _matches(order: Order, selector: Selector, batch: set[str], now: float) -> bool:
+    """Whether every field of the selector that is set holds; `batch` are the ids that its batch stands for."""
+    took_s = _number(order, "duration", now)
+    return not (
+        (selector.ids and order.id not in selector.ids)
+        or (selector.statuses and order.status not in selector.statuses)
+        or (selector.batch is not None and order.batch not in batch)
+        or (selector.waiter is not None and order.waiter != selector.waiter)
+        or (selector.host is not None and order.host != selector.host)
+        or (selector.since is not None and max(order.start or 0, order.stop or 0) < selector.since)
+        or (selector.longer_than_s is not None and took_s <= selector.longer_than_s)
+        or (selector.match is not None and not any(selector.match in argument for argument in order.arguments))
+        or (selector.error_group is not None and order.error_group != selector.error_group)
+        or (selector.except_command is not None and order.command in (None, selector.except_command))
+    )
+
+
+def _number(order: Order, by: str, now: float) -> float:
+    """What the order is sorted by; below everything where it has no such thing."""
+    stop = now if order.status is Status.RUNNING else order.stop
+    start = order.start
+    duration = None if start is None or stop is None else stop - start
+    value = {"start": start, "stop": order.stop, "duration": duration}[by]
+    return float("-inf") if value is None else value
+
+
+def _group(name: str, orders: list[Order]) -> FailureGroup:
+    orders.sort(key=lambda order: order.stop or 0.0)
+    last = orders[-1]
+    hosts = tuple(sorted({order.host for order in orders if order.host}))
+    first_stop, last_stop = orders[0].stop or 0.0, last.stop or 0.0
+    message = last.error or ""
+    return FailureGroup(
+        name, len(orders), message, last.exit_code, last.signal, last.reason, hosts, first_stop, last_stop, last.id
+    )
