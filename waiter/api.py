@@ -19,10 +19,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from waiter.delivery.functions import Deliver, FunctionWare
+from waiter.delivery.functions import Deliver, FunctionExecutor
 from waiter.delivery.listener import Listener, Summary
 from waiter.delivery.options import DeliveryOptions, cpu_count, slots
-from waiter.delivery.shutdown import Stopping
+from waiter.delivery.shutdown import Shutdown
 from waiter.delivery.spool import Spool
 from waiter.delivery.waiter import Delivery
 from waiter.errors import UsageError
@@ -75,15 +75,15 @@ def deliver_with(
         raise UsageError(f"{function!r} is no function\nhint: to run a command: deliver(open_kitchen, ['./crunch.sh'])")
     place, db = _place(kitchen, db)
     count = slots(options.jobs, cpu_count())
-    stopping = Stopping()
-    with stopping.by_signals():
+    shutdown = Shutdown()
+    with shutdown.by_signals():
         return Delivery(
             lambda: open_named(place, db),
-            FunctionWare(function, slots=count, version=_version(function)),
+            FunctionExecutor(function, slots=count, version=_version(function)),
             options,
             slots=count,
             spool=lambda kitchen: Spool(kitchen.id, kitchen.url, state),
-            stopping=stopping,
+            shutdown=shutdown,
             listener=listener or Listener(),
         ).run()
 

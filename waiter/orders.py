@@ -180,6 +180,10 @@ class Vitals:
     version: str | None = None
 
 
+LATE_S = 35.0
+"""Without a heartbeat for so long, at least two of them are missing, of one every 15 s."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shift:
     """One waiter's stay. Its token fences the orders that it claims."""
@@ -202,6 +206,10 @@ class Shift:
     def is_leaving(self) -> bool:
         """It takes no more orders, whoever told it: the kitchen, or a signal on its host."""
         return self.is_draining or self.vitals.is_draining
+
+    def is_late(self, now: float) -> bool:
+        """Whether its heartbeat is overdue, by the kitchen's clock."""
+        return now - self.heartbeat_at > LATE_S
 
 
 @dataclass(frozen=True, slots=True)

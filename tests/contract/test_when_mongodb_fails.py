@@ -19,7 +19,7 @@ from waiter.kitchen.contract import LEASE_S, Kitchen
 from waiter.kitchen.mongo.kitchen import MongoKitchen
 from waiter.orders import FinishResult, Selector, Shift, Status, Vitals
 
-PATIENCE_S = 2.0
+ANSWER_S = 2.0
 
 WORK_S = 0.02
 """How long a crew works at a handful of orders: the fault must find it at work."""
@@ -44,7 +44,7 @@ def proxy(unhurt) -> Iterator[Proxy]:
 def kitchen(proxy, clock, unhurt) -> Iterator[Kitchen]:
     """A kitchen behind the proxy; every test has a database of its own."""
     name = f"waiter_test_{next(_numbers)}"
-    with MongoKitchen(with_database(proxy.url, name), ahead=clock, timeout_s=PATIENCE_S) as kitchen:
+    with MongoKitchen(with_database(proxy.url, name), ahead=clock, timeout_s=ANSWER_S) as kitchen:
         yield kitchen
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from tests.docs.matching import Ids, is_alike, masked
 from tests.docs.page import ROOT, Block, Step
 
-PATIENCE_S = 40.0
+COMMAND_S = 40.0
 """How long a command may take."""
 
 CTRL_C = "^C"
@@ -50,7 +50,7 @@ class Sandbox:
     names: Mapping[str, str] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
     pace: float = 0.1  # how long the commands' `sleep 1` takes
-    settles_s: float = PATIENCE_S  # how long what is shown of other processes may differ from what is written
+    settles_s: float = COMMAND_S  # how long what is shown of other processes may differ from what is written
     ids: Ids = field(default_factory=Ids)
     _begun: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -135,7 +135,7 @@ class Sandbox:
         self._begun.append(process)
         pressed_at = [self._press(process, file, step, number) for number in self._presses(step)]
         try:
-            process.wait(PATIENCE_S)
+            process.wait(COMMAND_S)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"$ {step.command}: no end in sight: {file.read_text()}") from None
         text = file.read_text(errors="surrogateescape")
@@ -153,7 +153,7 @@ class Sandbox:
     def _press(self, process: subprocess.Popen[bytes], file: Path, step: Step, number: int) -> int:
         """Wait until what is written before this line was said, then interrupt; how much was said until then."""
         before = [line.removeprefix(CTRL_C) for line in step.output[:number]]
-        ends = time.monotonic() + PATIENCE_S
+        ends = time.monotonic() + COMMAND_S
         while True:
             text = file.read_text(errors="surrogateescape")
             lines = self._heard(text)
@@ -187,7 +187,7 @@ class Sandbox:
                     os.read(controller, 65536)
                 except OSError:  # the terminal's other side is closed
                     break
-        process.wait(PATIENCE_S)
+        process.wait(COMMAND_S)
         os.close(controller)
         return lines
 

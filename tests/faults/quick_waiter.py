@@ -11,7 +11,7 @@ from waiter.delivery.options import DeliveryOptions
 from waiter.errors import WaiterError
 from waiter.kitchen.contract import Kitchen
 
-PATIENCE_S = 2.0
+KITCHEN_WAIT_S = 2.0
 """With a kitchen that does not answer, or that somebody else has locked."""
 
 
@@ -27,11 +27,11 @@ def main() -> int:
         if url.startswith("mongodb://"):
             from waiter.kitchen.mongo.kitchen import MongoKitchen
 
-            return MongoKitchen(url, lease_s=float(lease_s), timeout_s=PATIENCE_S)
+            return MongoKitchen(url, lease_s=float(lease_s), timeout_s=KITCHEN_WAIT_S)
         from waiter.kitchen.sqlite import file as sqlite_file
         from waiter.kitchen.sqlite.kitchen import SqliteKitchen
 
-        sqlite_file.BUSY_S = PATIENCE_S
+        sqlite_file.BUSY_S = KITCHEN_WAIT_S
         return SqliteKitchen(Path(url), lease_s=float(lease_s))
 
     try:

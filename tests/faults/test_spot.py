@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import eventually, fill
 from waiter.delivery import spot
-from waiter.delivery.shutdown import Stop, Stopping
+from waiter.delivery.shutdown import Shutdown, Stop
 from waiter.orders import Selector, Status
 
 TOKEN = "a-token"
@@ -116,12 +116,12 @@ def test_what_still_runs_when_the_time_is_nearly_over_is_stopped(metadata, monke
     monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata.url)
     monkeypatch.setattr(spot, "RUNS_ON_S", 0.2)
     metadata.has_notice = True
-    stopping = Stopping()
+    shutdown = Shutdown()
 
-    with spot.watched(stopping):
-        eventually(lambda: stopping.level is Stop.NOW)
+    with spot.watched(shutdown):
+        eventually(lambda: shutdown.level is Stop.NOW)
 
-    assert stopping.why == spot.WHY
+    assert shutdown.why == spot.WHY
 
 
 def test_a_service_that_falls_silent_is_asked_again(metadata, monkeypatch):
@@ -136,12 +136,12 @@ def test_a_service_that_falls_silent_is_asked_again(metadata, monkeypatch):
         return ask(method, path, **headers)
 
     monkeypatch.setattr(spot, "_ask", ask_or_not)
-    stopping = Stopping()
-    with spot.watched(stopping):
+    shutdown = Shutdown()
+    with spot.watched(shutdown):
         silent.set()
         metadata.has_notice = True
         eventually(lambda: len(unanswered) >= 2)
-        assert stopping.level is Stop.NO
+        assert shutdown.level is Stop.NO
         silent.clear()
 
-        eventually(lambda: stopping.level is Stop.DRAIN)
+        eventually(lambda: shutdown.level is Stop.DRAIN)

@@ -505,7 +505,7 @@ def test_sqlite_locked_by_somebody_else(tmp_path, home, locked_s):
         check_promises(kitchen, floor)
         assert {(order.status, order.attempt, order.losses) for order in all_orders(kitchen)} == {(Status.DONE, 1, 0)}
         assert len(floor.oracle("begin")) == 10
-        assert ("locked by somebody else" in floor.talk(waiter)) == (locked_s > quick_waiter.PATIENCE_S)
+        assert ("locked by somebody else" in floor.talk(waiter)) == (locked_s > quick_waiter.KITCHEN_WAIT_S)
     assert list(tmp_path.glob("state/waiter/spool/*/*.json")) == []
 
 

@@ -14,7 +14,7 @@ from waiter.delivery.options import DeliveryOptions, Grouping, Keep, Until, slot
 from waiter.delivery.outcomes import backoff, parse_halt
 from waiter.delivery.output_names import stem
 from waiter.delivery.placeholders import NoSuchArgument
-from waiter.delivery.prefetch import Pace
+from waiter.delivery.prefetch import Prefetch
 from waiter.errors import CommandUnstartable, UsageError
 from waiter.kitchen.contract import CLAIM_LIMIT
 from waiter.orders import Order
@@ -249,22 +249,22 @@ def test_slots_are_a_number_all_or_a_share():
 
 
 def test_long_orders_are_claimed_one_for_each_free_slot_and_short_ones_by_the_pile():
-    long, short = Pace(4), Pace(4)
+    long, short = Prefetch(4), Prefetch(4)
     long.saw(3.0)
     for _ in range(100):
         short.saw(0.002)
-    assert (long.appetite(0), long.appetite(3), long.appetite(4)) == (4, 1, 0)
-    assert (short.appetite(0), short.appetite(10_000)) == (CLAIM_LIMIT, 0)
+    assert (long.claim_size(0), long.claim_size(3), long.claim_size(4)) == (4, 1, 0)
+    assert (short.claim_size(0), short.claim_size(10_000)) == (CLAIM_LIMIT, 0)
 
 
 def test_a_timeout_may_be_a_share_of_the_median():
-    pace = Pace(1)
-    assert pace.timeout_s("200%") is None
+    prefetch = Prefetch(1)
+    assert prefetch.timeout_s("200%") is None
     for duration in (1.0, 2.0, 30.0):
-        pace.saw(duration)
+        prefetch.saw(duration)
     for _ in range(9):
-        pace.saw(0.01, is_delivered=False)
-    assert (pace.timeout_s("200%"), pace.timeout_s("7"), pace.timeout_s(None)) == (4.0, 7.0, None)
+        prefetch.saw(0.01, is_delivered=False)
+    assert (prefetch.timeout_s("200%"), prefetch.timeout_s("7"), prefetch.timeout_s(None)) == (4.0, 7.0, None)
 
 
 def test_halting_counts_as_gnu_parallel_does():

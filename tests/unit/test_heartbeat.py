@@ -1,4 +1,4 @@
-"""Who may judge others: a waiter whose own lease was renewed just now, and not straight after a lapse."""
+"""Who may reclaim orders of others: a waiter whose own lease was renewed just now, and not straight after a lapse."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def heartbeat(tmp_path):
 
 
 def test_who_did_not_renew_its_lease_judges_nobody_and_after_a_lapse_not_for_one_sweep(heartbeat):
-    assert heartbeat.may_judge
+    assert heartbeat.may_reclaim
     Faraway.is_away = True
 
-    eventually(lambda: not heartbeat.may_judge)
+    eventually(lambda: not heartbeat.may_reclaim)
     assert boottime() < heartbeat.lease_ends, "its lease is not even over"
     eventually(lambda: boottime() > heartbeat.lease_ends + 0.2)
     lapsed = heartbeat.lease_ends
@@ -52,6 +52,6 @@ def test_who_did_not_renew_its_lease_judges_nobody_and_after_a_lapse_not_for_one
     eventually(lambda: heartbeat.lease_ends > lapsed)
 
     began = time.monotonic()
-    assert not heartbeat.may_judge
-    eventually(lambda: heartbeat.may_judge)
+    assert not heartbeat.may_reclaim
+    eventually(lambda: heartbeat.may_reclaim)
     assert time.monotonic() - began > sweep_s(LEASE_S) / 2

@@ -31,7 +31,7 @@ def test_one_hook_that_hangs_holds_up_no_other(tmp_path, monkeypatch):
 
 
 def test_hooks_that_all_hang_are_ended_one_by_one(monkeypatch):
-    monkeypatch.setattr(room, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(room, "ROOM_WAIT_S", 0.1)
     monkeypatch.setattr(room, "FAREWELL_S", 0.0)
     hooks = Hooks(DeliveryOptions(on_error="exec sleep 300"), print)
 

@@ -15,7 +15,7 @@ import pytest
 import waiter
 from tests.conftest import eventually
 from waiter.delivery.runner.client import ProcessRunner, RunnerOptions
-from waiter.delivery.runner.containment import Tattoo
+from waiter.delivery.runner.containment import ProcessTag
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -96,8 +96,8 @@ def test_a_runner_comes_out_of_a_zip(tmp_path):
 
 def test_a_tattoo_is_read_by_the_runner_that_gave_it_alone():
     text = (
-        "from waiter.delivery.runner.containment import Tattoo\nimport os, subprocess\n"
-        "mine, another = Tattoo(), Tattoo()\nmine.wear(7)\n"
+        "from waiter.delivery.runner.containment import ProcessTag\nimport os, subprocess\n"
+        "mine, another = ProcessTag(), ProcessTag()\nmine.apply(7)\n"
         "child = subprocess.Popen(['setsid', 'env', '-i', 'sleep', '60'])\n"
         "print(mine.read(child.pid), another.read(child.pid))\nchild.kill()\nchild.wait()\n"
     )
@@ -111,7 +111,7 @@ def test_a_process_that_is_gone_has_no_tattoo():
     child = subprocess.Popen(["true"])
     child.wait()
 
-    assert Tattoo().read(child.pid) is None
+    assert ProcessTag().read(child.pid) is None
 
 
 def test_where_python_cannot_look_before_it_reaps_a_child_is_reaped_all_the_same():

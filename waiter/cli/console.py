@@ -13,7 +13,7 @@ from waiter.cli.tables import show_json
 from waiter.errors import UsageError
 from waiter.report.formatting import escape_control
 
-PATIENCE_S = 1.0
+SILENT_S = 1.0
 """How long a kitchen may take to answer before the user is told what is waited for. It gives up after some 10 s."""
 
 
@@ -29,7 +29,7 @@ def say(message: str) -> None:
 @contextmanager
 def said_if_long(message: str) -> Iterator[None]:
     """Say what is waited for, once that has taken a moment."""
-    notice = threading.Timer(PATIENCE_S, say, (message,))
+    notice = threading.Timer(SILENT_S, say, (message,))
     notice.daemon = True
     with suppress(RuntimeError):  # a machine that starts no more threads
         notice.start()

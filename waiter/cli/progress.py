@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from threading import RLock, Timer
 from typing import Any
 
-PATIENCE_S = 0.5
+NO_BAR_S = 0.5
 """What is done sooner needs no bar."""
 
 REDRAW_S = 0.1
@@ -45,7 +45,7 @@ def rows_bar() -> Iterator[Callable[[str, int, int | None], None]]:
 
     def tell(what: str, done: int, total: int | None) -> None:
         nonlocal bar, task
-        if bar is None and time.monotonic() - began > PATIENCE_S:
+        if bar is None and time.monotonic() - began > NO_BAR_S:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -20,7 +20,7 @@ from waiter.delivery.output_names import stem
 from waiter.delivery.placeholders import refuse_if_none_fits
 from waiter.delivery.prefetch import checked_timeout
 from waiter.delivery.runner.client import Capture, Job, ProcessRunner, Runner, RunnerOptions
-from waiter.delivery.shutdown import Stopping
+from waiter.delivery.shutdown import Shutdown
 from waiter.delivery.spool import Spool
 from waiter.delivery.waiter import Delivery
 from waiter.errors import CommandUnstartable, UsageError
@@ -29,7 +29,7 @@ from waiter.orders import Order
 from waiter.user_dirs import full_path
 
 
-class CommandWare:
+class CommandExecutor:
     """A command with the options that concern it.
 
     Raises CommandUnstartable or UsageError when it cannot be used at all.
@@ -123,22 +123,22 @@ def check_values(options: DeliveryOptions) -> None:
         parse_halt(options.halt)
 
 
-def checked(words: Sequence[str], options: DeliveryOptions) -> CommandWare:
+def checked(words: Sequence[str], options: DeliveryOptions) -> CommandExecutor:
     """The command, and its options, as far as they can be checked before an order is there.
 
     Raises UsageError and CommandUnstartable.
     """
     check_values(options)
     name = options.name or f"{socket.gethostname()}/{os.getpid()}"
-    return CommandWare(words, options, slots=slots(options.jobs, cpu_count()), name=name)
+    return CommandExecutor(words, options, slots=slots(options.jobs, cpu_count()), name=name)
 
 
-def _spot_notice(options: DeliveryOptions, stopping: Stopping) -> AbstractContextManager[None]:
+def _spot_notice(options: DeliveryOptions, shutdown: Shutdown) -> AbstractContextManager[None]:
     if not options.spot:
         return nullcontext()
     from waiter.delivery.spot import watched  # only here: HTTP weighs 2 MB
 
-    return watched(stopping)
+    return watched(shutdown)
 
 
 @contextmanager
@@ -164,7 +164,7 @@ def deliver(
     options: DeliveryOptions | None = None,
     *,
     listener: Listener | None = None,
-    stopping: Stopping | None = None,
+    shutdown: Shutdown | None = None,
     state: Path | None = None,
 ) -> Summary:
     """Deliver orders with a command until `options.until`, and say what came of it.
@@ -175,15 +175,15 @@ def deliver(
     options = options or DeliveryOptions()
     if isinstance(words, str) or not callable(open_kitchen):
         raise UsageError("deliver: not understood\nhint: deliver(lambda: open_kitchen('./k.sqlite'), ['./crunch.sh'])")
-    ware = checked(words, options)
-    stopping = stopping or Stopping()
-    with _crowded_host_in_words(), stopping.by_signals(), _spot_notice(options, stopping):
+    executor = checked(words, options)
+    shutdown = shutdown or Shutdown()
+    with _crowded_host_in_words(), shutdown.by_signals(), _spot_notice(options, shutdown):
         return Delivery(
             open_kitchen,
-            ware,
+            executor,
             options,
-            slots=ware.slots,
+            slots=executor.slots,
             spool=lambda kitchen: Spool(kitchen.id, kitchen.url, state),
-            stopping=stopping,
+            shutdown=shutdown,
             listener=listener or Listener(),
         ).run()

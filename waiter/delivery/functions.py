@@ -231,7 +231,7 @@ def _json(value: object) -> str:
         return str(value)
 
 
-class FunctionWare:
+class FunctionExecutor:
     """A Python function as a waiter uses it."""
 
     def __init__(self, deliver: Deliver, *, slots: int, version: str) -> None:

@@ -80,7 +80,7 @@ class Heartbeat:
             return self._heard_at
 
     @property
-    def may_judge(self) -> bool:
+    def may_reclaim(self) -> bool:
         """This waiter may say who is lost: its own lease was renewed just now, and did not lapse within a sweep.
 
         One that slept (a frozen process, a laptop's lid) would take back its own orders, and those of all who slept
@@ -135,7 +135,7 @@ class Heartbeat:
                 raise  # no waiting mends it
             except KitchenError as error:
                 if not isinstance(error, PASSING):
-                    self._hear(boottime())  # a refusal is an answer, which the loop will get too
+                    self._note_answer(boottime())  # a refusal is an answer, which the loop will get too
                 # Commands go on meanwhile; the lease is what tells the loop how long that is worth anything.
                 if kitchen is not None:
                     kitchen.close()
@@ -147,10 +147,10 @@ class Heartbeat:
     def _ask_change_token(self, kitchen: Kitchen) -> object:
         asked_at = boottime()
         token = kitchen.change_token()
-        self._hear(asked_at)
+        self._note_answer(asked_at)
         return token
 
-    def _hear(self, asked_at: float) -> None:
+    def _note_answer(self, asked_at: float) -> None:
         with self._lock:
             self._heard_at = asked_at
 

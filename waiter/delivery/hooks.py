@@ -15,7 +15,7 @@ from waiter.orders import Order, Outcome, Status
 AT_ONCE = 4
 """So many hooks run at the same time; the waiter waits for one of them before it starts another."""
 
-PATIENCE_S = 60.0
+ROOM_WAIT_S = 60.0
 """How long it waits. Then the oldest is ended: a hook that hangs must not hold up the orders for ever."""
 
 FAREWELL_S = 10.0
@@ -83,7 +83,7 @@ class Hooks:
             self._said.add(error.errno)
 
     def _wait_for_room(self) -> None:
-        ends = time.monotonic() + PATIENCE_S
+        ends = time.monotonic() + ROOM_WAIT_S
         while len(self._alive()) >= AT_ONCE:
             if time.monotonic() >= ends:
                 self._running[0].kill()

@@ -25,7 +25,7 @@ COLUMNS = ("Seq", "Host", "Starttime", "JobRuntime", "Send", "Receive", "Exitval
 
 STDOUT = "-"
 
-PATIENCE_S = 2.0
+LOCK_WAIT_S = 2.0
 """How long another waiter may keep the file locked: it may be frozen, and a line at the end is one write anyway."""
 
 _HEADER = ("\t".join(COLUMNS) + "\n").encode()
@@ -131,7 +131,7 @@ def _opened(path: str) -> int:
 @contextmanager
 def _locked(file: int) -> Iterator[None]:
     """Inside, no other waiter writes into this file, if it is one that can be locked."""
-    ends = time.monotonic() + PATIENCE_S
+    ends = time.monotonic() + LOCK_WAIT_S
     while not _lock(file) and time.monotonic() < ends:
         time.sleep(0.005)
     try:

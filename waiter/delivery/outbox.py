@@ -26,7 +26,7 @@ WAITED_FOR_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class PendingOutcome:
     """An outcome on its way to the kitchen, with the order and the shift that it belongs to."""
 
     shift: Shift
@@ -34,14 +34,14 @@ class Served:
     outcome: Outcome
 
 
-class Handover:
+class Outbox:
     """Outcomes and released orders of one waiter that the kitchen does not have yet."""
 
     def __init__(self, kitchen: Kitchen, spool: Spool, note: Callable[[str], None]) -> None:
         self._kitchen = kitchen
         self._spool = spool
         self._note = note
-        self._outcomes: list[Served] = []
+        self._outcomes: list[PendingOutcome] = []
         self._releases: list[tuple[Shift, Order]] = []
         self._left_lying: set[Path] = set()  # files whose refused outcomes could not be set aside
         self._try_again_s = FIRST_TRY_AGAIN_S
@@ -52,8 +52,8 @@ class Handover:
         self.is_spool_full = False
         self.refused = 0  # outcomes that were set aside
 
-    def finish(self, served: Served) -> None:
-        self._outcomes.append(served)
+    def finish(self, pending: PendingOutcome) -> None:
+        self._outcomes.append(pending)
 
     def release(self, shift: Shift, order: Order) -> None:
         self._releases.append((shift, order))
@@ -105,7 +105,7 @@ class Handover:
         self.away_since = None
         self._try_again_s = FIRST_TRY_AGAIN_S
 
-    def hand_in(self) -> list[tuple[Served, FinishResult]]:
+    def hand_in(self) -> list[tuple[PendingOutcome, FinishResult]]:
         """Give the kitchen what waits.
 
         What it does not take now goes to disk, and stays in memory if the disk refuses too.
@@ -177,12 +177,12 @@ class Handover:
         self._left_lying.add(spooled.file)
         self._note(f"{spooled.file}: cannot be removed or set aside: {error.strerror}. It is left there.")
 
-    def _finish_all(self) -> list[tuple[Served, FinishResult]]:
-        answered: list[tuple[Served, FinishResult | None]] = []
-        for shift, served in by_shift(self._outcomes):
-            answered.extend(zip(served, self._finish(shift, [one.outcome for one in served]), strict=True))
+    def _finish_all(self) -> list[tuple[PendingOutcome, FinishResult]]:
+        answered: list[tuple[PendingOutcome, FinishResult | None]] = []
+        for shift, pending in by_shift(self._outcomes):
+            answered.extend(zip(pending, self._finish(shift, [one.outcome for one in pending]), strict=True))
         self._outcomes.clear()
-        return [(served, result) for served, result in answered if result is not None]
+        return [(pending, result) for pending, result in answered if result is not None]
 
     def _finish(self, shift: Shift, outcomes: Sequence[Outcome]) -> list[FinishResult | None]:
         """What the kitchen says to each; None where it refused that one, which is then set aside.
@@ -217,8 +217,8 @@ class Handover:
         if self._try_again_at == inf:
             self._releases.clear()  # nobody hears of them any more: the lease covers them
         try:
-            for shift, served in by_shift(self._outcomes):
-                self._spool.save(shift, [one.outcome for one in served])
+            for shift, pending in by_shift(self._outcomes):
+                self._spool.save(shift, [one.outcome for one in pending])
             self._outcomes.clear()
             self.is_spool_full = False
         except OSError as error:
@@ -239,9 +239,9 @@ def without_words(outcome: Outcome) -> Outcome:
     return replace(bare, exit_code=outcome.exit_code, signal=outcome.signal, error=error, error_group=group)
 
 
-def by_shift(outcomes: Sequence[Served]) -> list[tuple[Shift, list[Served]]]:
+def by_shift(outcomes: Sequence[PendingOutcome]) -> list[tuple[Shift, list[PendingOutcome]]]:
     """The outcomes sorted by the shift that they belong to: two only around the loss of one."""
-    sorted_out: dict[str, tuple[Shift, list[Served]]] = {}
-    for served in outcomes:
-        sorted_out.setdefault(served.shift.token, (served.shift, []))[1].append(served)
+    sorted_out: dict[str, tuple[Shift, list[PendingOutcome]]] = {}
+    for pending in outcomes:
+        sorted_out.setdefault(pending.shift.token, (pending.shift, []))[1].append(pending)
     return list(sorted_out.values())

@@ -64,7 +64,7 @@ def backoff(failures: int, base_s: float, rng: Random) -> float:
     return rng.uniform(0, min(MAX_BACKOFF_S, base_s * 2.0 ** min(failures - 1, 30)))
 
 
-def judge(
+def decide_outcome(
     order: Order,
     ended: Ended,
     options: DeliveryOptions,

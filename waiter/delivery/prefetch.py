@@ -21,7 +21,7 @@ MAX_QUEUE = 2 * CLAIM_LIMIT
 _ENOUGH_FOR_A_MEDIAN = 3
 
 
-class Pace:
+class Prefetch:
     """What this waiter has seen of its orders' durations."""
 
     def __init__(self, slots: int) -> None:
@@ -40,7 +40,7 @@ class Pace:
         else:
             self._mean_s += 0.1 * (duration_s - self._mean_s)
 
-    def appetite(self, in_flight: int) -> int:
+    def claim_size(self, in_flight: int) -> int:
         """How many orders to claim with that many in the slots and in front of them; 0 while there are enough."""
         if self._mean_s is None or self._mean_s >= AHEAD_S:
             return min(CLAIM_LIMIT, max(0, self.slots - in_flight))
@@ -66,7 +66,7 @@ class Pace:
 
 
 def checked_timeout(timeout: str | None) -> None:
-    """Raise UsageError unless `Pace.timeout_s` can read it."""
+    """Raise UsageError unless `Prefetch.timeout_s` can read it."""
     if timeout is None:
         return
     try:

@@ -26,7 +26,7 @@ class Stop(IntEnum):
     EXIT = 3  # this process ends; its runner kills what is left, and the kitchen takes the orders back
 
 
-class Stopping:
+class Shutdown:
     """What was asked for so far. It only rises."""
 
     def __init__(self) -> None:
@@ -36,12 +36,12 @@ class Stopping:
         self._taken = Stop.NO
         self._heard_at = 0.0
 
-    def ask(self, level: Stop, why: str = "drained") -> None:
+    def request(self, level: Stop, why: str = "drained") -> None:
         if level > self.level:
             self.level = level
             self.why = self.why or why
 
-    def take(self, level: Stop) -> bool:
+    def consume(self, level: Stop) -> bool:
         """Whether this level was asked for and nobody has taken care of it yet."""
         if self.level >= level > self._taken:
             self._taken = level
@@ -58,20 +58,20 @@ class Stopping:
             yield
             return
         meant = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-        before = {number: signal.signal(number, self._hear) for number in meant}
+        before = {number: signal.signal(number, self._receive) for number in meant}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _hear(self, number: int, _frame: FrameType | None) -> None:
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
         self.heard.add(number)
         if time.monotonic() - self._heard_at < ECHO_S:
             return
         self._heard_at = time.monotonic()
         if self.level >= Stop.NOW:
             os._exit(128 + number)
-        self.ask(Stop(self.level + 1))
+        self.request(Stop(self.level + 1))
         if self.level == Stop.NOW:
             self.why = "interrupted"

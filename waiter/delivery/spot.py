@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from urllib.parse import urlsplit
 
-from waiter.delivery.shutdown import Stop, Stopping
+from waiter.delivery.shutdown import Shutdown, Stop
 from waiter.errors import UsageError
 
 ENDPOINT = "http://169.254.169.254"
@@ -30,27 +30,27 @@ WHY = "this spot instance is about to go"
 
 
 @contextmanager
-def watched(stopping: Stopping) -> Iterator[None]:
+def watched(shutdown: Shutdown) -> Iterator[None]:
     """Inside, a notice asks for a drain, and later for a stop of what still runs.
 
     Raises UsageError where there is no metadata service.
     """
     over = threading.Event()
     _token()
-    threading.Thread(target=_watch, args=(stopping, over), name="spot", daemon=True).start()
+    threading.Thread(target=_watch, args=(shutdown, over), name="spot", daemon=True).start()
     try:
         yield
     finally:
         over.set()
 
 
-def _watch(stopping: Stopping, over: threading.Event) -> None:
+def _watch(shutdown: Shutdown, over: threading.Event) -> None:
     while not _is_going():
         if over.wait(ASK_S):
             return
-    stopping.ask(Stop.DRAIN, WHY)
+    shutdown.request(Stop.DRAIN, WHY)
     if not over.wait(RUNS_ON_S):
-        stopping.ask(Stop.NOW, WHY)
+        shutdown.request(Stop.NOW, WHY)
 
 
 def _is_going() -> bool:

@@ -10,7 +10,7 @@ from waiter.delivery.runner.client import Job, Runner
 from waiter.orders import Order, Shift, Status
 
 
-class Kitchenware(Protocol):
+class Executor(Protocol):
     """What turns orders into jobs: a command's argv, or a Python function."""
 
     def check(self, orders: Iterable[Order]) -> None:
@@ -30,7 +30,7 @@ class Kitchenware(Protocol):
 
 
 @dataclass(slots=True)
-class Tally:
+class Counters:
     """What one waiter has counted."""
 
     delivered: int = 0
@@ -56,7 +56,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldOrder:
     """An order that this waiter has, from the claim until its outcome is on its way."""
 
     order: Order

@@ -9,7 +9,7 @@ GIVE_UP_S = 600.0
 """How long a waiter with nothing to run waits for a kitchen that went away."""
 
 
-def why_leave(
+def stop_reason(
     options: DeliveryOptions,
     claimed: int,
     began_at: float,

@@ -17,9 +17,6 @@ from waiter.orders import Shift
 AT_WORK = ("running", "draining")
 """What a host says of a waiter whose process lives."""
 
-LATE_S = 45.0
-"""A heartbeat older than this is worth a word: three have been missed."""
-
 
 @dataclass(frozen=True, slots=True)
 class StatusRow:
@@ -123,7 +120,7 @@ def disagreements(shift: Shift | None, now: float) -> tuple[str, ...]:
         return ("SSH sees it run, but this kitchen does not know it: another kitchen or --db, or it is just starting",)
     if shift.lost_at is not None:
         return ("SSH sees it run, but the kitchen gave it up: its orders went to others. Can it reach the kitchen?",)
-    if now - shift.heartbeat_at > LATE_S:
+    if shift.is_late(now):
         return (f"SSH sees it run, but its last heartbeat came {now - shift.heartbeat_at:.0f} s ago",)
     return ()
 

@@ -25,9 +25,9 @@ from waiter import __version__
 from waiter.delivery.executors import deliver
 from waiter.delivery.listener import Listener, Summary
 from waiter.delivery.options import DeliveryOptions
-from waiter.delivery.shutdown import Stop, Stopping
+from waiter.delivery.shutdown import Shutdown, Stop
 from waiter.errors import KitchenUnreachable, WaiterError
-from waiter.host.state_dir import KITCHEN, OVERTAKEN, SETTINGS, STATE, Home, birth
+from waiter.host.state_dir import KITCHEN, OVERTAKEN, SETTINGS, STATE, Home, process_start_id
 from waiter.kitchen import open_kitchen
 from waiter.orders import Order, Outcome, Shift, Status
 
@@ -98,20 +98,20 @@ def run(home: Home, *, tell_fd: int | None = None, is_patient: bool = False, suc
 
     `tell_fd` hears one line of JSON when the shift has begun or could not begin. `is_patient` waits for a kitchen that
     is not there yet, as after a reboot. `successor` waits for the waiter that is leaving, however long that takes, and
-    begins unless somebody has wanted something else since (`Home.want`).
+    begins unless somebody has wanted something else since (`Home.new_intent`).
     """
     lock = os.open(home.own / "running", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     if not _is_held(lock, None if successor else PARTING_S):
         Log(home, {}, tell_fd).tell({"error": "another waiter works here already. Run: waiter fleet stop"})
         return 1
-    if successor and not home.is_still_wanted(successor):
+    if successor and not home.is_current(successor):
         Log(home, {}, tell_fd).tell({"error": OVERTAKEN})
         return 1
     _redirect(home)
     settings = home.json(SETTINGS)
     if settings.get("path"):
         os.environ["PATH"] = settings["path"]
-    state = {**described(settings), "pid": os.getpid(), "birth": birth(os.getpid()), "since": time.time()}
+    state = {**described(settings), "pid": os.getpid(), "birth": process_start_id(os.getpid()), "since": time.time()}
     home.write(STATE, json.dumps(state))
     log = Log(home, state, tell_fd)
     try:
@@ -157,9 +157,9 @@ def described(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _delivered(home: Home, settings: dict[str, Any], log: Log, *, is_patient: bool) -> Summary:
-    stopping = Stopping()
-    signal.signal(signal.SIGUSR1, lambda *_: stopping.ask(Stop.DRAIN))
-    signal.signal(signal.SIGUSR2, lambda *_: stopping.ask(Stop.NOW, "stopped"))
+    shutdown = Shutdown()
+    signal.signal(signal.SIGUSR1, lambda *_: shutdown.request(Stop.DRAIN))
+    signal.signal(signal.SIGUSR2, lambda *_: shutdown.request(Stop.NOW, "stopped"))
     words, options = command_of(home, settings)
     url = (home.read(KITCHEN) or "").strip()
     if not url:
@@ -171,11 +171,11 @@ def _delivered(home: Home, settings: dict[str, Any], log: Log, *, is_patient: bo
                 words,
                 options,
                 listener=log,
-                stopping=stopping,
+                shutdown=shutdown,
                 state=home.path,
             )
         except KitchenUnreachable as error:
-            if not is_patient or stopping.level:
+            if not is_patient or shutdown.level:
                 raise
             log.noted(f"{error} Trying again.")
             time.sleep(random.uniform(2, 15))

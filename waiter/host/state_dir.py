@@ -138,13 +138,13 @@ class Home:
                 time.sleep(0.05)
             yield
 
-    def want(self) -> str:
+    def new_intent(self) -> str:
         """Note that somebody wants something of this host's waiter, and return by what to know it again."""
         mine = os.urandom(8).hex()
         self.write("wanted", mine)
         return mine
 
-    def is_still_wanted(self, mine: str) -> bool:
+    def is_current(self, mine: str) -> bool:
         """Whether nobody has wanted anything else since."""
         return self.read("wanted") == mine
 
@@ -177,7 +177,7 @@ class Home:
         archive.unlink(missing_ok=True)
         return folder
 
-    def forget_torn(self) -> None:
+    def remove_partial(self) -> None:
         """Remove what came here in part, when a connection or a disk ended: nobody sends for longer than a day."""
         for file in self.path.glob(".*"):
             if file.is_file() and time.time() - file.stat().st_mtime > 86400:
@@ -228,17 +228,17 @@ def _is_locked(fd: int) -> bool:
 # Processes: a number alone names nobody for long, so it goes with the moment of birth and the boot.
 
 
-def birth(pid: int) -> str | None:
+def process_start_id(pid: int) -> str | None:
     """When a process was born, in words that no other process of that number will have; None if it is gone."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
-        return None if Path("/proc/self/stat").exists() else _birth_by_ps(pid)
+        return None if Path("/proc/self/stat").exists() else _start_id_by_ps(pid)
     return None if fields[0] in (b"Z", b"X") else f"{boot}:{fields[19].decode()}"
 
 
-def _birth_by_ps(pid: int) -> str | None:
+def _start_id_by_ps(pid: int) -> str | None:
     shown = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     state, _, born = shown.stdout.strip().partition(" ")
     return None if not state or state.startswith("Z") else born.strip()
@@ -247,4 +247,4 @@ def _birth_by_ps(pid: int) -> str | None:
 def is_alive(state: Mapping[str, Any]) -> bool:
     """Whether the process that wrote this state still lives."""
     pid = state.get("pid")
-    return isinstance(pid, int) and birth(pid) == state.get("birth") is not None
+    return isinstance(pid, int) and process_start_id(pid) == state.get("birth") is not None

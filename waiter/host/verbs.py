@@ -2,7 +2,7 @@
 
 Each can be repeated without harm, and interrupted: the lock is held for moments only, never while orders end. What is
 to work next waits as a process of its own for the waiter that leaves, so it begins whether or not anybody still waits
-for it, unless somebody has wanted something else meanwhile (`Home.want`).
+for it, unless somebody has wanted something else meanwhile (`Home.new_intent`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 from waiter import __version__
 from waiter.errors import KitchenMissing, WaiterError
 from waiter.host import boot
-from waiter.host.state_dir import KITCHEN, NEXT, OVERTAKEN, SETTINGS, STATE, Home, birth, is_alive
+from waiter.host.state_dir import KITCHEN, NEXT, OVERTAKEN, SETTINGS, STATE, Home, is_alive, process_start_id
 
 CHECK_IN_S = 20.0
 """How long `start` waits to hear that the kitchen has let the waiter in."""
@@ -45,7 +45,7 @@ def start(home: Home, sent: Reply) -> Reply:
     reboot.
     """
     with home.lock():
-        mine = home.want()
+        mine = home.new_intent()
         state = home.json(STATE)
         is_busy = is_alive(state)
         if is_busy and not home.is_draining(state):
@@ -67,7 +67,7 @@ def restart(home: Home, sent: Reply, grace_s: float) -> Reply:
     The reply comes after `grace_s` at the latest; what it then says is "still draining".
     """
     with home.lock():
-        mine = home.want()
+        mine = home.new_intent()
         state = home.json(STATE)
         is_busy = is_alive(state)
         launch = _launch(home, sent, mine if is_busy else None)  # what is missing is found out before anything stops
@@ -83,7 +83,7 @@ def restart(home: Home, sent: Reply, grace_s: float) -> Reply:
 def stop(home: Home, *, grace_s: float, is_now: bool) -> Reply:
     """Let the waiter finish its orders and go home, or stop them and give them back at once, never to return."""
     with home.lock():
-        home.want()
+        home.new_intent()
         still_boots = ""
         try:
             boot.remove()
@@ -182,20 +182,20 @@ def _launch(home: Home, sent: Reply, successor: str | None) -> Launch:
     by = boot.install(zipapp) if sent.get("boot") or was_installed else None
     process, hear = _spawned(home, zipapp, ["--successor", successor] if successor else [])
     if successor:
-        home.write(NEXT, json.dumps({"pid": process.pid, "birth": birth(process.pid), "intent": successor}))
+        home.write(NEXT, json.dumps({"pid": process.pid, "birth": process_start_id(process.pid), "intent": successor}))
     return Launch(process, hear, zipapp, by, is_boot_new=by is not None and not was_installed)
 
 
 def _is_next_ready(home: Home) -> bool:
     """Whether another waiter waits for the present one to leave."""
     waiting = home.json(NEXT)
-    return is_alive(waiting) and home.is_still_wanted(str(waiting.get("intent")))
+    return is_alive(waiting) and home.is_current(str(waiting.get("intent")))
 
 
 def _started_after(home: Home, mine: str, launch: Launch) -> Reply:
     """What became of the daemon that waited for the one before it, which has just gone."""
     with home.lock():
-        if not home.is_still_wanted(mine):
+        if not home.is_current(mine):
             raise WaiterError(OVERTAKEN)
         return _first_word(home, launch)
 
@@ -259,7 +259,7 @@ def _tidy(home: Home, zipapp: Path) -> None:
         if file.name not in kept:
             file.unlink(missing_ok=True)
     home.forget_bundles()
-    home.forget_torn()
+    home.remove_partial()
 
 
 # Stopping.
@@ -300,7 +300,7 @@ def _signal(home: Home, state: Reply, number: signal.Signals) -> bool:
 
 
 def _ends(state: Reply, within_s: float) -> bool:
-    return _eventually(lambda: birth(state["pid"]) != state["birth"], within_s)
+    return _eventually(lambda: process_start_id(state["pid"]) != state["birth"], within_s)
 
 
 def _eventually(is_so: Callable[[], bool], within_s: float) -> bool:

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from waiter.orders import Shift
 from waiter.report.columns import timestamp
 
-LATE_S = 35.0
-"""Without a heartbeat for so long, more than two of them are missing."""
-
 
 def state(shift: Shift, now: float) -> str:
     """left, lost, late, draining, paused or alive. `now` is the kitchen's clock."""
@@ -18,7 +15,7 @@ def state(shift: Shift, now: float) -> str:
         return "left"
     if shift.lost_at is not None or shift.lease_until <= now:
         return "lost"
-    if now - shift.heartbeat_at > LATE_S:
+    if shift.is_late(now):
         return "late"
     if shift.is_leaving:
         return "draining"

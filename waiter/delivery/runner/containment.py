@@ -1,6 +1,6 @@
 """Finding and killing the processes of a job, whatever they did to get away.
 
-Linux: the runner is a subreaper, so what daemonises becomes its child; a tattoo tells whose it was. Elsewhere process
+Linux: the runner is a subreaper, so what daemonises becomes its child; a tag tells whose it was. Elsewhere process
 groups have to do. Only light modules of the standard library: the runner process imports this.
 """
 
@@ -45,7 +45,7 @@ def _prctl(option: int, value: int) -> bool:
     return bool(ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) == 0)
 
 
-class Tattoo:
+class ProcessTag:
     """A number that a process has from its parent and keeps through fork, exec, setsid and `env -i`.
 
     It is the soft limit of "file locks", which Linux hands down and otherwise ignores; /proc/PID/limits shows it for
@@ -53,13 +53,13 @@ class Tattoo:
     """
 
     def __init__(self, mark: int | None = None) -> None:
-        """`mark` is that of another tattoo which this one is to read."""
+        """`mark` is that of another tag which this one is to read."""
         self.mark = int.from_bytes(os.urandom(4)) if mark is None else mark
         self._base = self.mark << 30
         self._hard = resource.getrlimit(_RLIMIT_LOCKS)[1] if IS_LINUX else 0
         self._is_possible = self._hard == resource.RLIM_INFINITY
 
-    def wear(self, serial: int) -> None:
+    def apply(self, serial: int) -> None:
         """Whatever this process spawns from now on bears the number, until the next one."""
         if self._is_possible:
             resource.setrlimit(_RLIMIT_LOCKS, (self._base + serial, self._hard))

@@ -12,7 +12,7 @@ SEND_BYTES = 1 << 20
 """How much output is made ready for sending at a time: that takes it twice."""
 
 
-class Outlet:
+class EventBuffer:
     """Events to be sent, and which job's output goes live."""
 
     def __init__(self, capture: str) -> None:

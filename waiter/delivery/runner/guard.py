@@ -40,20 +40,20 @@ BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from waiter.delivery.runner
 
 
 def stand_guard(control: int, table: int, folder: str, keeping: tuple[int, ...]) -> tuple[int, int]:
-    """Fork: the parent becomes the guard, the child returns the lifeline and the leash.
+    """Fork: the parent becomes the guard, the child returns `runner_fd` and `guard_fd`.
 
-    The guard holds `keeping` for as long as it lives. Write a line to the lifeline before a clean end; the leash is
+    The guard holds `keeping` for as long as it lives. Write a line to `runner_fd` before a clean end; `guard_fd` is
     readable when the guard is dead.
     """
     containment.become_subreaper()
-    guard_reads, lifeline = os.pipe()
-    leash, guard_writes = os.pipe()
+    guard_reads, runner_fd = os.pipe()
+    guard_fd, guard_writes = os.pipe()
     if os.fork():
         _wait_as_a_shell(guard_reads, table, folder, keeping=(control, table, guard_writes, *keeping))
     os.close(guard_reads)
     os.close(guard_writes)
     os.setsid()
-    return lifeline, leash
+    return runner_fd, guard_fd
 
 
 def _wait_as_a_shell(guard_reads: int, table: int, folder: str, keeping: tuple[int, ...]) -> NoReturn:
@@ -71,7 +71,7 @@ def _wait_as_a_shell(guard_reads: int, table: int, folder: str, keeping: tuple[i
 
 
 def main() -> None:
-    """`ROOT TABLE FOLDER`: the runner died, or the waiter did. Descriptor 0 is the end of the runner's lifeline.
+    """`ROOT TABLE FOLDER`: the runner died, or the waiter did. Descriptor 0 is the read end of the runner's pipe.
 
     TABLE is the descriptor of the table that names the first process of each job, FOLDER the runner's private folder.
     """
@@ -86,9 +86,9 @@ def main() -> None:
 
 def _leaves_by_itself() -> bool:
     """Whether the runner ends well within the time that it has. If it is dead already, the answer comes at once."""
-    lifeline = select.poll()
-    lifeline.register(0, select.POLLIN)
-    return bool(lifeline.poll(LEAVE_S * 1000)) and bool(os.read(0, 1))
+    poll = select.poll()
+    poll.register(0, select.POLLIN)
+    return bool(poll.poll(LEAVE_S * 1000)) and bool(os.read(0, 1))
 
 
 def _kill_groups(table: int) -> None:

@@ -58,22 +58,22 @@ def _wait_as_a_shell(reads: int, control: int, table: int, folder: str, mark: in
 
 def main() -> None:
     """`TABLE MARK`, and GUARD_FOLDER: runner and guard are dead, whether or not the guard has done its part."""
-    table, tattoo = int(sys.argv[1]), containment.Tattoo(int(sys.argv[2]))
+    table, tag = int(sys.argv[1]), containment.ProcessTag(int(sys.argv[2]))
     size = os.fstat(table).st_size
     leaders = set(struct.unpack(f"<{size // 8}q", os.pread(table, size, 0))[1:]) - {0}
     ends = time.monotonic() + SWEEP_S
-    while time.monotonic() < ends and (victims := _commands(tattoo, leaders)):
+    while time.monotonic() < ends and (victims := _commands(tag, leaders)):
         containment.send(victims, signal.SIGSTOP)
         containment.send(victims, signal.SIGKILL)
         time.sleep(0.005)
     private_folder.remove(os.environ["GUARD_FOLDER"])
 
 
-def _commands(tattoo: containment.Tattoo, leaders: set[int]) -> list[int]:
+def _commands(tag: containment.ProcessTag, leaders: set[int]) -> list[int]:
     """What of the runner's commands lives."""
     found = []
     for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
         facts = containment.stat(pid)
-        if facts and facts.state not in "ZX" and (facts.session in leaders or tattoo.read(pid) is not None):
+        if facts and facts.state not in "ZX" and (facts.session in leaders or tag.read(pid) is not None):
             found.append(pid)
     return found

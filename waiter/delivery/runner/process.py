@@ -27,7 +27,7 @@ from typing import Any
 from waiter.delivery.runner import containment, guard, last_guard
 from waiter.delivery.runner import folder as private_folder
 from waiter.delivery.runner.descriptors import OpenFiles
-from waiter.delivery.runner.event_buffer import Outlet
+from waiter.delivery.runner.event_buffer import EventBuffer
 from waiter.delivery.runner.output_files import take_back
 from waiter.delivery.runner.slot import Running, Slot, encoded, files_per_slot
 
@@ -69,13 +69,13 @@ class RunnerProcess:
         control: socket.socket,
         table: mmap.mmap,
         folder: str,
-        leash: int,
-        tattoo: containment.Tattoo,
+        guard_fd: int,
+        tag: containment.ProcessTag,
         options: dict[str, Any],
     ):
         self.control = control
         self.table = table
-        self.leash = leash
+        self.guard_fd = guard_fd
         self.program: str = options["program"]
         self.grace_s: float = options["grace_s"]
         self.deadline = 0.0
@@ -88,7 +88,7 @@ class RunnerProcess:
         self.received = b""
         self.unsent = memoryview(b"")  # a view: what was sent is cut off without a copy of the rest
         self.flushed_at = 0.0
-        self.outlet = Outlet(options["capture"])
+        self.buffer = EventBuffer(options["capture"])
         self.files = OpenFiles(options["slots"], files_per_slot(options["capture"]))
         self.slots = _slots(folder, self.files, options)
         self.free = self.slots[::-1]
@@ -97,7 +97,7 @@ class RunnerProcess:
         self.unkillable: set[int] = set()
         self.unpolled: set[int] = set()
         self.by_fd = {fd: (slot, stream) for slot in self.slots for stream, fd in slot.pipes()}
-        self.tattoo = tattoo
+        self.tag = tag
         self.is_reaper = containment.become_subreaper()
         self.children = _own_children()
         self._settle(options)
@@ -120,14 +120,14 @@ class RunnerProcess:
         signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
         self.control.setblocking(False)
         self.poll = select.poll()
-        for fd in (self.control.fileno(), self.wake, self.leash, *self.by_fd):
+        for fd in (self.control.fileno(), self.wake, self.guard_fd, *self.by_fd):
             self.poll.register(fd, select.POLLIN)
-        self.outlet.events.append(("hello", os.getpid()))
+        self.buffer.events.append(("hello", os.getpid()))
         self._flush()
 
     def begin(self, received: bytes) -> None:
         """Heed what the waiter sent together with the options."""
-        self._heed_all(received)
+        self._handle_all(received)
         self._start_queued()
 
     def loop(self) -> None:
@@ -135,10 +135,10 @@ class RunnerProcess:
             for fd, _ in self.poll.poll(self._wait_ms()):
                 if fd in self.by_fd:
                     slot, stream = self.by_fd[fd]
-                    slot.read(stream, self.outlet)
+                    slot.read(stream, self.buffer)
                 elif fd == self.wake:
                     os.read(self.wake, 4096)
-                elif fd == self.leash or not self._hear():  # without its guard it must not go on
+                elif fd == self.guard_fd or not self._receive():  # without its guard it must not go on
                     return
             self._reap()
             self._stop_overdue()
@@ -150,7 +150,7 @@ class RunnerProcess:
         """Until the next thing that happens by itself."""
         slots = (*self.by_pid.values(), *self.lingering)
         times = [slot.running.stop_at for slot in slots if slot.running and slot.running.stop_at]
-        if self.outlet.events and not self.unsent:
+        if self.buffer.events and not self.unsent:
             times.append(self.flushed_at + FLUSH_S)
         if self.queue and self.free and not self._is_behind():
             times.append(self.spawn_again_at)
@@ -158,7 +158,7 @@ class RunnerProcess:
 
     # The waiter's words.
 
-    def _hear(self) -> bool:
+    def _receive(self) -> bool:
         """Read what the waiter sends; False when it is gone."""
         try:
             received = self.control.recv(1 << 20)
@@ -169,17 +169,17 @@ class RunnerProcess:
         if received == b"":
             return False
         if received:
-            self._heed_all(received)
+            self._handle_all(received)
         if self.unsent:
             self._send()
         return True
 
-    def _heed_all(self, received: bytes) -> None:
+    def _handle_all(self, received: bytes) -> None:
         *lines, self.received = (self.received + received).split(b"\n")
         for line in lines:
-            self._heed(json.loads(line))
+            self._handle(json.loads(line))
 
-    def _heed(self, message: dict[str, Any]) -> None:
+    def _handle(self, message: dict[str, Any]) -> None:
         self.deadline = message.get("deadline", self.deadline)
         if "timeout" in message:
             self._set_timeout(message["timeout"])
@@ -200,14 +200,14 @@ class RunnerProcess:
 
     def _return_queue(self) -> None:
         if self.queue:
-            self.outlet.events.append(("returned", [job[0] for job in self.queue]))
+            self.buffer.events.append(("returned", [job[0] for job in self.queue]))
             self.queue.clear()
 
     def _stop(self, ids: set[str]) -> None:
         waiting = [job[0] for job in self.queue if job[0] in ids]
         if waiting:
             self.queue = deque(job for job in self.queue if job[0] not in ids)
-            self.outlet.events.append(("returned", waiting))
+            self.buffer.events.append(("returned", waiting))
         for slot in self.by_pid.values():
             if slot.running and slot.running.id in ids and slot.running.end == "exited":
                 self._terminate(slot.running, "stopped")
@@ -219,7 +219,7 @@ class RunnerProcess:
             if now() >= self.deadline:
                 self._return_queue()
             elif self.refusal is not None:
-                self.outlet.events.append(("refused", self.queue.popleft()[0], self.refusal))
+                self.buffer.events.append(("refused", self.queue.popleft()[0], self.refusal))
                 self._return_queue()
             elif now() < self.spawn_again_at or self._is_behind():
                 return
@@ -234,7 +234,7 @@ class RunnerProcess:
         except OSError as error:
             self._not_started(job, error, _why_no_file(error), _THE_OUTPUTS_OWN)
             return
-        self.tattoo.wear(serial)
+        self.tag.apply(serial)
         # Before it starts: a job that kills us at once must be known to have begun.
         struct.pack_into("<q", self.table, 0, serial)
         started = now()
@@ -271,7 +271,7 @@ class RunnerProcess:
             self._delay(why)
         elif error.errno in own:
             at = now()
-            self.outlet.events.append(
+            self.buffer.events.append(
                 ("ended", job[0], 0, at, at, None, None, "unstartable", "", None, why, None, None)
             )
         else:
@@ -282,13 +282,13 @@ class RunnerProcess:
         self.delayed_since = self.delayed_since or now()
         if not self.is_delay_told and now() - self.delayed_since >= TELL_OF_DELAY_S:
             self.is_delay_told = True
-            self.outlet.events.append(("delayed", why))
+            self.buffer.events.append(("delayed", why))
 
     def _goes_on(self) -> None:
         self.delayed_since = None
         if self.is_delay_told:
             self.is_delay_told = False
-            self.outlet.events.append(("delayed", None))
+            self.buffer.events.append(("delayed", None))
 
     # Ending.
 
@@ -348,11 +348,11 @@ class RunnerProcess:
         if self.children is not None and self._orphans():
             self.unkillable.update(containment.kill_children(self._strays))
         slot.running = running
-        tail = slot.finish(self.outlet)
+        tail = slot.finish(self.buffer)
         code = os.waitstatus_to_exitcode(running.status)
         exit_code, number = (None, -code) if code < 0 else (code, None)
         facts = (running.id, slot.number, running.started, now(), exit_code, number, running.end)
-        self.outlet.events.append(("ended", *facts, tail.decode("latin-1"), running.peak, *slot.words()))
+        self.buffer.events.append(("ended", *facts, tail.decode("latin-1"), running.peak, *slot.words()))
         slot.running = None
         self.free.append(slot)
 
@@ -373,11 +373,11 @@ class RunnerProcess:
         facts = containment.stat(pid)
         if facts is None or facts.state == "Z":
             return False
-        serial = self.tattoo.read(pid)
+        serial = self.tag.read(pid)
         return facts.session == running.pid if serial is None else serial == running.serial
 
     def _strays(self) -> list[int]:
-        """Orphans of jobs that have ended. One without a tattoo goes when its last possible parent has ended."""
+        """Orphans of jobs that have ended. One without a tag goes when its last possible parent has ended."""
         alive = [slot.running for slot in (*self.by_pid.values(), *self.lingering) if slot.running]
         return [pid for pid in self._orphans() if not self._is_claimed(pid, alive)]
 
@@ -385,7 +385,7 @@ class RunnerProcess:
         facts = containment.stat(pid)
         if facts is None or facts.state == "Z":
             return False
-        serial = self.tattoo.read(pid)
+        serial = self.tag.read(pid)
         if serial is not None:
             return any(serial == running.serial for running in alive)
         return any(running.started <= facts.started + 0.02 for running in alive)
@@ -393,7 +393,7 @@ class RunnerProcess:
     # Sending.
 
     def _unsent_bytes(self) -> int:
-        return len(self.unsent) + self.outlet.output_bytes
+        return len(self.unsent) + self.buffer.output_bytes
 
     def _is_full(self) -> bool:
         return self._unsent_bytes() >= MAX_UNSENT
@@ -403,22 +403,22 @@ class RunnerProcess:
 
     def _throttle(self) -> None:
         is_full = self._is_full()
-        if not (is_full or self.unpolled or self.outlet.live):
+        if not (is_full or self.unpolled or self.buffer.live):
             return
         for fd, (slot, _) in self.by_fd.items():
-            is_wanted = not is_full and not slot.is_held_back(self.outlet)
+            is_wanted = not is_full and not slot.is_held_back(self.buffer)
             if is_wanted == (fd in self.unpolled):
                 self.unpolled ^= {fd}
                 self.poll.modify(fd, select.POLLIN if is_wanted else 0)
 
     def _flush(self) -> None:
-        if not self.outlet.events or self.unsent:
+        if not self.buffer.events or self.unsent:
             return
         if self.queue and self.by_pid and now() - self.flushed_at < FLUSH_S and not self._is_full():
             return
         self.flushed_at = now()
-        while self.outlet.events and not self.unsent:
-            lines = [f"{json.dumps(event)}\n" for event in self.outlet.take()]
+        while self.buffer.events and not self.unsent:
+            lines = [f"{json.dumps(event)}\n" for event in self.buffer.take()]
             self.unsent = memoryview("".join(lines).encode("ascii"))
             if not self._send():
                 return
@@ -504,11 +504,11 @@ def _slots(folder: str, files: OpenFiles, options: dict[str, Any]) -> list[Slot]
     return [Slot(number, folder, options["capture"], env, null, files) for number in numbers]
 
 
-def _stand_guards(control: int, table: int, folder: str, tattoo: containment.Tattoo) -> tuple[int, list[int]]:
-    """The leash of the guard, and where each wants to hear of a clean end."""
-    watched = [last_guard.stand(control, table, folder, tattoo.mark)] if containment.IS_LINUX else []
-    lifeline, leash = guard.stand_guard(control, table, folder, tuple(watched))
-    return leash, [*watched, lifeline]
+def _stand_guards(control: int, table: int, folder: str, tag: containment.ProcessTag) -> tuple[int, list[int]]:
+    """What is readable when the guard is dead, and where each wants to hear of a clean end."""
+    watched = [last_guard.stand(control, table, folder, tag.mark)] if containment.IS_LINUX else []
+    runner_fd, guard_fd = guard.stand_guard(control, table, folder, tuple(watched))
+    return guard_fd, [*watched, runner_fd]
 
 
 def main() -> None:
@@ -522,14 +522,14 @@ def main() -> None:
     table_fd = int(sys.argv[3])
     try:
         folder = private_folder.make()
-        tattoo = containment.Tattoo()
-        leash, watched = _stand_guards(control.fileno(), table_fd, folder, tattoo)
+        tag = containment.ProcessTag()
+        guard_fd, watched = _stand_guards(control.fileno(), table_fd, folder, tag)
         control.set_inheritable(False)
         os.set_inheritable(table_fd, False)
         lock = private_folder.keep(folder)
         options, rest = _first_line(control)
         table = mmap.mmap(table_fd, 0)
-        runner = RunnerProcess(control, table, folder, leash, tattoo, json.loads(options)) if options else None
+        runner = RunnerProcess(control, table, folder, guard_fd, tag, json.loads(options)) if options else None
     except OSError as error:
         _decline(control, error)
         return

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from waiter.delivery.runner.descriptors import OpenFiles
-from waiter.delivery.runner.event_buffer import GROUP_BYTES, Outlet
+from waiter.delivery.runner.event_buffer import GROUP_BYTES, EventBuffer
 from waiter.delivery.runner.output_files import Paths, open_files, take_back
 
 TAIL_BYTES = 4096
@@ -112,7 +112,7 @@ class Slot:
             file.write(stdin)
         return os.open(self._stdin, os.O_RDONLY)
 
-    def read(self, stream: int, outlet: Outlet) -> int:
+    def read(self, stream: int, buffer: EventBuffer) -> int:
         """Take what is in the pipe; how many bytes that was."""
         try:
             chunk = os.read(self._reads[stream], _CHUNK)
@@ -121,53 +121,53 @@ class Slot:
         if self.running is None:
             return len(chunk)  # of somebody who got away: no job's
         self._tail = (self._tail + chunk)[-TAIL_BYTES:]
-        if outlet.capture == "stream" or outlet.live is self:
-            outlet.output(self.running.id, stream, chunk)
-        elif outlet.capture == "line":
-            self._lines(stream, chunk, outlet)
-        elif outlet.capture == "group":
-            self._keep(stream, chunk, outlet)
+        if buffer.capture == "stream" or buffer.live is self:
+            buffer.output(self.running.id, stream, chunk)
+        elif buffer.capture == "line":
+            self._lines(stream, chunk, buffer)
+        elif buffer.capture == "group":
+            self._keep(stream, chunk, buffer)
         return len(chunk)
 
-    def _lines(self, stream: int, chunk: bytes, outlet: Outlet) -> None:
+    def _lines(self, stream: int, chunk: bytes, buffer: EventBuffer) -> None:
         whole, newline, rest = (self._partial[stream] + chunk).rpartition(b"\n")
         if len(rest) > GROUP_BYTES:
             whole, newline, rest = whole + newline + rest, b"", b""
         self._partial[stream] = rest
         if self.running:
-            outlet.output(self.running.id, stream, whole + newline)
+            buffer.output(self.running.id, stream, whole + newline)
 
-    def _keep(self, stream: int, chunk: bytes, outlet: Outlet) -> None:
+    def _keep(self, stream: int, chunk: bytes, buffer: EventBuffer) -> None:
         self._kept[stream] += chunk
-        if outlet.live is None and self._keeps_too_much():
-            outlet.live = self
-            self._let_go(outlet)
+        if buffer.live is None and self._keeps_too_much():
+            buffer.live = self
+            self._let_go(buffer)
 
     def _keeps_too_much(self) -> bool:
         return len(self._kept[1]) + len(self._kept[2]) > GROUP_BYTES
 
-    def is_held_back(self, outlet: Outlet) -> bool:
+    def is_held_back(self, buffer: EventBuffer) -> bool:
         """More than is kept back, and another job is live: its command waits in its pipe."""
-        return outlet.live not in (None, self) and self.running is not None and self._keeps_too_much()
+        return buffer.live not in (None, self) and self.running is not None and self._keeps_too_much()
 
-    def _let_go(self, outlet: Outlet) -> None:
+    def _let_go(self, buffer: EventBuffer) -> None:
         for stream, kept in self._kept.items():
             if kept and self.running:
-                outlet.output(self.running.id, stream, kept)
+                buffer.output(self.running.id, stream, kept)
                 self._kept[stream] = bytearray()
 
-    def finish(self, outlet: Outlet) -> bytes:
+    def finish(self, buffer: EventBuffer) -> bytes:
         """Read what is left of the ended job's output, pass it on, and return its tail."""
         for stream in self._reads:
             left = _PIPE_BYTES  # somebody else may still write: whoever got away, or was handed the pipe
-            while left > 0 and (taken := self.read(stream, outlet)):
+            while left > 0 and (taken := self.read(stream, buffer)):
                 left -= taken
         if self.running:
-            self._let_go(outlet)
+            self._let_go(buffer)
             for stream, rest in self._partial.items():
-                outlet.output(self.running.id, stream, rest)
-        if outlet.live is self:
-            outlet.live = None
+                buffer.output(self.running.id, stream, rest)
+        if buffer.live is self:
+            buffer.live = None
         self._partial = {1: b"", 2: b""}
         tail, self._tail = self._tail, b""
         if self.running and not self._reads:

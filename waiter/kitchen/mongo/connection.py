@@ -37,7 +37,7 @@ from waiter.kitchen.mongo.updates import Expression, now
 
 CLOSE_S = 0.5
 
-PATIENCE_S = 60.0
+LONG_STEP_S = 60.0
 """For one step over many orders."""
 
 SAFE = WriteConcern("majority", j=True)
@@ -136,7 +136,7 @@ class Connection:
     @contextmanager
     def patiently(self) -> Iterator[None]:
         """As `translate_errors`, for what takes longer the more orders there are."""
-        with self.translate_errors(), pymongo.timeout(max(PATIENCE_S, self._timeout_s)):
+        with self.translate_errors(), pymongo.timeout(max(LONG_STEP_S, self._timeout_s)):
             yield
 
     def _in_words(self, problem: Exception) -> KitchenError:
