@@ -240,6 +240,30 @@ class Batch:
     loaded_at: float  # while it is not complete: when its load was last known to go on
     is_complete: bool
     earlier: tuple[str, ...] = ()
+    command: tuple[str, ...] | None = None  # the words of the command that it is for; None: of any
+    weight: int | None = None  # its share of the claims beside other batches; None: priority and age decide
+    pause_reason: str | None = None  # no waiter takes its orders while there is one
+
+
+BINDING = ("command", "weight", "pause_reason")
+"""The fields of a batch that loading more of it leaves as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which orders a waiter takes, of those that are READY and due. The default: all of them."""
+
+    batches: tuple[str, ...] | None = None  # ids; None: of any batch
+    match: str | None = None  # some argument contains it
+    priority_min: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchProgress:
+    """How far a batch is."""
+
+    counts: Counts
+    recent: Throughput  # of its orders alone
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,16 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from random import Random
 from typing import Protocol, Self
 
 from waiter.orders import (
     Batch,
+    BatchProgress,
     Counts,
     FinishResult,
     Notice,
     Order,
     Outcome,
+    Scope,
     Selector,
     Shift,
     Status,
@@ -54,6 +57,20 @@ MAX_LOSSES = 5
 
 CLAIM_LIMIT = 64
 """The most orders that one claim takes."""
+
+SPANS_AT_ONCE = 50
+"""In so many places between orders of others a claim looks for those of its batches at once."""
+
+ALL = Scope()
+
+
+class Unchanged(Enum):
+    """What `amend_batch` is to leave as it is."""
+
+    UNCHANGED = "unchanged"
+
+
+UNCHANGED = Unchanged.UNCHANGED
 
 Row = tuple[int, Sequence[str], Sequence[str] | None]
 """Row number, arguments, names or None."""
@@ -163,6 +180,26 @@ class Kitchen(Protocol):
         meanwhile; then nothing of it stays.
         """
 
+    # What a batch is for: whose command takes its orders. Waiters look again after each change.
+
+    def bind_batch(self, batch_id: str, command: Sequence[str]) -> tuple[str, ...]:
+        """Bind the batch to the words of a command unless it is bound already. Returns the words that it is bound to:
+        of several that bind it at the same time one wins. Raises NoSuchBatch."""
+
+    def amend_batch(
+        self,
+        batch_id: str,
+        *,
+        name: str | Unchanged | None = UNCHANGED,
+        command: Sequence[str] | Unchanged | None = UNCHANGED,
+        weight: int | Unchanged | None = UNCHANGED,
+        pause_reason: str | Unchanged | None = UNCHANGED,
+    ) -> None:
+        """Give the batch another name, command, weight or reason to pause; None takes it away. Raises NoSuchBatch."""
+
+    def batch_progress(self, window_s: float) -> dict[str, BatchProgress]:
+        """How far each batch is, by its id, and what was finished of it in the last `window_s` seconds."""
+
     def remove_batch(self, batch_id: str) -> int:
         """Delete the batch and its orders, whatever their status. Returns how many orders."""
 
@@ -201,8 +238,11 @@ class Kitchen(Protocol):
 
     # Delivery.
 
-    def claim(self, shift: Shift, limit: int, exclude: Sequence[str] = ()) -> list[Order]:
-        """Take up to `limit` READY orders that are due, highest priority first, then oldest batch, then row.
+    def claim(self, shift: Shift, limit: int, exclude: Sequence[str] = (), scope: Scope = ALL) -> list[Order]:
+        """Take up to `limit` READY orders in `scope` that are due, highest priority first, then oldest batch, then row.
+
+        An index finds those of some batches, however many orders of others come first. Where a scope has batches in
+        more than `SPANS_AT_ONCE` places between others, the order holds among those of so many places at a time.
 
         Atomic per order: RUNNING with the shift's token and names, `attempt` + 1, `start` now, and no other shift
         can get it [5, 8]. An order that was lost before is claimed alone. The strict order bends by a window of a
@@ -249,8 +289,8 @@ class Kitchen(Protocol):
         [9, 11].
         """
 
-    def backlog(self) -> Backlog:
-        """What is READY, due later and RUNNING, at a cost that does not grow with the kitchen."""
+    def backlog(self, scope: Scope = ALL) -> Backlog:
+        """What is READY, due later and RUNNING in `scope`, at a cost that does not grow with the kitchen."""
 
     # Seeing.
 

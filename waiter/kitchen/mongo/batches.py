@@ -7,9 +7,11 @@ stands, then whoever marks it later finds these orders, or it does not, then the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from typing import Any
 
+from bson.binary import Binary
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from waiter.kitchen.contract import Row
@@ -18,6 +20,8 @@ from waiter.kitchen.mongo.connection import DUPLICATE_KEY, Connection
 from waiter.kitchen.mongo.documents import (
     ROWS,
     Document,
+    argument_document,
+    batch_command,
     batch_document,
     batch_from,
     ids_of,
@@ -76,6 +80,30 @@ def open_batch(to: Connection, batch: Batch) -> None:
 def renew_batch(to: Connection, batch: Batch) -> None:
     if not _set_facts(to, batch):
         raise no_such_batch(to, batch.id)
+
+
+def bind(to: Connection, batch_id: str, command: Sequence[str]) -> tuple[str, ...]:
+    """See `Kitchen.bind_batch`."""
+    mine = {"_id": text(batch_id), **STANDING}
+    to.batches.update_one({**mine, "command": None}, {"$set": {"command": _words(command)}})
+    stored = to.batches.find_one(mine, {"command": 1})
+    if stored is None:
+        raise no_such_batch(to, batch_id)
+    return batch_command(stored) or ()
+
+
+def amend(to: Connection, batch_id: str, facts: Mapping[str, Any]) -> None:
+    """Set these facts of the batch, None to take one away. Raises NoSuchBatch."""
+    stored = {
+        key: _words(v) if key == "command" and v is not None else text(v) if isinstance(v, str) else v
+        for key, v in facts.items()
+    }
+    if to.batches.update_one({"_id": text(batch_id), **STANDING}, {"$set": stored}).matched_count == 0:
+        raise no_such_batch(to, batch_id)
+
+
+def _words(command: Sequence[str]) -> list[str | Binary]:
+    return [argument_document(word) for word in command]
 
 
 def _set_facts(to: Connection, batch: Batch) -> bool:

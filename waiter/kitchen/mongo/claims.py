@@ -14,11 +14,14 @@ from time import monotonic
 from pymongo.errors import OperationFailure
 
 from waiter.errors import ShiftLost
-from waiter.kitchen.contract import CLAIM_LIMIT
+from waiter.kitchen.contract import ALL, CLAIM_LIMIT
 from waiter.kitchen.mongo.connection import Connection, is_too_large
-from waiter.kitchen.mongo.documents import AT_ONCE, BULKY, Document, ids_of, order_from
+from waiter.kitchen.mongo.documents import AT_ONCE, BULKY, ROWS, Document, ids_of, order_from
+from waiter.kitchen.mongo.queries import numbered_batches
+from waiter.kitchen.mongo.scope import in_scope
 from waiter.kitchen.mongo.updates import OF_AN_ATTEMPT, claimed, in_hand, lookup, too_large
-from waiter.orders import Order, Shift
+from waiter.kitchen.spans import Span, SpansOfScope, chunks
+from waiter.orders import Order, Scope, Shift
 
 WINDOW = 960
 """How far from the head a waiter that competes may take its orders."""
@@ -43,19 +46,33 @@ class Claims:
         self._random = Random()
         self._competes_until = -1.0
         self._promoted_at = -PROMOTE_S
+        self._spans = SpansOfScope()
 
-    def claim(self, shift: Shift, limit: int, exclude: Sequence[str]) -> list[Order]:
+    def claim(self, shift: Shift, limit: int, exclude: Sequence[str], scope: Scope = ALL) -> list[Order]:
         """See `Kitchen.claim`. Empty too if others were faster `TRIES` times."""
+        if scope.batches is None:
+            return self._claim(shift, limit, _claimable(exclude, scope, None))
+        for some in chunks(self.spans_of(scope) or ()):
+            if orders := self._claim(shift, limit, _claimable(exclude, scope, some)):
+                return orders
+        return []
+
+    def spans_of(self, scope: Scope) -> Sequence[Span] | None:
+        """Where the orders of the scope's batches lie; None: it takes those of any."""
+        return None if scope.batches is None else self._spans.of(scope, numbered_batches(self._to), ROWS)
+
+    def _claim(self, shift: Shift, limit: int, claimable: Document) -> list[Order]:
+        """The same, of the orders that `claimable` matches."""
         limit = min(limit, CLAIM_LIMIT)
         skip = self._skip(limit)
         for _ in range(TRIES):
             try:
-                look = self._look(shift, limit, skip, exclude)
+                look = self._look(shift, limit, skip, claimable)
             except OperationFailure as problem:
                 if not is_too_large(problem):
                     raise
                 if limit == 1:
-                    self._end_first(skip, exclude)
+                    self._end_first(skip, claimable)
                 limit = 1  # one look holds 16 MB
                 continue
             if not _may_claim(look, shift):
@@ -75,7 +92,7 @@ class Claims:
         competes = monotonic() < self._competes_until
         return self._random.randrange(0, max(1, WINDOW - limit)) if competes else 0
 
-    def _look(self, shift: Shift, limit: int, skip: int, exclude: Sequence[str]) -> Document:
+    def _look(self, shift: Shift, limit: int, skip: int, claimable: Document) -> Document:
         overdue = {"status": "READY", "due": {"$gt": AT_ONCE}, "$expr": {"$lte": ["$due", self._to.now]}}
         order = {"priority": -1, "seq": 1}
         stages = [
@@ -86,7 +103,7 @@ class Claims:
                 "orders",
                 "first",
                 [
-                    {"$match": _claimable(exclude)},
+                    {"$match": claimable},
                     {"$sort": order},
                     {"$skip": skip},
                     {"$limit": limit},
@@ -132,9 +149,9 @@ class Claims:
                 self._end(order)
         return self._read(shift, seen)
 
-    def _end_first(self, skip: int, exclude: Sequence[str]) -> None:
+    def _end_first(self, skip: int, claimable: Document) -> None:
         """End the order that is too large to be looked at beside the shift."""
-        first = self._to.orders.find(_claimable(exclude), {"attempt": 1}).sort([("priority", -1), ("seq", 1)])
+        first = self._to.orders.find(claimable, {"attempt": 1}).sort([("priority", -1), ("seq", 1)])
         for order in first.skip(skip).limit(1):
             self._end(order)
 
@@ -155,9 +172,9 @@ class Claims:
         return [taken[order["_id"]] for order in seen if order["_id"] in taken]
 
 
-def _claimable(exclude: Sequence[str]) -> Document:
-    first: Document = {"status": "READY", "due": AT_ONCE}
-    return first | {"_id": {"$nin": list(exclude)}} if exclude else first
+def _claimable(exclude: Sequence[str], scope: Scope, spans: Sequence[Span] | None) -> Document:
+    first = in_scope({"status": "READY", "due": AT_ONCE}, scope, spans)
+    return {"$and": [first, {"_id": {"$nin": list(exclude)}}]} if exclude else first
 
 
 def _as_seen(seen: list[Document]) -> Document:

@@ -15,7 +15,7 @@ from typing import Any
 from bson.binary import Binary
 
 from waiter.kitchen.contract import Row
-from waiter.orders import Batch, Event, Order, Reason, Shift, Status, Vitals
+from waiter.orders import BINDING, Batch, Event, Order, Reason, Shift, Status, Vitals
 
 Document = dict[str, Any]
 
@@ -167,13 +167,28 @@ def shift_from(stored: Mapping[str, Any]) -> Shift:
 
 def batch_document(batch: Batch) -> Document:
     stored = asdict(batch)
-    del stored["id"]
+    for field in ("id", *BINDING):  # what binds it, `open_batch` leaves as it is
+        del stored[field]
     return stored | {"name": text(batch.name), "source": text(batch.source)}
 
 
 def batch_from(stored: Mapping[str, Any]) -> Batch:
-    facts = {field: stored[field] for field in Batch.__dataclass_fields__ if field not in ("id", "earlier")}
-    return Batch(id=stored["_id"], earlier=tuple(stored.get("earlier", ())), **facts)
+    left_out = ("id", "earlier", *BINDING)
+    facts = {field: stored[field] for field in Batch.__dataclass_fields__ if field not in left_out}
+    return Batch(
+        id=stored["_id"],
+        earlier=tuple(stored.get("earlier", ())),
+        command=batch_command(stored),
+        weight=stored.get("weight"),
+        pause_reason=stored.get("pause_reason"),
+        **facts,
+    )
+
+
+def batch_command(stored: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The words of the command that the batch is for."""
+    words = stored.get("command")
+    return None if words is None else tuple(map(_argument, words))
 
 
 def rows_of(number: int) -> Document:

@@ -28,13 +28,13 @@ def filter_of(selector: Selector, batches: Iterable[int], now: Expression) -> Do
     if selector.longer_than_s is not None:
         parts.append({"start": {"$exists": True}, "$expr": {"$gt": [duration(now), selector.longer_than_s]}})
     if selector.match is not None:
-        parts.append(_contains(selector.match))
+        parts.append(contains(selector.match))
     if selector.except_command is not None:
         parts.append({"command": {"$exists": True, "$ne": text(selector.except_command)}})
     return {"$and": parts} if parts else {}
 
 
-def _contains(words: str) -> Document:
+def contains(words: str) -> Document:
     """Some argument contains the words, byte for byte."""
     choices = [("raw", raw(words))]
     if text(words) == words:

@@ -13,7 +13,18 @@ from typing import Self
 from pymongo.read_concern import ReadConcern
 
 from waiter import processes
-from waiter.kitchen.contract import LEASE_S, MAX_LOSSES, Backlog, FailureGroup, Reclaimed, Row, Throughput
+from waiter.kitchen.contract import (
+    ALL,
+    LEASE_S,
+    MAX_LOSSES,
+    UNCHANGED,
+    Backlog,
+    FailureGroup,
+    Reclaimed,
+    Row,
+    Throughput,
+    Unchanged,
+)
 from waiter.kitchen.mongo import admin, batches, leases, queries, schema
 from waiter.kitchen.mongo import outcomes as outcomes_
 from waiter.kitchen.mongo.claims import Claims
@@ -25,7 +36,19 @@ from waiter.kitchen.mongo.documents import (
     text,
     vitals_document,
 )
-from waiter.orders import Batch, Counts, FinishResult, Notice, Order, Outcome, Selector, Shift, Vitals
+from waiter.orders import (
+    Batch,
+    BatchProgress,
+    Counts,
+    FinishResult,
+    Notice,
+    Order,
+    Outcome,
+    Scope,
+    Selector,
+    Shift,
+    Vitals,
+)
 
 _LOST_FOR_S = 86400.0
 """How long `shifts` goes on showing a lost one."""
@@ -122,6 +145,30 @@ class MongoKitchen:
         admin.announce_change(self._to)
         return added
 
+    def bind_batch(self, batch_id: str, command: Sequence[str]) -> tuple[str, ...]:
+        with self._to.translate_errors():
+            bound = batches.bind(self._to, batch_id, command)
+        admin.announce_change(self._to)
+        return bound
+
+    def amend_batch(
+        self,
+        batch_id: str,
+        *,
+        name: str | Unchanged | None = UNCHANGED,
+        command: Sequence[str] | Unchanged | None = UNCHANGED,
+        weight: int | Unchanged | None = UNCHANGED,
+        pause_reason: str | Unchanged | None = UNCHANGED,
+    ) -> None:
+        facts = {"name": name, "command": command, "weight": weight, "pause_reason": pause_reason}
+        with self._to.translate_errors():
+            batches.amend(self._to, batch_id, {key: v for key, v in facts.items() if not isinstance(v, Unchanged)})
+        admin.announce_change(self._to)
+
+    def batch_progress(self, window_s: float) -> dict[str, BatchProgress]:
+        with self._to.patiently():
+            return queries.batch_progress(self._to, window_s)
+
     def remove_batch(self, batch_id: str) -> int:
         removed = batches.remove_batch(self._to, batch_id)
         admin.announce_change(self._to)
@@ -203,11 +250,11 @@ class MongoKitchen:
 
     # Delivery
 
-    def claim(self, shift: Shift, limit: int, exclude: Sequence[str] = ()) -> list[Order]:
+    def claim(self, shift: Shift, limit: int, exclude: Sequence[str] = (), scope: Scope = ALL) -> list[Order]:
         if limit <= 0:
             return []
         with self._to.translate_errors():
-            return self._claims.claim(shift, limit, exclude)
+            return self._claims.claim(shift, limit, exclude, scope)
 
     def held(self, shift: Shift) -> list[Order]:
         with self._to.translate_errors():
@@ -227,9 +274,9 @@ class MongoKitchen:
         with self._to.translate_errors():
             return outcomes_.reclaim(self._to, self._here, self.lease_s, max_losses)
 
-    def backlog(self) -> Backlog:
+    def backlog(self, scope: Scope = ALL) -> Backlog:
         with self._to.translate_errors():
-            return queries.backlog(self._to)
+            return queries.backlog(self._to, scope, self._claims.spans_of(scope))
 
     # Seeing
 

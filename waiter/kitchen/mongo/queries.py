@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 from pymongo.client_session import ClientSession
@@ -13,9 +13,11 @@ from waiter.kitchen.contract import CLAIM_LIMIT, Backlog, FailureGroup, Throughp
 from waiter.kitchen.mongo.connection import Connection
 from waiter.kitchen.mongo.documents import AT_ONCE, BULKY, Document, order_from, text
 from waiter.kitchen.mongo.filters import filter_of, sort_stages
+from waiter.kitchen.mongo.scope import in_scope
 from waiter.kitchen.mongo.updates import lookup
 from waiter.kitchen.selecting import PORTION, unknown_batch
-from waiter.orders import Counts, Order, Reason, Selector, Status
+from waiter.kitchen.spans import Span, chunks
+from waiter.orders import BatchProgress, Counts, Order, Reason, Scope, Selector, Status
 
 STANDING: Document = {"number": {"$gt": 0}, "is_leaving": {"$ne": True}}
 """Matches batches that nobody is deleting."""
@@ -44,16 +46,36 @@ def no_such_batch(to: Connection, batch: str) -> UsageError:
     )
 
 
-def backlog(to: Connection) -> Backlog:
-    overdue = {"$expr": {"$lte": ["$due", to.now]}}
+def numbered_batches(to: Connection) -> Iterator[tuple[str, int]]:
+    """All batches: id and number, by rising number."""
+    found = to.batches.find(STANDING, {"number": 1}).sort("number", 1)
+    return ((batch["_id"], batch["number"]) for batch in found)
+
+
+def backlog(to: Connection, scope: Scope, spans: Sequence[Span] | None) -> Backlog:
+    """See `Kitchen.backlog`; of some spans at a time."""
+    if spans is None:
+        return _backlog(to, scope, None)
+    parts = [_backlog(to, scope, some) for some in chunks(spans)]
+    dues = [part.next_due_s for part in parts if part.next_due_s is not None]
+    ready, running = (sum(getattr(part, of) for part in parts) for of in ("ready", "running"))
+    return Backlog(min(ready, CLAIM_LIMIT), min(dues, default=None), min(running, CLAIM_LIMIT))
+
+
+def _backlog(to: Connection, scope: Scope, spans: Sequence[Span] | None) -> Backlog:
+    late = {"status": "READY", "due": {"$gt": AT_ONCE}, "$expr": {"$lte": ["$due", to.now]}}
+
+    def mine(status: Document) -> Document:
+        return in_scope(status, scope, spans)
+
     count: list[Document] = [{"$limit": CLAIM_LIMIT}, {"$count": "n"}]
     stages = [
         {"$match": {"_id": "news"}},
         {"$set": {"now": to.now}},
-        lookup("orders", "ready", [{"$match": {"status": "READY", "due": AT_ONCE}}, *count]),
-        lookup("orders", "overdue", [{"$match": {"status": "READY", "due": {"$gt": AT_ONCE}, **overdue}}, *count]),
-        lookup("orders", "running", [{"$match": {"status": "RUNNING"}}, *count]),
-        next_due(to),
+        lookup("orders", "ready", [{"$match": mine({"status": "READY", "due": AT_ONCE})}, *count]),
+        lookup("orders", "overdue", [{"$match": mine(late)}, *count]),
+        lookup("orders", "running", [{"$match": mine({"status": "RUNNING"})}, *count]),
+        next_due(to, mine),
     ]
     for seen in to.state.aggregate(stages):
         ready, late, running = (sum(part["n"] for part in seen[key]) for key in ("ready", "overdue", "running"))
@@ -62,9 +84,9 @@ def backlog(to: Connection) -> Backlog:
     raise to.gone()
 
 
-def next_due(to: Connection) -> Document:
-    """A look at the first order that waits, and is not due yet."""
-    waiting = {"status": "READY", "due": {"$gt": AT_ONCE}, "$expr": {"$gt": ["$due", to.now]}}
+def next_due(to: Connection, mine: Callable[[Document], Document]) -> Document:
+    """A look at the first order that waits, and is not due yet; `mine` narrows what is looked at."""
+    waiting = mine({"status": "READY", "due": {"$gt": AT_ONCE}, "$expr": {"$gt": ["$due", to.now]}})
     stages: list[Document] = [
         {"$match": waiting},
         {"$sort": {"due": 1}},
@@ -153,12 +175,37 @@ def _places(to: Connection, stages: list[Document]) -> array[int]:
 
 
 def throughput(to: Connection, window_s: float) -> Throughput:
-    recent = {"stop": {"$gt": 0}, "$expr": {"$gte": ["$stop", {"$subtract": [to.now, window_s]}]}}
     stages: list[Document] = [
-        {"$match": {"status": {"$in": ["DONE", "ERROR"]}, **recent}},
+        _finished_within(to, window_s),
         {"$group": {"_id": "$status", "n": {"$sum": 1}, "seconds": {"$sum": {"$subtract": ["$stop", "$start"]}}}},
     ]
     rows = {row["_id"]: row for row in to.orders.aggregate(stages)}
+    return _throughput(rows, window_s)
+
+
+def batch_progress(to: Connection, window_s: float) -> dict[str, BatchProgress]:
+    """How far each batch is, by its id, and how fast lately."""
+    by_batch: Document = {"_id": {"batch": "$batch", "status": "$status"}, "n": {"$sum": 1}}
+    seconds = {"seconds": {"$sum": {"$subtract": ["$stop", "$start"]}}}
+    counts: dict[str, dict[Status, int]] = {}
+    for row in to.orders.aggregate([{"$group": by_batch}], allowDiskUse=True):
+        counts.setdefault(row["_id"]["batch"], {})[Status(row["_id"]["status"])] = row["n"]
+    recent: dict[str, dict[str, Document]] = {}
+    for row in to.orders.aggregate([_finished_within(to, window_s), {"$group": by_batch | seconds}], allowDiskUse=True):
+        recent.setdefault(row["_id"]["batch"], {})[row["_id"]["status"]] = row
+    return {
+        batch: BatchProgress(Counts(counts.get(batch, {})), _throughput(recent.get(batch, {}), window_s))
+        for batch, _ in numbered_batches(to)
+    }
+
+
+def _finished_within(to: Connection, window_s: float) -> Document:
+    recent = {"stop": {"$gt": 0}, "$expr": {"$gte": ["$stop", {"$subtract": [to.now, window_s]}]}}
+    return {"$match": {"status": {"$in": ["DONE", "ERROR"]}, **recent}}
+
+
+def _throughput(rows: dict[str, Document], window_s: float) -> Throughput:
+    """Of rows by status with their number and all their seconds."""
     done, failed = (rows.get(status, {"n": 0})["n"] for status in ("DONE", "ERROR"))
     seconds = sum(row["seconds"] for row in rows.values())
     return Throughput(window_s, done, failed, seconds / (done + failed) if done + failed else None)

@@ -17,7 +17,8 @@ from waiter.errors import KitchenError, KitchenMissing
 from waiter.kitchen.mongo.connection import UNAUTHORIZED, Connection
 from waiter.kitchen.mongo.documents import Document
 
-VERSION = 1
+VERSION = 2
+"""1: batches knew no command. Such a database becomes one of 2 when somebody opens it to bring work."""
 MARK = "waiter"
 
 BUILD_S = 3600.0
@@ -84,7 +85,7 @@ def prepare(to: Connection, *, create: bool) -> None:
     to.require_version()
     if not _is_ours(found):
         _refuse_strangers(to)
-    if found and found["version"] != VERSION:
+    if found and found["version"] > VERSION:
         raise KitchenError(
             f"{to.url} was set up by another version of waiter (schema {found['version']}, this one has {VERSION}):"
             " use the same version everywhere, or another database (--db)."
@@ -94,6 +95,8 @@ def prepare(to: Connection, *, create: bool) -> None:
             raise KitchenMissing(f"{to.url}: no such kitchen: nothing was loaded there. Check the name.")
         return
     _make_indexes(to, is_new=found is None)
+    if found and found["version"] < VERSION:
+        to.state.update_one({"_id": "schema"}, {"$max": {"version": VERSION}})
     if found is None:
         to.state.update_one({"_id": "news"}, {"$inc": {"n": 1}}, upsert=True)
     if not _is_ours(found):

@@ -15,7 +15,8 @@ from waiter.errors import KitchenDamaged, KitchenError, KitchenHindered, Kitchen
 from waiter.kitchen.open_files import BESIDE, Identity, checked, hold, let_go, still_there
 
 APPLICATION_ID = 0x57414954  # "WAIT", where SQLite keeps what a file is for
-VERSION = 1
+VERSION = 2
+"""1: batches knew no command. Such a file becomes one of 2 when somebody opens it to bring work."""
 BUSY_S = 30.0
 OLDEST = (3, 35, 0)  # UPDATE … RETURNING
 
@@ -29,7 +30,8 @@ SCHEMA = """
 CREATE TABLE batches (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, name TEXT, source TEXT NOT NULL,
     digest TEXT NOT NULL, rows INTEGER NOT NULL, orders INTEGER NOT NULL, priority INTEGER NOT NULL,
-    loaded_at REAL NOT NULL, is_complete INTEGER NOT NULL);
+    loaded_at REAL NOT NULL, is_complete INTEGER NOT NULL,
+    bound_to TEXT, weight INTEGER, pause_reason TEXT);
 -- seq is batch number * 2^32 + row: the age of an order, and its identity.
 CREATE TABLE orders (
     seq INTEGER PRIMARY KEY, arguments TEXT NOT NULL, names TEXT, status TEXT NOT NULL DEFAULT 'READY',
@@ -72,6 +74,11 @@ _LOOK_UPS = (
 )
 """What finds one batch among thousands. Files were made without it; they get it when somebody opens them to write."""
 
+_BINDING = tuple(
+    f"ALTER TABLE batches ADD COLUMN {column}" for column in ("bound_to TEXT", "weight INTEGER", "pause_reason TEXT")
+)
+"""What batches of version 1 lack."""
+
 HAS_LOOK_UPS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'digests'"
 
 
@@ -106,7 +113,8 @@ def connect(path: Path, *, create: bool) -> Connection:
         identity = checked(path) or _made(path, create=create)
         if os.access(path, os.W_OK):
             try:
-                return _with_look_ups(_opened(path, identity), path, create=create)
+                db = _opened(path, identity)
+                return _with_look_ups(upgraded(db, path), path) if create else db
             except sqlite3.OperationalError as error:
                 if not _is_for_readers(error) or os.access(path.parent, os.W_OK):
                     raise
@@ -160,20 +168,38 @@ def _opened(path: Path, identity: Identity, **how: str) -> Connection:
     return db
 
 
-def _with_look_ups(db: Connection, path: Path, *, create: bool) -> Connection:
-    """The connection to a file that has `_LOOK_UPS`. Who only looks adds nothing, and does without."""
-    if create and db.execute(HAS_LOOK_UPS).fetchone() is None:
-        try:
-            db.execute("BEGIN IMMEDIATE")
+def upgraded(db: Connection, path: Path) -> Connection:
+    """The connection to a file whose batches know their command. Who only looks adds nothing, and does without."""
+    if _pragma(db, "user_version") < VERSION:
+        with _made_once(db, path):
+            if _pragma(db, "user_version") < VERSION:  # nobody else was faster
+                for statement in _BINDING:
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {VERSION}")
+    return db
+
+
+def _with_look_ups(db: Connection, path: Path) -> Connection:
+    """The connection to a file that has `_LOOK_UPS`."""
+    if db.execute(HAS_LOOK_UPS).fetchone() is None:
+        with _made_once(db, path):
             if db.execute(HAS_LOOK_UPS).fetchone() is None:  # nobody else was faster
                 for statement in _LOOK_UPS:
                     db.execute(statement)
-            db.execute("COMMIT")
-            still_there(path, db.identity)
-        except BaseException:
-            db.close()
-            raise
     return db
+
+
+@contextmanager
+def _made_once(db: Connection, path: Path) -> Iterator[None]:
+    """A change of the file's shape, in one transaction; the connection is closed if it fails."""
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        yield
+        db.execute("COMMIT")
+        still_there(path, db.identity)
+    except BaseException:
+        db.close()
+        raise
 
 
 def _make_folder(folder: Path) -> None:

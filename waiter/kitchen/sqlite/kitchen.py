@@ -25,21 +25,26 @@ from typing import Any, Self
 from waiter import processes
 from waiter.errors import ShiftLost
 from waiter.kitchen.contract import (
+    ALL,
     CLAIM_LIMIT,
     LEASE_S,
     MAX_LOSSES,
+    UNCHANGED,
     Backlog,
     FailureGroup,
     Reclaimed,
     Row,
     Throughput,
+    Unchanged,
     loss_delay_s,
 )
 from waiter.kitchen.open_files import still_there
 from waiter.kitchen.selecting import unknown_batch
+from waiter.kitchen.spans import Span, SpansOfScope
 from waiter.kitchen.sqlite import admin, leases, queries
 from waiter.kitchen.sqlite import outcomes as outcomes_
-from waiter.kitchen.sqlite.file import HAS_LOOK_UPS, Connection, connect, translate_errors
+from waiter.kitchen.sqlite import scope as scopes
+from waiter.kitchen.sqlite.file import HAS_LOOK_UPS, Connection, connect, translate_errors, upgraded
 from waiter.kitchen.sqlite.rows import (
     EVERYTHING,
     FROM,
@@ -62,11 +67,13 @@ from waiter.kitchen.sqlite.rows import (
 )
 from waiter.orders import (
     Batch,
+    BatchProgress,
     Counts,
     FinishResult,
     Notice,
     Order,
     Outcome,
+    Scope,
     Selector,
     Shift,
     Status,
@@ -129,6 +136,7 @@ class SqliteKitchen:
         self._rng = Random()
         self._here = processes.here()
         self._id: str | None = None
+        self._spans = SpansOfScope()
         self._db = self._connect(create=create)
 
     def _connect(self, *, create: bool = False) -> Connection:
@@ -255,6 +263,36 @@ class SqliteKitchen:
     def _batch_names(self) -> list[tuple[str, str | None]]:
         return [(row["id"], row["name"]) for row in self._read("SELECT id, name FROM batches ORDER BY number")]
 
+    def bind_batch(self, batch_id: str, command: Sequence[str]) -> tuple[str, ...]:
+        self._set_binding(batch_id, "bound_to = ifnull(bound_to, :bound_to)", {"bound_to": json.dumps([*command])})
+        (row,) = self._read("SELECT bound_to FROM batches WHERE id = ?", (text(batch_id),))
+        return tuple(json.loads(row["bound_to"]))
+
+    def amend_batch(
+        self,
+        batch_id: str,
+        *,
+        name: str | Unchanged | None = UNCHANGED,
+        command: Sequence[str] | Unchanged | None = UNCHANGED,
+        weight: int | Unchanged | None = UNCHANGED,
+        pause_reason: str | Unchanged | None = UNCHANGED,
+    ) -> None:
+        words = command if command is None or isinstance(command, Unchanged) else json.dumps([*command])
+        facts = {"name": name, "bound_to": words, "weight": weight, "pause_reason": pause_reason}
+        changed = {key: value for key, value in facts.items() if not isinstance(value, Unchanged)}
+        self._set_binding(batch_id, ", ".join(f"{key} = :{key}" for key in changed), changed)
+
+    def _set_binding(self, batch_id: str, sets: str, facts: Mapping[str, Any]) -> None:
+        with translate_errors(self.path):
+            upgraded(self._db, self.path)
+        values = {key: text(value) if isinstance(value, str) else value for key, value in facts.items()}
+        with self._writing(is_change=True) as db:
+            self._batch_number(db, batch_id)
+            db.execute(f"UPDATE batches SET {sets} WHERE id = :id", {**values, "id": text(batch_id)})
+
+    def batch_progress(self, window_s: float) -> dict[str, BatchProgress]:
+        return queries.batch_progress(self._read, self.now(), window_s)
+
     def remove_batch(self, batch_id: str) -> int:
         with self._writing(is_change=True) as db:
             number = self._batch_number(db, batch_id)
@@ -343,7 +381,7 @@ class SqliteKitchen:
 
     # Delivery
 
-    def claim(self, shift: Shift, limit: int, exclude: Sequence[str] = ()) -> list[Order]:
+    def claim(self, shift: Shift, limit: int, exclude: Sequence[str] = (), scope: Scope = ALL) -> list[Order]:
         if limit <= 0:
             return []
         with self._writing() as db:
@@ -351,7 +389,8 @@ class SqliteKitchen:
                 return []
             now = self.now()
             db.execute(outcomes_.FALL_DUE, (now,))
-            seqs = outcomes_.candidates(db, min(limit, CLAIM_LIMIT), set(self._seqs(db, exclude)))
+            limit, excluded = min(limit, CLAIM_LIMIT), set(self._seqs(db, exclude))
+            seqs = outcomes_.candidates(self._first(db, scope, limit + len(excluded)), limit, excluded)
             if not seqs:
                 return []
             chosen = json.dumps(seqs)
@@ -359,6 +398,20 @@ class SqliteKitchen:
             rows = db.execute(f"SELECT {LIGHT} {FROM} WHERE seq IN (SELECT value FROM json_each(?))", (chosen,))
             orders = [order_from(row) for row in rows]
         return sorted(orders, key=lambda order: -order.priority)
+
+    def _first(self, db: sqlite3.Connection, scope: Scope, limit: int) -> list[sqlite3.Row]:
+        if scope == ALL:
+            return outcomes_.first(db, limit)
+
+        def read(sql: str, parameters: Mapping[str, Any] = EVERYTHING.values) -> list[sqlite3.Row]:
+            return db.execute(sql, parameters).fetchall()
+
+        return scopes.first_in(read, scope, self._spans_of(scope), limit)
+
+    def _spans_of(self, scope: Scope) -> Sequence[Span] | None:
+        if scope.batches is None:
+            return None
+        return self._spans.of(scope, scopes.numbered_batches(self._read), 1 << ROW_BITS)
 
     def _may_claim(self, db: sqlite3.Connection, shift: Shift) -> bool:
         stored = db.execute("SELECT * FROM shifts WHERE token = ?", (shift.token,)).fetchone()
@@ -420,8 +473,10 @@ class SqliteKitchen:
         db.executemany("UPDATE shifts SET lost_at = ? WHERE token = ?", [(now, row["token"]) for row in look.dead])
         return look
 
-    def backlog(self) -> Backlog:
-        return queries.backlog(self._read, self.now())
+    def backlog(self, scope: Scope = ALL) -> Backlog:
+        if scope == ALL:
+            return queries.backlog(self._read, self.now())
+        return scopes.backlog(self._read, scope, self._spans_of(scope), self.now())
 
     # Seeing
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sqlite3
+from collections.abc import Sequence
 
 from waiter.failure_groups import error_group
 from waiter.kitchen.sqlite.rows import appended, finish_event, json_event, text, with_event
@@ -53,9 +54,13 @@ WHERE shift = :shift AND status = 'RUNNING'
 """
 
 
-def candidates(db: sqlite3.Connection, limit: int, excluded: set[int]) -> list[int]:
-    """The READY orders that a claim takes: one that was lost before goes alone, all others in order."""
-    rows = db.execute(_FIRST, (limit + len(excluded),)).fetchall()
+def first(db: sqlite3.Connection, limit: int) -> list[sqlite3.Row]:
+    """The first claimable orders of all: seq and losses."""
+    return db.execute(_FIRST, (limit,)).fetchall()
+
+
+def candidates(rows: Sequence[sqlite3.Row], limit: int, excluded: set[int]) -> list[int]:
+    """Those of the first claimable orders that a claim takes: one that was lost before goes alone, others in order."""
     rows = [row for row in rows if row["seq"] not in excluded][:limit]
     if rows and rows[0]["losses"]:
         return [rows[0]["seq"]]

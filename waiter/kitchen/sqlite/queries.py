@@ -21,7 +21,7 @@ from waiter.kitchen.sqlite.rows import (
     order_from,
     reason_from,
 )
-from waiter.orders import Counts, Order, Selector, Status
+from waiter.orders import BatchProgress, Counts, Order, Selector, Status
 
 Read = Callable[..., list[sqlite3.Row]]
 """A statement and its parameters to rows."""
@@ -90,10 +90,39 @@ def throughput(read: Read, now: float, window_s: float) -> Throughput:
         "WHERE stop IS NOT NULL AND stop >= ? AND status IN ('DONE', 'ERROR') GROUP BY status",
         (now - window_s,),
     )
+    return _throughput(rows, window_s)
+
+
+def _throughput(rows: list[sqlite3.Row], window_s: float) -> Throughput:
+    """Of rows with a status, their number and all their seconds."""
     counts = {row["status"]: row["n"] for row in rows}
     total = sum(counts.values())
     mean_s = sum(row["seconds"] for row in rows) / total if total else None
     return Throughput(window_s, counts.get("DONE", 0), counts.get("ERROR", 0), mean_s)
+
+
+def batch_progress(read: Read, now: float, window_s: float) -> dict[str, BatchProgress]:
+    """How far each batch is, by its id, and how fast lately."""
+    counted = read(
+        f"SELECT seq >> {ROW_BITS} AS number, status, count(*) AS n FROM orders INDEXED BY by_status GROUP BY 1, 2"
+    )
+    ended = read(
+        f"SELECT seq >> {ROW_BITS} AS number, status, count(*) AS n, total(stop - start) AS seconds "
+        "FROM orders INDEXED BY by_stop WHERE stop IS NOT NULL AND stop >= ? AND status IN ('DONE', 'ERROR') "
+        "GROUP BY 1, 2",
+        (now - window_s,),
+    )
+    counts: dict[int, dict[Status, int]] = {}
+    for row in counted:
+        counts.setdefault(row["number"], {})[Status(row["status"])] = row["n"]
+    recent: dict[int, list[sqlite3.Row]] = {}
+    for row in ended:
+        recent.setdefault(row["number"], []).append(row)
+
+    def progress(number: int) -> BatchProgress:
+        return BatchProgress(Counts(counts.get(number, {})), _throughput(recent.get(number, []), window_s))
+
+    return {row["id"]: progress(row["number"]) for row in read("SELECT id, number FROM batches ORDER BY number")}
 
 
 def failure_groups(read: Read, chosen: Condition) -> list[FailureGroup]:

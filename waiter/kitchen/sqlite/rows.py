@@ -11,7 +11,7 @@ from typing import Any
 
 from waiter.kitchen.contract import Row
 from waiter.kitchen.selecting import sort_of
-from waiter.orders import EVENTS_KEPT, Batch, Event, Order, Outcome, Reason, Selector, Shift, Status, Vitals
+from waiter.orders import BINDING, EVENTS_KEPT, Batch, Event, Order, Outcome, Reason, Selector, Shift, Status, Vitals
 
 ROW_BITS = 32
 """An order's seq is its batch's number, and below these bits its row."""
@@ -80,13 +80,16 @@ def order_from(row: Iterable[Any]) -> Order:
 def batch_facts(batch: Batch) -> dict[str, Any]:
     """A batch's columns. Its earlier digests stand behind the last one, in the same column."""
     facts = {name: text(v) if isinstance(v, str) else v for name, v in dataclasses.asdict(batch).items()}
-    del facts["earlier"]
+    for field in ("earlier", *BINDING):
+        del facts[field]
     return {**facts, "digest": " ".join([batch.digest, *batch.earlier])}
 
 
 def batch_from(row: sqlite3.Row) -> Batch:
     facts = dict(row)
     del facts["number"]
+    bound_to = facts.pop("bound_to", None)  # a file of before has no such column
+    facts["command"] = None if bound_to is None else tuple(json.loads(bound_to))
     digest, *earlier = facts["digest"].split(" ")
     return Batch(**{**facts, "digest": digest, "earlier": tuple(earlier), "is_complete": bool(facts["is_complete"])})
 
