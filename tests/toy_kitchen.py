@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from waiter.errors import KitchenMissing, NoSuchBatch, ShiftLost
-from waiter.kitchen.contract import MAX_LOSSES, Reclaimed, Row
-from waiter.kitchen.defaults import KitchenDefaults, new_order, new_shift
+from waiter.kitchen.contract import ALL, MAX_LOSSES, Reclaimed, Row
+from waiter.kitchen.defaults import KitchenDefaults, is_in_scope, new_order, new_shift
 from waiter.kitchen.kinds import KitchenKind
-from waiter.orders import Batch, FinishResult, Notice, Order, Outcome, Shift, Status, Vitals
+from waiter.orders import Batch, FinishResult, Notice, Order, Outcome, Scope, Shift, Status, Vitals
 
 
 class Stored:
@@ -104,13 +104,14 @@ class ToyKitchen(KitchenDefaults):
         with self._changing() as stored:
             return [shift for shift in stored.shifts.values() if include_left or shift.left_at is None]
 
-    def claim(self, shift: Shift, limit: int, exclude: Sequence[str] = ()) -> list[Order]:
+    def claim(self, shift: Shift, limit: int, exclude: Sequence[str] = (), scope: Scope = ALL) -> list[Order]:
         now = self.now()
         with self._changing() as stored:
             if not stored.lives(shift.token, now):
                 raise ShiftLost("lease expired")
             ready = (order for order in stored.orders.values() if order.status is Status.READY)
             due = (order for order in ready if (order.due or 0) <= now and order.id not in exclude)
+            due = (order for order in due if is_in_scope(order, scope))
             chosen = sorted(due, key=lambda order: -order.priority)[:limit]
             mine = {"status": Status.RUNNING, "shift": shift.token, "waiter": shift.waiter, "host": shift.host}
             for order in chosen:

@@ -9,13 +9,25 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator
-from typing import NoReturn, Self
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NoReturn, Self
 
 from waiter.errors import KitchenError
-from waiter.kitchen.contract import CLAIM_LIMIT, LEASE_S, Backlog, FailureGroup, Kitchen, Row, Throughput
+from waiter.kitchen.contract import (
+    ALL,
+    CLAIM_LIMIT,
+    LEASE_S,
+    UNCHANGED,
+    Backlog,
+    FailureGroup,
+    Kitchen,
+    Row,
+    Throughput,
+    Unchanged,
+)
 from waiter.kitchen.selecting import sort_of, unknown_batch
-from waiter.orders import Batch, Counts, Order, Selector, Shift, Status, Vitals
+from waiter.orders import Batch, BatchProgress, Counts, Order, Scope, Selector, Shift, Status, Vitals
 
 
 def new_order(batch_id: str, row: Row, priority: int) -> Order:
@@ -29,6 +41,15 @@ def new_shift(waiter: str, host: str, pid: int, vitals: Vitals | None, now: floa
     """A shift that begins now, with a random token."""
     token = os.urandom(16).hex()
     return Shift(token, waiter, host, pid, now, lease_until=now + lease_s, heartbeat_at=now, vitals=vitals or Vitals())
+
+
+def is_in_scope(order: Order, scope: Scope) -> bool:
+    """Whether a waiter with this scope may take the order, its status aside."""
+    return not (
+        (scope.batches is not None and order.batch not in scope.batches)
+        or (scope.match is not None and not any(scope.match in argument for argument in order.arguments))
+        or (scope.priority_min is not None and order.priority < scope.priority_min)
+    )
 
 
 class KitchenDefaults(Kitchen):
@@ -67,9 +88,33 @@ class KitchenDefaults(Kitchen):
         return next((batch for batch in reversed(self.batches()) if batch.source == source), None)
 
     def renew_batch(self, batch: Batch) -> None:
-        if self.batch(batch.id) is None:
-            raise unknown_batch(batch.id, [(other.id, other.name) for other in self.batches()])
+        self._batch(batch.id)
         self.open_batch(batch)
+
+    def bind_batch(self, batch_id: str, command: Sequence[str]) -> tuple[str, ...]:
+        batch = self._batch(batch_id)
+        if batch.command is None:
+            self.open_batch(replace(batch, command=tuple(command)))
+        return self._batch(batch_id).command or ()
+
+    def amend_batch(
+        self,
+        batch_id: str,
+        *,
+        name: str | Unchanged | None = UNCHANGED,
+        command: Sequence[str] | Unchanged | None = UNCHANGED,
+        weight: int | Unchanged | None = UNCHANGED,
+        pause_reason: str | Unchanged | None = UNCHANGED,
+    ) -> None:
+        facts = {"name": name, "command": command, "weight": weight, "pause_reason": pause_reason}
+        changed: dict[str, Any] = {key: value for key, value in facts.items() if not isinstance(value, Unchanged)}
+        self.open_batch(replace(self._batch(batch_id), **changed))
+
+    def _batch(self, batch_id: str) -> Batch:
+        batch = self.batch(batch_id)
+        if batch is None:
+            raise unknown_batch(batch_id, [(other.id, other.name) for other in self.batches()])
+        return batch
 
     # Shifts
 
@@ -108,22 +153,24 @@ class KitchenDefaults(Kitchen):
     def counts(self, selector: Selector | None = None) -> Counts:
         return Counts(Counter(order.status for order in self.find(selector or Selector())))
 
-    def backlog(self) -> Backlog:
-        now = self.now()
-        ready = [order for order in self.orders() if order.status is Status.READY]
+    def backlog(self, scope: Scope = ALL) -> Backlog:
+        now, orders = self.now(), [order for order in self.orders() if is_in_scope(order, scope)]
+        ready = [order for order in orders if order.status is Status.READY]
         due = [order.due for order in ready if order.due is not None and order.due > now]
-        running = self.counts()[Status.RUNNING]
+        running = sum(order.status is Status.RUNNING for order in orders)
         return Backlog(
             min(len(ready) - len(due), CLAIM_LIMIT), min(due) - now if due else None, min(running, CLAIM_LIMIT)
         )
 
     def throughput(self, window_s: float) -> Throughput:
-        since = self.now() - window_s
-        ended = [order for order in self.orders() if order.status in (Status.DONE, Status.ERROR)]
-        ended = [order for order in ended if order.stop is not None and order.stop >= since]
-        done = sum(order.status is Status.DONE for order in ended)
-        took = [order.stop - order.start for order in ended if order.stop is not None and order.start is not None]
-        return Throughput(window_s, done, len(ended) - done, sum(took) / len(took) if took else None)
+        return _throughput(self.orders(), self.now(), window_s)
+
+    def batch_progress(self, window_s: float) -> dict[str, BatchProgress]:
+        of: dict[str, list[Order]] = {batch.id: [] for batch in self.batches()}
+        for order in self.orders():
+            of[order.batch].append(order)
+        counts = {batch: Counts(Counter(order.status for order in orders)) for batch, orders in of.items()}
+        return {batch: BatchProgress(counts[batch], _throughput(of[batch], self.now(), window_s)) for batch in of}
 
     def failure_groups(self, selector: Selector | None = None) -> list[FailureGroup]:
         groups = defaultdict[str, list[Order]](list)
@@ -164,6 +211,14 @@ class KitchenDefaults(Kitchen):
 
     def _cannot(self, what: str) -> NoReturn:
         raise KitchenError(f"{self.url}: this kind of kitchen cannot {what}.")
+
+
+def _throughput(orders: Iterable[Order], now: float, window_s: float) -> Throughput:
+    ended = [order for order in orders if order.status in (Status.DONE, Status.ERROR)]
+    ended = [order for order in ended if order.stop is not None and order.stop >= now - window_s]
+    done = sum(order.status is Status.DONE for order in ended)
+    took = [order.stop - order.start for order in ended if order.stop is not None and order.start is not None]
+    return Throughput(window_s, done, len(ended) - done, sum(took) / len(took) if took else None)
 
 
 def _matches(order: Order, selector: Selector, batch: set[str], now: float) -> bool:
