@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "kitchen": {"errors", "orders", "failure_groups", "processes", "user_dirs"},
     "known": {"orders", "kitchen.contract"},
     "loading": {"errors", "orders", "intake", "known", "kitchen.contract"},
+    "testing": {"orders", "user_dirs", "loading", "kitchen.contract", "kitchen.open_kitchen", "delivery.listener"},
     "delivery": {
         "errors",
         "orders",

@@ -1,26 +1,39 @@
-"""A file that appears under its name when it is whole, or not at all."""
+"""A file that appears under its name when it is complete, or not at all."""
 
 from __future__ import annotations
 
+import errno
 import os
+import shlex
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from waiter.errors import InputUnreadable
+from waiter.errors import FileUnusable
+
+_HINTS = {
+    errno.ENOENT: "create its folder first: mkdir -p {folder}",
+    errno.EACCES: "name a file in a folder that you may write to",
+    errno.EPERM: "name a file in a folder that you may write to",
+    errno.EROFS: "name a file on a disk that is mounted for writing",
+    errno.ENOSPC: "make room on its disk, or name a file on another one",
+    errno.EDQUOT: "make room in your quota, or name a file on another disk",
+}
+"""What to do about an error of the system; for the others there is nothing that helps everybody."""
 
 
 @contextmanager
-def whole_file(output: str) -> Iterator[Path]:
-    """Where to write what is to become `output`. Raises InputUnreadable.
+def atomic_write(output: str) -> Iterator[Path]:
+    """Give the path to write to; when the block ends without an error, that file becomes `output`. Raises FileUnusable.
 
     A link's target is replaced, not the link, and keeps its permissions. A pipe or a device is written as it is.
     """
     path = Path(output)
-    with _speaking_of(output):
+    with _naming(output):
         if path.is_dir():
-            raise InputUnreadable(f"{output}: a directory. Name a file: -o {path / 'orders.csv'}")
+            example = path / "orders.csv"
+            raise FileUnusable(f"{output}: is a directory, not a file\nhint: name a file in it, such as {example}")
         if path.exists() and not path.is_file():
             yield path
             return
@@ -35,12 +48,14 @@ def whole_file(output: str) -> Iterator[Path]:
 
 
 @contextmanager
-def _speaking_of(output: str) -> Iterator[None]:
-    """Name the file in what the system says of it."""
+def _naming(output: str) -> Iterator[None]:
+    """Name the file in what the system says of it, and what can be done."""
     try:
         yield
     except OSError as error:
-        raise InputUnreadable(f"{output}: cannot be written: {error.strerror}") from None
+        hint = _HINTS.get(error.errno or 0)
+        remedy = f"\nhint: {hint.format(folder=shlex.quote(str(Path(output).parent)))}" if hint else ""
+        raise FileUnusable(f"{output}: cannot be written: {error.strerror or error}{remedy}") from None
 
 
 def _beside(target: Path) -> Path:

@@ -25,11 +25,11 @@ from waiter import (
     load_rows,
     open_kitchen,
 )
-from waiter.delivery.listener import Listener
 from waiter.delivery.options import Until
 from waiter.errors import UsageError
 from waiter.kitchen import open_kitchen as open_named
 from waiter.orders import RESULT_BYTES
+from waiter.testing import Recorder
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -116,20 +116,16 @@ def test_whatever_a_function_raises_or_returns_is_an_outcome(tmp_path, function,
 
 
 def test_a_result_that_is_too_long_is_cut_and_told_of(tmp_path):
-    class Notes(Listener):
-        def noted(self, message):
-            notes.append(message)
-
-    notes = []
+    recorder = Recorder()
     url = str(tmp_path / "kitchen.sqlite")
     with open_kitchen(url) as kitchen:
         load_rows(kitchen, [["x"]])
 
-        deliver_with(lambda _: "é" * RESULT_BYTES, url, listener=Notes(), state=tmp_path)
+        deliver_with(lambda _: "é" * RESULT_BYTES, url, listener=recorder, state=tmp_path)
 
         (order,) = iter_orders(kitchen)
     assert order.result == "é" * (RESULT_BYTES // 2)
-    assert f"of {2 * RESULT_BYTES:,} bytes" in notes[0]
+    assert f"of {2 * RESULT_BYTES:,} bytes" in recorder.notes[0]
 
 
 def test_a_subclass_may_deliver_asynchronously_in_several_slots(tmp_path):

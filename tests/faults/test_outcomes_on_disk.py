@@ -15,12 +15,12 @@ import pytest
 from tests.conftest import check_in, eventually, fill, only, outcome, unavailable
 from tests.faults.test_waiters_that_die import Floor
 from waiter.api import deliver_with
-from waiter.delivery.listener import Listener
 from waiter.delivery.options import DeliveryOptions
 from waiter.delivery.spool import Spool
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Order, Selector, Shift, Status
+from waiter.testing import Recorder
 
 OPTIONS = DeliveryOptions(name="next")
 
@@ -65,14 +65,6 @@ def refuse(url: str, what: str) -> None:
     with sqlite3.connect(url) as db:
         db.execute(f"CREATE TRIGGER no BEFORE UPDATE ON orders WHEN new.{what} BEGIN SELECT RAISE (ABORT, 'no'); END")
     db.close()
-
-
-class Notes(Listener):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def noted(self, message: str) -> None:
-        self.said.append(message)
 
 
 def waiting(state: Path) -> list[Path]:
@@ -164,9 +156,9 @@ def test_an_outcome_on_disk_that_is_refused_is_set_aside_and_stops_nobody(kitche
     spool.save(shift, [outcome(orders[0], result="yes"), outcome(orders[1], result="no")])
     spool.save(shift, [outcome(orders[2], result="yes")])
     refuse(kitchen_url, "result = 'no'")
-    notes = Notes()
+    recorder = Recorder()
 
-    summary = deliver_with(lambda _order: None, kitchen_url, OPTIONS, state=state, listener=notes)
+    summary = deliver_with(lambda _order: None, kitchen_url, OPTIONS, state=state, listener=recorder)
 
     assert (summary.delivered, summary.refused, summary.exit_code) == (1, 1, 1)
     ends = [(order.status, order.result, order.error) for order in kitchen.find(Selector(), with_details=True)]
@@ -175,9 +167,9 @@ def test_an_outcome_on_disk_that_is_refused_is_set_aside_and_stops_nobody(kitche
     assert ends[3][0] is Status.DONE
     (aside,) = waiting(state)
     assert json.loads(aside.read_text())["outcomes"][0]["result"] == "no"
-    (said,) = [said for said in notes.said if "refuses" in said]
-    assert orders[1].id in said
-    assert str(aside) in said
+    (note,) = [note for note in recorder.notes if "refuses" in note]
+    assert orders[1].id in note
+    assert str(aside) in note
 
 
 def test_an_outcome_that_is_refused_is_its_orders_end_and_no_others(kitchen, kitchen_url, tmp_path):
@@ -263,13 +255,13 @@ def test_outcomes_of_another_kitchen_among_ours_are_set_aside_and_said(kitchen, 
     ours = state / "spool" / kitchen.id / kept.name
     ours.parent.mkdir()
     kept.rename(ours)
-    notes = Notes()
+    recorder = Recorder()
 
-    summary = deliver_with(lambda _order: None, kitchen_url, OPTIONS, state=state, listener=notes)
+    summary = deliver_with(lambda _order: None, kitchen_url, OPTIONS, state=state, listener=recorder)
 
     assert (summary.delivered, summary.spooled, summary.exit_code) == (1, 0, 0)
     assert [file.name for file in waiting(state)] == [ours.with_suffix(".refused").name]
-    assert [said for said in notes.said if "another kitchen" in said]
+    assert [note for note in recorder.notes if "another kitchen" in note]
     assert only(kitchen).late == ()
 
 
@@ -279,13 +271,13 @@ def test_a_file_that_holds_no_outcomes_is_named_once_and_holds_up_nobody(kitchen
     (kept,) = waiting(state)
     torn = kept.with_name("0.json")
     torn.write_bytes(kept.read_bytes()[:-9])
-    notes = Notes()
+    recorder = Recorder()
 
-    deliver_with(lambda _order: None, kitchen_url, OPTIONS, state=state, listener=notes)
+    deliver_with(lambda _order: None, kitchen_url, OPTIONS, state=state, listener=recorder)
 
     assert only(kitchen).result == "kept"
     assert waiting(state) == [torn]
-    assert len([said for said in notes.said if str(torn) in said]) == 1
+    assert len([note for note in recorder.notes if str(torn) in note]) == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="bind mounts")
@@ -298,14 +290,14 @@ def test_a_file_that_cannot_be_removed_holds_up_nobody(kitchen, kitchen_url, tmp
         unavailable("only root may make a folder that cannot be written")
     try:
         subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
-        notes = Notes()
+        recorder = Recorder()
 
-        summary = deliver_with(lambda _order: None, kitchen_url, OPTIONS, state=state, listener=notes)
+        summary = deliver_with(lambda _order: None, kitchen_url, OPTIONS, state=state, listener=recorder)
     finally:
         subprocess.run(["umount", "--lazy", folder], check=True)
 
     assert (summary.delivered, summary.exit_code) == (1, 0)
-    assert len([said for said in notes.said if "Read-only file system" in said]) == 1
+    assert len([note for note in recorder.notes if "Read-only file system" in note]) == 1
     assert kitchen.counts()[Status.DONE] == 2
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import IO, Any
 
-from waiter.atomic_write import whole_file
+from waiter.atomic_write import atomic_write
 from waiter.errors import UsageError, WaiterError
 from waiter.orders import Order
 from waiter.report.columns import ALL_KEYS, printable, result_object, values
@@ -62,7 +62,7 @@ def _sink(output: str | None) -> Iterator[IO[bytes] | str]:
         yield sys.stdout.buffer
         sys.stdout.flush()
         return
-    with whole_file(output) as path:
+    with atomic_write(output) as path:
         yield str(path)
 
 

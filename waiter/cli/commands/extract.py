@@ -22,7 +22,7 @@ from typing import IO
 
 import click
 
-from waiter.atomic_write import whole_file
+from waiter.atomic_write import atomic_write
 from waiter.cli.options import (
     SORTS,
     Selection,
@@ -119,5 +119,5 @@ def _written(output: str | None) -> Iterator[IO[str]]:
         with io.TextIOWrapper(io.BufferedWriter(Stdout(os.dup(sys.stdout.fileno()), "wb")), encoding="utf-8") as file:
             yield file
         return
-    with whole_file(output) as path, path.open("w", encoding="utf-8", newline="") as file:
+    with atomic_write(output) as path, path.open("w", encoding="utf-8", newline="") as file:
         yield file
