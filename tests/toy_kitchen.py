@@ -97,8 +97,7 @@ class ToyKitchen(KitchenDefaults):
     def check_out(self, shift: Shift, vitals: Vitals | None = None) -> None:
         self.release(shift, self.held(shift))
         with self._changing() as stored:
-            seen = stored.shifts[shift.token]
-            stored.shifts[shift.token] = replace(seen, left_at=self.now(), vitals=vitals or seen.vitals)
+            stored.shifts[shift.token] = replace(shift, left_at=self.now(), vitals=vitals or shift.vitals)
 
     def shifts(self, include_left: bool = False) -> list[Shift]:
         with self._changing() as stored:
@@ -110,12 +109,12 @@ class ToyKitchen(KitchenDefaults):
             if not stored.lives(shift.token, now):
                 raise ShiftLost("lease expired")
             ready = (order for order in stored.orders.values() if order.status is Status.READY)
-            due = (order for order in ready if (order.due or 0) <= now and order.id not in exclude)
-            due = (order for order in due if is_in_scope(order, scope))
+            mine = (order for order in ready if is_in_scope(order, scope) and order.id not in exclude)
+            due = (order for order in mine if (order.due or 0) <= now)
             chosen = sorted(due, key=lambda order: -order.priority)[:limit]
-            mine = {"status": Status.RUNNING, "shift": shift.token, "waiter": shift.waiter, "host": shift.host}
+            taken = {"status": Status.RUNNING, "shift": shift.token, "waiter": shift.waiter, "host": shift.host}
             for order in chosen:
-                stored.put(order, **mine, attempt=order.attempt + 1, start=now, stop=None)
+                stored.put(order, **taken, attempt=order.attempt + 1, start=now, stop=None)
             return [stored.orders[order.id] for order in chosen]
 
     def finish(self, shift: Shift, outcomes: Sequence[Outcome]) -> list[FinishResult]:

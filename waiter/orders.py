@@ -241,11 +241,12 @@ class Batch:
     is_complete: bool
     earlier: tuple[str, ...] = ()
     command: tuple[str, ...] | None = None  # the words of the command that it is for; None: of any
+    is_reserved: bool = False  # somebody said so; else the first command that took its orders has it
     weight: int | None = None  # its share of the claims beside other batches; None: priority and age decide
     pause_reason: str | None = None  # no waiter takes its orders while there is one
 
 
-BINDING = ("command", "weight", "pause_reason")
+BINDING = ("command", "is_reserved", "weight", "pause_reason")
 """The fields of a batch that loading more of it leaves as they are."""
 
 

@@ -116,6 +116,21 @@ def test_the_first_command_that_binds_a_batch_has_it(kitchen, open_again):
     assert kitchen.change_token() != seen
 
 
+def test_a_command_takes_the_place_of_the_one_that_it_names(kitchen):
+    fill(kitchen, "one")
+    kitchen.bind_batch("one", ["./a"])
+
+    assert kitchen.bind_batch("one", ["./c"], instead_of=["./b"]) == ("./a",)
+    assert kitchen.bind_batch("one", ["./c"], instead_of=["./a"]) == ("./c",)
+    assert not kitchen.batch("one").is_reserved
+
+    kitchen.amend_batch("one", command=["./d"])
+
+    assert kitchen.batch("one").is_reserved
+    kitchen.amend_batch("one", command=None)
+    assert not kitchen.batch("one").is_reserved
+
+
 def test_what_binds_a_batch_stays_when_more_of_it_is_loaded(kitchen):
     fill(kitchen, "one")
     kitchen.amend_batch("one", command=["./a"], weight=3, pause_reason="its first 20 orders failed", name="night")
@@ -184,7 +199,7 @@ def test_a_kitchen_of_before_learns_what_batches_are_for(tmp_path: Path):
     with SqliteKitchen(file) as kitchen:
         fill(kitchen, "one")
     with sqlite3.connect(file) as db:
-        for column in ("bound_to", "weight", "pause_reason"):
+        for column in ("bound_to", "is_reserved", "weight", "pause_reason"):
             db.execute(f"ALTER TABLE batches DROP COLUMN {column}")
         db.execute("PRAGMA user_version = 1")
     db.close()

@@ -7,7 +7,7 @@ import random
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from waiter import errors, orders
@@ -180,6 +180,7 @@ def test_no_message_takes_long_to_group(piece):
 
 
 @given(st.text())
+@example("0/\u00b9")
 def test_what_was_normalised_stays_as_it_is(message):
     assert normalised(normalised(message)) == normalised(message)
 

@@ -182,9 +182,13 @@ class Kitchen(Protocol):
 
     # What a batch is for: whose command takes its orders. Waiters look again after each change.
 
-    def bind_batch(self, batch_id: str, command: Sequence[str]) -> tuple[str, ...]:
-        """Bind the batch to the words of a command unless it is bound already. Returns the words that it is bound to:
-        of several that bind it at the same time one wins. Raises NoSuchBatch."""
+    def bind_batch(
+        self, batch_id: str, command: Sequence[str], instead_of: Sequence[str] | None = None
+    ) -> tuple[str, ...]:
+        """Bind the batch to the words of a command unless it is bound to others than `instead_of`.
+
+        Returns the words that it is bound to: of several that bind it at the same time one wins. Raises NoSuchBatch.
+        """
 
     def amend_batch(
         self,
@@ -195,7 +199,10 @@ class Kitchen(Protocol):
         weight: int | Unchanged | None = UNCHANGED,
         pause_reason: str | Unchanged | None = UNCHANGED,
     ) -> None:
-        """Give the batch another name, command, weight or reason to pause; None takes it away. Raises NoSuchBatch."""
+        """Give the batch another name, command, weight or reason to pause; None takes it away.
+
+        A command that is given so is reserved: no other takes its place by itself. Raises NoSuchBatch.
+        """
 
     def batch_progress(self, window_s: float) -> dict[str, BatchProgress]:
         """How far each batch is, by its id, and what was finished of it in the last `window_s` seconds."""

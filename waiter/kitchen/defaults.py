@@ -91,9 +91,11 @@ class KitchenDefaults(Kitchen):
         self._batch(batch.id)
         self.open_batch(batch)
 
-    def bind_batch(self, batch_id: str, command: Sequence[str]) -> tuple[str, ...]:
+    def bind_batch(
+        self, batch_id: str, command: Sequence[str], instead_of: Sequence[str] | None = None
+    ) -> tuple[str, ...]:
         batch = self._batch(batch_id)
-        if batch.command is None:
+        if batch.command in (None, None if instead_of is None else tuple(instead_of)):
             self.open_batch(replace(batch, command=tuple(command)))
         return self._batch(batch_id).command or ()
 
@@ -108,6 +110,8 @@ class KitchenDefaults(Kitchen):
     ) -> None:
         facts = {"name": name, "command": command, "weight": weight, "pause_reason": pause_reason}
         changed: dict[str, Any] = {key: value for key, value in facts.items() if not isinstance(value, Unchanged)}
+        if "command" in changed:
+            changed["is_reserved"] = command is not None
         self.open_batch(replace(self._batch(batch_id), **changed))
 
     def _batch(self, batch_id: str) -> Batch:

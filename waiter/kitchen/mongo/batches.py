@@ -82,10 +82,11 @@ def renew_batch(to: Connection, batch: Batch) -> None:
         raise no_such_batch(to, batch.id)
 
 
-def bind(to: Connection, batch_id: str, command: Sequence[str]) -> tuple[str, ...]:
+def bind(to: Connection, batch_id: str, command: Sequence[str], instead_of: Sequence[str] | None) -> tuple[str, ...]:
     """See `Kitchen.bind_batch`."""
     mine = {"_id": text(batch_id), **STANDING}
-    to.batches.update_one({**mine, "command": None}, {"$set": {"command": _words(command)}})
+    before = [None] if instead_of is None else [None, _words(instead_of)]
+    to.batches.update_one({**mine, "command": {"$in": before}}, {"$set": {"command": _words(command)}})
     stored = to.batches.find_one(mine, {"command": 1})
     if stored is None:
         raise no_such_batch(to, batch_id)
@@ -98,6 +99,8 @@ def amend(to: Connection, batch_id: str, facts: Mapping[str, Any]) -> None:
         key: _words(v) if key == "command" and v is not None else text(v) if isinstance(v, str) else v
         for key, v in facts.items()
     }
+    if "command" in facts:
+        stored["is_reserved"] = facts["command"] is not None
     if to.batches.update_one({"_id": text(batch_id), **STANDING}, {"$set": stored}).matched_count == 0:
         raise no_such_batch(to, batch_id)
 

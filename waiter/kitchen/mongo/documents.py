@@ -179,6 +179,7 @@ def batch_from(stored: Mapping[str, Any]) -> Batch:
         id=stored["_id"],
         earlier=tuple(stored.get("earlier", ())),
         command=batch_command(stored),
+        is_reserved=stored.get("is_reserved", False),
         weight=stored.get("weight"),
         pause_reason=stored.get("pause_reason"),
         **facts,

@@ -145,9 +145,11 @@ class MongoKitchen:
         admin.announce_change(self._to)
         return added
 
-    def bind_batch(self, batch_id: str, command: Sequence[str]) -> tuple[str, ...]:
+    def bind_batch(
+        self, batch_id: str, command: Sequence[str], instead_of: Sequence[str] | None = None
+    ) -> tuple[str, ...]:
         with self._to.translate_errors():
-            bound = batches.bind(self._to, batch_id, command)
+            bound = batches.bind(self._to, batch_id, command, instead_of)
         admin.announce_change(self._to)
         return bound
 

@@ -31,7 +31,7 @@ CREATE TABLE batches (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, name TEXT, source TEXT NOT NULL,
     digest TEXT NOT NULL, rows INTEGER NOT NULL, orders INTEGER NOT NULL, priority INTEGER NOT NULL,
     loaded_at REAL NOT NULL, is_complete INTEGER NOT NULL,
-    bound_to TEXT, weight INTEGER, pause_reason TEXT);
+    bound_to TEXT, is_reserved INTEGER NOT NULL DEFAULT 0, weight INTEGER, pause_reason TEXT);
 -- seq is batch number * 2^32 + row: the age of an order, and its identity.
 CREATE TABLE orders (
     seq INTEGER PRIMARY KEY, arguments TEXT NOT NULL, names TEXT, status TEXT NOT NULL DEFAULT 'READY',
@@ -75,7 +75,8 @@ _LOOK_UPS = (
 """What finds one batch among thousands. Files were made without it; they get it when somebody opens them to write."""
 
 _BINDING = tuple(
-    f"ALTER TABLE batches ADD COLUMN {column}" for column in ("bound_to TEXT", "weight INTEGER", "pause_reason TEXT")
+    f"ALTER TABLE batches ADD COLUMN {column}"
+    for column in ("bound_to TEXT", "is_reserved INTEGER NOT NULL DEFAULT 0", "weight INTEGER", "pause_reason TEXT")
 )
 """What batches of version 1 lack."""
 

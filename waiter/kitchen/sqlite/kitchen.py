@@ -263,8 +263,12 @@ class SqliteKitchen:
     def _batch_names(self) -> list[tuple[str, str | None]]:
         return [(row["id"], row["name"]) for row in self._read("SELECT id, name FROM batches ORDER BY number")]
 
-    def bind_batch(self, batch_id: str, command: Sequence[str]) -> tuple[str, ...]:
-        self._set_binding(batch_id, "bound_to = ifnull(bound_to, :bound_to)", {"bound_to": json.dumps([*command])})
+    def bind_batch(
+        self, batch_id: str, command: Sequence[str], instead_of: Sequence[str] | None = None
+    ) -> tuple[str, ...]:
+        words = {"bound_to": json.dumps([*command]), "before": json.dumps([*(instead_of or ())])}
+        sets = "bound_to = iif(bound_to IS NULL OR bound_to = :before, :bound_to, bound_to)"
+        self._set_binding(batch_id, sets, words)
         (row,) = self._read("SELECT bound_to FROM batches WHERE id = ?", (text(batch_id),))
         return tuple(json.loads(row["bound_to"]))
 
@@ -278,8 +282,10 @@ class SqliteKitchen:
         pause_reason: str | Unchanged | None = UNCHANGED,
     ) -> None:
         words = command if command is None or isinstance(command, Unchanged) else json.dumps([*command])
-        facts = {"name": name, "bound_to": words, "weight": weight, "pause_reason": pause_reason}
+        facts: dict[str, Any] = {"name": name, "bound_to": words, "weight": weight, "pause_reason": pause_reason}
         changed = {key: value for key, value in facts.items() if not isinstance(value, Unchanged)}
+        if "bound_to" in changed:
+            changed["is_reserved"] = command is not None
         self._set_binding(batch_id, ", ".join(f"{key} = :{key}" for key in changed), changed)
 
     def _set_binding(self, batch_id: str, sets: str, facts: Mapping[str, Any]) -> None:

@@ -90,6 +90,7 @@ def batch_from(row: sqlite3.Row) -> Batch:
     del facts["number"]
     bound_to = facts.pop("bound_to", None)  # a file of before has no such column
     facts["command"] = None if bound_to is None else tuple(json.loads(bound_to))
+    facts["is_reserved"] = bool(facts.get("is_reserved"))
     digest, *earlier = facts["digest"].split(" ")
     return Batch(**{**facts, "digest": digest, "earlier": tuple(earlier), "is_complete": bool(facts["is_complete"])})
 
