@@ -75,6 +75,7 @@ HOMES = {
     "click": ("cli.", "tasks"),
     "invoke": ("tasks", "fleet.tasks", "cli.commands.init"),
     "pyarrow": ("report.parquet",),
+    "openpyxl": ("intake.workbook",),
 }
 
 # What a remote host runs: it has Python and PyMongo and nothing else.
@@ -239,7 +240,7 @@ def loaded_by(cwd: Path, env: dict[str, str], *arguments: str) -> set[str]:
     return {room(line.rpartition("|")[2].strip()) for line in lines}
 
 
-HEAVY = {"pymongo", "bson", "fabric", "invoke", "paramiko", "boto3", "botocore", "pyarrow"}
+HEAVY = {"pymongo", "bson", "fabric", "invoke", "paramiko", "boto3", "botocore", "pyarrow", "openpyxl"}
 
 
 def test_help_loads_no_heavy_library(tmp_path, home):

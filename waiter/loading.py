@@ -8,12 +8,11 @@ the same load again adds the rest.
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from itertools import chain, count
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from waiter.errors import BadRow, InputUnreadable, KitchenError, NoSuchBatch, UsageError, naming
-from waiter.intake import Format, Input, Row, RunningDigest, Seen, opened, read
+from waiter.intake import Format, Input, Row, RunningDigest, Seen, delimiter_from, opened, python_row, read
 from waiter.kitchen.contract import Kitchen
 from waiter.known import Pulse, Unique, is_being_loaded, waiting_rows
 from waiter.orders import Batch, Selector
@@ -39,6 +38,8 @@ class LoadOptions:
 
     format: Format | None = None  # None: by the file's ending; stdin is lines
     header: bool = False
+    delimiter: str | None = None  # of CSV; None: a comma, or what the file's beginning leaves no doubt of
+    sheet: str | None = None  # of an Excel workbook; None: the first
     skip_bad: bool = False
     unique: bool = False  # leave out rows whose arguments are an order already, of whatever batch
     again: bool = False  # load once more what was loaded, but for rows whose orders are READY still
@@ -46,9 +47,17 @@ class LoadOptions:
     batch: str | None = None  # the batch's name
 
     def __post_init__(self) -> None:
-        """Take a format by its name. Raises UsageError for another one."""
+        """Take a format and a delimiter by their names. Raises UsageError for others."""
         if self.format is not None and self.format not in list(Format):
             raise UsageError(f"LoadOptions: format={self.format!r} is not known\nhint: give {', '.join(Format)}")
+        if self.delimiter is not None:
+            object.__setattr__(self, "delimiter", delimiter_from(self.delimiter))
+
+    @contextmanager
+    def opened(self, source: str) -> Iterator[Input]:
+        """The input, read as these options say. Raises InputUnreadable and UsageError."""
+        with opened(source, self.format, header=self.header, delimiter=self.delimiter, sheet=self.sheet) as input:
+            yield input
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +75,7 @@ class Loaded:
     is_grown: bool  # the batch was there, and the input has more rows now
     changed: str | None = None  # id of a batch of the same source with other rows
     waiting: int = 0  # with `again`: rows left out because their orders are READY still
+    header_like: tuple[str, ...] = ()  # the first row, an order like the others, if it looks like names
 
     @property
     def is_unchanged(self) -> bool:
@@ -85,12 +95,9 @@ def load(
     was a KitchenError half way: the same load completes it when it is repeated.
     """
     options = options or LoadOptions()
-    with (
-        nullcontext(source)
-        if isinstance(source, Input)
-        else opened(os.fspath(source), options.format, header=options.header) as input
-    ):
-        return _load(kitchen, input, options, on_progress or _silent)
+    with nullcontext(source) if isinstance(source, Input) else options.opened(os.fspath(source)) as input:
+        loaded = _load(kitchen, input, options, on_progress or _silent)
+        return replace(loaded, header_like=input.header_like)
 
 
 def load_rows(
@@ -107,7 +114,7 @@ def load_rows(
     """
     with tempfile.TemporaryFile() as file:
         for number, row in enumerate(rows, 1):
-            line = json.dumps(_plain(source, number, row)).encode() + b"\n"
+            line = python_row(source, number, row)
             with naming(tempfile.gettempdir()):
                 file.write(line)
         input = Input(source, cast(BinaryIO, file), Format.JSONL)
@@ -116,18 +123,6 @@ def load_rows(
 
 def _silent(_what: str, _done: int, _total: int | None) -> None:
     pass
-
-
-def _plain(source: str, number: int, row: object) -> object:
-    if isinstance(row, str | bytes) or not isinstance(row, Iterable):
-        raise UsageError(f"{source}, row {number}: {row!r:.60} is not a list of arguments. Write [{row!r:.60}].")
-    if isinstance(row, Mapping):
-        return {str(name): _text(argument) for name, argument in row.items()}
-    return [_text(argument) for argument in row]
-
-
-def _text(argument: object) -> str:
-    return os.fsdecode(argument) if isinstance(argument, bytes) else str(argument)
 
 
 class _BadRows:

@@ -1,10 +1,13 @@
-"""A line of JSON as the arguments of an order, and their names."""
+"""A line of JSON as the arguments of an order, and their names; and a row of Python's as such a line."""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
+from waiter.errors import UsageError
 from waiter.intake.validation import CUT, TOO_LARGE, unfit
 
 
@@ -75,3 +78,18 @@ def _json_text(value: object) -> str:
     if isinstance(value, dict):
         return "{" + ",".join(f"{_json_text(key)}:{_json_text(item)}" for key, item in value.items()) + "}"
     return json.dumps(value, ensure_ascii=False)
+
+
+def python_row(source: str, number: int, row: object) -> bytes:
+    """The line for a row of arguments, or of arguments by name: what is no text becomes text as `str` makes it."""
+    if isinstance(row, str | bytes) or not isinstance(row, Iterable):
+        raise UsageError(f"{source}, row {number}: {row!r:.60} is not a list of arguments. Write [{row!r:.60}].")
+    if isinstance(row, Mapping):
+        value: object = {str(name): _text(argument) for name, argument in row.items()}
+    else:
+        value = [_text(argument) for argument in row]
+    return json.dumps(value).encode() + b"\n"
+
+
+def _text(argument: object) -> str:
+    return os.fsdecode(argument) if isinstance(argument, bytes) else str(argument)

@@ -14,10 +14,12 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count, repeat
 from typing import IO, cast
 
 from waiter.errors import BadRow, InputUnreadable
+from waiter.intake import delimiters
 from waiter.intake.json_lines import json_row
 from waiter.intake.source import Format, Input
 from waiter.intake.validation import CUT, TOO_LARGE, unfit
@@ -109,10 +111,9 @@ def _rows(input: Input, reject: Reject, seen: Seen) -> Iterator[list[Row]]:
         short, encoding="utf-8-sig", errors="surrogateescape", newline="" if input.format is Format.CSV else "\n"
     )
     names = _header(input, lines, seen) if input.header else None
-    pieces = _READERS[input.format](lines, reject, seen)
-    for rows in pieces:
+    for rows in _reader(input)(lines, reject, seen):
         fit = _fit(rows, reject) if short.is_odd or input.format is Format.JSONL else rows
-        yield fit if names is None else _named(fit, names, reject)
+        yield fit if names is None else _named(fit, names, input, reject)
 
 
 def _fit(rows: list[Row], reject: Reject) -> list[Row]:
@@ -138,12 +139,12 @@ def _line_rows(lines: io.TextIOWrapper, _reject: Reject, seen: Seen) -> Iterator
 
 
 def _tsv_rows(lines: io.TextIOWrapper, _reject: Reject, seen: Seen) -> Iterator[list[Row]]:
-    """A line is a row, whatever it holds: TSV knows no quotes (IANA, text/tab-separated-values)."""
+    """A line is a row, whatever it holds: TSV knows no quotes (IANA, text/tab-separated-values). Tabs only: blank."""
     while some := lines.readlines(PIECE):
         rows: list[Row] = [
             (number, _without_end(line).split("\t"), None)
             for number, line in enumerate(some, seen.rows + 1)
-            if "\t" in line or not line.isspace()
+            if not line.isspace()
         ]
         seen.rows += len(some)
         seen.blank += len(some) - len(rows)
@@ -154,22 +155,22 @@ def _without_end(line: str) -> str:
     return line[:-2] if line.endswith("\r\n") else line.removesuffix("\n")
 
 
-def _csv_rows(lines: io.TextIOWrapper, reject: Reject, seen: Seen) -> Iterator[list[Row]]:
+def _csv_rows(lines: io.TextIOWrapper, reject: Reject, seen: Seen, input: Input) -> Iterator[list[Row]]:
     while some := lines.readlines(PIECE):
         is_plain = not any(map(str.isspace, some))
         try:
-            cells = list(csv.reader(some, strict=True)) if is_plain else []
+            cells = list(csv.reader(some, strict=True, delimiter=input.delimiter)) if is_plain else []
         except csv.Error:  # in most files: a quoted cell that goes on in the next piece
             is_plain = False
-        if is_plain:
+        if is_plain and all(map(any, cells)):  # no row without anything in it
             rows: list[Row] = list(zip(count(seen.rows + 1), cells, repeat(None)))
             seen.rows += len(rows)
             yield rows
         else:
-            yield list(_careful_csv_rows(some, lines, reject, seen))
+            yield list(_careful_csv_rows(some, lines, reject, seen, input))
 
 
-def _careful_csv_rows(some: list[str], more: Iterator[str], reject: Reject, seen: Seen) -> Iterator[Row]:
+def _careful_csv_rows(some: list[str], more: Iterator[str], reject: Reject, seen: Seen, input: Input) -> Iterator[Row]:
     """The rows that begin in some lines. Of `more` is taken what a cell that is still open there needs."""
     taken: list[str] = []  # by the reader, for the row at hand
     left = deque(some)
@@ -184,23 +185,36 @@ def _careful_csv_rows(some: list[str], more: Iterator[str], reject: Reject, seen
                 return
             yield line
 
-    reader = csv.reader(feed(), strict=True)
+    reader = csv.reader(feed(), strict=True, delimiter=input.delimiter)
     while left:
         taken.clear()
         seen.rows += 1
         try:
             cells = next(reader)
         except csv.Error as error:
-            reject(seen.rows, _csv_words(str(error)))
+            reject(seen.rows, _blaming_delimiter(input, _csv_words(str(error))))
             left.extendleft(reversed(taken[1:]))  # the lines after the one that opened it are rows of their own
-            reader = csv.reader(feed(), strict=True)
+            reader = csv.reader(feed(), strict=True, delimiter=input.delimiter)
             continue
-        if len(cells) < 2 and taken[0].isspace():
+        if _is_blank(cells, taken[0]):
             seen.blank += 1
         elif why := unfit(cells):
             reject(seen.rows, why)
         else:
             yield seen.rows, cells, None
+
+
+def _is_blank(cells: Sequence[str], line: str) -> bool:
+    """Nothing but white space, or but delimiters, as Excel writes the rows under a table; `""` is an argument."""
+    return line.isspace() or (len(cells) > 1 and not any(cells) and '"' not in line)
+
+
+def _blaming_delimiter(input: Input, why: str) -> str:
+    """Why the row is a bad one, and the true remedy where the rows have another delimiter than they are read with."""
+    if input.better is None or why == TOO_LARGE:
+        return why
+    what = why.partition(". ")[0].removesuffix(".")
+    return f"{what}. Columns look separated by {delimiters.shown(input.better)}: {delimiters.option(input.better)}"
 
 
 def _csv_words(error: str) -> str:
@@ -222,7 +236,8 @@ def _header(input: Input, lines: io.TextIOWrapper, seen: Seen) -> tuple[str, ...
     for number, cells, _ in _first_row(input, lines, refuse, seen):
         names = tuple(cell.strip() for cell in cells)
         if "" in names or len(set(names)) < len(names):
-            refuse(number, "every column of a header needs its own name. Name them, or leave out --header.")
+            why = "every column of a header needs its own name. Name them, or leave out --header."
+            refuse(number, _blaming_delimiter(input, why))
         return names
     return ()
 
@@ -230,21 +245,21 @@ def _header(input: Input, lines: io.TextIOWrapper, seen: Seen) -> tuple[str, ...
 def _first_row(input: Input, lines: io.TextIOWrapper, refuse: Reject, seen: Seen) -> Iterator[Row]:
     while line := lines.readline():
         if input.format is Format.CSV:
-            yield from _careful_csv_rows([line], lines, refuse, seen)
+            yield from _careful_csv_rows([line], lines, refuse, seen, input)
             continue
         seen.rows += 1
-        if "\t" in line or not line.isspace():
+        if not line.isspace():
             yield seen.rows, _without_end(line).split("\t"), None
         else:
             seen.blank += 1
 
 
-def _named(rows: list[Row], names: tuple[str, ...], reject: Reject) -> list[Row]:
+def _named(rows: list[Row], names: tuple[str, ...], input: Input, reject: Reject) -> list[Row]:
     named: list[Row] = [(number, cells, names) for number, cells, _ in rows if len(cells) == len(names)]
     if len(named) < len(rows):
         for number, cells, _ in rows:
             if len(cells) != len(names):
-                reject(number, _width_words(len(cells), len(names)))
+                reject(number, _blaming_delimiter(input, _width_words(len(cells), len(names))))
     return named
 
 
@@ -273,8 +288,13 @@ def _json_rows(lines: io.TextIOWrapper, reject: Reject, seen: Seen) -> Iterator[
         yield rows
 
 
+def _reader(input: Input) -> Callable[[io.TextIOWrapper, Reject, Seen], Iterator[list[Row]]]:
+    if input.format is Format.CSV:
+        return partial(_csv_rows, input=input)
+    return _READERS[input.format]
+
+
 _READERS: Mapping[Format, Callable[[io.TextIOWrapper, Reject, Seen], Iterator[list[Row]]]] = {
-    Format.CSV: _csv_rows,
     Format.TSV: _tsv_rows,
     Format.LINES: _line_rows,
     Format.JSONL: _json_rows,

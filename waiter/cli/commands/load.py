@@ -1,8 +1,9 @@
 """Load a pile of inputs; each row of FILE becomes an order. `-` reads stdin.
 
 The format is chosen by the ending: .csv, .tsv (tabs, no quotes), .jsonl (a list or an object a line), everything
-else plain lines; .gz as well. Loading the same input again adds nothing, and a file that has grown adds its new
-rows.
+else plain lines; .gz as well. An Excel workbook (.xlsx) is known by what it holds. Columns of a CSV file that are
+certainly separated by semicolons or tabs are read so. Loading the same input again adds nothing, and a file that
+has grown adds its new rows.
 
 \b
 waiter load orders.csv
@@ -18,7 +19,6 @@ from typing import Any
 
 import click
 
-from waiter import intake
 from waiter.cli.console import said_if_long, say
 from waiter.cli.options import PRIORITIES, complete_file, gathered, open_kitchen_or_exit, with_settings
 from waiter.cli.progress import rows_bar
@@ -34,7 +34,9 @@ from waiter.settings import Settings
 def reading(function: Any) -> Any:
     """The options that say how an input is to be read and loaded, as one `load_options` value."""
     function = gathered(
-        ("format_", "header", "skip_bad", "unique", "again", "priority", "batch"), _load_options, "load_options"
+        ("format_", "header", "delimiter", "sheet", "skip_bad", "unique", "again", "priority", "batch"),
+        _load_options,
+        "load_options",
     )(function)
     for option in reversed(
         (
@@ -42,6 +44,12 @@ def reading(function: Any) -> Any:
                 "--format", "format_", type=click.Choice([f.value for f in Format]), help="csv, tsv, lines or jsonl."
             ),
             click.option("--header", is_flag=True, help="The first row of a CSV file names the arguments: {name}."),
+            click.option(
+                "--delimiter",
+                metavar="CHAR",
+                help="What separates the columns of a CSV file: ';', '|', tab. Default: a comma, or what is certain.",
+            ),
+            click.option("--sheet", metavar="NAME", help="Which sheet of an Excel workbook. Default: the first."),
             click.option("--skip-bad", is_flag=True, help="Leave out rows that cannot become orders, and list them."),
             click.option("--unique", is_flag=True, help="Leave out rows whose arguments are an order already."),
             click.option("--again", is_flag=True, help="Load once more what was loaded; not what is READY still."),
@@ -66,7 +74,9 @@ def opened_input(source: str, options: LoadOptions) -> Iterator[Input]:
         say("Type the inputs, each on a line of its own; Ctrl-D ends them.")
     with ExitStack() as kept:
         with nullcontext() if is_typed else said_if_long(f"Reading {name} until it ends; nothing starts before that."):
-            input = kept.enter_context(intake.opened(source, options.format, header=options.header))
+            input = kept.enter_context(options.opened(source))
+        for note in input.notes:
+            say(note)
         yield input
 
 
@@ -101,6 +111,11 @@ def tell_loaded(loaded: Loaded) -> None:
         say(f"Nothing new in {loaded.source}{batch}{details}.{hint}")
     else:
         say(f"Loaded {plural(loaded.new, 'order')} from {loaded.source}{batch}{details}.")
+    if loaded.header_like and loaded.new:
+        say(
+            f"{loaded.source}: the first row looks like a header ({', '.join(loaded.header_like):.60}) and is an order."
+            "\nhint: --header takes it for the names of the arguments"
+        )
     if loaded.changed and loaded.new:
         say(
             f"{loaded.source} was loaded before with other rows (batch {loaded.changed}). Rows that both have are "
@@ -127,4 +142,5 @@ def load(source: str, settings: Settings, is_json: bool, load_options: LoadOptio
 
 def _loaded_facts(loaded: Loaded) -> dict[str, Any]:
     facts = {name: getattr(loaded, name) for name in ("batch", "source", "rows", "new", "known", "blank", "bad")}
-    return {**facts, "bad_rows": [str(row) for row in loaded.bad_rows], "changed": loaded.changed}
+    bad_rows = [str(row) for row in loaded.bad_rows]
+    return {**facts, "bad_rows": bad_rows, "changed": loaded.changed, "header_like": list(loaded.header_like)}

@@ -113,7 +113,7 @@ def _loaded(
     with opened_input(source, reading) as input:
         own = None
         if not settings.is_kitchen_named:
-            how = (input.format, input.header, reading.skip_bad, reading.unique)
+            how = (input.format, input.header, input.delimiter, reading.skip_bad, reading.unique)
             own = kept.enter_context(run_file(run_facts(command, input, how, options), say))
             _tell_of(own, command)
         where = settings.kitchen if own is None else str(own.path)
