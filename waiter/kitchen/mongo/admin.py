@@ -9,11 +9,12 @@ from waiter.kitchen.mongo import updates
 from waiter.kitchen.mongo.batches import in_steps, remove, remove_all, remove_empty
 from waiter.kitchen.mongo.claims import BY_ID
 from waiter.kitchen.mongo.connection import Connection
-from waiter.kitchen.mongo.documents import Document, text
+from waiter.kitchen.mongo.documents import Document
 from waiter.kitchen.mongo.leases import declare_lost
 from waiter.kitchen.mongo.outcomes import dead_tokens
 from waiter.kitchen.mongo.queries import selected
 from waiter.kitchen.mongo.schema import strange_collection
+from waiter.kitchen.printable import printable
 from waiter.orders import Selector
 from waiter.processes import Place
 
@@ -77,8 +78,8 @@ def set_priority(to: Connection, selector: Selector, priority: int) -> int:
 
 def pause(to: Connection, waiter: str | None, reason: str | None) -> int:
     if waiter is None:
-        _pause_new_ones(to, {"is_paused": True, "reason": text(reason)})
-    return _mark_shifts(to, waiter, {}, {"$set": {"is_paused": True, "pause_reason": text(reason)}})
+        _pause_new_ones(to, {"is_paused": True, "reason": printable(reason)})
+    return _mark_shifts(to, waiter, {}, {"$set": {"is_paused": True, "pause_reason": printable(reason)}})
 
 
 def resume(to: Connection, waiter: str | None) -> int:
@@ -112,7 +113,7 @@ def drain(to: Connection, waiter: str) -> int:
 
 
 def _mark_shifts(to: Connection, waiter: str | None, those: Document, marks: Document) -> int:
-    named = {"waiter": text(waiter)} if waiter is not None else {}
+    named = {"waiter": printable(waiter)} if waiter is not None else {}
     with to.translate_errors():
         changed = to.shifts.update_many({"is_open": True, **named, **those}, marks).matched_count
     announce_change(to)

@@ -27,9 +27,9 @@ from waiter.kitchen.mongo.documents import (
     ids_of,
     new_order,
     rows_of,
-    text,
 )
 from waiter.kitchen.mongo.queries import STANDING, no_such_batch
+from waiter.kitchen.printable import printable
 from waiter.orders import Batch
 
 _CHUNK = 2000
@@ -47,7 +47,7 @@ def batches(to: Connection) -> list[Batch]:
 
 
 def batch(to: Connection, batch_id: str) -> Batch | None:
-    stored = to.batches.find_one({"_id": text(batch_id), **STANDING})
+    stored = to.batches.find_one({"_id": printable(batch_id), **STANDING})
     return batch_from(stored) if stored else None
 
 
@@ -63,7 +63,7 @@ def batch_lengths(to: Connection, above: int, up_to: int) -> list[int]:
 
 
 def latest_batch(to: Connection, source: str) -> Batch | None:
-    stored = to.batches.find_one({"source": text(source), **STANDING}, sort=[("number", -1)])
+    stored = to.batches.find_one({"source": printable(source), **STANDING}, sort=[("number", -1)])
     return batch_from(stored) if stored else None
 
 
@@ -84,7 +84,7 @@ def renew_batch(to: Connection, batch: Batch) -> None:
 
 def bind(to: Connection, batch_id: str, command: Sequence[str], instead_of: Sequence[str] | None) -> tuple[str, ...]:
     """See `Kitchen.bind_batch`."""
-    mine = {"_id": text(batch_id), **STANDING}
+    mine = {"_id": printable(batch_id), **STANDING}
     before = [None] if instead_of is None else [None, _words(instead_of)]
     to.batches.update_one({**mine, "command": {"$in": before}}, {"$set": {"command": _words(command)}})
     stored = to.batches.find_one(mine, {"command": 1})
@@ -96,12 +96,12 @@ def bind(to: Connection, batch_id: str, command: Sequence[str], instead_of: Sequ
 def amend(to: Connection, batch_id: str, facts: Mapping[str, Any]) -> None:
     """Set these facts of the batch, None to take one away. Raises NoSuchBatch."""
     stored = {
-        key: _words(v) if key == "command" and v is not None else text(v) if isinstance(v, str) else v
+        key: _words(v) if key == "command" and v is not None else printable(v) if isinstance(v, str) else v
         for key, v in facts.items()
     }
     if "command" in facts:
         stored["is_reserved"] = facts["command"] is not None
-    if to.batches.update_one({"_id": text(batch_id), **STANDING}, {"$set": stored}).matched_count == 0:
+    if to.batches.update_one({"_id": printable(batch_id), **STANDING}, {"$set": stored}).matched_count == 0:
         raise no_such_batch(to, batch_id)
 
 
@@ -135,7 +135,8 @@ def add(to: Connection, batch_id: str, rows: Iterable[Row], priority: int) -> in
     while chunk := [new_order(batch_id, number, row, priority) for row in islice(rows, _CHUNK)]:
         with to.translate_errors():
             added += insert(to, chunk)
-            is_gone = to.batches.find_one({"_id": text(batch_id), "number": number, **STANDING}, {"_id": 1}) is None
+            mine = {"_id": printable(batch_id), "number": number, **STANDING}
+            is_gone = to.batches.find_one(mine, {"_id": 1}) is None
         if is_gone:
             remove(to, {"seq": rows_of(number)})
             raise no_such_batch(to, batch_id)
@@ -143,7 +144,7 @@ def add(to: Connection, batch_id: str, rows: Iterable[Row], priority: int) -> in
 
 
 def _number(to: Connection, batch_id: str) -> int:
-    batch = to.batches.find_one({"_id": text(batch_id), **STANDING}, {"number": 1})
+    batch = to.batches.find_one({"_id": printable(batch_id), **STANDING}, {"number": 1})
     if batch is None:
         raise no_such_batch(to, batch_id)
     return int(batch["number"])
@@ -164,10 +165,10 @@ def remove_batch(to: Connection, batch_id: str) -> int:
     """See `Kitchen.remove_batch`."""
     with to.translate_errors():
         number = _number(to, batch_id)
-        to.batches.update_one({"_id": text(batch_id), "number": number}, {"$set": _LEAVING})
+        to.batches.update_one({"_id": printable(batch_id), "number": number}, {"$set": _LEAVING})
     removed = remove(to, {"seq": rows_of(number)})
     with to.translate_errors():
-        to.batches.delete_one({"_id": text(batch_id), "number": number})
+        to.batches.delete_one({"_id": printable(batch_id), "number": number})
     return removed
 
 

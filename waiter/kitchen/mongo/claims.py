@@ -19,8 +19,9 @@ from waiter.kitchen.mongo.connection import Connection, is_too_large
 from waiter.kitchen.mongo.documents import AT_ONCE, BULKY, ROWS, Document, ids_of, order_from
 from waiter.kitchen.mongo.queries import numbered_batches
 from waiter.kitchen.mongo.scope import in_scope
-from waiter.kitchen.mongo.updates import OF_AN_ATTEMPT, claimed, in_hand, lookup, too_large
+from waiter.kitchen.mongo.updates import claimed, in_hand, lookup, too_large
 from waiter.kitchen.spans import Span, SpansOfScope, chunks
+from waiter.kitchen.transitions import OF_AN_ATTEMPT
 from waiter.orders import Order, Scope, Shift
 
 WINDOW = 960

@@ -7,7 +7,6 @@ only where some are no UTF-8). `due` is 0 where an order may go at once: null wo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from bson.binary import Binary
 
 from waiter.kitchen.contract import Row
+from waiter.kitchen.printable import printable
 from waiter.orders import BINDING, Batch, Event, Order, Reason, Shift, Status, Vitals
 
 Document = dict[str, Any]
@@ -30,13 +30,6 @@ BULKY = ("tail", "result", "history", "late", "raw")
 
 _SEARCHED = 1 << 20
 """How many characters of arguments `raw` may repeat: it takes up to two bytes for each of theirs."""
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-def text(words: str | None) -> str | None:
-    """The words as BSON can hold them, for reading: what is no UTF-8 becomes U+FFFD."""
-    return words if words is None or words.isascii() else _SURROGATE.sub("\ufffd", words)
 
 
 def raw(argument: str) -> str:
@@ -142,7 +135,7 @@ def _event_from(stored: Mapping[str, Any]) -> Event:
 def vitals_document(vitals: Vitals) -> Document:
     stored = asdict(vitals)
     for field in ("command", "command_hash", "version"):
-        stored[field] = text(stored[field])
+        stored[field] = printable(stored[field])
     return stored | {"running": list(vitals.running)}
 
 
@@ -169,7 +162,7 @@ def batch_document(batch: Batch) -> Document:
     stored = asdict(batch)
     for field in ("id", *BINDING):  # what binds it, `open_batch` leaves as it is
         del stored[field]
-    return stored | {"name": text(batch.name), "source": text(batch.source)}
+    return stored | {"name": printable(batch.name), "source": printable(batch.source)}
 
 
 def batch_from(stored: Mapping[str, Any]) -> Batch:

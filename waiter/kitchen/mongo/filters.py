@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from waiter.kitchen.mongo.documents import Document, raw, rows_of, text
+from waiter.kitchen.mongo.documents import Document, raw, rows_of
 from waiter.kitchen.mongo.updates import Expression
+from waiter.kitchen.printable import printable
 from waiter.kitchen.selecting import sort_of
 from waiter.orders import Selector
 
@@ -17,7 +18,7 @@ def filter_of(selector: Selector, batches: Iterable[int], now: Expression) -> Do
     """What `selector` means; `batches` are the numbers of the batches that it names."""
     parts: list[Document] = [{field: value} for field, value in _plain(selector) if value is not None]
     if selector.ids:
-        parts.append({"_id": {"$in": [text(order_id) for order_id in selector.ids]}})
+        parts.append({"_id": {"$in": [printable(order_id) for order_id in selector.ids]}})
     if selector.statuses:
         parts.append({"status": {"$in": [status.value for status in selector.statuses]}})
     if selector.batch is not None:
@@ -30,23 +31,23 @@ def filter_of(selector: Selector, batches: Iterable[int], now: Expression) -> Do
     if selector.match is not None:
         parts.append(contains(selector.match))
     if selector.except_command is not None:
-        parts.append({"command": {"$exists": True, "$ne": text(selector.except_command)}})
+        parts.append({"command": {"$exists": True, "$ne": printable(selector.except_command)}})
     return {"$and": parts} if parts else {}
 
 
 def contains(words: str) -> Document:
     """Some argument contains the words, byte for byte."""
     choices = [("raw", raw(words))]
-    if text(words) == words:
+    if printable(words) == words:
         choices.append(("arguments", words))
     return {"$or": [{field: {"$regex": re.escape(sought).replace("\0", r"\x00")}} for field, sought in choices]}
 
 
 def _plain(selector: Selector) -> tuple[tuple[str, str | None], ...]:
     return (
-        ("waiter", text(selector.waiter)),
-        ("host", text(selector.host)),
-        ("error_group", text(selector.error_group)),
+        ("waiter", printable(selector.waiter)),
+        ("host", printable(selector.host)),
+        ("error_group", printable(selector.error_group)),
     )
 
 

@@ -33,9 +33,9 @@ from waiter.kitchen.mongo.documents import (
     Document,
     order_from,
     shift_from,
-    text,
     vitals_document,
 )
+from waiter.kitchen.printable import printable
 from waiter.orders import (
     Batch,
     BatchProgress,
@@ -181,8 +181,8 @@ class MongoKitchen:
     def check_in(self, waiter: str, host: str, pid: int, vitals: Vitals | None = None) -> Shift:
         token, now = os.urandom(16).hex(), self._to.now
         facts: Document = {
-            "waiter": {"$literal": text(waiter)},
-            "host": {"$literal": text(host)},
+            "waiter": {"$literal": printable(waiter)},
+            "host": {"$literal": printable(host)},
             "pid": pid,
             **{name: {"$literal": value} for name, value in leases.signs(pid, self._here).items()},
             "is_open": True,

@@ -11,10 +11,11 @@ from pymongo.client_session import ClientSession
 from waiter.errors import UsageError
 from waiter.kitchen.contract import CLAIM_LIMIT, Backlog, FailureGroup, Throughput
 from waiter.kitchen.mongo.connection import Connection
-from waiter.kitchen.mongo.documents import AT_ONCE, BULKY, Document, order_from, text
+from waiter.kitchen.mongo.documents import AT_ONCE, BULKY, Document, order_from
 from waiter.kitchen.mongo.filters import filter_of, sort_stages
 from waiter.kitchen.mongo.scope import in_scope
 from waiter.kitchen.mongo.updates import lookup
+from waiter.kitchen.printable import printable
 from waiter.kitchen.selecting import PORTION, unknown_batch
 from waiter.kitchen.spans import Span, chunks
 from waiter.orders import BatchProgress, Counts, Order, Reason, Scope, Selector, Status
@@ -32,7 +33,7 @@ def selected(to: Connection, selector: Selector) -> Document:
     """The selector as a filter; `UsageError` if it names a batch that does not exist."""
     numbers: list[int] = []
     if selector.batch is not None:
-        name = text(selector.batch)
+        name = printable(selector.batch)
         named = to.batches.find({"$or": [{"_id": name}, {"name": name}]}, {"number": 1})
         numbers = [batch["number"] for batch in named]
         if not numbers:

@@ -1,4 +1,4 @@
-"""What happens to an order, as MongoDB update pipelines: one function for each legal change.
+"""The changes of `transitions` as MongoDB update pipelines, one function for each.
 
 Pipelines, and not plain `$set`, where they can read the server's clock (`$$NOW`) and the order's own fields in the
 same atomic step. `now` is always such an expression. Values that came from outside are `$literal`: an error message
@@ -7,39 +7,25 @@ that begins with a dollar sign must not be read as a field's name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from waiter.failure_groups import error_group
+from waiter.kitchen import transitions
 from waiter.kitchen.contract import MOST_DOUBLINGS
-from waiter.kitchen.mongo.documents import AT_ONCE, Document, text
-from waiter.orders import EVENTS_KEPT, Outcome, Reason, Shift, Status
+from waiter.kitchen.mongo.documents import AT_ONCE, Document
+from waiter.kitchen.printable import printable
+from waiter.kitchen.transitions import OF_AN_ATTEMPT, OF_AN_EVENT, Change, Given, IfCancelAsked, Now, Own, Plus, Value
+from waiter.orders import EVENTS_KEPT, Outcome, Shift, Status
 
 Expression = Any
 """A MongoDB aggregation expression."""
 
 GONE = "$$REMOVE"
 
-TOO_LARGE_WORDS = "too large to be claimed: MongoDB takes no document of more than 16 MB"
+_IS_CANCEL_ASKED = {"$eq": ["$is_cancel_asked", True]}
 
-LOST_WORDS = "its waiter died while it ran"
-
-OF_AN_ATTEMPT = (
-    "stop",
-    "exit_code",
-    "signal",
-    "reason",
-    "error",
-    "error_group",
-    "tail",
-    "result",
-    "command",
-    "peak_memory",
-)
-
-_OF_AN_EVENT = ("start", "stop", "exit_code", "signal", "reason", "error", "command")
-
-_FREE = {"shift": GONE, "is_cancel_asked": GONE}
+_NOTHING = {"due": AT_ONCE}
+"""How a field is written that has nothing, where it is not left out."""
 
 
 def now(ahead: float) -> Expression:
@@ -50,11 +36,7 @@ def now(ahead: float) -> Expression:
 
 def too_large(now: Expression) -> list[Document]:
     """READY → ERROR, because the order has grown too large to be claimed. What can be spared goes, so that it fits."""
-    words, group = TOO_LARGE_WORDS, error_group(TOO_LARGE_WORDS, Reason.UNSTARTABLE, None, None)
-    ending = {"status": Status.ERROR.value, "stop": now, "reason": Reason.UNSTARTABLE.value, "error": words}
-    event = _event("refused", now, Status.ERROR.value, reason=Reason.UNSTARTABLE.value, error=words)
-    spared = ["late", "tail", "result", "raw"]
-    return [{"$set": {**ending, "error_group": group, "history": _with(event)}}, {"$unset": spared}]
+    return [{"$set": _fields(transitions.REFUSE, now)}, {"$unset": ["late", "raw"]}]
 
 
 def literal(value: object) -> Expression:
@@ -71,20 +53,14 @@ def claimed(shift: Shift, at: float, *, is_first: bool) -> Document:
 
 
 def in_hand(shift: Shift, at: float) -> Document:
-    return {
-        "status": "RUNNING",
-        "shift": shift.token,
-        "waiter": text(shift.waiter),
-        "host": text(shift.host),
-        "start": at,
-    }
+    given = {"shift": shift.token, "waiter": printable(shift.waiter), "host": printable(shift.host), "start": at}
+    fields = transitions.CLAIM.fields.items()
+    return {field: _expression(value, at, given) for field, value in fields if isinstance(value, Given | str)}
 
 
 def kind(outcome: Outcome) -> tuple[int, Status, int, int]:
     """What outcomes share that one `finished` writes: attempt, status, what they add to failures and to losses."""
-    is_loss = outcome.reason is Reason.LOST
-    is_innocent = outcome.status in (Status.DONE, Status.CANCELLED) or outcome.reason is Reason.INTERRUPTED
-    return outcome.attempt, outcome.status, int(not (is_loss or is_innocent)), int(is_loss)
+    return outcome.attempt, outcome.status, *transitions.counted(outcome)
 
 
 def finished(shift: Shift, outcomes: Sequence[Outcome], now: Expression, call: int) -> list[Document]:
@@ -95,119 +71,113 @@ def finished(shift: Shift, outcomes: Sequence[Outcome], now: Expression, call: i
     entry: a caller can tell its own from older ones.
     """
     _, status, failures, losses = kind(outcomes[0])
-    facts = [_facts(outcome) for outcome in outcomes]
+    facts = [_stored_facts(outcome) for outcome in outcomes]
     place = {"$indexOfArray": [{"$literal": [outcome.order_id for outcome in outcomes]}, "$_id"]}
-    told = {field: f"$mine.{field}" for field in set().union(*facts)}
-    ending: Document = {"status": status.value, "due": AT_ONCE, **told}
+    given: Document = {field: f"$mine.{field}" for field in set().union(*facts)}
+    given |= {"status": status.value, "failed": failures, "lost": losses, "shift": literal(shift.token)}
+    change = transitions.END
     if status is Status.READY:
-        ending |= _another_try([outcome.delay_s for outcome in outcomes], place, now)
-    if failures or losses:
-        ending |= {"failures": {"$add": ["$failures", failures]}, "losses": {"$add": ["$losses", losses]}}
-    kept = {field: told[field] for field in _OF_AN_EVENT if field in told}
-    event = _event("finish", now, ending["status"], shift=literal(shift.token), call=call, **kept)
+        change = transitions.TRY_AGAIN
+        given["due"] = _due([outcome.delay_s for outcome in outcomes], place, now)
     return [
         {"$set": {"mine": {"$arrayElemAt": [{"$literal": facts}, place]}}},
-        {"$set": {**ending, "history": _with(event)}},
-        {"$unset": ["mine", *_FREE]},
+        {"$set": _fields(change, now, given, call=call)},
+        {"$unset": ["mine"]},
     ]
 
 
-def _another_try(delays_s: list[float], place: Expression, now: Expression) -> Document:
-    """READY again; but who asked for an end gets no other try."""
-    is_cancelled = {"$eq": ["$is_cancel_asked", True]}
+def _due(delays_s: list[float], place: Expression, now: Expression) -> Expression:
     delay_s = {"$arrayElemAt": [{"$literal": delays_s}, place]}
-    is_at_once = {"$or": [is_cancelled, {"$lte": [delay_s, 0]}]}
-    return {
-        "status": {"$cond": [is_cancelled, "CANCELLED", "READY"]},
-        "due": {"$cond": [is_at_once, AT_ONCE, {"$add": [now, delay_s]}]},
-    }
+    return {"$cond": [{"$lte": [delay_s, 0]}, AT_ONCE, {"$add": [now, delay_s]}]}
 
 
-def _facts(outcome: Outcome) -> Document:
-    """The outcome as fields of an order."""
-    facts = {
-        "start": outcome.start,
-        "stop": outcome.stop,
-        "exit_code": outcome.exit_code,
-        "signal": outcome.signal,
-        "reason": outcome.reason and outcome.reason.value,
-        "error": text(outcome.error),
-        "error_group": text(outcome.error_group),
-        "tail": text(outcome.tail),
-        "result": text(outcome.result),
-        "command": text(outcome.command),
-        "peak_memory": outcome.peak_memory,
-    }
-    return {field: value for field, value in facts.items() if value is not None}
+def _stored_facts(outcome: Outcome) -> Document:
+    return {field: value for field, value in transitions.facts_of(outcome).items() if value is not None}
 
 
 def late(shift: Shift, outcome: Outcome, now: Expression) -> list[Document]:
     """Keep an outcome that came too late; the order itself stays as it is."""
-    stored = _facts(outcome)
-    facts = {field: literal(stored.get(field)) for field in _OF_AN_EVENT}
-    facts |= {"shift": literal(shift.token), "waiter": literal(text(shift.waiter)), "attempt": outcome.attempt}
+    stored = transitions.facts_of(outcome)
+    facts = {field: literal(stored[field]) for field in OF_AN_EVENT}
+    facts |= {"shift": literal(shift.token), "waiter": literal(printable(shift.waiter)), "attempt": outcome.attempt}
     event = _event("finish", now, outcome.status.value, **facts)
     return [{"$set": {"late": _with(event, "late")}}]
 
 
 def released(now: Expression) -> list[Document]:
     """RUNNING → READY as if it had never been claimed, or CANCELLED if that was asked."""
-    is_cancelled = {"$eq": ["$is_cancel_asked", True]}
-    changes = {
-        "status": {"$cond": [is_cancelled, "CANCELLED", "READY"]},
-        "due": AT_ONCE,
-        "attempt": {"$subtract": ["$attempt", 1]},
-        "waiter": GONE,
-        "host": GONE,
-        "start": GONE,
-        "stop": {"$cond": [is_cancelled, now, GONE]},
-        "reason": {"$cond": [is_cancelled, Reason.CANCELLED.value, GONE]},
-        "history": {
-            "$cond": [is_cancelled, _with(_event("cancel", now, "CANCELLED")), {"$ifNull": ["$history", GONE]}]
-        },
-    }
-    return [{"$set": changes | _FREE}]
+    return [{"$set": _fields(transitions.RELEASE, now)}]
 
 
 def lost(status: Status, now: Expression) -> list[Document]:
     """RUNNING → `status`, because its shift is dead. READY ones wait with full jitter, as `contract.loss_delay_s`."""
     doublings = {"$min": [{"$add": ["$losses", 1]}, MOST_DOUBLINGS]}
     span = {"$min": [600.0, {"$multiply": [5.0, {"$pow": [2.0, doublings]}]}]}
-    changes = {
-        "status": status.value,
-        "due": {"$add": [now, {"$multiply": [{"$rand": {}}, span]}]} if status is Status.READY else AT_ONCE,
-        "losses": {"$add": ["$losses", 1]},
-        "stop": now,
-        "reason": (Reason.CANCELLED if status is Status.CANCELLED else Reason.LOST).value,
-        "error": LOST_WORDS,
-        "error_group": error_group(LOST_WORDS, Reason.LOST, None, None),
-    }
-    facts = {"start": "$start", "stop": now, "reason": Reason.LOST.value, "error": LOST_WORDS}
-    event = _event("lost", now, status.value, shift="$shift", **facts)
-    return [{"$set": {**changes, **_FREE, "history": _with(event)}}]
+    given = {"due": {"$add": [now, {"$multiply": [{"$rand": {}}, span]}]}}
+    return [{"$set": _fields(transitions.LOSE[status], now, given)}]
 
 
 def reset(now: Expression) -> list[Document]:
     """Any status → READY, counted from zero again; `attempt` goes on."""
-    gone = dict.fromkeys((*OF_AN_ATTEMPT, "start", "waiter", "host"), GONE)
-    changes = {"status": "READY", "due": AT_ONCE, "failures": 0, "losses": 0, **gone, **_FREE}
-    return [{"$set": {**changes, "history": _with(_event("reset", now, "READY", shift="$shift"))}}]
+    return [{"$set": _fields(transitions.RESET, now)}]
 
 
 def cancelled(now: Expression) -> list[Document]:
     """READY → CANCELLED; RUNNING stays so and is marked."""
     is_running = {"$eq": ["$status", "RUNNING"]}
-    event = _event("cancel", now, "CANCELLED")
-    changes = {
-        "status": {"$cond": [is_running, "RUNNING", "CANCELLED"]},
-        "due": AT_ONCE,
-        "start": {"$cond": [is_running, "$start", GONE]},
-        "stop": {"$cond": [is_running, GONE, now]},
-        "reason": {"$cond": [is_running, GONE, Reason.CANCELLED.value]},
-        "is_cancel_asked": {"$cond": [is_running, True, GONE]},
-        "history": {"$cond": [is_running, {"$ifNull": ["$history", GONE]}, _with(event)]},
+    marks, ends = _fields(transitions.ASK_TO_CANCEL, now), _fields(transitions.CANCEL, now)
+    either = {
+        field: {"$cond": [is_running, marks.get(field, _kept(field)), ends.get(field, _kept(field))]}
+        for field in marks | ends
     }
-    return [{"$set": changes}]
+    return [{"$set": either}]
+
+
+def _fields(change: Change, now: Expression, given: Mapping[str, Expression] = {}, **marks: Expression) -> Document:
+    """What the change makes of each field. What is not given stays as it is; `marks` go into the event."""
+    fields = {
+        field: _expression(value, now, given, _NOTHING.get(field, GONE))
+        for field, value in change.fields.items()
+        if _is_given(value, given)
+    }
+    record = change.record
+    if record is None:
+        return fields
+    facts = {name: _expression(value, now, given) for name, value in record.facts.items() if _is_given(value, given)}
+    history = _with(_event(record.what, now, _expression(record.status, now, given), **facts, **marks))
+    if record.is_if_cancel_asked:
+        history = {"$cond": [_IS_CANCEL_ASKED, history, _kept("history")]}
+    return {**fields, "history": history}
+
+
+def _is_given(value: Value, given: Mapping[str, Expression]) -> bool:
+    if isinstance(value, Plus) and isinstance(value.by, Given):
+        return bool(given.get(value.by.name))
+    return not isinstance(value, Given) or value.name in given
+
+
+def _expression(
+    value: Value, now: Expression, given: Mapping[str, Expression], nothing: Expression = GONE
+) -> Expression:
+    match value:
+        case None:
+            return nothing
+        case Now():
+            return now
+        case Given(name):
+            return given[name]
+        case Own(field):
+            return f"${field}"
+        case Plus(field, by):
+            return {"$add": [f"${field}", given[by.name] if isinstance(by, Given) else by]}
+        case IfCancelAsked(then, otherwise):
+            ways = [_expression(way, now, given, nothing) for way in (then, otherwise)]
+            return {"$cond": [_IS_CANCEL_ASKED, *ways]}
+    return str(value) if isinstance(value, str) else value
+
+
+def _kept(field: str) -> Expression:
+    return {"$ifNull": [f"${field}", GONE]}
 
 
 def _event(what: str, now: Expression, status: Expression, **facts: Expression) -> Document:

@@ -6,48 +6,39 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-from waiter.kitchen.sqlite.rows import ROW_BITS, Condition, text, with_event
-from waiter.orders import Status
+from waiter.kitchen import transitions
+from waiter.kitchen.printable import printable
+from waiter.kitchen.sqlite.changes import update
+from waiter.kitchen.sqlite.rows import ROW_BITS, Condition
 
 _LIVING = "FROM shifts WHERE left_at IS NULL AND lost_at IS NULL"
 
-_FRESH = f"""
-history = {with_event("reset", Status.READY)},
-status = 'READY', failures = 0, losses = 0, due = NULL, waiter = NULL, host = NULL, shift = NULL,
-is_cancel_asked = 0, start = NULL, stop = NULL, exit_code = NULL, signal = NULL, reason = NULL, error = NULL,
-error_group = NULL, tail = NULL, result = NULL, command = NULL, peak_memory = NULL
-"""
+_NOT_LIVING = "NOT (status = 'RUNNING' AND shift IN (SELECT value FROM json_each(:living)))"
 
 
 def reset(db: sqlite3.Connection, chosen: Condition, living: Sequence[str], now: float) -> int:
     """Make orders READY again, but those that a shift of `living` runs."""
     return db.execute(
-        f"UPDATE orders SET {_FRESH} WHERE {chosen.sql} "
-        "AND status <> 'READY' AND NOT (status = 'RUNNING' AND shift IN (SELECT value FROM json_each(:living)))",
+        f"{update(transitions.RESET)} AND {chosen.sql} AND {_NOT_LIVING}",
         {**chosen.values, "now": now, "living": json.dumps(living)},
     ).rowcount
 
 
 def cancel(db: sqlite3.Connection, chosen: Condition, now: float) -> int:
     marked = db.execute(
-        f"UPDATE orders SET is_cancel_asked = 1 WHERE {chosen.sql} AND status = 'RUNNING' AND NOT is_cancel_asked",
-        chosen.values,
+        f"{update(transitions.ASK_TO_CANCEL)} AND {chosen.sql} AND NOT is_cancel_asked", chosen.values
     ).rowcount
-    cancelled = db.execute(
-        "UPDATE orders SET status = 'CANCELLED', due = NULL, reason = 'cancelled', start = NULL, stop = :now, "
-        f"history = {with_event('cancel', Status.CANCELLED)} WHERE {chosen.sql} AND status = 'READY'",
-        {**chosen.values, "now": now},
-    ).rowcount
+    cancelled = db.execute(f"{update(transitions.CANCEL)} AND {chosen.sql}", {**chosen.values, "now": now}).rowcount
     return marked + cancelled
 
 
 def pause(db: sqlite3.Connection, waiter: str | None, reason: str | None) -> int:
     if waiter is None:
-        db.execute("INSERT OR REPLACE INTO state VALUES ('paused', ?)", (text(reason),))
+        db.execute("INSERT OR REPLACE INTO state VALUES ('paused', ?)", (printable(reason),))
     return db.execute(
         f"UPDATE shifts SET is_paused = 1, pause_reason = ? WHERE token IN (SELECT token {_LIVING}) "
         "AND (? IS NULL OR waiter = ?)",
-        (text(reason), text(waiter), text(waiter)),
+        (printable(reason), printable(waiter), printable(waiter)),
     ).rowcount
 
 
@@ -57,13 +48,14 @@ def resume(db: sqlite3.Connection, waiter: str | None) -> int:
     return db.execute(
         "UPDATE shifts SET is_paused = 0, pause_reason = NULL WHERE is_paused AND left_at IS NULL AND lost_at IS NULL "
         "AND (? IS NULL OR waiter = ?)",
-        (text(waiter), text(waiter)),
+        (printable(waiter), printable(waiter)),
     ).rowcount
 
 
 def drain(db: sqlite3.Connection, waiter: str) -> int:
     return db.execute(
-        "UPDATE shifts SET is_draining = 1 WHERE left_at IS NULL AND lost_at IS NULL AND waiter = ?", (text(waiter),)
+        "UPDATE shifts SET is_draining = 1 WHERE left_at IS NULL AND lost_at IS NULL AND waiter = ?",
+        (printable(waiter),),
     ).rowcount
 
 

@@ -39,6 +39,7 @@ from waiter.kitchen.contract import (
     loss_delay_s,
 )
 from waiter.kitchen.open_files import still_there
+from waiter.kitchen.printable import printable
 from waiter.kitchen.selecting import unknown_batch
 from waiter.kitchen.spans import Span, SpansOfScope
 from waiter.kitchen.sqlite import admin, leases, queries
@@ -63,7 +64,6 @@ from waiter.kitchen.sqlite.rows import (
     seq_of,
     shift_from,
     some_argument_has,
-    text,
 )
 from waiter.orders import (
     Batch,
@@ -211,7 +211,7 @@ class SqliteKitchen:
         return [batch_from(row) for row in self._read("SELECT * FROM batches ORDER BY number")]
 
     def batch(self, batch_id: str) -> Batch | None:
-        return _first(self._read("SELECT * FROM batches WHERE id = ?", (text(batch_id),)))
+        return _first(self._read("SELECT * FROM batches WHERE id = ?", (printable(batch_id),)))
 
     def batches_of(self, digests: Collection[str]) -> list[Batch]:
         if not self._read(HAS_LOOK_UPS):  # a file of before, and nobody has written since
@@ -223,7 +223,7 @@ class SqliteKitchen:
 
     def latest_batch(self, source: str) -> Batch | None:
         sql = "SELECT * FROM batches WHERE source = ? ORDER BY number DESC LIMIT 1"
-        return _first(self._read(sql, (text(source),)))
+        return _first(self._read(sql, (printable(source),)))
 
     def open_batch(self, batch: Batch) -> None:
         facts = batch_facts(batch)
@@ -255,7 +255,7 @@ class SqliteKitchen:
             return db.total_changes - before
 
     def _batch_number(self, db: sqlite3.Connection, batch_id: str) -> int:
-        found = db.execute("SELECT number FROM batches WHERE id = ?", (text(batch_id),)).fetchone()
+        found = db.execute("SELECT number FROM batches WHERE id = ?", (printable(batch_id),)).fetchone()
         if found is None:
             raise unknown_batch(batch_id, self._batch_names())
         return int(found["number"])
@@ -269,7 +269,7 @@ class SqliteKitchen:
         words = {"bound_to": json.dumps([*command]), "before": json.dumps([*(instead_of or ())])}
         sets = "bound_to = iif(bound_to IS NULL OR bound_to = :before, :bound_to, bound_to)"
         self._set_binding(batch_id, sets, words)
-        (row,) = self._read("SELECT bound_to FROM batches WHERE id = ?", (text(batch_id),))
+        (row,) = self._read("SELECT bound_to FROM batches WHERE id = ?", (printable(batch_id),))
         return tuple(json.loads(row["bound_to"]))
 
     def amend_batch(
@@ -291,10 +291,10 @@ class SqliteKitchen:
     def _set_binding(self, batch_id: str, sets: str, facts: Mapping[str, Any]) -> None:
         with translate_errors(self.path):
             upgraded(self._db, self.path)
-        values = {key: text(value) if isinstance(value, str) else value for key, value in facts.items()}
+        values = {key: printable(value) if isinstance(value, str) else value for key, value in facts.items()}
         with self._writing(is_change=True) as db:
             self._batch_number(db, batch_id)
-            db.execute(f"UPDATE batches SET {sets} WHERE id = :id", {**values, "id": text(batch_id)})
+            db.execute(f"UPDATE batches SET {sets} WHERE id = :id", {**values, "id": printable(batch_id)})
 
     def batch_progress(self, window_s: float) -> dict[str, BatchProgress]:
         return queries.batch_progress(self._read, self.now(), window_s)
@@ -315,8 +315,8 @@ class SqliteKitchen:
             paused = db.execute("SELECT value FROM state WHERE name = 'paused'").fetchone()
             facts = {
                 "token": token,
-                "waiter": text(waiter),
-                "host": text(host),
+                "waiter": printable(waiter),
+                "host": printable(host),
                 "pid": pid,
                 "pid_started": processes.start_time(pid),
                 "namespace": self._here.namespace,
@@ -400,7 +400,8 @@ class SqliteKitchen:
             if not seqs:
                 return []
             chosen = json.dumps(seqs)
-            db.execute(outcomes_.TAKE, (shift.token, text(shift.waiter), text(shift.host), now, chosen))
+            mine = {"shift": shift.token, "waiter": printable(shift.waiter), "host": printable(shift.host)}
+            db.execute(outcomes_.TAKE, {**mine, "start": now, "seqs": chosen})
             rows = db.execute(f"SELECT {LIGHT} {FROM} WHERE seq IN (SELECT value FROM json_each(?))", (chosen,))
             orders = [order_from(row) for row in rows]
         return sorted(orders, key=lambda order: -order.priority)
@@ -489,7 +490,7 @@ class SqliteKitchen:
     def _condition(self, selector: Selector | None) -> Condition:
         if selector is None or selector == Selector():
             return EVERYTHING
-        batches = self._read(_NAMED, (json.dumps([*batches_of_orders(selector.ids)]), *[text(selector.batch)] * 2))
+        batches = self._read(_NAMED, (json.dumps([*batches_of_orders(selector.ids)]), *[printable(selector.batch)] * 2))
         if selector.batch is not None and not named(selector.batch, batches):
             raise unknown_batch(selector.batch, self._batch_names())
         return condition(selector, batches, self.now())

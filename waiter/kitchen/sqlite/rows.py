@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from waiter.kitchen.contract import Row
+from waiter.kitchen.printable import printable
 from waiter.kitchen.selecting import sort_of
+from waiter.kitchen.transitions import OF_AN_EVENT
 from waiter.orders import BINDING, EVENTS_KEPT, Batch, Event, Order, Outcome, Reason, Selector, Shift, Status, Vitals
 
 ROW_BITS = 32
@@ -35,9 +37,6 @@ _ROWS = 1 << ROW_BITS
 _SHORT = 2 * EVENTS_KEPT * len('{"what":"lost","at":0,"status":"DONE","attempt":1},')
 """A list of fewer characters has room for one more event."""
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
 AGE = {"seq ASC": ">", "seq DESC": "<"}
 """The orderings of `order_by` that never change, and which orders come after another in them."""
 
@@ -55,17 +54,12 @@ def duration(now: float) -> str:
     return f"iif(status = 'RUNNING', {now!r}, stop) - start"
 
 
-def text(value: str | None) -> str | None:
-    """Text that SQLite takes: what is no UTF-8 is shown as a replacement character."""
-    return value if value is None or value.isascii() else _SURROGATE.sub("\ufffd", value)
-
-
 def order_from(row: Iterable[Any]) -> Order:
     """An order from the columns of LIGHT or WHOLE, which follow its fields."""
-    seq, batch, arguments, names, status, *others, history, late = row
+    seq, batch, arguments, names, status, priority, attempt, failures, losses, *rest = row
+    due, waiter, host, shift, is_cancel_asked, start, stop, exit_code, signal, reason, *rest = rest
+    error, error_group, tail, result, command, peak_memory, history, late = rest
     number = seq & (_ROWS - 1)
-    others[8], others[13] = bool(others[8]), reason_from(others[13])
-    others += events_from(history), events_from(late)
     return Order(
         f"{batch}-{number}",
         batch,
@@ -73,13 +67,34 @@ def order_from(row: Iterable[Any]) -> Order:
         tuple(json.loads(arguments)),
         None if names is None else tuple(json.loads(names)),
         _STATUSES[status],
-        *others,
+        priority,
+        attempt,
+        failures,
+        losses,
+        due,
+        waiter,
+        host,
+        shift,
+        bool(is_cancel_asked),
+        start,
+        stop,
+        exit_code,
+        signal,
+        reason_from(reason),
+        error,
+        error_group,
+        tail,
+        result,
+        command,
+        peak_memory,
+        events_from(history),
+        events_from(late),
     )
 
 
 def batch_facts(batch: Batch) -> dict[str, Any]:
     """A batch's columns. Its earlier digests stand behind the last one, in the same column."""
-    facts = {name: text(v) if isinstance(v, str) else v for name, v in dataclasses.asdict(batch).items()}
+    facts = {name: printable(v) if isinstance(v, str) else v for name, v in dataclasses.asdict(batch).items()}
     for field in ("earlier", *BINDING):
         del facts[field]
     return {**facts, "digest": " ".join([batch.digest, *batch.earlier])}
@@ -146,29 +161,10 @@ def json_event(event: Event) -> str:
     return json.dumps({name: value for name in Event.__slots__ if (value := getattr(event, name)) is not None})
 
 
-def with_event(what: str, status: Status) -> str:
-    """SQL for the order's history with one more event, at the parameter :now."""
-    event = f"'what', '{what}', 'at', :now, 'status', '{status.value}'"
-    facts = "'attempt', attempt, 'shift', shift, 'waiter', waiter"
-    return f"appended(history, json_object({event}, {facts}))"
-
-
-def finish_event(outcome: Outcome, shift: Shift, at: float) -> Event:
-    return Event(
-        what="finish",
-        at=at,
-        status=outcome.status,
-        attempt=outcome.attempt,
-        shift=shift.token,
-        waiter=text(shift.waiter),
-        start=outcome.start,
-        stop=outcome.stop,
-        exit_code=outcome.exit_code,
-        signal=outcome.signal,
-        reason=outcome.reason,
-        error=text(outcome.error),
-        command=text(outcome.command),
-    )
+def finish_event(outcome: Outcome, facts: Mapping[str, Any], shift: Shift, at: float) -> Event:
+    """The event of an outcome; `facts` are those of `facts_of`."""
+    told = {name: facts[name] for name in OF_AN_EVENT} | {"reason": outcome.reason}
+    return Event("finish", at, outcome.status, outcome.attempt, shift.token, printable(shift.waiter), **told)
 
 
 def shift_from(row: sqlite3.Row, steady_to_wall_s: float) -> Shift:
@@ -192,7 +188,7 @@ def shift_from(row: sqlite3.Row, steady_to_wall_s: float) -> Shift:
 
 def batches_of_orders(order_ids: Iterable[str]) -> set[str | None]:
     """The ids of the batches that these orders are of."""
-    return {text(order_id.rpartition("-")[0]) for order_id in order_ids}
+    return {printable(order_id.rpartition("-")[0]) for order_id in order_ids}
 
 
 _ROW = re.compile("0|[1-9][0-9]{0,9}")
@@ -220,7 +216,7 @@ EVERYTHING = Condition("1", {})
 
 def named(wanted: str, batches: Sequence[sqlite3.Row]) -> list[sqlite3.Row]:
     """The batches of that id or name."""
-    return [batch for batch in batches if text(wanted) in (batch["id"], batch["name"])]
+    return [batch for batch in batches if printable(wanted) in (batch["id"], batch["name"])]
 
 
 def condition(selector: Selector, batches: Sequence[sqlite3.Row], now: float) -> Condition:
@@ -247,7 +243,7 @@ def condition(selector: Selector, batches: Sequence[sqlite3.Row], now: float) ->
             hold(f"({spans or '0'})")
     for column in ("waiter", "host", "error_group"):
         if (wanted := getattr(selector, column)) is not None:
-            hold(f"{column} = :{column}", **{column: text(wanted)})
+            hold(f"{column} = :{column}", **{column: printable(wanted)})
     if selector.since is not None:
         hold("(start >= :since OR stop >= :since)", since=selector.since)
     if selector.longer_than_s is not None:
@@ -255,7 +251,7 @@ def condition(selector: Selector, batches: Sequence[sqlite3.Row], now: float) ->
     if selector.match is not None:
         hold("some_argument_has(arguments, :match)", match=json.dumps(selector.match))
     if selector.except_command is not None:
-        hold("command <> :except_command", except_command=text(selector.except_command))
+        hold("command <> :except_command", except_command=printable(selector.except_command))
     return Condition(" AND ".join(parts) or "1", values)
 
 
