@@ -86,7 +86,7 @@ PASSING = (KitchenUnreachable, KitchenHindered)
 
 
 class ShiftLost(KitchenError):
-    """The kitchen declared this shift lost: its orders belong to others now (design: invariant 7)."""
+    """The kitchen declared this shift lost: its orders belong to others now, and it changes none of them any more."""
 
 
 class CommandUnstartable(WaiterError):

@@ -19,7 +19,7 @@ _SHORT = 3
 _MANY = 100
 """So many arguments of an order are looked for."""
 
-_LOOKED_AT = 16_384
+LOOKED_AT = 16_384
 _KEPT = 4_096
 """Characters of a message, and of what is left of it: what a longer one says further on tells no kinds apart. The
 second is smaller, so that it does not hang on the length of paths and arguments where the first one ends."""
@@ -50,9 +50,12 @@ _NAMES = (
 )
 
 
-def normalised(message: str, arguments: Sequence[str] = ()) -> str:
-    """The message without what differs from order to order; `arguments` are those of the order that failed."""
-    message = _without(_PLACES, message[:_LOOKED_AT])
+def normalised(message: str, arguments: Sequence[str] = (), *, looked_at: int = LOOKED_AT) -> str:
+    """The message without what differs from order to order; `arguments` are those of the order that failed.
+
+    `looked_at` is how many of its characters count.
+    """
+    message = _without(_PLACES, message[:looked_at])
     for word in _own_words(arguments[:_MANY]):
         if word in message:
             message = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", "<argument>", message)

@@ -23,7 +23,6 @@ def few_are_kept(monkeypatch) -> int:
     """How many of the first and of the last events are kept."""
     for room in (mongo_updates, sqlite_rows):
         monkeypatch.setattr(room, "EVENTS_KEPT", 3)
-    monkeypatch.setattr(sqlite_rows, "_SHORT", 0)
     return 3
 
 
@@ -90,7 +89,6 @@ def test_a_long_history_of_an_earlier_version_is_shortened_by_the_next_event(kit
         kitchen.finish(shift, [outcome(claimed(kitchen, shift), Status.READY, reason=Reason.EXIT)])
     for room in (mongo_updates, sqlite_rows):
         monkeypatch.setattr(room, "EVENTS_KEPT", 2)
-    monkeypatch.setattr(sqlite_rows, "_SHORT", 0)
 
     kitchen.finish(shift, [outcome(claimed(kitchen, shift))])
 

@@ -114,11 +114,10 @@ def test_where_there_is_no_metadata_service_the_user_is_told(kitchen, kitchen_ur
 
 def test_what_still_runs_when_the_time_is_nearly_over_is_stopped(metadata, monkeypatch):
     monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata.url)
-    monkeypatch.setattr(spot, "RUNS_ON_S", 0.2)
     metadata.has_notice = True
     shutdown = Shutdown()
 
-    with spot.watched(shutdown):
+    with spot.watched(shutdown, runs_on_s=0.2):
         eventually(lambda: shutdown.level is Stop.NOW)
 
     assert shutdown.why == spot.WHY
@@ -126,18 +125,16 @@ def test_what_still_runs_when_the_time_is_nearly_over_is_stopped(metadata, monke
 
 def test_a_service_that_falls_silent_is_asked_again(metadata, monkeypatch):
     monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata.url)
-    monkeypatch.setattr(spot, "ASK_S", 0.05)
-    silent, unanswered, ask = Event(), [], spot._ask
+    silent, unanswered = Event(), []
 
     def ask_or_not(method: str, path: str, **headers: str) -> tuple[int, str]:
         if silent.is_set():
             unanswered.append(path)
             raise TimeoutError("timed out")
-        return ask(method, path, **headers)
+        return spot.ask_metadata(method, path, **headers)
 
-    monkeypatch.setattr(spot, "_ask", ask_or_not)
     shutdown = Shutdown()
-    with spot.watched(shutdown):
+    with spot.watched(shutdown, ask=ask_or_not, ask_s=0.05):
         silent.set()
         metadata.has_notice = True
         eventually(lambda: len(unanswered) >= 2)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from tests.conftest import outcome
-from waiter.delivery import hooks as room
+from tests.conftest import eventually, outcome
 from waiter.delivery.hooks import Hooks
 from waiter.delivery.options import DeliveryOptions
 from waiter.delivery.spool import Spool
@@ -17,23 +16,21 @@ def order(number: int) -> Order:
     return Order(f"b-{number}", "b", number, (), None, Status.RUNNING, attempt=1, start=0.0)
 
 
-def test_one_hook_that_hangs_holds_up_no_other(tmp_path, monkeypatch):
-    monkeypatch.setattr(room, "FAREWELL_S", 0.0)
-    line = f'[ "$WAITER_ORDER" != b-1 ] || exec sleep 300; echo "$WAITER_ORDER" >> {tmp_path}/heard'
-    hooks = Hooks(DeliveryOptions(on_done=line), print)
+def test_one_hook_that_hangs_holds_up_no_other(tmp_path):
+    heard = tmp_path / "heard"
+    heard.touch()
+    line = f'[ "$WAITER_ORDER" != b-1 ] || exec sleep 300; echo "$WAITER_ORDER" >> {heard}'
+    hooks = Hooks(DeliveryOptions(on_done=line), print, farewell_s=0.0)
 
     for number in range(1, 21):
         hooks.call(order(number), outcome(order(number)))
-    hooks._wait_for_room()
+
+    eventually(lambda: len(heard.read_text().split()) == 19)
     hooks.close()
 
-    assert len((tmp_path / "heard").read_text().split()) >= 20 - room.AT_ONCE
 
-
-def test_hooks_that_all_hang_are_ended_one_by_one(monkeypatch):
-    monkeypatch.setattr(room, "ROOM_WAIT_S", 0.1)
-    monkeypatch.setattr(room, "FAREWELL_S", 0.0)
-    hooks = Hooks(DeliveryOptions(on_error="exec sleep 300"), print)
+def test_hooks_that_all_hang_are_ended_one_by_one():
+    hooks = Hooks(DeliveryOptions(on_error="exec sleep 300"), print, room_wait_s=0.1, farewell_s=0.0)
 
     for number in range(8):
         hooks.call(order(number), outcome(order(number), Status.ERROR))

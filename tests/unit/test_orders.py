@@ -129,11 +129,10 @@ def test_what_an_orders_own_arguments_name_makes_no_difference(message, argument
 
 
 @pytest.mark.parametrize("piece", ["a+", "a.", "a-", "....x", "a/", "'/a ", "x/y.", "\u2018a", "0x", "1,"])
-def test_a_long_message_is_sorted_in_no_time(monkeypatch, piece):
-    monkeypatch.setattr("waiter.failure_groups._LOOKED_AT", 80_000)
+def test_a_long_message_is_sorted_in_no_time(piece):
     began = time.process_time()
 
-    normalised((piece * 80_000)[:80_000])
+    normalised((piece * 80_000)[:80_000], looked_at=80_000)
 
     assert time.process_time() - began < 1  # it was 5 s and more
 

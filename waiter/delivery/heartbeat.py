@@ -41,7 +41,8 @@ class Heartbeat:
         vitals: Callable[[], Vitals],
         lease_s: float,
     ) -> None:
-        """`asked_at` is `boottime()` from before the shift was checked in: its lease counts from there [6]."""
+        """`asked_at` is `boottime()` from before the shift was checked in: its lease counts from there, so that no
+        command starts after the kitchen may have given the shift to others."""
         self._open_kitchen = open_kitchen
         self._shift = shift
         self._vitals = vitals

@@ -59,10 +59,18 @@ class Hooks:
     """The hooks of one waiter. Whatever fails here changes nothing of an order, and stops no work."""
 
     def __init__(
-        self, options: DeliveryOptions, note: Callable[[str], None], env: Mapping[str, str] | None = None
+        self,
+        options: DeliveryOptions,
+        note: Callable[[str], None],
+        env: Mapping[str, str] | None = None,
+        *,
+        room_wait_s: float = ROOM_WAIT_S,
+        farewell_s: float = FAREWELL_S,
     ) -> None:
         """`note` is told, once for each cause, that a hook could not be started."""
         self._note = note
+        self._room_wait_s = room_wait_s
+        self._farewell_s = farewell_s
         self._said: set[int | None] = set()
         self._lines = {Status.DONE: options.on_done, Status.ERROR: options.on_error}
         self._env = inherited(os.environ if env is None else env)
@@ -83,7 +91,7 @@ class Hooks:
             self._said.add(error.errno)
 
     def _wait_for_room(self) -> None:
-        ends = time.monotonic() + ROOM_WAIT_S
+        ends = time.monotonic() + self._room_wait_s
         while len(self._alive()) >= AT_ONCE:
             if time.monotonic() >= ends:
                 self._running[0].kill()
@@ -95,7 +103,7 @@ class Hooks:
 
     def close(self) -> None:
         """Wait for the last ones; what takes too long is ended."""
-        ends = time.monotonic() + FAREWELL_S
+        ends = time.monotonic() + self._farewell_s
         for hook in self._running:
             try:
                 hook.wait(max(0.0, ends - time.monotonic()))

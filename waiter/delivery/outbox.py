@@ -1,4 +1,4 @@
-"""Where outcomes and orders go back to the kitchen, and what happens while it is away.
+"""Where outcomes and orders wait on their way back to the kitchen.
 
 Nothing that is put here is lost: it is accepted by the kitchen, or it is on disk when this waiter goes home.
 """
@@ -8,21 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from math import inf
 from pathlib import Path
 
-from waiter.delivery.heartbeat import boottime
+from waiter.delivery.absence import KitchenAbsence
 from waiter.delivery.spool import REFUSED, Spool, Spooled
 from waiter.errors import PASSING, KitchenDamaged, KitchenError, KitchenMissing
 from waiter.failure_groups import error_group
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import FinishResult, Order, Outcome, Reason, Shift, Status
-
-FIRST_TRY_AGAIN_S = 0.5
-MAX_TRY_AGAIN_S = 5.0
-
-WAITED_FOR_S = 5.0
-"""How long a waiter that goes home waits for a kitchen that went away to take orders back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +30,14 @@ class PendingOutcome:
 class Outbox:
     """Outcomes and released orders of one waiter that the kitchen does not have yet."""
 
-    def __init__(self, kitchen: Kitchen, spool: Spool, note: Callable[[str], None]) -> None:
+    def __init__(self, kitchen: Kitchen, spool: Spool, absence: KitchenAbsence, note: Callable[[str], None]) -> None:
         self._kitchen = kitchen
         self._spool = spool
+        self._absence = absence
         self._note = note
         self._outcomes: list[PendingOutcome] = []
         self._releases: list[tuple[Shift, Order]] = []
         self._left_lying: set[Path] = set()  # files whose refused outcomes could not be set aside
-        self._try_again_s = FIRST_TRY_AGAIN_S
-        self._try_again_at = 0.0
-        self.away_since: float | None = None
-        self._failed_at = 0.0
-        self.heard_at = 0.0  # when that was asked which the heartbeat was answered last
         self.is_spool_full = False
         self.refused = 0  # outcomes that were set aside
 
@@ -67,43 +56,12 @@ class Outbox:
     def may_leave(self) -> bool:
         """Nothing waits that this waiter has to see to. Orders that a kitchen which is away cannot take back are not
         waited for: the lease, when it runs out, gives them back too."""
-        is_waited_for = self.away_since is None or boottime() - self.away_since < WAITED_FOR_S
-        return not self._outcomes and (not self._releases or not (is_waited_for and self._try_again_at < inf))
+        return not self._outcomes and (not self._releases or not self._absence.is_waited_for)
 
     @property
     def spooled(self) -> int:
         """How many outcomes wait on disk, also those of other waiters of this machine."""
         return sum(len(spooled.outcomes) for spooled in self._spool if spooled.file not in self._left_lying)
-
-    @property
-    def may_ask(self) -> bool:
-        """The kitchen was there when it was last asked, or it is time to try again.
-
-        The heartbeat finds out beside the loop whether a kitchen that is away is back: each question to one that is not
-        would keep the loop from commands and signals for as long as the driver is patient.
-        """
-        return self.away_since is None or (self.heard_at > self._failed_at and boottime() >= self._try_again_at)
-
-    def went_away(self, error: KitchenError) -> None:
-        """Remember that the kitchen does not answer; the wait before the next try doubles."""
-        if self.away_since is None:
-            self.away_since = boottime()
-            self._note(f"{error} Commands go on; their outcomes are kept in {self._spool.folder} until it is back.")
-        self._failed_at = boottime()
-        self._try_again_at = self._failed_at + self._try_again_s
-        self._try_again_s = min(MAX_TRY_AGAIN_S, 2 * self._try_again_s)
-
-    def is_lost(self, error: KitchenError) -> None:
-        """Ask this kitchen nothing more: waiting will not mend it. What is put here from now on goes to disk."""
-        self.away_since = boottime() if self.away_since is None else self.away_since
-        self._try_again_at = inf
-        self._note(f"{error} What runs may end; outcomes are kept in {self._spool.folder}.")
-
-    def came_back(self) -> None:
-        if self.away_since is not None:
-            self._note(f"The kitchen is back after {boottime() - self.away_since:.0f} s.")
-        self.away_since = None
-        self._try_again_s = FIRST_TRY_AGAIN_S
 
     def hand_in(self) -> list[tuple[PendingOutcome, FinishResult]]:
         """Give the kitchen what waits.
@@ -112,14 +70,14 @@ class Outbox:
         """
         if self.is_clear:
             return []
-        if not self.may_ask:
+        if not self._absence.may_ask:
             self._keep()
             return []
         try:
             accepted = self._finish_all()
             self._release_all()
         except PASSING as error:
-            self.went_away(error)
+            self._absence.went_away(error)
             self._keep()
             return []
         except KitchenError:
@@ -128,7 +86,7 @@ class Outbox:
         except OSError as error:
             self._cannot_keep(error)
             return []
-        self.came_back()
+        self._absence.came_back()
         self.is_spool_full = False  # nothing waits for the disk any more
         return accepted
 
@@ -214,7 +172,7 @@ class Outbox:
         self._releases.clear()
 
     def _keep(self) -> None:
-        if self._try_again_at == inf:
+        if self._absence.is_final:
             self._releases.clear()  # nobody hears of them any more: the lease covers them
         try:
             for shift, pending in by_shift(self._outcomes):

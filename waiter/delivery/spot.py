@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from urllib.parse import urlsplit
@@ -26,45 +26,49 @@ RUNS_ON_S = 90.0
 
 TOKEN_TTL_S = 21600
 _TOKEN_HEADER = "X-aws-ec2-metadata-token"
+Ask = Callable[..., tuple[int, str]]
 WHY = "this spot instance is about to go"
 
 
 @contextmanager
-def watched(shutdown: Shutdown) -> Iterator[None]:
+def watched(
+    shutdown: Shutdown, *, ask: Ask | None = None, ask_s: float = ASK_S, runs_on_s: float = RUNS_ON_S
+) -> Iterator[None]:
     """Inside, a notice asks for a drain, and later for a stop of what still runs.
 
     Raises UsageError where there is no metadata service.
     """
     over = threading.Event()
-    _token()
-    threading.Thread(target=_watch, args=(shutdown, over), name="spot", daemon=True).start()
+    ask = ask or ask_metadata
+    _token(ask)
+
+    def watch() -> None:
+        while not _is_going(ask):
+            if over.wait(ask_s):
+                return
+        shutdown.request(Stop.DRAIN, WHY)
+        if not over.wait(runs_on_s):
+            shutdown.request(Stop.NOW, WHY)
+
+    threading.Thread(target=watch, name="spot", daemon=True).start()
     try:
         yield
     finally:
         over.set()
 
 
-def _watch(shutdown: Shutdown, over: threading.Event) -> None:
-    while not _is_going():
-        if over.wait(ASK_S):
-            return
-    shutdown.request(Stop.DRAIN, WHY)
-    if not over.wait(RUNS_ON_S):
-        shutdown.request(Stop.NOW, WHY)
-
-
-def _is_going() -> bool:
+def _is_going(ask: Ask) -> bool:
     """Whether there is a notice; not, as far as one knows, while the service does not answer."""
     try:
-        status, _ = _ask("GET", "/latest/meta-data/spot/instance-action", **{_TOKEN_HEADER: _token()})
+        status, _ = ask("GET", "/latest/meta-data/spot/instance-action", **{_TOKEN_HEADER: _token(ask)})
     except (UsageError, OSError, HTTPException):
         return False
     return status == 200
 
 
-def _token() -> str:
+def _token(ask: Ask) -> str:
     try:
-        status, said = _ask("PUT", "/latest/api/token", **{f"{_TOKEN_HEADER}-ttl-seconds": str(TOKEN_TTL_S)})
+        status, said = ask("PUT", "/latest/api/token", **{f"{_TOKEN_HEADER}-ttl-seconds": str(TOKEN_TTL_S)})
     except (OSError, HTTPException, ValueError) as error:
         said, status = str(error), 0
     if status != 200:
@@ -72,7 +76,8 @@ def _token() -> str:
     return said
 
 
-def _ask(method: str, path: str, **headers: str) -> tuple[int, str]:
+def ask_metadata(method: str, path: str, **headers: str) -> tuple[int, str]:
+    """The status and the text of the service's answer. Raises OSError and HTTPException where there is none."""
     # Never through a proxy: the service is the instance's own.
     connection = HTTPConnection(urlsplit(_endpoint()).netloc, timeout=ANSWERS_WITHIN_S)
     try:

@@ -1,13 +1,27 @@
-"""What a waiter has in hand: what it delivers with, the orders that it holds, and what it has counted."""
+"""What a waiter has in hand: what it delivers with, what it has counted, and what its parts share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from random import Random
 from typing import Protocol
 
+from waiter.delivery.absence import KitchenAbsence, UnansweredClaims
+from waiter.delivery.claim_timer import ClaimTimer
+from waiter.delivery.current_shift import CurrentShift
+from waiter.delivery.held_orders import HeldOrders
+from waiter.delivery.joblog import Joblog
+from waiter.delivery.listener import Listener
+from waiter.delivery.options import DeliveryOptions
+from waiter.delivery.outbox import Outbox
+from waiter.delivery.outcomes import Halt
+from waiter.delivery.prefetch import Prefetch
 from waiter.delivery.runner.client import Job, Runner
-from waiter.orders import Order, Shift, Status
+from waiter.delivery.shutdown import Shutdown, Stop
+from waiter.errors import KitchenError
+from waiter.kitchen.contract import Kitchen
+from waiter.orders import Order, Status
 
 
 class Executor(Protocol):
@@ -55,11 +69,46 @@ class Counters:
             self.retried += status is Status.READY
 
 
-@dataclass(frozen=True, slots=True)
-class HeldOrder:
-    """An order that this waiter has, from the claim until its outcome is on its way."""
+@dataclass(slots=True)
+class Work:
+    """What the parts of one waiter share. Only the thread of its loop changes it. Times are on `boottime()`."""
 
-    order: Order
-    shift: Shift
-    argv: Sequence[str | bytes] | None  # None: it waits until nothing else runs
-    claimed_at: float  # on `boottime()`
+    options: DeliveryOptions
+    executor: Executor
+    kitchen: Kitchen
+    runner: Runner  # another one when it has died
+    listener: Listener
+    shutdown: Shutdown
+    absence: KitchenAbsence
+    outbox: Outbox
+    prefetch: Prefetch
+    halt: Halt | None
+    began_at: float
+    idle_since: float
+    held: HeldOrders = field(default_factory=HeldOrders)
+    counters: Counters = field(default_factory=Counters)
+    timer: ClaimTimer = field(default_factory=ClaimTimer)
+    unanswered: UnansweredClaims = field(default_factory=UnansweredClaims)
+    rng: Random = field(default_factory=Random)
+    joblog: Joblog | None = None
+    checked_in: CurrentShift | None = None  # None: the kitchen has not let it in
+    unstartable: str | None = None  # why no command can be run
+    why_left: str = ""
+
+    @property
+    def current(self) -> CurrentShift:
+        """The shift that it works in. Raises RuntimeError before the first."""
+        if self.checked_in is None:
+            raise RuntimeError("no shift has begun")
+        return self.checked_in
+
+    def brief_runner(self) -> None:
+        """Tell the runner until when it may start commands, and how long one may take."""
+        self.runner.set_deadline(self.current.heartbeat.lease_ends)
+        self.runner.set_timeout(self.prefetch.timeout_s(self.options.timeout))
+
+    def lose_kitchen(self, error: KitchenError) -> None:
+        """Go home once what runs has ended: waiting does not mend this, and no command is to pay for it."""
+        if self.absence.lost_by is None:  # else it is said, and the heartbeat goes on saying it
+            self.absence.lose(error)
+            self.shutdown.request(Stop.DRAIN, "kitchen lost")

@@ -155,7 +155,7 @@ class Runner(Protocol):
         """Queue the jobs. Each ends in exactly one Ended, Returned, Refused or RunnerDied."""
 
     def set_deadline(self, at: float) -> None:
-        """Start nothing after this time on CLOCK_BOOTTIME [6]: what still waits then is returned."""
+        """Start nothing after this time on CLOCK_BOOTTIME, when the lease ends: what still waits then is returned."""
 
     def set_timeout(self, timeout_s: float | None) -> None:
         """Stop every job that runs for longer, also those that run already. None, as at first: no job."""

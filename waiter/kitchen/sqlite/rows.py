@@ -34,8 +34,8 @@ _ROWS_AT_ONCE = 5000
 _CHARACTERS_AT_ONCE = 1 << 20
 _STATUSES = {status.value: status for status in Status}
 _ROWS = 1 << ROW_BITS
-_SHORT = 2 * EVENTS_KEPT * len('{"what":"lost","at":0,"status":"DONE","attempt":1},')
-"""A list of fewer characters has room for one more event."""
+_EVENT_CHARACTERS = len('{"what":"lost","at":0,"status":"DONE","attempt":1},')
+"""No event has fewer: a list that is short enough has room for one more, unread."""
 
 AGE = {"seq ASC": ">", "seq DESC": "<"}
 """The orderings of `order_by` that never change, and which orders come after another in them."""
@@ -141,7 +141,8 @@ def appended(events: str | None, event: str) -> str:
     """SQL function: the JSON list with one more event. A long one keeps the first and the last, see `EVENTS_KEPT`."""
     if events is None:
         return f"[{event}]"
-    return f"{(events if len(events) < _SHORT else _shortened(events))[:-1]},{event}]"
+    is_short = len(events) < 2 * EVENTS_KEPT * _EVENT_CHARACTERS
+    return f"{(events if is_short else _shortened(events))[:-1]},{event}]"
 
 
 def _shortened(events: str) -> str:

@@ -1,0 +1,150 @@
+"""How a waiter gets its orders: how many it claims, when, and which of them run alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+
+from waiter.delivery.claim_timer import wait_s
+from waiter.delivery.endings import Endings
+from waiter.delivery.heartbeat import boottime
+from waiter.delivery.held_orders import HeldOrder, may_be_poison
+from waiter.delivery.options import Until
+from waiter.delivery.outcomes import unstartable
+from waiter.delivery.runner.client import Job
+from waiter.delivery.state import Work
+from waiter.delivery.stop_conditions import is_host_busy
+from waiter.delivery.sweep import Sweep
+from waiter.errors import PASSING
+from waiter.orders import Order, Selector
+
+LOOKED_AT = 10_000
+"""In so many orders of a batch is looked for one that has what the command asks for, when the first one has not."""
+
+
+class Claims:
+    """Puts orders into the waiter's hands."""
+
+    def __init__(self, work: Work, endings: Endings, sweep: Sweep) -> None:
+        self._work = work
+        self._endings = endings
+        self._sweep = sweep
+        self._is_command_tried = False  # some order could be made into a job
+
+    def top_up(self) -> None:
+        """Claim orders if any are wanted now. Raises ShiftLost, and KitchenError where waiting mends nothing."""
+        work = self._work
+        if not self._wants_orders():
+            return
+        limit = self._claim_size()
+        is_held_back = work.current.heartbeat.notice.is_paused or is_host_busy(work.options)
+        if limit <= 0 or (is_held_back and work.held):
+            return
+        try:
+            # Who may take nothing still looks out: others may have delivered everything, and then it goes home.
+            orders = [] if is_held_back else work.kitchen.claim(work.current.shift, limit, exclude=tuple(work.held))
+            if orders:
+                self.accept(orders)
+            else:
+                self._check_backlog()
+        except PASSING as error:
+            # The claim may have happened: ask the kitchen what this shift holds before anything of it runs.
+            work.unanswered.note()
+            work.absence.went_away(error)
+
+    def _wants_orders(self) -> bool:
+        work, heartbeat = self._work, self._work.current.heartbeat
+        if work.shutdown.level or work.held.holds_poison_order():
+            return False
+        if work.absence.since is not None or work.outbox.is_spool_full:
+            return False
+        now = boottime()
+        return now < heartbeat.lease_ends and work.timer.is_due(now, heartbeat.changes)
+
+    def _claim_size(self) -> int:
+        """How many orders to claim now."""
+        work, held = self._work, len(self._work.held)
+        counters, slots = work.counters, work.prefetch.slots
+        limit = work.prefetch.claim_size(held)
+        if work.options.max_orders is not None:
+            limit = min(limit, work.options.max_orders - counters.claimed)
+        if work.options.max_load or work.options.min_memory:
+            limit = min(limit, slots - held)
+        if work.halt and (left := work.halt.left(counters.delivered, counters.failed)) is not None:
+            limit = min(limit, max(slots, left) - held)  # what waits in the runner does not halt at once
+        return limit
+
+    def accept(self, orders: Sequence[Order]) -> None:
+        """These are this waiter's now."""
+        work = self._work
+        work.timer.ask_at_once()
+        work.idle_since = boottime()
+        work.counters.claimed += len(orders)
+        work.listener.claimed(orders)
+        jobs: list[Job] = []
+        holds_poison_order = work.held.holds_poison_order()
+        for order in orders:
+            holds_poison_order = holds_poison_order or may_be_poison(order)
+            if work.held and holds_poison_order:
+                work.held.add(HeldOrder(order, work.current.shift, None, boottime()))
+            elif (job := self._job(order)) is not None:
+                jobs.append(job)
+        if jobs:
+            work.runner.submit(jobs)
+
+    def ask_what_is_held(self) -> None:
+        """Take the orders of claims that were not answered, or give them back if it is time to go."""
+        work, shift = self._work, self._work.current.shift
+        if not work.unanswered.is_question_open:
+            return
+        found = [order for order in work.kitchen.held(shift) if order.id not in work.held]
+        work.unanswered.answered()
+        if not work.shutdown.level:
+            self.accept(found)
+            return
+        for order in found:
+            work.outbox.release(shift, order)
+
+    def start_alone(self) -> None:
+        """Start an order that waits until nothing else runs, if nothing else does."""
+        work = self._work
+        order = work.held.next_alone()
+        if order is None:
+            return
+        if work.held.is_cancelled(order.id):
+            self._endings.give_back([order.id])  # the runner was told to stop it, and knew nothing of it
+        elif (job := self._job(order)) is not None:
+            work.runner.submit([job])
+
+    def _job(self, order: Order) -> Job | None:
+        work = self._work
+        try:
+            job = work.executor.job(order)
+        except ValueError as error:
+            self._refuse_if_none_fits(order)
+            outcome = unstartable(order, str(error), work.current.kitchen_time(), work.executor.version())
+            self._endings.record(HeldOrder(order, work.current.shift, (), boottime()), outcome)
+            return None
+        self._is_command_tried = True
+        work.held.add(HeldOrder(order, work.current.shift, job.argv, boottime()))
+        return job
+
+    def _refuse_if_none_fits(self, order: Order) -> None:
+        """The first order lacks what the command asks for. Raise UsageError if all others do, too: nothing has run."""
+        if not self._is_command_tried:
+            others = self._work.kitchen.find(Selector(batch=order.batch), limit=LOOKED_AT)
+            self._work.executor.check(chain([order], others))
+            self._is_command_tried = True
+
+    def _check_backlog(self) -> None:
+        """Nothing to claim: find out whether there will be, and when to ask again."""
+        work = self._work
+        backlog, now = work.kitchen.backlog(), boottime()
+        work.timer.ask_at(now + wait_s(backlog))
+        if work.held:
+            return
+        if backlog.running:
+            self._sweep.bring_forward(now)
+        is_over = {Until.DONE: backlog.is_done, Until.EMPTY: backlog.is_empty, Until.STOPPED: False}
+        if work.outbox.is_clear and is_over[work.options.until]:
+            work.why_left = "done"
