@@ -107,7 +107,7 @@ class ToyKitchen(KitchenDefaults):
         now = self.now()
         with self._changing() as stored:
             if not stored.lives(shift.token, now):
-                raise ShiftLost("lease expired")
+                raise ShiftLost(shift.waiter)
             ready = (order for order in stored.orders.values() if order.status is Status.READY)
             mine = (order for order in ready if is_in_scope(order, scope) and order.id not in exclude)
             due = (order for order in mine if (order.due or 0) <= now)

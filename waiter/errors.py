@@ -85,8 +85,15 @@ PASSING = (KitchenUnreachable, KitchenHindered)
 """What a waiter that is at work waits for."""
 
 
+LEASE_EXPIRED = "its lease expired and its orders were reassigned"
+"""What happened to a waiter that was declared lost, wherever that is told."""
+
+
 class ShiftLost(KitchenError):
     """The kitchen declared this shift lost: its orders belong to others now, and it changes none of them any more."""
+
+    def __init__(self, waiter: str) -> None:
+        super().__init__(f"Waiter {waiter}: {LEASE_EXPIRED}.")
 
 
 class CommandUnstartable(WaiterError):

@@ -12,19 +12,6 @@ from enum import StrEnum
 
 from waiter.errors import UsageError
 
-TAIL_BYTES = 4096
-"""How much of the end of a command's output stays with an order."""
-
-RESULT_BYTES = 64 * 1024
-"""How much a command may hand back through $WAITER_RESULT."""
-
-MESSAGE_BYTES = 2048
-"""How much a command may say through $WAITER_ERROR."""
-
-ARGUMENTS_BYTES = 8 * 1024 * 1024
-"""The most that one order's arguments may hold. Linux starts no command with more than 6 MiB of them."""
-
-
 EVENTS_KEPT = 200
 """How many of the first events a history or late list keeps, and how many of the last: an order that is tried for ever
 stays small enough for a kitchen to hold."""

@@ -28,7 +28,7 @@ from waiter import (
 from waiter.delivery.options import Until
 from waiter.errors import UsageError
 from waiter.kitchen import open_kitchen as open_named
-from waiter.orders import RESULT_BYTES
+from waiter.limits import RESULT_BYTES
 from waiter.testing import Recorder
 
 README = Path(__file__).parents[2] / "README.md"

@@ -71,7 +71,7 @@ def test_what_is_cut_short_on_the_way_is_never_put_in_place(laptop: Laptop) -> N
 
     done = laptop.json("run", "--limit", anna.address, "--", command)["hosts"][0]
 
-    reply = json.loads(done["stdout"].strip().removeprefix(protocol.MARK))
+    reply = json.loads(done["stdout"].strip().removeprefix(protocol.REPLY_MARK))
     assert reply["trouble"] == "upload failed"
     assert list(anna.waiter_home.iterdir()) == []
 

@@ -47,7 +47,7 @@ def test_words_reach_the_host_as_they_are(tmp_path: Path) -> None:
 
     said = said_by_a_host(protocol.host_command("echo.pyz", words), tmp_path)
 
-    assert json.loads(said.removeprefix(protocol.MARK)) == words
+    assert json.loads(said.removeprefix(protocol.REPLY_MARK)) == words
     assert sorted(file.name for file in tmp_path.iterdir()) == [".waiter"]
 
 
@@ -430,7 +430,7 @@ def seen(outcome: str = "running", token: str | None = "t") -> Report:
     [
         (seen(), [shift("t")], ["running"], ""),
         (seen(), [], ["running"], "does not know it"),
-        (seen(), [shift("t", lost_at=90.0)], ["lost"], "gave it up"),
+        (seen(), [shift("t", lost_at=90.0)], ["lost"], "its lease expired"),
         (seen(), [shift("t", heartbeat_at=10.0)], ["running"], "90 s ago"),
         (seen("not running"), [shift("t")], ["not running", "gone"], "SSH sees no such process"),
         (seen(), [shift("t"), shift("u", "elsewhere")], ["running", "elsewhere"], ""),

@@ -19,7 +19,7 @@ import pytest
 from waiter.errors import BadRow, InputUnreadable, UsageError
 from waiter.intake import Format, Input, OnBad, Row, Seen, format_of, opened, read
 from waiter.intake import rows as rows_
-from waiter.orders import ARGUMENTS_BYTES
+from waiter.limits import ARGUMENTS_BYTES
 
 
 def raise_it(row: BadRow) -> None:

@@ -18,7 +18,8 @@ from waiter.delivery.shutdown import SIGNALS, Stop
 from waiter.delivery.state import Work
 from waiter.delivery.suspects import Suspects
 from waiter.errors import PASSING, KitchenError
-from waiter.orders import RESULT_BYTES, Order, Outcome, Reason, Status
+from waiter.limits import RESULT_BYTES
+from waiter.orders import Order, Outcome, Reason, Status
 
 MAX_RUNNER_DEATHS = 5
 """So many runners may die in a row before the waiter goes home instead of starting another."""

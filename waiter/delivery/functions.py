@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from waiter.delivery.heartbeat import boottime
 from waiter.delivery.runner.client import End, Ended, Event, Job, Returned, Runner
-from waiter.orders import RESULT_BYTES, TAIL_BYTES, Order
+from waiter.limits import RESULT_BYTES, TAIL_BYTES
+from waiter.orders import Order
 
 _NO_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 

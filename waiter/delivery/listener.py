@@ -12,7 +12,7 @@ class Listener:
     """Does nothing with what it hears. All calls come from the waiter's own thread."""
 
     def checked_in(self, shift: Shift) -> None:
-        """A shift has begun: the first, or another one after the kitchen had given this waiter up."""
+        """A shift has begun: the first, or another one after this waiter's lease had expired."""
 
     def claimed(self, orders: Sequence[Order]) -> None:
         """These orders are this waiter's now."""
@@ -36,6 +36,9 @@ class Listener:
         """Something that the user should know: the kitchen is away, a lease was lost, the waiter pauses."""
 
 
+KITCHEN_LOST = "kitchen lost"
+"""Why a waiter went home that its kitchen did not answer for too long."""
+
 SUCCEEDED = "succeeded"
 """Why a waiter went home whose `--halt` asked for so many delivered orders and no more."""
 
@@ -58,7 +61,7 @@ class Summary:
     @property
     def exit_code(self) -> int:
         """0: all well; 1: failed orders, refused outcomes, a lost joblog; 3: the kitchen was lost; 130: interrupted."""
-        if self.spooled or self.left_because == "kitchen lost":
+        if self.spooled or self.left_because == KITCHEN_LOST:
             return 3
         if self.left_because == "interrupted":
             return 130

@@ -12,7 +12,8 @@ from waiter.delivery.runner.client import End, Ended
 from waiter.errors import UsageError
 from waiter.failure_groups import error_group
 from waiter.kitchen.contract import loss_delay_s
-from waiter.orders import TAIL_BYTES, Order, Outcome, Reason, Status
+from waiter.limits import TAIL_BYTES
+from waiter.orders import Order, Outcome, Reason, Status
 
 MAX_BACKOFF_S = 600.0
 

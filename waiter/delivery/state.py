@@ -12,7 +12,7 @@ from waiter.delivery.claim_timer import ClaimTimer
 from waiter.delivery.current_shift import CurrentShift
 from waiter.delivery.held_orders import HeldOrders
 from waiter.delivery.joblog import Joblog
-from waiter.delivery.listener import Listener
+from waiter.delivery.listener import KITCHEN_LOST, Listener
 from waiter.delivery.options import DeliveryOptions
 from waiter.delivery.outbox import Outbox
 from waiter.delivery.outcomes import Halt
@@ -111,4 +111,4 @@ class Work:
         """Go home once what runs has ended: waiting does not mend this, and no command is to pay for it."""
         if self.absence.lost_by is None:  # else it is said, and the heartbeat goes on saying it
             self.absence.lose(error)
-            self.shutdown.request(Stop.DRAIN, "kitchen lost")
+            self.shutdown.request(Stop.DRAIN, KITCHEN_LOST)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from waiter.delivery.host_metrics import free_memory, host_load
+from waiter.delivery.listener import KITCHEN_LOST
 from waiter.delivery.options import DeliveryOptions
 
 GIVE_UP_S = 600.0
@@ -25,7 +26,7 @@ def stop_reason(
     if options.idle_timeout_s is not None and now - idle_since >= options.idle_timeout_s:
         return "idle"
     if away_since is not None and now - away_since >= GIVE_UP_S:
-        return "kitchen lost"
+        return KITCHEN_LOST
     return ""
 
 

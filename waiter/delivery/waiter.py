@@ -30,7 +30,7 @@ from waiter.delivery.state import Executor, Work
 from waiter.delivery.stop_conditions import stop_reason
 from waiter.delivery.sweep import Sweep
 from waiter.delivery.vitals import summary, vitals
-from waiter.errors import PASSING, CommandUnstartable, KitchenError, ShiftLost
+from waiter.errors import LEASE_EXPIRED, PASSING, CommandUnstartable, KitchenError, ShiftLost
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import FinishResult, Vitals
 
@@ -151,7 +151,7 @@ class Delivery:
 
     def _begin_shift_anew(self) -> None:
         work, old = self._work, self._work.current
-        work.listener.noted("The kitchen gave this waiter up: its orders are offered to others. Starting a new shift.")
+        work.listener.noted(f"This waiter was declared lost: {LEASE_EXPIRED}. Starting a new shift.")
         work.runner.give_back()
         if work.options.on_lost == "kill":
             work.runner.stop(list(work.held))

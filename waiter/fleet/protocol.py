@@ -19,9 +19,7 @@ from typing import Any
 
 from waiter.fleet import replies
 from waiter.fleet.problems import HostError, Problem
-
-MARK = "waiter-reply "
-"""What the line of a reply starts with (`waiter.host.main`)."""
+from waiter.host import REPLY_MARK
 
 PYTHONS = ("python3", "python3.14", "python3.13", "python3.12", "python3.11")
 
@@ -46,7 +44,7 @@ FIND_PYTHON = (
     f'"$python" -ISc "$@"; code=$?; [ "$code" = 0 ] && exit; [ "$code" = {TOO_OLD} ] || '
     '{ "$python" -ISc "import hashlib, json, zlib" >/dev/null 2>&1 && exit "$code"; found="$found broken:"; }; '
     'found="$found $("$python" -V 2>&1 | head -n 1)"; done; '
-    f"""echo; echo '{MARK}{{"trouble": "{Problem.NO_PYTHON}", "error": "found:'"${{found:- none}}"'"}}'"""
+    f"""echo; echo '{REPLY_MARK}{{"trouble": "{Problem.NO_PYTHON}", "error": "found:'"${{found:- none}}"'"}}'"""
 )
 
 UNPACK = "import base64, sys; exec(base64.b64decode(sys.argv[1]))"
@@ -58,7 +56,7 @@ if sys.version_info < (3, 11):
     sys.exit({TOO_OLD})
 import hashlib, json, os, runpy, shutil, stat
 def reply(**words):
-    print("\\n{MARK}" + json.dumps(words))
+    print("\\n{REPLY_MARK}" + json.dumps(words))
     sys.exit(0)
 home = os.path.join(os.path.expanduser("~"), ".waiter")
 try:
@@ -155,13 +153,13 @@ def read_reply(stdout: bytes, stderr: bytes, exit_code: int | None) -> dict[str,
     Raises HostError when there is none, and when it names a problem.
     """
     text = stdout.decode("utf-8", "replace")
-    lines = [line for line in text.splitlines() if line.startswith(MARK)]
+    lines = [line for line in text.splitlines() if line.startswith(REPLY_MARK)]
     if not lines:
         raise no_reply(text + stderr.decode("utf-8", "replace"), exit_code)
     try:
-        said = json.loads(lines[-1].removeprefix(MARK))
+        said = json.loads(lines[-1].removeprefix(REPLY_MARK))
     except (ValueError, RecursionError) as error:
-        raise replies.senseless("its reply", lines[-1].removeprefix(MARK)) from error
+        raise replies.senseless("its reply", lines[-1].removeprefix(REPLY_MARK)) from error
     reply = replies.checked(said)
     if (problem := reply.get("trouble")) is not None:
         if problem not in set(Problem):

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from waiter.errors import LEASE_EXPIRED
 from waiter.fleet.actions import Report
 from waiter.fleet.inventory import Host
 from waiter.orders import Shift
@@ -119,7 +120,7 @@ def disagreements(shift: Shift | None, now: float) -> tuple[str, ...]:
     if shift is None:
         return ("SSH sees it run, but this kitchen does not know it: another kitchen or --db, or it is just starting",)
     if shift.lost_at is not None:
-        return ("SSH sees it run, but the kitchen gave it up: its orders went to others. Can it reach the kitchen?",)
+        return (f"SSH sees it run, but {LEASE_EXPIRED}. Can it reach the kitchen?",)
     if shift.is_late(now):
         return (f"SSH sees it run, but its last heartbeat came {now - shift.heartbeat_at:.0f} s ago",)
     return ()

@@ -36,6 +36,7 @@ MODULES = (
     "errors.py",
     "failure_groups.py",
     "hashing.py",
+    "limits.py",
     "orders.py",
     "processes.py",
     "user_dirs.py",

@@ -8,11 +8,8 @@ import sys
 from typing import Any
 
 from waiter.errors import WaiterError
-from waiter.host import verbs
+from waiter.host import REPLY_MARK, verbs
 from waiter.host.state_dir import Home
-
-MARK = "waiter-reply "
-"""What a reply's line starts with: a host's shell may print greetings of its own, and end none of them."""
 
 
 def main(words: list[str] | None = None) -> int:
@@ -29,7 +26,7 @@ def main(words: list[str] | None = None) -> int:
         reply = {"outcome": "failed", "error": str(error), "error_type": type(error).__name__}
     except OSError as error:
         reply = {"outcome": "failed", "error": _words(error), "errno": error.errno}
-    sys.stdout.write(f"\n{MARK}{json.dumps(reply)}\n")
+    sys.stdout.write(f"\n{REPLY_MARK}{json.dumps(reply)}\n")
     return 0
 
 

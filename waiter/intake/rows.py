@@ -23,7 +23,7 @@ from waiter.intake import delimiters
 from waiter.intake.json_lines import json_row
 from waiter.intake.source import Format, Input
 from waiter.intake.validation import CUT, TOO_LARGE, unfit
-from waiter.orders import ARGUMENTS_BYTES
+from waiter.limits import ARGUMENTS_BYTES
 
 Row = tuple[int, Sequence[str], Sequence[str] | None]
 """Row number, arguments, names or None."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from waiter.orders import ARGUMENTS_BYTES
+from waiter.limits import ARGUMENTS_BYTES
 
 CUT = "\0cut\0"
 """What ends a line that was too long to keep. It is no argument, as no NUL byte is."""

@@ -55,6 +55,9 @@ def grace_s(lease_s: float) -> float:
 MAX_LOSSES = 5
 """How many waiters an order may take down before it ends in ERROR."""
 
+LOST_SHOWN_S = 86_400.0
+"""How long `shifts` goes on showing one that was lost."""
+
 CLAIM_LIMIT = 64
 """The most orders that one claim takes."""
 

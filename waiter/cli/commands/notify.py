@@ -14,7 +14,15 @@ from __future__ import annotations
 import click
 
 from waiter.cli.console import say
-from waiter.cli.options import Wait, complete_file, json_option, open_kitchen_or_exit, waiting_options, with_settings
+from waiter.cli.options import (
+    COMMAND,
+    Wait,
+    complete_file,
+    json_option,
+    open_kitchen_or_exit,
+    waiting_options,
+    with_settings,
+)
 from waiter.cli.tables import show_json
 from waiter.errors import UsageError
 from waiter.notify.command import to_command
@@ -24,7 +32,7 @@ from waiter.notify.result import result_facts
 from waiter.settings import Settings
 
 
-@click.command(help=__doc__, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(help=__doc__, context_settings=COMMAND)
 @waiting_options
 @click.option("--post", "url", metavar="URL", help="POST the facts there, as one JSON object, instead of running CMD.")
 @json_option

@@ -28,7 +28,7 @@ from waiter.cli.options import COMMAND, complete_file, notify_option, open_kitch
 from waiter.cli.printer import Printer
 from waiter.delivery.executors import checked
 from waiter.delivery.executors import deliver as deliver_orders
-from waiter.delivery.listener import SUCCEEDED
+from waiter.delivery.listener import KITCHEN_LOST, SUCCEEDED
 from waiter.delivery.options import DeliveryOptions
 from waiter.errors import UsageError
 from waiter.kitchen import open_kitchen
@@ -79,7 +79,7 @@ def _delivered(
     code = summary.exit_code or _exit_code(work, settings.db, summary.left_because)
     if code == 0 and summary.left_because == "done" and work.own is not None:
         work.own.keep_shortly()
-    if notifier and summary.left_because not in ("interrupted", "kitchen lost"):
+    if notifier and summary.left_because not in ("interrupted", KITCHEN_LOST):
         code = _notify(notifier, work, settings.db, code, summary.left_because)
     return code or lost_output(printer)
 

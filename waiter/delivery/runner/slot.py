@@ -11,10 +11,8 @@ from typing import Any
 from waiter.delivery.runner.descriptors import OpenFiles
 from waiter.delivery.runner.event_buffer import GROUP_BYTES, EventBuffer
 from waiter.delivery.runner.output_files import Paths, open_files, take_back
+from waiter.limits import MESSAGE_BYTES, RESULT_BYTES, TAIL_BYTES
 
-TAIL_BYTES = 4096
-RESULT_BYTES = 64 * 1024
-MESSAGE_BYTES = 2048
 _CHUNK = 1 << 16
 _PIPE_BYTES = 1 << 20
 """The most that a pipe holds, /proc/sys/fs/pipe-max-size: what an ended job can have left in it."""

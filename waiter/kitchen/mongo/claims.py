@@ -196,7 +196,7 @@ def _in_hand(seen: Document, shift: Shift, now: float) -> Order:
 
 def _may_claim(look: Document, shift: Shift) -> bool:
     if not look.get("is_open"):
-        raise ShiftLost(f"The kitchen gave waiter {shift.waiter} up: its orders belong to others now.")
+        raise ShiftLost(shift.waiter)
     return not (look.get("is_paused") or look.get("is_draining")) and look["lease_until"] > look["now"]
 
 

@@ -16,6 +16,7 @@ from waiter import processes
 from waiter.kitchen.contract import (
     ALL,
     LEASE_S,
+    LOST_SHOWN_S,
     MAX_LOSSES,
     UNCHANGED,
     Backlog,
@@ -49,9 +50,6 @@ from waiter.orders import (
     Shift,
     Vitals,
 )
-
-_LOST_FOR_S = 86400.0
-"""How long `shifts` goes on showing a lost one."""
 
 
 def _no_shift() -> float:
@@ -238,7 +236,7 @@ class MongoKitchen:
             self._to.shifts.update_one({"_id": shift.token, "is_open": True}, [{"$set": left}])
 
     def shifts(self, include_left: bool = False) -> list[Shift]:
-        recently = {"$expr": {"$gt": ["$lost_at", {"$subtract": [self._to.now, _LOST_FOR_S]}]}}
+        recently = {"$expr": {"$gt": ["$lost_at", {"$subtract": [self._to.now, LOST_SHOWN_S]}]}}
         wanted: list[Document] = [{"is_open": True}, {"lost_at": {"$gt": 0}, **recently}]
         if include_left:
             wanted.append({"left_at": {"$gt": 0}})

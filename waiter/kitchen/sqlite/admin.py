@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from waiter.kitchen import transitions
 from waiter.kitchen.printable import printable
 from waiter.kitchen.sqlite.changes import update
+from waiter.kitchen.sqlite.leases import OPEN
 from waiter.kitchen.sqlite.rows import ROW_BITS, Condition
-
-_LIVING = "FROM shifts WHERE left_at IS NULL AND lost_at IS NULL"
 
 _NOT_LIVING = "NOT (status = 'RUNNING' AND shift IN (SELECT value FROM json_each(:living)))"
 
@@ -36,7 +35,7 @@ def pause(db: sqlite3.Connection, waiter: str | None, reason: str | None) -> int
     if waiter is None:
         db.execute("INSERT OR REPLACE INTO state VALUES ('paused', ?)", (printable(reason),))
     return db.execute(
-        f"UPDATE shifts SET is_paused = 1, pause_reason = ? WHERE token IN (SELECT token {_LIVING}) "
+        f"UPDATE shifts SET is_paused = 1, pause_reason = ? WHERE token IN (SELECT token {OPEN}) "
         "AND (? IS NULL OR waiter = ?)",
         (printable(reason), printable(waiter), printable(waiter)),
     ).rowcount

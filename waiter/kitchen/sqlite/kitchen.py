@@ -28,6 +28,7 @@ from waiter.kitchen.contract import (
     ALL,
     CLAIM_LIMIT,
     LEASE_S,
+    LOST_SHOWN_S,
     MAX_LOSSES,
     UNCHANGED,
     Backlog,
@@ -79,8 +80,6 @@ from waiter.orders import (
     Status,
     Vitals,
 )
-
-_LOST_FOR_S = 86_400.0
 
 _INSERT = """
 INSERT INTO orders (seq, arguments, names, priority) SELECT ? + key, value, ?, ? FROM json_each(?) WHERE true
@@ -374,7 +373,7 @@ class SqliteKitchen:
         rows = self._read(
             "SELECT * FROM shifts WHERE (left_at IS NULL AND lost_at IS NULL) OR lost_at > ? "
             "OR (? AND left_at IS NOT NULL) ORDER BY since, token",
-            (self.now() - _LOST_FOR_S, include_left),
+            (self.now() - LOST_SHOWN_S, include_left),
         )
         looker = self._looker()
         return [leases.as_it_is(shift_from(row, offset), row, looker) for row in rows]
@@ -423,7 +422,7 @@ class SqliteKitchen:
     def _may_claim(self, db: sqlite3.Connection, shift: Shift) -> bool:
         stored = db.execute("SELECT * FROM shifts WHERE token = ?", (shift.token,)).fetchone()
         if stored is None or stored["lost_at"] is not None or stored["left_at"] is not None:
-            raise ShiftLost(f"The kitchen gave waiter {shift.waiter} up: its orders belong to others now.")
+            raise ShiftLost(shift.waiter)
         return not stored["is_paused"] and not stored["is_draining"] and stored["lease_ends"] > self._steady()
 
     def _seqs(self, db: sqlite3.Connection, order_ids: Sequence[str]) -> list[int]:
