@@ -36,7 +36,8 @@ MAY_IMPORT = {
     "intake": {"errors", "limits", "orders", "kitchen.open_files"},
     "kitchen": {"errors", "orders", "failure_groups", "processes", "user_dirs"},
     "known": {"orders", "kitchen.contract"},
-    "loading": {"errors", "orders", "intake", "known", "kitchen.contract"},
+    "matching": {"errors", "orders", "intake", "known", "kitchen.contract"},
+    "loading": {"errors", "orders", "intake", "known", "kitchen.contract", "matching"},
     "testing": {"orders", "user_dirs", "loading", "kitchen.contract", "kitchen.open_kitchen", "delivery.listener"},
     "delivery": {
         "errors",

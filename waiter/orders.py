@@ -98,7 +98,7 @@ class Order:
     signal: int | None = None
     reason: Reason | None = None
     error: str | None = None  # what failed, in one line; the command's own words if it left any
-    error_group: str | None = None  # see `alike.error_group`
+    error_group: str | None = None  # see `failure_groups.error_group`
     tail: str | None = None  # the end of the output
     result: str | None = None  # what the command handed back
     command: str | None = None  # hash of the command's file
@@ -284,7 +284,7 @@ class Throughput:
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """Failures of one kind (`alike.error_group`)."""
+    """Failures of one kind (`failure_groups.error_group`)."""
 
     group: str
     count: int

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import check_in, outcome
-from waiter import loading
 from waiter.errors import BadRow, InputUnreadable, UsageError
 from waiter.intake import rows as rows_
 from waiter.known import BEAT_S
 from waiter.loading import LoadOptions, load, load_rows
+from waiter.matching import LISTED_BAD_ROWS
 from waiter.orders import Order, Selector, Status
 
 AGAIN = LoadOptions(again=True)
@@ -437,7 +437,7 @@ def test_bad_rows_can_be_skipped_and_are_counted_and_listed(kitchen, orders_csv)
     loaded = load(kitchen, str(orders_csv), LoadOptions(skip_bad=True))
 
     assert (loaded.rows, loaded.new, loaded.bad) == (76, 26, 50)
-    assert [row.row for row in loaded.bad_rows] == list(range(26, 26 + loading.LISTED_BAD_ROWS))
+    assert [row.row for row in loaded.bad_rows] == list(range(26, 26 + LISTED_BAD_ROWS))
     assert orders(kitchen)[-1].row == 76
 
 
