@@ -12,11 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import hypothesis
 import pytest
 
 from tests.mongod import Mongod, mongod_binary
 from waiter.kitchen.contract import Kitchen, grace_s
 from waiter.orders import Batch, Order, Outcome, Selector, Shift, Status
+
+hypothesis.settings.register_profile("waiter", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("waiter")
 
 KITCHENS = ("sqlite", "mongodb")
 
