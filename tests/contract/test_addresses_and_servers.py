@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import socketserver
 import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import bson
 import pytest
@@ -41,6 +44,84 @@ def test_an_option_that_is_wrong_is_refused_and_never_left_out(mongod_url, tmp_p
 
     with pytest.raises(KitchenError, match=said):
         MongoKitchen(with_database(mongod_url, "waiter_test_options") + f"?{options}", timeout_s=2)
+
+
+BARE = ["p@ss/w", "p@ss", "12/34", "p?ss", "p%ss", "pa/ss", "a:b", "1?w=2", "/", "?"]
+
+
+@pytest.mark.parametrize("password", BARE)
+def test_a_password_that_is_not_encoded_is_the_first_thing_said_and_never_shown(mongod_url, password):
+    host = mongod_url.removeprefix("mongodb://")
+
+    with pytest.raises(KitchenError, match=r"must be percent-encoded\nhint: .*getpass") as refused:
+        MongoKitchen(f"mongodb://me:{password}@{host}/db", timeout_s=1)
+
+    assert password not in str(refused.value).partition("\n")[0].replace("://", "")
+    MongoKitchen(f"mongodb://{host}/db?appname=a@b", timeout_s=20).close()  # that is no password
+
+
+def test_a_password_is_taken_as_the_hint_encodes_it(tmp_path):
+    server = Mongod(needed_binary(), "--auth")
+    server.start()
+    try:
+        with MongoClient[dict[str, Any]](server.url) as client:
+            client.admin.command("createUser", "me", pwd="p@ss/w :?%", roles=["root"])
+        typed = quote("p@ss/w :?%", safe="")
+        MongoKitchen(f"mongodb://me:{typed}@127.0.0.1:{server.port}/db?authSource=admin").close()
+    finally:
+        server.remove()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("serverSelectionTimeoutMS=300", r"within 0\.3 s"),
+        ("timeoutMS=400", r"within 0\.4 s"),
+        ("timeoutMS=60000&serverSelectionTimeoutMS=300", r"within 0\.3 s"),
+    ],
+)
+def test_limits_of_the_address_win_over_ours(options, words):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"mongodb://127.0.0.1:{closed.getsockname()[1]}/db?{options}"
+        began = time.monotonic()
+
+        with pytest.raises(KitchenUnreachable, match=words):
+            MongoKitchen(address)
+
+    assert time.monotonic() - began < 8  # ours are 10 s
+
+
+def test_a_limit_of_the_address_may_be_longer_than_ours(mongod_url):
+    server = Mongod(needed_binary())
+    server.start()
+    try:
+        MongoKitchen(f"{server.url}/db").close()
+        server.freeze()
+        began = time.monotonic()
+        with pytest.raises(KitchenUnreachable):
+            MongoKitchen(f"{server.url}/db?timeoutMS=2500", timeout_s=0.5)
+        assert time.monotonic() - began > 2
+    finally:
+        server.thaw()
+        server.remove()
+
+
+def test_to_wait_for_ever_is_refused(mongod_url):
+    with pytest.raises(KitchenError, match="would wait for ever"):
+        MongoKitchen(f"{with_database(mongod_url, 'db')}?timeoutMS=0")
+
+
+@pytest.mark.parametrize("kitchen_url", ["mongodb"], indirect=True)
+def test_writes_wait_for_a_majority_whatever_the_address_asks_for(kitchen_url, waiter_cli):
+    loaded = waiter_cli("load", "-k", f"{kitchen_url}?w=1&journal=false", "-", input="a\n")
+
+    assert loaded.returncode == 0
+    said = "w=1 and journal=false of the kitchen's address changes nothing: writes wait for a majority and its journal."
+    assert loaded.stderr.count(said) == 1
+    with MongoKitchen(f"{kitchen_url}?w=1") as kitchen:
+        assert kitchen._to.db.write_concern.document == {"w": "majority", "j": True}
+    assert "majority" not in waiter_cli("load", "-k", f"{kitchen_url}?w=majority", "-", input="a\n").stderr
 
 
 def test_a_database_name_with_a_dot_is_not_cut_at_it(mongod_url):

@@ -13,12 +13,12 @@ import click
 from click.shell_completion import CompletionItem
 
 from waiter.cli import KITCHEN_HELP, CliState
-from waiter.cli.console import said_if_long
+from waiter.cli.console import said_if_long, say
 from waiter.durations import parse_duration
 from waiter.errors import UsageError, WaiterError
 from waiter.kitchen import open_kitchen
 from waiter.kitchen import selecting as kitchens
-from waiter.kitchen.address import shown
+from waiter.kitchen.address import shown, weaker_writes
 from waiter.kitchen.contract import STATUS_WORDS, Kitchen
 from waiter.orders import Selector, Status
 from waiter.report.capacity import at_work
@@ -68,6 +68,8 @@ def resolve_settings(kitchen: str | None, db: str | None, name: str | None = Non
 def open_kitchen_or_exit(settings: Settings, *, create: bool = False) -> Kitchen:
     """The kitchen; a wait for it is bounded, and says what it is for. Only verbs that bring work `create` one."""
     where = shown(settings.kitchen) if settings.kitchen else "the kitchen"
+    if create and settings.kitchen and (asked := weaker_writes(settings.kitchen)):
+        say(f"{asked} of the kitchen's address changes nothing: writes wait for a majority and its journal.")
     with said_if_long(f"Waiting for {where} to answer…"):
         return open_kitchen(settings.kitchen, settings.db, create=create)
 

@@ -15,6 +15,9 @@ _OPTION = re.compile(r"(authSource|replicaSet|tls|ssl|directConnection|loadBalan
 
 HIDDEN = "…"
 
+_STRAY_PERCENT = re.compile("%(?![0-9a-fA-F]{2})")
+_PORT_OF_WORDS = re.compile(r":[^\]:]*[^\d\]:][^\]:]*$")
+
 
 def shown(url: str) -> str:
     """The address without user, password and whatever else could be secret."""
@@ -32,6 +35,35 @@ def without_user(url: str) -> str:
     if "@" in options:  # of the password or of an option: nobody can know
         return f"{scheme}{slashes}{HIDDEN}"
     return f"{scheme}{slashes}{place.rpartition('@')[2]}{question}{options}"
+
+
+def has_bare_password(url: str) -> bool:
+    """Whether a user or password stands in it with characters that only %XX may stand for: a driver would take a part
+    of it for the host, for the database or for an option."""
+    rest = url.partition("://")[2]
+    authority = re.split("[/?]", rest)[0]
+    path, _, options = rest[len(authority) :].partition("?")
+    user, at, _ = authority.rpartition("@")
+    if "@" in path:
+        return True
+    if at:
+        return "@" in user or user.count(":") > 1 or _STRAY_PERCENT.search(user) is not None
+    before, at, _ = options.partition("@")  # an option may hold one, too
+    return bool(at) and (not path or "=" not in before or _PORT_OF_WORDS.search(authority) is not None)
+
+
+def options_of(url: str) -> dict[str, str]:
+    """The options of an address whose password is encoded, their names in lower case."""
+    pairs = (option.partition("=") for option in re.split("[&;]", url.partition("?")[2]))
+    return {name.lower(): value for name, _, value in pairs if name}
+
+
+def weaker_writes(url: str) -> str | None:
+    """The options that ask for other writes than a kitchen's, which wait for a majority and its journal; or None."""
+    options = {} if is_path(url) or has_bare_password(url) else options_of(url)
+    weaker = [f"w={options['w']}"] if options.get("w", "majority") != "majority" else []
+    weaker += [f"{name}=false" for name in ("journal", "j") if options.get(name) == "false"]
+    return " and ".join(weaker) or None
 
 
 def user_of(url: str) -> str | None:

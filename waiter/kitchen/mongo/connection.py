@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import pymongo
 from bson.errors import BSONError
@@ -31,11 +32,19 @@ from pymongo.uri_parser import parse_uri
 from pymongo.write_concern import WriteConcern
 
 from waiter.errors import KitchenError, KitchenHindered, KitchenMissing, KitchenUnreachable
-from waiter.kitchen.address import user_of, without_user
+from waiter.kitchen.address import has_bare_password, options_of, user_of, without_user
 from waiter.kitchen.mongo.documents import Document
 from waiter.kitchen.mongo.updates import Expression, now
 
 CLOSE_S = 0.5
+
+CONNECT_MS = 5000
+"""How long a host may take to accept a connection."""
+
+_ENCODE = (
+    "hint: this asks for it, and prints it so: "
+    "python3 -c 'import getpass, urllib.parse; print(urllib.parse.quote(getpass.getpass(), safe=str()))'"
+)
 
 LONG_STEP_S = 60.0
 """For one step over many orders."""
@@ -66,11 +75,17 @@ class Connection:
 
     def __init__(self, url: str, db: str, ahead: Callable[[], float], timeout_s: float) -> None:
         self._ahead = ahead
-        self._timeout_s = timeout_s
         address = url if "://" in url else f"mongodb://{url}"
         self.url, self._user = re.split(r"(?<!/)[/?](?!/)", without_user(address))[0], user_of(address)
+        if has_bare_password(address):
+            raise KitchenError(f"{self.url}: the password or user in the address must be percent-encoded\n{_ENCODE}")
+        limits = _limits(address, timeout_s)
+        if limits["timeoutMS"] == 0:
+            raise KitchenError(f"{self.url}: timeoutMS=0 of the address would wait for ever\nhint: leave it out")
+        self._timeout_s = limits["timeoutMS"] / 1000
         with self.translate_errors():
-            self._client = _client(address, timeout_s)
+            self._client = _client(address, limits)
+            self._find_server(limits["serverSelectionTimeoutMS"] / 1000)
             self.db = self._client.get_default_database(db, write_concern=SAFE, read_preference=ReadPreference.PRIMARY)
             self.url = f"{self.url}/{self.db.name}"
             self.orders: Collection[Document] = self.db["orders"]
@@ -79,6 +94,17 @@ class Connection:
             self.shifts: Collection[Document] = self.db["shifts"]
             self.batches: Collection[Document] = self.db["batches"]
             self.state: Collection[Document] = self.db["state"]
+
+    def _find_server(self, within_s: float) -> None:
+        """Look for the primary as long as the address allows: inside `timeoutMS` the driver leaves that limit out."""
+        whole_s, self._timeout_s = self._timeout_s, min(self._timeout_s, within_s)
+        if self._timeout_s < whole_s:
+            try:
+                _ = self._client.is_primary
+            except PyMongoError:
+                self.close()
+                raise
+        self._timeout_s = whole_s
 
     def kept_id(self) -> str:
         """The kitchen's own id, acknowledged by a majority: a new primary has the same."""
@@ -207,16 +233,24 @@ class Connection:
         return KitchenError(f"{self.url}: {said}")
 
 
-def _client(address: str, timeout_s: float) -> MongoClient[Document]:
+def _limits(address: str, timeout_s: float) -> dict[str, int]:
+    """The driver's limits in ms. What the address says wins, also as the default of the others."""
+    said = {name: int(value) for name, value in options_of(address).items() if value.isascii() and value.isdigit()}
+    whole = said.get("timeoutms", round(timeout_s * 1000))
+    return {
+        "timeoutMS": whole,
+        "serverSelectionTimeoutMS": said.get("serverselectiontimeoutms", whole),
+        "connectTimeoutMS": said.get("connecttimeoutms", min(whole, CONNECT_MS)),
+    }
+
+
+def _client(address: str, limits: Mapping[str, int]) -> MongoClient[Document]:
     _refuse_misspelt(address)
+    ours: dict[str, Any] = {"appname": "waiter", **limits}
+    if "appname" in options_of(address):
+        del ours["appname"]  # an argument would win over the address
     try:
-        return MongoClient(
-            address,
-            timeoutMS=round(timeout_s * 1000),
-            serverSelectionTimeoutMS=round(timeout_s * 1000),
-            connectTimeoutMS=round(min(timeout_s, 5.0) * 1000),
-            appname="waiter",
-        )
+        return MongoClient(address, **ours)
     except ValueError as problem:  # how the driver refuses a port
         raise InvalidURI(str(problem)) from problem
 
