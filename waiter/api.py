@@ -46,7 +46,7 @@ def open_kitchen(url: str | os.PathLike[str] | None = None, db: str | None = Non
 def _place(named: str | os.PathLike[str] | None, db: str | None) -> tuple[str | None, str]:
     """A kitchen's address, wherever this process goes later, and the database's name."""
     url = None if named is None else os.fspath(named)
-    found = settings(url, db)
+    found = settings(url, db).with_kitchen()
     return absolute(found.kitchen if url is None else url), found.db
 
 

@@ -23,6 +23,13 @@ from waiter.user_dirs import Kind, own_folder
 FILE = "waiter.toml"
 _TEXTS = ("kitchen", "db", "name")
 _TABLES = ("deliver", "fleet")
+_FLAGS = ("require",)
+_KINDS: Mapping[str, type] = {
+    **dict.fromkeys(_TEXTS, str),
+    **dict.fromkeys(_TABLES, dict),
+    **dict.fromkeys(_FLAGS, bool),
+}
+_KIND_WORDS = {str: "a text", bool: "true or false"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,16 @@ class Settings:
     file: str | None = None  # the waiter.toml that was read, or both, for messages
     is_kitchen_named: bool = False  # somebody said which kitchen, anywhere
     is_kitchen_said: bool = False  # by a flag: who is to come there again needs the same
+    requires_kitchen: bool = False  # nobody is to work in the default one because a kitchen was forgotten
+
+    def with_kitchen(self) -> Settings:
+        """These settings. Raises UsageError if a kitchen is required and nobody named one."""
+        if self.requires_kitchen and not self.is_kitchen_named:
+            raise UsageError(
+                "no kitchen is named: --require-kitchen, or require = true in waiter.toml, refuses the default one\n"
+                "hint: give --kitchen, or set WAITER_KITCHEN"
+            )
+        return self
 
 
 def settings(
@@ -45,6 +62,7 @@ def settings(
     db: str | None = None,
     name: str | None = None,
     *,
+    require: bool = False,
     environ: Mapping[str, str] | None = None,
     folder: Path | None = None,
 ) -> Settings:
@@ -70,6 +88,7 @@ def settings(
         is_kitchen_handed_on=bool(in_environment["kitchen"] and "WAITER_ORDER" in environ and not kitchen),
         is_kitchen_named=bool(values["kitchen"] or values["db"]),
         is_kitchen_said=bool(kitchen or db),
+        requires_kitchen=require or bool(own.get("require", users.get("require"))),
     )
 
 
@@ -156,11 +175,10 @@ def _checked(file: Path, content: bytes) -> Mapping[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: not TOML: {error}") from None
     for key, value in table.items():
-        if key not in (*_TEXTS, *_TABLES):
-            raise UsageError(f"{file}: unknown key {key}. Known are {', '.join((*_TEXTS, *_TABLES))}")
+        if key not in _KINDS:
+            raise UsageError(f"{file}: unknown key {key}. Known are {', '.join(_KINDS)}")
         if value == "":
             raise UsageError(f"{file}: {key} is empty\nhint: give it a value, or take the line out")
-        wanted = str if key in _TEXTS else dict
-        if not isinstance(value, wanted):
-            raise UsageError(f"{file}: {key} is to be {'a text' if wanted is str else f'a table, [{key}]'}")
+        if not isinstance(value, _KINDS[key]):
+            raise UsageError(f"{file}: {key} is to be {_KIND_WORDS.get(_KINDS[key], f'a table, [{key}]')}")
     return table

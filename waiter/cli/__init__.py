@@ -80,6 +80,7 @@ class CliState:
 
     kitchen: str | None = None
     db: str | None = None
+    require: bool = False
     verb: click.Command | None = None
     words: tuple[str, ...] = ()
 
@@ -124,8 +125,9 @@ class Verbs(click.Group):
 @click.version_option(__version__, prog_name="waiter")
 @click.option("-k", "--kitchen", metavar="URL", help=KITCHEN_HELP)
 @click.option("--db", metavar="NAME", help="The database's name. Default: simplewaiter.")
+@click.option("--require-kitchen", "require", is_flag=True, help="Refuse the default kitchen where none is named.")
 @click.pass_context
-def cli(ctx: click.Context, kitchen: str | None, db: str | None) -> None:
+def cli(ctx: click.Context, kitchen: str | None, db: str | None, require: bool) -> None:
     """Spread one command over a pile of inputs, on one machine or a fleet.
 
     \b
@@ -135,7 +137,7 @@ def cli(ctx: click.Context, kitchen: str | None, db: str | None) -> None:
     waiter status
     """
     state = ctx.ensure_object(CliState)
-    state.kitchen, state.db = kitchen, db
+    state.kitchen, state.db, state.require = kitchen, db, require
 
 
 def main(args: list[str] | None = None) -> None:

@@ -41,7 +41,19 @@ def kitchen_options(function: Function) -> Function:
 
 def with_settings(function: Function) -> Function:
     """-k and --db; the command gets one `settings` value, with what was said before the verb and in waiter.toml."""
-    return kitchen_options(gathered(("kitchen", "db", "name"), resolve_settings, "settings")(function))
+    names = ("kitchen", "db", "name", "require")
+    return require_option(kitchen_options(gathered(names, _settings_with_kitchen, "settings")(function)))
+
+
+def require_option(function: Function) -> Function:
+    """--require-kitchen."""
+    return click.option(
+        "--require-kitchen", "require", is_flag=True, help="Refuse the default kitchen where none is named."
+    )(function)
+
+
+def _settings_with_kitchen(kitchen: str | None, db: str | None, name: str | None = None, *, require: bool) -> Settings:
+    return resolve_settings(kitchen, db, name, require=require).with_kitchen()
 
 
 def gathered(names: Sequence[str], make: Callable[..., object], into: str) -> Callable[[Function], Function]:
@@ -58,11 +70,14 @@ def gathered(names: Sequence[str], make: Callable[..., object], into: str) -> Ca
     return decorate
 
 
-def resolve_settings(kitchen: str | None, db: str | None, name: str | None = None) -> Settings:
+def resolve_settings(
+    kitchen: str | None, db: str | None, name: str | None = None, *, require: bool = False
+) -> Settings:
     """The settings, with what was said before the verb. Raises UsageError."""
     context = click.get_current_context(silent=True)
     state = (context.find_object(CliState) if context else None) or CliState()
-    return settings(state.kitchen if kitchen is None else kitchen, state.db if db is None else db, name)
+    kitchen, db = state.kitchen if kitchen is None else kitchen, state.db if db is None else db
+    return settings(kitchen, db, name, require=require or state.require)
 
 
 def open_kitchen_or_exit(settings: Settings, *, create: bool = False) -> Kitchen:

@@ -1,15 +1,18 @@
 """How many orders stand where, and when they will be done.
 
 The end is a range, reckoned from what today's waiters lately did; the same wherever it is asked for.
+With --fail-if, for cron and monitoring, it says nothing but, in one line and with exit code 1, which conditions hold.
 
 \b
 waiter status
 waiter status --more-hosts 10
+waiter status --fail-if 'error>0' --fail-if 'idle>10m'
 waiter status --json | jq .counts.DONE
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -19,6 +22,8 @@ from waiter.cli.options import batch_option, open_kitchen_or_exit, with_settings
 from waiter.cli.tables import show_json, show_table
 from waiter.durations import format_duration
 from waiter.errors import UsageError
+from waiter.kitchen import open_kitchen
+from waiter.report.conditions import NAMES, describe, measure, parse_condition
 from waiter.report.eta import shown_percent
 from waiter.report.formatting import per_second, plural
 from waiter.report.status import status_facts
@@ -29,23 +34,37 @@ from waiter.settings import Settings
 @click.option("--json", "is_json", is_flag=True, help="One JSON object.")
 @batch_option("Only orders of this batch: its id or name.")
 @click.option("--more-hosts", type=click.IntRange(min=1), metavar="N", help="When would it end with N hosts more?")
+@click.option(
+    "--fail-if",
+    "fail_if",
+    multiple=True,
+    metavar="CONDITION",
+    help=f"End with 1 if it holds: error>0, waiters<1, idle>10m. Repeatable; on {', '.join(NAMES)}.",
+)
 @click.option("--watch", "is_watching", is_flag=True, help="The live view: the same as `waiter watch`.")
 @with_settings
-def status(settings: Settings, batch: str | None, more_hosts: int | None, is_json: bool,
-           is_watching: bool) -> int:  # fmt: skip
-    if is_watching and (batch or more_hosts):
-        raise UsageError("--watch shows the whole kitchen as it is: leave --batch and --more-hosts out")
+def status(settings: Settings, batch: str | None, more_hosts: int | None, fail_if: Sequence[str],
+           is_json: bool, is_watching: bool) -> int:  # fmt: skip
+    conditions = [parse_condition(text) for text in fail_if]
+    if is_watching and (batch or more_hosts or conditions):
+        raise UsageError("--watch shows the whole kitchen as it is: leave --batch, --more-hosts and --fail-if out")
     if is_watching:
         from waiter.cli.commands.watch import watch_kitchen
 
         return watch_kitchen(settings, is_json=is_json)
-    with open_kitchen_or_exit(settings) as kitchen:
+    # To cron everything that is said is a letter: also that a kitchen is slow.
+    opened = open_kitchen(settings.kitchen, settings.db, create=False) if conditions else open_kitchen_or_exit(settings)
+    with opened as kitchen:
         facts = status_facts(kitchen, batch, more_hosts)
+        values = [(one, measure(kitchen, one.name, facts, batch)) for one in conditions]
+    held = [describe(condition, value) for condition, value in values if condition.holds(value)]
     if is_json:
-        show_json(facts)
-    else:
+        show_json({**facts, "failed_if": held} if conditions else facts)
+    elif not conditions:
         _show_status(facts)
-    return 0
+    elif held:
+        click.echo(f"{'; '.join(held)} ({facts['kitchen']})")
+    return 1 if held else 0
 
 
 def _show_status(facts: dict[str, Any]) -> None:
