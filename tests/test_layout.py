@@ -95,15 +95,18 @@ REMOTE = {name.removesuffix(".py") for name in ROOMS} - {"__init__"}
 
 # What the runner's and the guard's process is made of, and the light modules that it may import.
 LIGHT_NAMES = (
+    "connection",
     "containment",
     "descriptors",
     "event_buffer",
     "folder",
     "guard",
     "last_guard",
+    "orphans",
     "output_files",
     "process",
     "slot",
+    "start_errors",
 )
 LIGHT_ROOMS = {"limits"} | {f"delivery.runner.{name}" for name in LIGHT_NAMES}
 LIGHT = {

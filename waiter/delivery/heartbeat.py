@@ -2,7 +2,7 @@
 
 A thread with a kitchen connection of its own, so that a claim that hangs does not cost the lease. The waiter's loop
 asks it; it never calls the loop. Whatever ends the thread before its time is there for the loop to raise: a waiter
-without a pulse would work on for nothing.
+without a heartbeat would work on for nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def boottime() -> float:
 
 
 class Heartbeat:
-    """One shift's pulse. `start` it once; `stop` waits for the thread."""
+    """The heartbeat of one shift. `start` it once; `stop` waits for the thread."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Heartbeat:
         self._thread.start()
 
     def stop(self, within_s: float = 30.0) -> None:
-        """End the pulse, and wait so long for the thread; the lease runs out by itself unless the shift is checked
+        """End it, and wait so long for the thread; the lease runs out by itself unless the shift is checked
         out."""
         self._stopping.set()
         if self._thread.is_alive():
@@ -106,7 +106,7 @@ class Heartbeat:
 
     @property
     def broken(self) -> Exception | None:
-        """What ended the pulse, which is not to be expected of any kitchen; None while it beats."""
+        """What ended it, which is not to be expected of any kitchen; None while it beats."""
         with self._lock:
             return self._broken
 

@@ -17,9 +17,16 @@ from typing import NoReturn
 
 from waiter.delivery.runner import containment
 from waiter.delivery.runner import folder as private_folder
-from waiter.delivery.runner.guard import BOOT, PYTHON_FLAGS, SWEEP_S
+from waiter.delivery.runner.guard import BOOT, PYTHON_FLAGS, SWEEP_S, stand_guard
 
 _SCRIPT = f"""read _ && exit 0; exec "$GUARD_PYTHON" {" ".join(PYTHON_FLAGS)} "$GUARD_BOOT" $GUARD_TABLE $GUARD_MARK"""
+
+
+def stand_guards(control: int, table: int, folder: str, tag: containment.ProcessTag) -> tuple[int, list[int]]:
+    """Start both; returns what is readable when the guard is dead, and where each wants to hear of a clean end."""
+    watched = [stand(control, table, folder, tag.mark)] if containment.IS_LINUX else []
+    runner_fd, guard_fd = stand_guard(control, table, folder, tuple(watched))
+    return guard_fd, [*watched, runner_fd]
 
 
 def stand(control: int, table: int, folder: str, mark: int) -> int:

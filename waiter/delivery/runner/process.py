@@ -1,16 +1,16 @@
 """The runner: a small process that spawns commands, waits for them, and leaves nothing of them behind.
 
 It is the parent of every command and, on Linux, the subreaper of what they daemonise. The waiter talks to it over a
-socket (JSON, a line a message, see `runner`); when the waiter's end closes, for whatever reason, the runner kills
+socket (JSON, a line a message, see `client`); when the waiter's end closes, for whatever reason, the runner kills
 all its descendants and goes. Should the runner itself be killed, its parent sweeps up (`guard`).
 
 One thread, one poll. Only light modules are imported: this process should weigh no more than Python itself.
-Long because it is one loop over one state, the slots and the queue: whoever parts it has to share them.
+What is here shares one state, the slots and the queue. `connection` speaks to the waiter, `orphans` knows what jobs
+have daemonised.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import mmap
 import os
@@ -24,34 +24,27 @@ from collections import deque
 from contextlib import suppress
 from typing import Any
 
-from waiter.delivery.runner import containment, guard, last_guard
+from waiter.delivery.runner import containment, last_guard
 from waiter.delivery.runner import folder as private_folder
+from waiter.delivery.runner.connection import Sender, decline, first_line
 from waiter.delivery.runner.descriptors import OpenFiles
 from waiter.delivery.runner.event_buffer import EventBuffer
+from waiter.delivery.runner.orphans import Orphans
 from waiter.delivery.runner.output_files import take_back
-from waiter.delivery.runner.slot import Running, Slot, encoded, files_per_slot
-
-FLUSH_S = 0.04
-"""How long events may wait for company while there is more to do: fewer, larger messages, and commits."""
+from waiter.delivery.runner.slot import Running, Slot, encoded, files_per_slot, make_slots
+from waiter.delivery.runner.start_errors import (
+    PASSING,
+    THE_JOBS_OWN,
+    THE_OUTPUTS_OWN,
+    Delay,
+    why_no_file,
+    why_not_started,
+)
 
 TRY_SPAWN_AGAIN_S = 0.1
-TELL_OF_DELAY_S = 2.0
-"""How long nothing can be started before the waiter is told: most often that is over in a moment."""
 
-MAX_UNSENT = 1 << 20
-"""Bytes that may wait for a slow waiter before the commands' output is left in their pipes."""
-
-MAX_BEHIND = 16 << 20
-"""Bytes that may wait before no job is started any more: each that ends adds what it has kept back."""
-
-_NO_PROCESS = "the system refuses a new process: this user's limit is reached (ulimit -u), or a cgroup's (pids.max)"
 KILL_AGAIN_S = 2.0
 LEAVE_S = 5.0
-_PASSING = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY}
-_THE_JOBS_OWN = {errno.E2BIG, errno.ENAMETOOLONG}
-_THE_OUTPUTS_OWN = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENXIO}
-"""A name that only this job's arguments make."""
-
 _IGNORED = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
 _IGNORED_BY_PYTHON = [signal.SIGPIPE, signal.SIGXFSZ]
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -83,23 +76,21 @@ class RunnerProcess:
         self.queue: deque[list[Any]] = deque()
         self.refusal: str | None = None  # why nothing can be started
         self.spawn_again_at = 0.0
-        self.delayed_since: float | None = None
-        self.is_delay_told = False
+        self.delay = Delay()
         self.received = b""
-        self.unsent = memoryview(b"")  # a view: what was sent is cut off without a copy of the rest
-        self.flushed_at = 0.0
         self.buffer = EventBuffer(options["capture"])
+        self.poll = select.poll()
+        self.sender = Sender(control, self.poll, self.buffer)
         self.files = OpenFiles(options["slots"], files_per_slot(options["capture"]))
-        self.slots = _slots(folder, self.files, options)
+        self.slots = make_slots(folder, self.files, options)
         self.free = self.slots[::-1]
         self.by_pid: dict[int, Slot] = {}
         self.lingering: list[Slot] = []  # told to end; the first process has, others of the job still may
-        self.unkillable: set[int] = set()
         self.unpolled: set[int] = set()
         self.by_fd = {fd: (slot, stream) for slot in self.slots for stream, fd in slot.pipes()}
         self.tag = tag
         self.is_reaper = containment.become_subreaper()
-        self.children = _own_children()
+        self.orphans = Orphans(tag, self.by_pid.keys())
         self._settle(options)
 
     def _settle(self, options: dict[str, Any]) -> None:
@@ -119,7 +110,6 @@ class RunnerProcess:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
         self.control.setblocking(False)
-        self.poll = select.poll()
         for fd in (self.control.fileno(), self.wake, self.guard_fd, *self.by_fd):
             self.poll.register(fd, select.POLLIN)
         self.buffer.events.append(("hello", os.getpid()))
@@ -148,11 +138,10 @@ class RunnerProcess:
 
     def _wait_ms(self) -> float | None:
         """Until the next thing that happens by itself."""
-        slots = (*self.by_pid.values(), *self.lingering)
-        times = [slot.running.stop_at for slot in slots if slot.running and slot.running.stop_at]
-        if self.buffer.events and not self.unsent:
-            times.append(self.flushed_at + FLUSH_S)
-        if self.queue and self.free and not self._is_behind():
+        times = [slot.running.stop_at for slot in self._busy() if slot.running and slot.running.stop_at]
+        if (flush_at := self.sender.flush_at) is not None:
+            times.append(flush_at)
+        if self.queue and self.free and not self.sender.is_behind():
             times.append(self.spawn_again_at)
         return max(0.0, (min(times) - now()) * 1000 + 1) if times else None
 
@@ -170,8 +159,8 @@ class RunnerProcess:
             return False
         if received:
             self._handle_all(received)
-        if self.unsent:
-            self._send()
+        if self.sender.unsent:
+            self.sender.send()
         return True
 
     def _handle_all(self, received: bytes) -> None:
@@ -221,7 +210,7 @@ class RunnerProcess:
             elif self.refusal is not None:
                 self.buffer.events.append(("refused", self.queue.popleft()[0], self.refusal))
                 self._return_queue()
-            elif now() < self.spawn_again_at or self._is_behind():
+            elif now() < self.spawn_again_at or self.sender.is_behind():
                 return
             else:
                 self.spawn_again_at = 0.0
@@ -232,7 +221,7 @@ class RunnerProcess:
         try:
             actions, opened, paths = slot.file_actions(stdin, (out_path, err_path), spare)
         except OSError as error:
-            self._not_started(job, error, _why_no_file(error), _THE_OUTPUTS_OWN)
+            self._not_started(job, error, why_no_file(error), THE_OUTPUTS_OWN)
             return
         self.tag.apply(serial)
         # Before it starts: a job that kills us at once must be known to have begun.
@@ -252,23 +241,25 @@ class RunnerProcess:
         except OSError as error:
             struct.pack_into("<q", self.table, 0, serial - 1)  # it has not begun after all
             take_back(paths, spare)
-            self._not_started(job, error, _why(self.program, error), _THE_JOBS_OWN)
+            self._not_started(job, error, why_not_started(self.program, error), THE_JOBS_OWN)
             return
         finally:
             self.files.raise_()
             for fd in opened:
                 os.close(fd)
-        self._goes_on()
+        if self.delay.ends():
+            self.buffer.events.append(("delayed", None))
         self.free.pop()
         self.by_pid[pid] = slot
         slot.running = Running(job_id, serial, pid, started, self._times_out_at(started), *paths)
         struct.pack_into("<q", self.table, 8 * slot.number, pid)
 
     def _not_started(self, job: list[Any], error: OSError, why: str, own: set[int]) -> None:
-        if error.errno in _PASSING:
+        if error.errno in PASSING:
             self.queue.appendleft(job)
             self.spawn_again_at = now() + TRY_SPAWN_AGAIN_S
-            self._delay(why)
+            if self.delay.begins_to_matter(now()):
+                self.buffer.events.append(("delayed", why))
         elif error.errno in own:
             at = now()
             self.buffer.events.append(
@@ -278,22 +269,10 @@ class RunnerProcess:
             self.refusal = why
             self.queue.appendleft(job)
 
-    def _delay(self, why: str) -> None:
-        self.delayed_since = self.delayed_since or now()
-        if not self.is_delay_told and now() - self.delayed_since >= TELL_OF_DELAY_S:
-            self.is_delay_told = True
-            self.buffer.events.append(("delayed", why))
-
-    def _goes_on(self) -> None:
-        self.delayed_since = None
-        if self.is_delay_told:
-            self.is_delay_told = False
-            self.buffer.events.append(("delayed", None))
-
     # Ending.
 
     def _stop_overdue(self) -> None:
-        for slot in (*self.by_pid.values(), *self.lingering):
+        for slot in self._busy():
             running = slot.running
             if running and running.stop_at is not None and now() >= running.stop_at:
                 if running.end == "exited":
@@ -303,7 +282,7 @@ class RunnerProcess:
                     running.stop_at = now() + KILL_AGAIN_S
         for slot in self.lingering[:]:
             running = slot.running
-            if running and (now() >= (running.stop_at or 0) or not self._orphans_of(running)):
+            if running and (now() >= (running.stop_at or 0) or not self.orphans.of(running)):
                 self.lingering.remove(slot)
                 self._ended(slot, running)
 
@@ -315,7 +294,7 @@ class RunnerProcess:
 
     def _signal(self, running: Running, number: int) -> None:
         """To each process of the job once: some take a second TERM for impatience."""
-        family = containment.trees([running.pid, *self._orphans_of(running)])
+        family = containment.trees([running.pid, *self.orphans.of(running)])
         facts = {pid: containment.stat(pid) for pid in family}
         containment.send([pid for pid, fact in facts.items() if fact and fact.group != running.pid], number)
         containment.send_group(running.pid, number)
@@ -323,7 +302,7 @@ class RunnerProcess:
     def _reap(self) -> None:
         while reaped := containment.reap(self._before_reaping):
             pid, status, peak = reaped
-            self.unkillable.discard(pid)
+            self.orphans.reaped(pid)
             slot = self.by_pid.pop(pid, None)
             if slot is None or slot.running is None:
                 continue  # an orphan
@@ -345,8 +324,8 @@ class RunnerProcess:
 
     def _ended(self, slot: Slot, running: Running) -> None:
         slot.running = None
-        if self.children is not None and self._orphans():
-            self.unkillable.update(containment.kill_children(self._strays))
+        if self.orphans.all():
+            self.orphans.kill_strays([busy.running for busy in self._busy() if busy.running])
         slot.running = running
         tail = slot.finish(self.buffer)
         code = os.waitstatus_to_exitcode(running.status)
@@ -356,53 +335,14 @@ class RunnerProcess:
         slot.running = None
         self.free.append(slot)
 
-    # Orphans: what jobs have daemonised, and what they leave behind.
-
-    def _orphans(self) -> list[int]:
-        if self.children is None:
-            return []
-        listed = containment.read_whole(self.children).split()
-        if len(listed) <= len(self.by_pid):  # only the jobs: the usual case, and this runs after every job
-            return []
-        return [pid for pid in map(int, listed) if pid not in self.by_pid and pid not in self.unkillable]
-
-    def _orphans_of(self, running: Running) -> list[int]:
-        return [pid for pid in self._orphans() if self._is_of(pid, running)]
-
-    def _is_of(self, pid: int, running: Running) -> bool:
-        facts = containment.stat(pid)
-        if facts is None or facts.state == "Z":
-            return False
-        serial = self.tag.read(pid)
-        return facts.session == running.pid if serial is None else serial == running.serial
-
-    def _strays(self) -> list[int]:
-        """Orphans of jobs that have ended. One without a tag goes when its last possible parent has ended."""
-        alive = [slot.running for slot in (*self.by_pid.values(), *self.lingering) if slot.running]
-        return [pid for pid in self._orphans() if not self._is_claimed(pid, alive)]
-
-    def _is_claimed(self, pid: int, alive: list[Running]) -> bool:
-        facts = containment.stat(pid)
-        if facts is None or facts.state == "Z":
-            return False
-        serial = self.tag.read(pid)
-        if serial is not None:
-            return any(serial == running.serial for running in alive)
-        return any(running.started <= facts.started + 0.02 for running in alive)
+    def _busy(self) -> tuple[Slot, ...]:
+        """The slots whose job runs, or is told to end."""
+        return (*self.by_pid.values(), *self.lingering)
 
     # Sending.
 
-    def _unsent_bytes(self) -> int:
-        return len(self.unsent) + self.buffer.output_bytes
-
-    def _is_full(self) -> bool:
-        return self._unsent_bytes() >= MAX_UNSENT
-
-    def _is_behind(self) -> bool:
-        return self._unsent_bytes() >= MAX_BEHIND
-
     def _throttle(self) -> None:
-        is_full = self._is_full()
+        is_full = self.sender.is_full()
         if not (is_full or self.unpolled or self.buffer.live):
             return
         for fd, (slot, _) in self.by_fd.items():
@@ -412,103 +352,15 @@ class RunnerProcess:
                 self.poll.modify(fd, select.POLLIN if is_wanted else 0)
 
     def _flush(self) -> None:
-        if not self.buffer.events or self.unsent:
+        if self.queue and self.by_pid and self.sender.may_wait(now()):
             return
-        if self.queue and self.by_pid and now() - self.flushed_at < FLUSH_S and not self._is_full():
-            return
-        self.flushed_at = now()
-        while self.buffer.events and not self.unsent:
-            lines = [f"{json.dumps(event)}\n" for event in self.buffer.take()]
-            self.unsent = memoryview("".join(lines).encode("ascii"))
-            if not self._send():
-                return
-
-    def _send(self) -> bool:
-        """False when the waiter is gone: the next poll sees the end of the stream."""
-        try:
-            sent = self.control.send(self.unsent)
-        except BlockingIOError:
-            sent = 0
-        except (BrokenPipeError, ConnectionResetError):
-            return False
-        self.unsent = self.unsent[sent:]
-        self.poll.modify(self.control, select.POLLIN | (select.POLLOUT if self.unsent else 0))
-        return True
+        self.sender.flush(now())
 
     def kill_everything(self) -> None:
         for leader in self.by_pid:
             containment.send_group(leader, signal.SIGKILL)
         if self.is_reaper:
             containment.kill_children(lambda: containment.children(os.getpid()), LEAVE_S)
-
-
-def _why(program: str, error: OSError) -> str:
-    if error.errno == errno.E2BIG:
-        return "the kernel takes no such arguments: one is longer than 128 KiB, or all of them are too long"
-    if error.errno == errno.ENOEXEC:
-        return f"{program}: not a program, and no #! line says what runs it. Start it with #!/bin/sh or the like"
-    if error.errno == errno.ENOENT and os.path.exists(program):
-        return _why_no_interpreter(program)
-    if error.errno == errno.EAGAIN:
-        return _NO_PROCESS
-    return f"{program}: cannot be started: {error.strerror}"
-
-
-def _why_no_interpreter(program: str) -> str:
-    with suppress(OSError), open(program, "rb") as script:
-        quoted = "'" + program.replace("'", "'\\''") + "'"
-        if script.readline(256).endswith(b"\r\n"):
-            return (
-                f"{program}: its #! line ends as Windows ends lines, and names no program of this machine\n"
-                f"hint: sed -i 's/\\r$//' {quoted}"
-            )
-    return f"{program}: the interpreter that its #! line names does not exist"
-
-
-def _why_no_file(error: OSError) -> str:
-    if error.errno == errno.ENXIO:
-        return f"{error.filename}: output cannot go there: it is a FIFO that nobody reads, or a socket"
-    return f"{error.filename}: {error.strerror}"
-
-
-def _own_children() -> int | None:
-    """The kernel's list of this process's children, to be read again and again; None where there is none."""
-    path = f"/proc/self/task/{os.getpid()}/children"
-    return os.open(path, os.O_RDONLY) if os.path.exists(path) else None
-
-
-def _first_line(control: socket.socket) -> tuple[bytes, bytes]:
-    """The first message, empty if the waiter has gone, and what came with it."""
-    received = b""
-    while b"\n" not in received:
-        more = control.recv(1 << 16)
-        if not more:
-            return b"", b""
-        received += more
-    first, _, rest = received.partition(b"\n")
-    return first, rest
-
-
-def _decline(control: socket.socket, error: OSError) -> None:
-    why = _NO_PROCESS if error.errno == errno.EAGAIN else str(error)
-    with suppress(BrokenPipeError, ConnectionResetError):  # the waiter fares no better, and has gone
-        control.sendall(json.dumps(["cannot", why]).encode("ascii") + b"\n")
-
-
-def _slots(folder: str, files: OpenFiles, options: dict[str, Any]) -> list[Slot]:
-    env = options["env"]
-    if options["kitchen"] is not None:
-        env = {**env, "WAITER_KITCHEN_FILE": private_folder.write(folder, "kitchen", options["kitchen"])}
-    null = os.open(os.devnull, os.O_RDWR)
-    numbers = range(1, options["slots"] + 1)
-    return [Slot(number, folder, options["capture"], env, null, files) for number in numbers]
-
-
-def _stand_guards(control: int, table: int, folder: str, tag: containment.ProcessTag) -> tuple[int, list[int]]:
-    """What is readable when the guard is dead, and where each wants to hear of a clean end."""
-    watched = [last_guard.stand(control, table, folder, tag.mark)] if containment.IS_LINUX else []
-    runner_fd, guard_fd = guard.stand_guard(control, table, folder, tuple(watched))
-    return guard_fd, [*watched, runner_fd]
 
 
 def main() -> None:
@@ -523,15 +375,15 @@ def main() -> None:
     try:
         folder = private_folder.make()
         tag = containment.ProcessTag()
-        guard_fd, watched = _stand_guards(control.fileno(), table_fd, folder, tag)
+        guard_fd, watched = last_guard.stand_guards(control.fileno(), table_fd, folder, tag)
         control.set_inheritable(False)
         os.set_inheritable(table_fd, False)
         lock = private_folder.keep(folder)
-        options, rest = _first_line(control)
+        options, rest = first_line(control)
         table = mmap.mmap(table_fd, 0)
         runner = RunnerProcess(control, table, folder, guard_fd, tag, json.loads(options)) if options else None
     except OSError as error:
-        _decline(control, error)
+        decline(control, error)
         return
     if runner:
         try:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from waiter.delivery.runner import folder as private_folder
 from waiter.delivery.runner.descriptors import OpenFiles
 from waiter.delivery.runner.event_buffer import GROUP_BYTES, EventBuffer
 from waiter.delivery.runner.output_files import Paths, open_files, take_back
@@ -237,3 +238,13 @@ def _clear(path: str) -> None:
             os.rename(path, f"{path}-{os.urandom(4).hex()}")
         except OSError:
             return
+
+
+def make_slots(folder: str, files: OpenFiles, options: dict[str, Any]) -> list[Slot]:
+    """As many as the options say; their jobs find the kitchen's address in a private file, if it is told."""
+    env = options["env"]
+    if options["kitchen"] is not None:
+        env = {**env, "WAITER_KITCHEN_FILE": private_folder.write(folder, "kitchen", options["kitchen"])}
+    null = os.open(os.devnull, os.O_RDWR)
+    numbers = range(1, options["slots"] + 1)
+    return [Slot(number, folder, options["capture"], env, null, files) for number in numbers]

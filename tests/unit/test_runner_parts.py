@@ -1,0 +1,139 @@
+"""The parts of the runner's process that need no command: what it sends, and what it says of failed starts."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import select
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from waiter.delivery.runner.connection import FLUSH_S, MAX_UNSENT, Sender, decline, first_line
+from waiter.delivery.runner.event_buffer import EventBuffer
+from waiter.delivery.runner.start_errors import NO_PROCESS, TELL_OF_DELAY_S, Delay, why_no_file, why_not_started
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    runner, waiter = socket.socketpair()
+    with runner, waiter:
+        runner.setblocking(False)
+        waiter.settimeout(10)
+        yield runner, waiter
+
+
+def sender_of(runner: socket.socket) -> tuple[Sender, EventBuffer]:
+    poll, buffer = select.poll(), EventBuffer("stream")
+    poll.register(runner, select.POLLIN)
+    return Sender(runner, poll, buffer), buffer
+
+
+def test_events_are_sent_a_line_each(ends):
+    runner, waiter = ends
+    sender, buffer = sender_of(runner)
+    buffer.events += [("hello", 1), ("delayed", None)]
+    assert sender.flush_at == FLUSH_S
+
+    sender.flush(now=5.0)
+
+    assert [json.loads(line) for line in waiter.recv(1 << 16).splitlines()] == [["hello", 1], ["delayed", None]]
+    assert sender.flush_at is None
+    assert sender.may_wait(5.0)
+    assert not sender.may_wait(5.0 + FLUSH_S)
+
+
+def test_what_a_slow_waiter_does_not_take_waits_and_arrives_whole(ends):
+    runner, waiter = ends
+    sender, buffer = sender_of(runner)
+    for _ in range(40):
+        buffer.output("a", 1, b"x" * 100_000)
+    assert sender.is_full()
+
+    received = b""
+    while buffer.events or sender.unsent:
+        if sender.unsent:
+            sender.send()
+        else:
+            sender.flush(now=1.0)
+        received += waiter.recv(1 << 20)
+    waiter.setblocking(False)
+    while received.count(b"\n") < 40:
+        received += waiter.recv(1 << 20)
+
+    assert len(received) > MAX_UNSENT
+    assert [json.loads(line)[:3] for line in received.splitlines()] == [["output", "a", 1]] * 40
+    assert not sender.is_full()
+
+
+def test_a_waiter_that_is_gone_is_no_error(ends):
+    runner, waiter = ends
+    sender, buffer = sender_of(runner)
+    waiter.close()
+    buffer.events.append(("hello", 1))
+
+    sender.flush(now=1.0)
+
+    assert not sender.send()
+
+
+def test_the_first_message_and_what_came_with_it(ends):
+    runner, waiter = ends
+    runner.setblocking(True)
+    waiter.sendall(b'{"slots": 1}\n{"jobs"')
+    assert first_line(runner) == (b'{"slots": 1}', b'{"jobs"')
+
+
+def test_a_waiter_that_went_before_it_said_anything(ends):
+    runner, waiter = ends
+    runner.setblocking(True)
+    waiter.close()
+    assert first_line(runner) == (b"", b"")
+
+
+def test_a_waiter_is_told_why_there_is_no_runner(ends):
+    runner, waiter = ends
+    decline(runner, OSError(errno.EAGAIN, "try again"))
+    assert json.loads(waiter.recv(1 << 16)) == ["cannot", NO_PROCESS]
+
+
+def test_a_delay_is_told_once_and_its_end_too():
+    delay = Delay()
+    assert not delay.ends()
+    assert not delay.begins_to_matter(10.0)
+    assert not delay.begins_to_matter(10.0 + TELL_OF_DELAY_S / 2)
+    assert delay.begins_to_matter(10.0 + TELL_OF_DELAY_S)
+    assert not delay.begins_to_matter(20.0)
+
+    assert delay.ends()
+    assert not delay.ends()
+    assert not delay.begins_to_matter(30.0)  # counted anew
+
+
+def test_a_delay_that_is_soon_over_is_not_told_of():
+    delay = Delay()
+    delay.begins_to_matter(10.0)
+    assert not delay.ends()
+    assert not delay.begins_to_matter(10.0 + TELL_OF_DELAY_S)
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        (b"#!/bin/sh\r\n", "ends as Windows ends lines"),
+        (b"#!/no/such/shell\n", "the interpreter that its #! line names does not exist"),
+    ],
+)
+def test_a_script_without_its_interpreter_is_named(tmp_path, first, expected):
+    script = tmp_path / "crunch.sh"
+    script.write_bytes(first)
+    assert expected in why_not_started(str(script), FileNotFoundError(errno.ENOENT, "No such file"))
+
+
+def test_other_reasons_name_the_file():
+    assert (
+        why_not_started("/x", OSError(errno.EACCES, "Permission denied")) == "/x: cannot be started: Permission denied"
+    )
+    assert why_no_file(OSError(errno.EACCES, os.strerror(errno.EACCES), "/out/1")) == "/out/1: Permission denied"
