@@ -7,7 +7,7 @@ otherwise; durations are seconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from waiter.errors import UsageError
@@ -188,6 +188,10 @@ class Shift:
     pause_reason: str | None = None
     is_draining: bool = False  # somebody asked it to go home
     vitals: Vitals = field(default_factory=Vitals)
+
+    def ended(self) -> Shift:
+        """The open shift when its process is dead: its lease ended with its last heartbeat, whatever is stored."""
+        return replace(self, lease_until=min(self.lease_until, self.heartbeat_at))
 
     @property
     def is_leaving(self) -> bool:

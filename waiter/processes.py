@@ -1,29 +1,72 @@
-"""Whether a process of this machine is still the one that it was: by pid, start time, boot and namespaces."""
+"""The processes of this machine: whether one is still the one that it was, by pid, start time, boot and namespaces.
+
+And the clock that goes with them. Only light modules of the standard library: the runner process imports this.
+"""
 
 from __future__ import annotations
 
 import os
-import socket
 import time
-from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import NamedTuple
 
-from waiter.orders import Shift
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
-def steady_clock() -> float:
+def boottime() -> float:
     """Seconds that nobody sets and that go on while the machine sleeps; they start anew with each boot."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    return time.clock_gettime(_CLOCK)
+
+
+class Facts(NamedTuple):
+    """What /proc/PID/stat says (proc(5))."""
+
+    state: str
+    group: int
+    session: int
+    start_ticks: int  # since boot
+
+    @property
+    def started(self) -> float:
+        """Seconds since boot."""
+        return self.start_ticks / _TICKS_PER_S
+
+    @property
+    def is_dead(self) -> bool:
+        """It only waits for its parent to hear of its end."""
+        return self.state in ("Z", "X")
+
+
+def facts_of(pid: int) -> Facts | None:
+    """None when the process is gone, or nobody tells."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as line:
+            fields = line.read().rpartition(b")")[2].split()
+    except (OSError, ValueError):
+        return None
+    return Facts(fields[0].decode(), int(fields[2]), int(fields[3]), int(fields[19]))
+
+
+def start_time(pid: int) -> str:
+    """When the process started, in ticks since boot; empty if it is gone or nobody tells."""
+    facts = facts_of(pid)
+    return "" if facts is None or facts.is_dead else str(facts.start_ticks)
+
+
+def machine_boot_id() -> str:
+    """What tells this boot of the machine from every other one; empty where the system has no such thing."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
 
 
 def boot_id() -> str:
-    """What tells this boot, and its steady clock, from every other one; empty where the system has no such thing."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-    clock = _inode("/proc/self/ns/time")  # another time namespace has another steady clock
-    return f"{boot}/{clock}" if clock else boot
+    """What tells this boot, and its `boottime`, from every other one; empty where the system has no such thing."""
+    boot = machine_boot_id()
+    clock = _inode("/proc/self/ns/time")  # another time namespace has another clock
+    return f"{boot}/{clock}" if boot and clock else boot
 
 
 def namespace() -> str:
@@ -38,8 +81,7 @@ def _inode(file: str) -> str:
         return ""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a pid names one process: a machine, from one boot to the next, and a pid namespace on it."""
 
     host: str
@@ -48,16 +90,7 @@ class Place:
 
 
 def here() -> Place:
-    return Place(socket.gethostname(), boot_id(), namespace())
-
-
-def start_time(pid: int) -> str:
-    """When the process started, in ticks since boot (proc(5), stat, field 22); empty if it is gone or nobody tells."""
-    try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except (OSError, ValueError):
-        return ""
-    return "" if state in (b"Z", b"X") else fields[18].decode()
+    return Place(os.uname().nodename, boot_id(), namespace())
 
 
 def lives(pid: int, started: str, at: Place, here: Place) -> bool | None:
@@ -74,8 +107,3 @@ def lives(pid: int, started: str, at: Place, here: Place) -> bool | None:
     except PermissionError:
         return None
     return False if started else None
-
-
-def ended(shift: Shift) -> Shift:
-    """The open shift of a process that is dead: its lease ended with its last heartbeat, whatever is stored."""
-    return replace(shift, lease_until=min(shift.lease_until, shift.heartbeat_at))

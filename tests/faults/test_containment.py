@@ -24,7 +24,6 @@ from socket import socketpair
 import pytest
 
 from tests.conftest import unavailable
-from waiter.delivery.heartbeat import boottime
 from waiter.delivery.runner.client import (
     Capture,
     Delayed,
@@ -39,6 +38,7 @@ from waiter.delivery.runner.client import (
     RunnerDied,
     RunnerOptions,
 )
+from waiter.processes import boottime
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="subreapers and /proc are Linux's")
 
@@ -197,7 +197,7 @@ def test_a_waiter_within_an_order_minds_its_own_processes_only(start, pids):
     runner.submit([script("other", DAEMON.format(pids=pids) + " exec sleep 300")])
     wait_for(lambda: living(pids))
     inner = """
-from waiter.delivery.heartbeat import boottime
+from waiter.processes import boottime
 from waiter.delivery.runner.client import Ended, Job, ProcessRunner, RunnerOptions
 runner = ProcessRunner(RunnerOptions(1, "/bin/sh", {}))
 runner.set_deadline(boottime() + 60)
@@ -229,7 +229,7 @@ def test_a_fork_bomb_of_modest_size_ends_with_its_order(start, pids):
 
 WAITER = """
 import json, os, sys
-from waiter.delivery.heartbeat import boottime
+from waiter.processes import boottime
 from waiter.delivery.runner.client import Job, ProcessRunner, RunnerOptions
 runner = ProcessRunner(RunnerOptions(2, "/bin/sh", dict(os.environ)))
 runner.set_deadline(boottime() + 600)

@@ -17,9 +17,9 @@ import pytest
 from tests.conftest import check_in, eventually, fill
 from tests.faults.test_waiters_that_die import ORACLE, Floor, all_orders, check_promises, is_alive
 from waiter.delivery.functions import FunctionRunner
-from waiter.delivery.heartbeat import boottime
 from waiter.delivery.runner.client import Ended, Job, ProcessRunner, RunnerDied, RunnerOptions
 from waiter.orders import Reason, Status
+from waiter.processes import boottime
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

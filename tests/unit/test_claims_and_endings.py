@@ -14,7 +14,6 @@ from waiter.delivery.absence import KitchenAbsence
 from waiter.delivery.claims import Claims
 from waiter.delivery.current_shift import check_in
 from waiter.delivery.endings import MAX_RUNNER_DEATHS, Endings
-from waiter.delivery.heartbeat import boottime
 from waiter.delivery.hooks import Hooks
 from waiter.delivery.listener import Listener
 from waiter.delivery.options import DeliveryOptions
@@ -30,6 +29,7 @@ from waiter.errors import UsageError
 from waiter.kitchen.contract import Kitchen
 from waiter.kitchen.sqlite.kitchen import SqliteKitchen
 from waiter.orders import Order, Status, Vitals
+from waiter.processes import boottime
 
 
 @dataclass

@@ -7,11 +7,12 @@ import time
 import pytest
 
 from tests.conftest import check_in, eventually
-from waiter.delivery.heartbeat import Heartbeat, boottime
+from waiter.delivery.heartbeat import Heartbeat
 from waiter.errors import KitchenUnreachable
 from waiter.kitchen.contract import sweep_s
 from waiter.kitchen.sqlite.kitchen import SqliteKitchen
 from waiter.orders import Vitals
+from waiter.processes import boottime
 
 LEASE_S = 2.0
 

@@ -81,7 +81,7 @@ def test_a_runner_comes_out_of_a_zip(tmp_path):
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "waiter").symlink_to(package)
     text = (
-        "from waiter.delivery.runner.client import *\nfrom waiter.delivery.heartbeat import boottime\n"
+        "from waiter.delivery.runner.client import *\nfrom waiter.processes import boottime\n"
         "runner = ProcessRunner(RunnerOptions(1, '/bin/sh', {}))\nrunner.set_deadline(boottime() + 60)\n"
         "runner.submit([Job('a', ('sh', '-c', 'exit 7'))])\nevents = []\n"
         "while not events: events = runner.events(1)\nprint(__file__, events[0].exit_code)\nrunner.close()\n"

@@ -7,7 +7,6 @@ from itertools import chain
 
 from waiter.delivery.claim_timer import wait_s
 from waiter.delivery.endings import Endings
-from waiter.delivery.heartbeat import boottime
 from waiter.delivery.held_orders import HeldOrder, may_be_poison
 from waiter.delivery.options import Until
 from waiter.delivery.outcomes import unstartable
@@ -17,6 +16,7 @@ from waiter.delivery.stop_conditions import is_host_busy
 from waiter.delivery.sweep import Sweep
 from waiter.errors import PASSING
 from waiter.orders import Order, Selector
+from waiter.processes import boottime
 
 LOOKED_AT = 10_000
 """In so many orders of a batch is looked for one that has what the command asks for, when the first one has not."""

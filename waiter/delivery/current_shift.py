@@ -7,9 +7,10 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from waiter.delivery.heartbeat import Heartbeat, boottime
+from waiter.delivery.heartbeat import Heartbeat
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Shift, Vitals
+from waiter.processes import boottime
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import os
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from waiter.delivery.heartbeat import boottime
 from waiter.delivery.held_orders import HeldOrder
 from waiter.delivery.hooks import Hooks
 from waiter.delivery.listener import SUCCEEDED
@@ -20,6 +19,7 @@ from waiter.delivery.suspects import Suspects
 from waiter.errors import PASSING, KitchenError
 from waiter.limits import RESULT_BYTES
 from waiter.orders import Order, Outcome, Reason, Status
+from waiter.processes import boottime
 
 MAX_RUNNER_DEATHS = 5
 """So many runners may die in a row before the waiter goes home instead of starting another."""

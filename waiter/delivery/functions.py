@@ -14,10 +14,10 @@ import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Iterable, Sequence
 from dataclasses import dataclass
 
-from waiter.delivery.heartbeat import boottime
 from waiter.delivery.runner.client import End, Ended, Event, Job, Returned, Runner
 from waiter.limits import RESULT_BYTES, TAIL_BYTES
 from waiter.orders import Order
+from waiter.processes import boottime
 
 _NO_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 

@@ -8,12 +8,12 @@ without a heartbeat would work on for nothing.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 from waiter.errors import PASSING, KitchenDamaged, KitchenError
 from waiter.kitchen.contract import Kitchen, sweep_s
 from waiter.orders import Notice, Shift, Vitals
+from waiter.processes import boottime
 
 NEWS_S = 2.0
 """How often the kitchen is asked whether there is anything new: a busy waiter asks as often as an idle one."""
@@ -23,11 +23,6 @@ YOUNG_BEATS = 4
 
 RETRY_S = 1.0
 """How soon a heartbeat that failed is tried again: a kitchen that was away hears of the living before it is swept."""
-
-
-def boottime() -> float:
-    """Seconds on a clock that nobody sets and that goes on while the machine sleeps."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Heartbeat:

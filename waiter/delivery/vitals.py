@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from waiter.delivery.heartbeat import boottime
 from waiter.delivery.host_metrics import host_load, resident_bytes
 from waiter.delivery.listener import Summary
 from waiter.delivery.shutdown import Stop
 from waiter.delivery.state import Work
 from waiter.orders import Vitals
+from waiter.processes import boottime
 
 TOLD_ORDERS = 64
 TOLD_CHARACTERS = 200

@@ -15,7 +15,6 @@ from waiter.delivery.absence import KitchenAbsence
 from waiter.delivery.claims import Claims
 from waiter.delivery.current_shift import check_in
 from waiter.delivery.endings import Endings
-from waiter.delivery.heartbeat import boottime
 from waiter.delivery.hooks import Hooks
 from waiter.delivery.joblog import Joblog
 from waiter.delivery.listener import Listener, Summary
@@ -33,6 +32,7 @@ from waiter.delivery.vitals import summary, vitals
 from waiter.errors import LEASE_EXPIRED, PASSING, CommandUnstartable, KitchenError, ShiftLost
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import FinishResult, Vitals
+from waiter.processes import boottime
 
 RUNNER_WAIT_S = 0.2
 """The longest that the loop waits for the runner before it looks at everything else again."""

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from waiter import processes
 from waiter.errors import WaiterError
 
 STATE, SETTINGS, KITCHEN = "state.json", "settings.json", "kitchen"
@@ -230,12 +231,10 @@ def _is_locked(fd: int) -> bool:
 
 def process_start_id(pid: int) -> str | None:
     """When a process was born, in words that no other process of that number will have; None if it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
+    facts, boot = processes.facts_of(pid), processes.machine_boot_id()
+    if facts is None or not boot:
         return None if Path("/proc/self/stat").exists() else _start_id_by_ps(pid)
-    return None if fields[0] in (b"Z", b"X") else f"{boot}:{fields[19].decode()}"
+    return None if facts.is_dead else f"{boot}:{facts.start_ticks}"
 
 
 def _start_id_by_ps(pid: int) -> str | None:

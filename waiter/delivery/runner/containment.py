@@ -12,7 +12,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 KILL_S = 1.0
 """How long killed processes are waited for: only those in the kernel's or another user's hands take long."""
@@ -21,7 +20,6 @@ IS_LINUX = sys.platform == "linux"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PR_SET_CHILD_SUBREAPER = 36
 _RLIMIT_LOCKS = 10  # linux/resource.h; no kernel since 2.4.24 heeds it
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def become_subreaper() -> bool:
@@ -73,25 +71,6 @@ class ProcessTag:
             return None
         number = int(words[0]) - self._base if words and words[0].isdigit() else -1
         return number if 0 <= number < 1 << 30 else None
-
-
-class Facts(NamedTuple):
-    """What /proc/PID/stat says (proc(5))."""
-
-    state: str
-    group: int
-    session: int
-    started: float  # seconds since boot
-
-
-def stat(pid: int) -> Facts | None:
-    """None when the process is gone."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as line:
-            fields = line.read().rpartition(b")")[2].split()
-    except OSError:
-        return None
-    return Facts(fields[0].decode(), int(fields[2]), int(fields[3]), int(fields[19]) / _TICKS_PER_S)
 
 
 def children(pid: int) -> list[int]:

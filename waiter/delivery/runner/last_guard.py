@@ -15,6 +15,7 @@ import time
 from contextlib import suppress
 from typing import NoReturn
 
+from waiter import processes
 from waiter.delivery.runner import containment
 from waiter.delivery.runner import folder as private_folder
 from waiter.delivery.runner.guard import BOOT, PYTHON_FLAGS, SWEEP_S, stand_guard
@@ -80,7 +81,7 @@ def _commands(tag: containment.ProcessTag, leaders: set[int]) -> list[int]:
     """What of the runner's commands lives."""
     found = []
     for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
-        facts = containment.stat(pid)
+        facts = processes.facts_of(pid)
         if facts and facts.state not in "ZX" and (facts.session in leaders or tag.read(pid) is not None):
             found.append(pid)
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 
+from waiter import processes
 from waiter.delivery.runner import containment
 from waiter.delivery.runner.slot import Running
 
@@ -40,7 +41,7 @@ class Orphans:
         self._unkillable.update(containment.kill_children(lambda: self._strays(alive)))
 
     def _is_of(self, pid: int, running: Running) -> bool:
-        facts = containment.stat(pid)
+        facts = processes.facts_of(pid)
         if facts is None or facts.state == "Z":
             return False
         serial = self._tag.read(pid)
@@ -51,7 +52,7 @@ class Orphans:
         return [pid for pid in self.all() if not self._is_claimed(pid, alive)]
 
     def _is_claimed(self, pid: int, alive: Sequence[Running]) -> bool:
-        facts = containment.stat(pid)
+        facts = processes.facts_of(pid)
         if facts is None or facts.state == "Z":
             return False
         serial = self._tag.read(pid)

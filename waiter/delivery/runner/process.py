@@ -19,11 +19,11 @@ import signal
 import socket
 import struct
 import sys
-import time
 from collections import deque
 from contextlib import suppress
 from typing import Any
 
+from waiter import processes
 from waiter.delivery.runner import containment, last_guard
 from waiter.delivery.runner import folder as private_folder
 from waiter.delivery.runner.connection import Sender, decline, first_line
@@ -47,11 +47,6 @@ KILL_AGAIN_S = 2.0
 LEAVE_S = 5.0
 _IGNORED = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
 _IGNORED_BY_PYTHON = [signal.SIGPIPE, signal.SIGXFSZ]
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def now() -> float:
-    return time.clock_gettime(_CLOCK)
 
 
 class RunnerProcess:
@@ -143,7 +138,7 @@ class RunnerProcess:
             times.append(flush_at)
         if self.queue and self.free and not self.sender.is_behind():
             times.append(self.spawn_again_at)
-        return max(0.0, (min(times) - now()) * 1000 + 1) if times else None
+        return max(0.0, (min(times) - processes.boottime()) * 1000 + 1) if times else None
 
     # The waiter's words.
 
@@ -205,12 +200,12 @@ class RunnerProcess:
 
     def _start_queued(self) -> None:
         while self.queue and self.free:
-            if now() >= self.deadline:
+            if processes.boottime() >= self.deadline:
                 self._return_queue()
             elif self.refusal is not None:
                 self.buffer.events.append(("refused", self.queue.popleft()[0], self.refusal))
                 self._return_queue()
-            elif now() < self.spawn_again_at or self.sender.is_behind():
+            elif processes.boottime() < self.spawn_again_at or self.sender.is_behind():
                 return
             else:
                 self.spawn_again_at = 0.0
@@ -226,7 +221,7 @@ class RunnerProcess:
         self.tag.apply(serial)
         # Before it starts: a job that kills us at once must be known to have begun.
         struct.pack_into("<q", self.table, 0, serial)
-        started = now()
+        started = processes.boottime()
         self.files.give_back()
         try:
             pid = os.posix_spawn(
@@ -257,11 +252,11 @@ class RunnerProcess:
     def _not_started(self, job: list[Any], error: OSError, why: str, own: set[int]) -> None:
         if error.errno in PASSING:
             self.queue.appendleft(job)
-            self.spawn_again_at = now() + TRY_SPAWN_AGAIN_S
-            if self.delay.begins_to_matter(now()):
+            self.spawn_again_at = processes.boottime() + TRY_SPAWN_AGAIN_S
+            if self.delay.begins_to_matter(processes.boottime()):
                 self.buffer.events.append(("delayed", why))
         elif error.errno in own:
-            at = now()
+            at = processes.boottime()
             self.buffer.events.append(
                 ("ended", job[0], 0, at, at, None, None, "unstartable", "", None, why, None, None)
             )
@@ -274,28 +269,28 @@ class RunnerProcess:
     def _stop_overdue(self) -> None:
         for slot in self._busy():
             running = slot.running
-            if running and running.stop_at is not None and now() >= running.stop_at:
+            if running and running.stop_at is not None and processes.boottime() >= running.stop_at:
                 if running.end == "exited":
                     self._terminate(running, "timeout")
                 elif slot not in self.lingering:
                     self._signal(running, signal.SIGKILL)
-                    running.stop_at = now() + KILL_AGAIN_S
+                    running.stop_at = processes.boottime() + KILL_AGAIN_S
         for slot in self.lingering[:]:
             running = slot.running
-            if running and (now() >= (running.stop_at or 0) or not self.orphans.of(running)):
+            if running and (processes.boottime() >= (running.stop_at or 0) or not self.orphans.of(running)):
                 self.lingering.remove(slot)
                 self._ended(slot, running)
 
     def _terminate(self, running: Running, end: str) -> None:
         running.end = end
-        running.stop_at = now() + self.grace_s
+        running.stop_at = processes.boottime() + self.grace_s
         self._signal(running, signal.SIGTERM)
         self._signal(running, signal.SIGCONT)  # a stopped process hears nothing before it continues
 
     def _signal(self, running: Running, number: int) -> None:
         """To each process of the job once: some take a second TERM for impatience."""
         family = containment.trees([running.pid, *self.orphans.of(running)])
-        facts = {pid: containment.stat(pid) for pid in family}
+        facts = {pid: processes.facts_of(pid) for pid in family}
         containment.send([pid for pid, fact in facts.items() if fact and fact.group != running.pid], number)
         containment.send_group(running.pid, number)
 
@@ -320,7 +315,7 @@ class RunnerProcess:
 
     def _may_linger(self, running: Running) -> bool:
         # A shell dies of TERM at once; what it had started may need its time of grace to save its work.
-        return self.is_reaper and running.end != "exited" and now() < (running.stop_at or 0)
+        return self.is_reaper and running.end != "exited" and processes.boottime() < (running.stop_at or 0)
 
     def _ended(self, slot: Slot, running: Running) -> None:
         slot.running = None
@@ -330,7 +325,7 @@ class RunnerProcess:
         tail = slot.finish(self.buffer)
         code = os.waitstatus_to_exitcode(running.status)
         exit_code, number = (None, -code) if code < 0 else (code, None)
-        facts = (running.id, slot.number, running.started, now(), exit_code, number, running.end)
+        facts = (running.id, slot.number, running.started, processes.boottime(), exit_code, number, running.end)
         self.buffer.events.append(("ended", *facts, tail.decode("latin-1"), running.peak, *slot.words()))
         slot.running = None
         self.free.append(slot)
@@ -352,9 +347,9 @@ class RunnerProcess:
                 self.poll.modify(fd, select.POLLIN if is_wanted else 0)
 
     def _flush(self) -> None:
-        if self.queue and self.by_pid and self.sender.may_wait(now()):
+        if self.queue and self.by_pid and self.sender.may_wait(processes.boottime()):
             return
-        self.sender.flush(now())
+        self.sender.flush(processes.boottime())
 
     def kill_everything(self) -> None:
         for leader in self.by_pid:

@@ -93,4 +93,4 @@ def _lose(to: Connection, fences: Sequence[Document]) -> tuple[str, ...]:
 def as_it_is(shift: Shift, stored: Document, here: processes.Place) -> Shift:
     """The shift with the lease that it has by all that can be known here, whatever is stored."""
     is_open = shift.left_at is None and shift.lost_at is None
-    return processes.ended(shift) if is_open and _is_dead(stored, here) else shift
+    return shift.ended() if is_open and _is_dead(stored, here) else shift

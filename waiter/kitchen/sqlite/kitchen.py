@@ -175,7 +175,7 @@ class SqliteKitchen:
         return time.time() + self._ahead()
 
     def _steady(self) -> float:
-        return processes.steady_clock() + self._ahead()
+        return processes.boottime() + self._ahead()
 
     @contextmanager
     def _writing(self, *, is_change: bool = False) -> Iterator[sqlite3.Connection]:

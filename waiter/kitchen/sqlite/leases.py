@@ -124,7 +124,7 @@ def as_it_is(shift: Shift, row: sqlite3.Row, looker: Looker) -> Shift:
         return shift
     lives = looker.lives(row)
     if lives is False:
-        return processes.ended(shift)
+        return shift.ended()
     if lives:
         return replace(shift, lease_until=max(shift.lease_until, looker.wall + looker.lease_s))
     return replace(shift, lease_until=shift.heartbeat_at + looker.lease_s) if looker.is_foreign(row) else shift
