@@ -1,4 +1,4 @@
-"""What commands, and whatever else a waiter starts, inherit of its own environment: all but passwords [16].
+"""What commands, and whatever else a waiter starts, inherit of its own environment: all but passwords.
 
 A `waiter load` inside a command is to reach the kitchen that the waiter was told of. An address without a password is
 handed on; one with a password is no environment's business, and lies in a file that only the user may read.

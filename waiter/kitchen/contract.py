@@ -1,7 +1,7 @@
 """What every kitchen promises, method by method: what is atomic, whose clock, what is raised.
 
 Two kitchens keep it, `sqlite` and `mongo`, and one suite, tests/contract, holds both to it. Numbers in brackets are
-the invariants of docs/promises.md.
+those of docs/promises.md, under its heading "The promises"; the legal changes of an order stand in `transitions`.
 
 Every method may raise `KitchenUnreachable` (what was asked may or may not have happened) and `KitchenError` (asking
 again will not help). A kitchen object belongs to one thread; a waiter's heartbeat opens its own.

@@ -4,7 +4,8 @@ Every method is one transaction; WAL and synchronous=FULL make it durable when i
 clock that nobody sets, and a waiter whose process is dead is seen at once. The statements live here; `rows`
 turns rows into values, `file` opens the file.
 
-Long because it is the whole contract, method by method; what a method does beyond a statement is in sqlite_*.
+Long because it is the whole contract, method by method; what a method does beyond a statement is in
+the modules beside it.
 """
 
 from __future__ import annotations
