@@ -43,12 +43,23 @@ def test_a_bar_leaves_output_whole_and_is_not_drawn_again_for_each_line(tmp_path
     assert re.search(r"\n\r*300 orders delivered", seen)  # on a line of its own
 
 
+def test_a_bar_tells_how_far_how_fast_and_how_long_within_80_columns(tmp_path, home):
+    (tmp_path / "many.txt").write_text("".join(f"{n}\n" for n in range(60)))
+    line = "sleep 0.05; [ $1 -gt 1 ] # and arguments that are long"
+
+    seen = on_a_terminal(("run", "--input", "many.txt", "sh", "-c", line, "sh"), cwd=tmp_path, env=home)
+
+    whole = r"━ +\d+/60 +\d+ % +2 failed +[\d.]+/s +0:00:0\d elapsed +0:00:0\d left"
+    assert re.search(whole, seen)
+    assert max(len(part) for part in re.split(r"[\r\n]", seen) if "left" in part) <= 80
+
+
 def test_a_long_load_has_a_bar_with_what_is_left(tmp_path, home):
     (tmp_path / "many.txt").write_text("".join(f"{n}\n" for n in range(600_000)))
 
     seen = on_a_terminal(("load", "many.txt"), cwd=tmp_path, env=home)
 
-    assert re.search(r"loading .*/600000 +\d:\d\d:\d\d", seen)
+    assert re.search(r"loading .*/600000 +\d+ % +[\d.,]+/s +\d:\d\d:\d\d elapsed +\d:\d\d:\d\d left", seen)
     assert "Loaded 600,000 orders from many.txt" in seen
 
 

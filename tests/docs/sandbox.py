@@ -57,6 +57,9 @@ class Sandbox:
     def __post_init__(self) -> None:
         for name in ("home", "work", "state", "bin"):
             (self.root / name).mkdir(exist_ok=True)
+        own = self.root / "home/.config/waiter"
+        own.mkdir(parents=True, exist_ok=True)  # what is typed here goes to a file, and is to look as on a terminal
+        (own / "waiter.toml").write_text('[deliver]\nlog-format = "plain"\n')
         for program in ("waiter", "fab", "invoke", "inv"):
             (self.root / "bin" / program).symlink_to(Path(sys.executable).with_name(program))
         if self.pace != 1:

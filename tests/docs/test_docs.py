@@ -77,5 +77,5 @@ def test_no_command_hides_in_another_language():
     """Whatever stands between fences is run, or is no command."""
     languages = {block.language for page in PAGES for block in blocks(page)}
 
-    assert languages <= {*RUN, "text", "json", "toml", "yaml", "mermaid"}
+    assert languages <= {*RUN, "text", "json", "toml", "yaml", "ini", "mermaid"}
     assert [page.name for page in PAGES if "\n    waiter " in page.read_text()] == []

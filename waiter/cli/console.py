@@ -9,21 +9,27 @@ from contextlib import contextmanager, suppress
 
 import click
 
+from waiter.cli.log_lines import log_line
 from waiter.cli.tables import show_json
 from waiter.errors import UsageError
-from waiter.report.formatting import escape_control
 
 SILENT_S = 1.0
 """How long a kitchen may take to answer before the user is told what is waited for. It gives up after some 10 s."""
 
 
-def say(message: str) -> None:
+def say(message: str, level: str = "info", kind: str = "note", **facts: object) -> None:
     """Talk: to stderr, so that stdout holds nothing but what was asked for. It does not matter if nobody listens.
 
-    Whoever's words it holds, nothing in it makes a terminal obey.
+    Whoever's words it holds, nothing in it makes a terminal obey. Level, kind and facts come out where JSON is wanted.
     """
     with suppress(OSError):
-        click.echo(escape_control(message), err=True)
+        click.echo(log_line(message, level, kind, facts), err=True)
+
+
+def end_line() -> None:
+    """End a line of stderr that somebody else has left open."""
+    with suppress(OSError):
+        click.echo(err=True)
 
 
 @contextmanager

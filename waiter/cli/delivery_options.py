@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from waiter.cli.options import Duration, gathered
-from waiter.delivery.options import DeliveryOptions, Grouping, Keep, Until
+from waiter.delivery.options import DeliveryOptions, Grouping, Keep, LogFormat, Until
 from waiter.errors import UsageError
 from waiter.settings import FILE
 
@@ -93,6 +93,11 @@ FLAGS = (
     _option("--grouping", type=_choice(Grouping), help="How output is shown: stream, group, line or none."),
     click.option("--line-buffer", "grouping", flag_value="line", help="The same as --grouping line."),
     click.option("--tag", is_flag=True, default=None, help="Start lines of output with the order's first argument."),
+    _option(
+        "--log-format",
+        type=_choice(LogFormat),
+        help="stderr: plain, text (with times) or json, an object a line. Default: text in files and pipes.",
+    ),
     _option("--keep-output", type=_choice(Keep), help="Whose last 4 KiB stay in the kitchen: none, errors or all."),
     _option("--output", metavar="DIR", help="Keep all output in files there; nothing is written over."),
     _option(
@@ -144,7 +149,7 @@ def delivery_options(
     if name:
         values["name"] = name
     values["env"] = _variables(values.get("env", {}))
-    for field, kind in (("until", Until), ("grouping", Grouping), ("keep_output", Keep)):
+    for field, kind in (("until", Until), ("grouping", Grouping), ("keep_output", Keep), ("log_format", LogFormat)):
         if field in values:
             values[field] = _enum(field, kind, values[field])
     for field in ("retry_on", "fail_on"):

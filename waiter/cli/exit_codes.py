@@ -11,6 +11,7 @@ from contextlib import suppress
 import click
 
 from waiter.cli import stdio
+from waiter.cli.log_lines import PLAIN, is_json, log_as, log_line
 from waiter.errors import WaiterError
 from waiter.report.formatting import escape_control
 
@@ -21,6 +22,7 @@ INTERRUPTED = 130
 def exit_code(call: Callable[[], object], is_json_wanted: Callable[[], bool]) -> int:
     """What the call ends with. An error is told on stderr, or as a JSON object on stdout."""
     stdio.own_stdout()
+    log_as(PLAIN)  # until a verb says otherwise
     try:
         code = call()
         sys.stdout.flush()
@@ -61,5 +63,12 @@ def _complain(message: str, is_json: bool, code: int) -> int:
         if is_json:
             print(json.dumps({"error": message}), flush=True)  # noqa: T201
         else:
-            print(escape_control(f"waiter: {message}"), file=sys.stderr)  # noqa: T201
+            print(_last_line(message, code), file=sys.stderr)  # noqa: T201
     return code
+
+
+def _last_line(message: str, code: int) -> str:
+    """An error as every verb tells it, whatever stands before its other lines; or as JSON in a log of such."""
+    if is_json():
+        return log_line(message, "error", "error", {"exit_code": code})
+    return escape_control(f"waiter: {message}")

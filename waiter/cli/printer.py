@@ -1,13 +1,18 @@
-"""What a waiter at work shows: the commands' output on stdout, failures and notes on stderr, a bar on a terminal."""
+"""What a waiter at work shows: the commands' output on stdout, failures and notes on stderr, a bar on a terminal.
+
+Where stderr is to be JSON, what commands write there is, too: an object for each line.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict
 from typing import BinaryIO
 
-from waiter.cli.console import say
+from waiter.cli.console import end_line, say
+from waiter.cli.log_lines import is_json, is_text
 from waiter.cli.progress import OrdersBar, is_drawable
 from waiter.cli.stdio import give_up
 from waiter.delivery.listener import Listener, Summary
@@ -19,11 +24,23 @@ SHOWN_FAILURES = 5
 
 
 class Printer(Listener):
-    """Shows one waiter's work. `total` orders are expected; None: nobody knows."""
+    """Shows one waiter's work. `total` orders are expected; None: nobody knows.
 
-    def __init__(self, *, is_telling_each: bool, tag: bool, total: int | None = None, done: int = 0) -> None:
+    `names_orders`: lines on stderr begin with their order's id, unless they have a tag.
+    """
+
+    def __init__(
+        self,
+        *,
+        is_telling_each: bool,
+        tag: bool,
+        names_orders: bool = False,
+        total: int | None = None,
+        done: int = 0,
+    ) -> None:
         self._is_telling_each = is_telling_each
         self._tag = tag
+        self._names_orders = names_orders
         self._total = total
         self._to_come: dict[str, Order] = {}  # claimed ahead, in the order in which they begin
         self._turn: str | None = None  # whose turn it is, where each is told of
@@ -33,10 +50,13 @@ class Printer(Listener):
         self.is_output_lost = False  # other than by a reader that had enough
         self._open_lines: dict[int, tuple[str, int, int]] = {}  # by stream (a terminal is one): who left it open
 
+        self._errors = LineBuffer()
+        self._is_line_open = False  # what an order wrote last on stderr has no line end yet
+
     @contextmanager
     def bar(self) -> Iterator[None]:
         """Inside, a bar with the time left is drawn on stderr, if that is a terminal."""
-        if not is_drawable() or self._total is None:
+        if not is_drawable() or self._total is None or is_json():
             yield
             return
         self._bar = OrdersBar(self._total, self._counts["done"])
@@ -64,7 +84,9 @@ class Printer(Listener):
         if self._turn is None and self._to_come:
             order = self._to_come.pop(next(iter(self._to_come)))
             self._turn = order.id
-            say(f"Delivering {order.id}: {' '.join(order.arguments)}")
+            what = f"Delivering {order.id}: {' '.join(order.arguments)}"
+            self._begin_line()
+            say(what, kind="delivering", order=order.id, attempt=order.attempt, arguments=list(order.arguments))
 
     def _end_turn(self, order: Order) -> None:
         if self._turn == order.id:
@@ -72,9 +94,13 @@ class Printer(Listener):
             self._tell_next()
 
     def output(self, order: Order, stream: int, chunk: bytes) -> None:
+        if stream == 2 and is_json():
+            self._say_lines(order, self._errors.lines(order.id, chunk))
+            return
         to: BinaryIO = sys.stdout.buffer if stream == 1 else sys.stderr.buffer
-        is_shown = to.isatty()
-        text = self._tagged(order, stream, chunk, is_shown=is_shown) if self._tag else chunk
+        is_shown, tag = to.isatty(), self._tag_of(order, stream)
+        text = self._tagged(order, stream, chunk, tag, is_shown=is_shown) if tag else chunk
+        self._is_line_open = not text.endswith(b"\n") if stream == 2 else self._is_line_open
         with self._aside(text) if is_shown else nullcontext():
             try:
                 to.write(text)
@@ -91,11 +117,20 @@ class Printer(Listener):
         self.is_output_lost = True
         say(f"Output is lost: {error.strerror}. The work goes on.")
 
-    def _tagged(self, order: Order, stream: int, chunk: bytes, *, is_shown: bool) -> bytes:
+    def _say_lines(self, order: Order, lines: Iterable[bytes]) -> None:
+        for line in lines:
+            say(line.decode("utf-8", "replace"), kind="stderr", order=order.id, attempt=order.attempt)
+
+    def _tag_of(self, order: Order, stream: int) -> str:
+        """What the order's lines on this stream begin with; nothing, if they stay as they are."""
+        if self._tag:
+            return f"{order.arguments[0] if order.arguments else order.id}\t"
+        return f"{order.id}: " if self._names_orders and stream == 2 else ""
+
+    def _tagged(self, order: Order, stream: int, chunk: bytes, word: str, *, is_shown: bool) -> bytes:
         """Each line behind its order's tag; what an order left without a line end gets one before another's line."""
-        word = order.arguments[0] if order.arguments else order.id
         shown = escape_control(word).replace("\n", "\\n") if is_shown else word
-        tag = shown.encode("utf-8", "surrogateescape") + b"\t"
+        tag = shown.encode("utf-8", "surrogateescape")
         text = chunk.replace(b"\n", b"\n" + tag)
         writer, screen = (order.id, order.attempt, stream), 0 if is_shown else stream
         owner = self._open_lines.pop(screen, None)
@@ -113,9 +148,12 @@ class Printer(Listener):
             self._counts["failed"] += 1
             if len(self._failures) < SHOWN_FAILURES:
                 self._failures.append((order, outcome))
-        if outcome.status is not Status.DONE and self._is_telling_each:
+        if is_json():
+            self._say_lines(order, self._errors.rest(order.id))
+        if is_json() or (outcome.status is not Status.DONE and self._is_telling_each):
             with self._aside():
-                say(f"{_ending(outcome)} {order.id}: {truncate(outcome.error or '', 200)}")
+                self._begin_line()
+                _say_ended(order, outcome)
         if self._bar:
             last = truncate(escape_control(" ".join(order.arguments)), 24)
             self._bar.show(self._counts["done"], self._counts["failed"], last)
@@ -127,7 +165,16 @@ class Printer(Listener):
 
     def noted(self, message: str) -> None:
         with self._aside():
+            self._begin_line()
             say(message)
+
+    def _begin_line(self) -> None:
+        """Where each line of stderr begins with a time or an order's id, ours are no exception."""
+        if self._is_line_open and (is_text() or self._names_orders):
+            end_line()
+            self._open_lines.pop(0, None)
+            self._open_lines.pop(2, None)
+        self._is_line_open = False
 
     def summary(self, summary: Summary, hint: str) -> None:
         """The closing lines: counts, the first failures, and where to look."""
@@ -138,8 +185,9 @@ class Printer(Listener):
             (summary.cancelled, "cancelled"),
         ):
             parts += [f"{count:,} {word}"] if count else []
-        say(f"{', '.join(parts)} in {format_duration(summary.seconds)}.")
-        for order, outcome in [] if self._is_telling_each else self._failures:
+        self._begin_line()
+        say(f"{', '.join(parts)} in {format_duration(summary.seconds)}.", kind="summary", **asdict(summary))
+        for order, outcome in [] if self._is_telling_each or is_json() else self._failures:
             arguments = truncate(" ".join(order.arguments), 40)
             say(f"  {order.id} ({arguments}): {truncate(outcome.error or '', 120)}")
         if summary.failed:
@@ -148,7 +196,49 @@ class Printer(Listener):
             say(f"{plural(summary.spooled, 'outcome')} wait on this machine's disk; its next waiter hands them in.")
 
 
+class LineBuffer:
+    """Makes whole lines of what each order writes, in bounded memory."""
+
+    LONGEST = 1 << 16
+
+    def __init__(self) -> None:
+        self._begun: dict[str, bytes] = {}
+
+    def lines(self, order_id: str, chunk: bytes) -> list[bytes]:
+        """The lines that are whole now, or longer than LONGEST."""
+        *whole, begun = (self._begun.pop(order_id, b"") + chunk).split(b"\n")
+        if len(begun) > self.LONGEST:
+            return [*whole, begun]
+        if begun:
+            self._begun[order_id] = begun
+        return whole
+
+    def rest(self, order_id: str) -> list[bytes]:
+        """What was left without a line end."""
+        return [begun] if (begun := self._begun.pop(order_id, b"")) else []
+
+
+def _say_ended(order: Order, outcome: Outcome) -> None:
+    """Tell how an attempt ended."""
+    is_done = outcome.status is Status.DONE
+    error = f": {truncate(outcome.error or '', 200)}" if not is_done else ""
+    say(
+        f"{_ending(outcome)} {order.id}{error}",
+        "info" if is_done else "error",
+        "ended",
+        order=order.id,
+        attempt=order.attempt,
+        status=outcome.status.value,
+        duration_s=round(outcome.duration_s, 3),
+        exit_code=outcome.exit_code,
+        signal=outcome.signal,
+        error=outcome.error,
+    )
+
+
 def _ending(outcome: Outcome) -> str:
     if outcome.status is Status.READY:
         return f"Failed, to be tried again in {format_duration(outcome.delay_s)}:"
+    if outcome.status is Status.DONE:
+        return "Delivered"
     return "Cancelled" if outcome.status is Status.CANCELLED else "Failed"

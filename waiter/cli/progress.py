@@ -10,11 +10,17 @@ from contextlib import contextmanager
 from threading import RLock, Timer
 from typing import Any
 
+from waiter.report.formatting import per_second
+
 NO_BAR_S = 0.5
 """What is done sooner needs no bar."""
 
 REDRAW_S = 0.1
 """How often a bar is drawn at most."""
+
+
+ROOMY = 110
+"""So many columns hold the bar and an order's arguments."""
 
 
 def is_drawable() -> bool:
@@ -33,6 +39,29 @@ def _console() -> Any:
     return WithCursor(stderr=True)
 
 
+def _columns(*own: Any) -> list[Any]:
+    """How far, how fast and how long, with a word beside each time."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(per_second(speed) if speed else "")
+
+    how_far = [BarColumn(bar_width=12), MofNCompleteColumn(), TextColumn("{task.percentage:.0f} %"), *own, Rate()]
+    times = [TimeElapsedColumn(), TextColumn("elapsed"), TimeRemainingColumn(), TextColumn("left")]
+    return [*how_far, *times]
+
+
 @contextmanager
 def rows_bar() -> Iterator[Callable[[str, int, int | None], None]]:
     """A bar for a load: the function that it yields is told what is done, how many rows, and of how many."""
@@ -46,10 +75,9 @@ def rows_bar() -> Iterator[Callable[[str, int, int | None], None]]:
     def tell(what: str, done: int, total: int | None) -> None:
         nonlocal bar, task
         if bar is None and time.monotonic() - began > NO_BAR_S:
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress, TextColumn
 
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            bar = Progress(*columns, console=_console(), transient=True)
+            bar = Progress(TextColumn("{task.description}"), *_columns(), console=_console(), transient=True)
             bar.start()
             task = bar.add_task(what, total=total)
         if bar is not None:
@@ -69,17 +97,14 @@ class OrdersBar:
     """
 
     def __init__(self, total: int, done: int) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress, TextColumn
 
-        columns = (
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[failed]}"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            TextColumn("{task.fields[last]}", markup=False),
-        )
+        console = _console()
+        self._has_room = console.width >= ROOMY
+        columns = _columns(TextColumn("{task.fields[failed]}"))
+        last = TextColumn("{task.fields[last]}", markup=False)
         self._rich = Progress(
-            *columns, console=_console(), transient=True, redirect_stdout=False, redirect_stderr=False
+            *columns, last, console=console, transient=True, redirect_stdout=False, redirect_stderr=False
         )
         self._task = self._rich.add_task("", total=total, completed=done, failed="", last="")
         self._drawn_at = 0.0
@@ -101,7 +126,7 @@ class OrdersBar:
             return
         self._drawn_at = time.monotonic()
         words = f"[red]{failed} failed[/]" if failed else ""
-        self._rich.update(self._task, completed=done + failed, failed=words, last=last)
+        self._rich.update(self._task, completed=done + failed, failed=words, last=last if self._has_room else "")
 
     @contextmanager
     def aside(self, written: bytes = b"\n") -> Iterator[None]:

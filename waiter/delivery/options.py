@@ -38,6 +38,15 @@ class Grouping(StrEnum):
     NONE = "none"
 
 
+class LogFormat(StrEnum):
+    """How a waiter writes on stderr what it says."""
+
+    AUTO = "auto"  # TEXT where stderr is a file or a pipe, PLAIN on a terminal and in systemd's journal
+    PLAIN = "plain"  # the words alone
+    TEXT = "text"  # the time before each line
+    JSON = "json"  # one object a line
+
+
 class Keep(StrEnum):
     """Which orders keep the last 4 KiB of their output in the kitchen."""
 
@@ -71,6 +80,7 @@ class DeliveryOptions:
     pause_after: int = 10  # failures in a row, while others deliver theirs; 0: never
     grouping: Grouping = Grouping.AUTO
     tag: bool = False  # start each line of output with the order's first argument
+    log_format: LogFormat = LogFormat.AUTO
     keep_output: Keep = Keep.ERRORS
     output: str | None = None  # a folder that gets every order's stdout and stderr as files
     output_format: str = "{order}"  # their names, without .out and .err

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 import click
 
 from waiter.cli.delivery_options import delivery_options, with_delivery_flags
+from waiter.cli.log_lines import for_service, log_as
 from waiter.cli.options import COMMAND, complete_file, open_kitchen_or_exit, with_settings
 from waiter.cli.printer import Printer
 from waiter.delivery.executors import deliver as deliver_orders
@@ -35,7 +36,8 @@ from waiter.settings import Settings
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_file, metavar="CMD…")
 def deliver(settings: Settings, command: tuple[str, ...], flags: Mapping[str, object]) -> int:
     options = delivery_options(flags, settings.deliver, settings.name, file=settings.file)
-    printer = Printer(is_telling_each=is_one_at_a_time(options), tag=options.tag)
+    log_as(for_service(options.log_format))
+    printer = Printer(is_telling_each=is_one_at_a_time(options), tag=options.tag, names_orders=is_interleaved(options))
     summary = deliver_orders(kitchen_opener(settings), command, options, listener=printer)
     printer.summary(
         summary, f"waiter errors{kitchen_words(settings.kitchen, settings.db) if settings.is_kitchen_said else ''}"
@@ -58,6 +60,11 @@ def kitchen_words(kitchen: str | None, db: str) -> str:
 def is_one_at_a_time(options: DeliveryOptions) -> bool:
     """Whether each order is announced: one slot, whose output streams."""
     return slots(options.jobs, cpu_count()) == 1 and options.grouping in (Grouping.AUTO, Grouping.STREAM)
+
+
+def is_interleaved(options: DeliveryOptions) -> bool:
+    """Whether lines of several orders are mixed."""
+    return slots(options.jobs, cpu_count()) > 1 and options.grouping in (Grouping.LINE, Grouping.STREAM)
 
 
 def lost_output(printer: Printer) -> int:

@@ -19,11 +19,12 @@ from dataclasses import dataclass, replace
 
 import click
 
-from waiter.cli.commands.deliver import kitchen_words, lost_output
+from waiter.cli.commands.deliver import is_interleaved, kitchen_words, lost_output
 from waiter.cli.commands.load import load_with_bar, opened_input, reading, tell_loaded
 from waiter.cli.console import say
 from waiter.cli.delivery_options import delivery_options, with_delivery_flags
 from waiter.cli.exit_codes import INTERRUPTED
+from waiter.cli.log_lines import for_person, log_as
 from waiter.cli.options import COMMAND, complete_file, notify_option, open_kitchen_or_exit, with_settings
 from waiter.cli.printer import Printer
 from waiter.delivery.executors import checked
@@ -58,6 +59,7 @@ def run(settings: Settings, source: str, notify: str | None, command: tuple[str,
         raise UsageError("run: no command given. Say what to run: seq 100 | waiter run ./crunch.sh")
     settings = _own_settings(settings)
     options = delivery_options(flags, settings.deliver, settings.name, file=settings.file)
+    log_as(for_person(options.log_format))
     notifier = make_notifier(notify, say)
     checked(command, options)  # before millions of rows are loaded for it
     with ExitStack() as kept:
@@ -69,7 +71,13 @@ def _delivered(
     work: Work, settings: Settings, command: Sequence[str], options: DeliveryOptions, notifier: Notifier | None
 ) -> int:
     """Deliver, say how it went, and return the exit code."""
-    printer = Printer(is_telling_each=False, tag=options.tag, total=work.total, done=work.done)
+    printer = Printer(
+        is_telling_each=False,
+        tag=options.tag,
+        names_orders=is_interleaved(options),
+        total=work.total,
+        done=work.done,
+    )
     with printer.bar():
         summary = deliver_orders(
             lambda: open_kitchen(work.kitchen, settings.db, create=False), command, options, listener=printer

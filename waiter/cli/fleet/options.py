@@ -113,7 +113,7 @@ def delivery_parameters() -> list[click.Parameter]:
     parameters: list[click.Parameter] = delivery_flags(bare).__click_params__  # type: ignore[attr-defined]
     for parameter in parameters:
         parameter.opts = _RENAMED.get(str(parameter.name), parameter.opts)
-    return parameters
+    return [parameter for parameter in parameters if parameter.name != "log_format"]  # hosts keep logs of their own
 
 
 class FleetCommand(click.Command):
