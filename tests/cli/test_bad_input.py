@@ -29,7 +29,7 @@ def test_a_kitchen_out_of_reach_is_waited_for_and_named(waiter_cli):
         closed.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{closed.getsockname()[1]}"
 
-        done = waiter_cli("status", "-k", f"mongodb://me:secret@{address}/?serverSelectionTimeoutMS=300")
+        done = waiter_cli("status", "-k", f"mongodb://me:secret@{address}/?serverSelectionTimeoutMS=2500")
 
     assert address in one_line(done, 3)
     assert "Waiting" in done.stderr
