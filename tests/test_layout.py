@@ -53,6 +53,7 @@ MAY_IMPORT = {
         "processes",
         "kitchen.open_files",
         "kitchen.open_kitchen",
+        "kitchen.selecting",
     },
     "runs": {"errors", "orders", "delivery.options", "intake", "kitchen", "user_dirs"},
     "report": {"errors", "orders", "durations", "atomic_write", "delivery.command", "kitchen.contract"},

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from waiter.errors import KitchenMissing, NoSuchBatch, ShiftLost
 from waiter.kitchen.contract import ALL, MAX_LOSSES, Reclaimed, Row
-from waiter.kitchen.defaults import KitchenDefaults, is_in_scope, new_order, new_shift
+from waiter.kitchen.defaults import KitchenDefaults, new_order, new_shift
 from waiter.kitchen.kinds import KitchenKind
-from waiter.orders import Batch, FinishResult, Notice, Order, Outcome, Scope, Shift, Status, Vitals
+from waiter.orders import Batch, FinishResult, Notice, Order, Outcome, Scope, Shift, Status, Vitals, is_in_scope
 
 
 class Stored:

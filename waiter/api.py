@@ -19,6 +19,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from waiter.delivery.batch_scope import BatchScope, wanted
 from waiter.delivery.functions import Deliver, FunctionExecutor
 from waiter.delivery.listener import Listener, Summary
 from waiter.delivery.options import DeliveryOptions, cpu_count, slots
@@ -76,13 +77,15 @@ def deliver_with(
     place, db = _place(kitchen, db)
     count = slots(options.jobs, cpu_count())
     shutdown = Shutdown()
+    executor = FunctionExecutor(function, slots=count, version=_version(function))
     with shutdown.by_signals():
         return Delivery(
             lambda: open_named(place, db),
-            FunctionExecutor(function, slots=count, version=_version(function)),
+            executor,
             options,
             slots=count,
             spool=lambda kitchen: Spool(kitchen.id, kitchen.url, state),
+            scope=lambda kitchen: BatchScope(kitchen, executor.words, wanted(options)),
             shutdown=shutdown,
             listener=listener or Listener(),
         ).run()

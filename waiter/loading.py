@@ -39,6 +39,8 @@ class LoadOptions:
     again: bool = False  # load once more what was loaded, but for rows whose orders are READY still
     priority: int = 0
     batch: str | None = None  # the batch's name
+    command: tuple[str, ...] | None = None  # the words of the command that the batch is reserved for
+    weight: int | None = None  # the batch's share of the claims, see `orders.Batch`
 
     def __post_init__(self) -> None:
         """Take a format and a delimiter by their names. Raises UsageError for others."""
@@ -230,6 +232,10 @@ def _insert(
         is_complete=True,
     )
     pulse = Pulse(kitchen, whole)  # from here on the batch is this input, whatever stops us
+    if options.command is not None:
+        kitchen.amend_batch(whole.id, command=options.command)
+    if options.weight is not None:
+        kitchen.amend_batch(whole.id, weight=options.weight)
 
     def go_on(what: str, done: int, total: int | None) -> None:
         pulse.beat()

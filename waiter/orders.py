@@ -250,6 +250,15 @@ class Scope:
     priority_min: int | None = None
 
 
+def is_in_scope(order: Order, scope: Scope) -> bool:
+    """Whether a waiter with this scope may take the order, its status aside."""
+    return not (
+        (scope.batches is not None and order.batch not in scope.batches)
+        or (scope.match is not None and not any(scope.match in argument for argument in order.arguments))
+        or (scope.priority_min is not None and order.priority < scope.priority_min)
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class BatchProgress:
     """How far a batch is."""

@@ -130,5 +130,11 @@ def kitchen_tasks() -> Collection:
     collection = Collection()
     for verb in VERBS:
         if verb not in ("fleet", "init") and (command := cli.get_command(context, verb)) is not None:
-            collection.add_task(as_task(command, verb))
+            if isinstance(command, click.Group):
+                of_it = Collection(verb)
+                for name, part in command.commands.items():
+                    of_it.add_task(as_task(part, name, called=f"invoke {verb}.{name}"))
+                collection.add_collection(of_it)
+            else:
+                collection.add_task(as_task(command, verb))
     return collection

@@ -158,7 +158,7 @@ def test_options_are_taken_as_python_writes_them():
         ({"shell": "yes"}, "True or False"),
         ({"until": "soon"}, "'done', 'empty', 'stopped'"),
         ({"max_time_s": "5m"}, "a number or None"),
-        ({"retry_on": 3}, "a tuple of numbers"),
+        ({"retry_on": 3}, "a tuple of numbers or texts"),
         ({"env": ["A=B"]}, "a dictionary of texts"),
         ({"nice": True}, "a whole number"),
     ],
@@ -221,7 +221,7 @@ def test_the_kitchen_that_nobody_names_is_the_command_lines(tmp_path, monkeypatc
 
     with open_kitchen(create=False) as kitchen:
         assert kitchen.counts().total == 3
-    one = DeliveryOptions(max_orders=1)
+    one = DeliveryOptions(max_orders=1, any_command=True)
     deliver_with(lambda _: None, options=one, state=tmp_path)
     deliver(open_kitchen, ["true"], one, state=tmp_path)
     _Wanderer(options=one).run()

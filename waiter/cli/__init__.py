@@ -32,6 +32,8 @@ VERBS = (
     "show",
     "errors",
     "waiters",
+    "batches",
+    "batch",
     "extract",
     "reset",
     "cancel",

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from waiter.cli.options import Duration, gathered
+from waiter.cli.options import PRIORITIES, Duration, gathered
 from waiter.delivery.options import DeliveryOptions, Grouping, Keep, LogFormat, Until
 from waiter.errors import UsageError
 from waiter.settings import FILE
@@ -55,6 +55,19 @@ def _choice(values: Any) -> click.Choice[str]:
 
 EXIT_CODES: dict[str, Any] = {"type": click.IntRange(0, 255), "metavar": "CODE", "multiple": True}
 
+OF_BATCHES = (
+    click.option(
+        "--batch", multiple=True, metavar="BATCH", help="Orders of this batch only: its id or name. Repeatable."
+    ),
+    _option("--match", metavar="TEXT", help="Orders of which some argument contains TEXT."),
+    _option("--priority-min", type=PRIORITIES, metavar="N", help="Orders of this priority, or a higher one."),
+)
+"""What `run` has no use for: it has its own batch."""
+
+ANY_COMMAND = click.option(
+    "--any-command", is_flag=True, default=None, help="Take orders of other commands' batches, too."
+)
+
 FLAGS = (
     _option("-n", "--name", metavar="NAME", help="This waiter's name. Default: host/pid."),
     _option("-j", "--jobs", metavar="N", help="Slots: commands at the same time. A number, auto, or 50% of the CPUs."),
@@ -77,6 +90,13 @@ FLAGS = (
     _option("--backoff", "backoff_s", type=Duration(), help="Before the first retry at most; doubles. Default: 5."),
     click.option("--retry-on", **EXIT_CODES, help="Retry only on this exit code. Repeatable."),
     click.option("--fail-on", **EXIT_CODES, help="Only this exit code is a failure. Repeatable."),
+    _option(
+        "--brake",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Stop when the first N orders of a command all fail. 0: never. Default: 20, without --halt.",
+    ),
+    ANY_COMMAND,
     _option("--halt", metavar="WHEN,WHY", help="As in GNU parallel: soon,fail=10% or now,fail=1."),
     _option(
         "--max-losses",
@@ -118,7 +138,7 @@ FLAGS = (
 
 def delivery_flags(function: Function) -> Function:
     """Add all of them to a command."""
-    for flag in reversed(FLAGS):
+    for flag in reversed((*OF_BATCHES, *FLAGS)):
         function = flag(function)
     return function
 
@@ -126,6 +146,22 @@ def delivery_flags(function: Function) -> Function:
 def with_delivery_flags(function: Function) -> Function:
     """The flags, their words gathered in one `flags` value: `delivery_options` makes a value of each."""
     return delivery_flags(gathered(sorted(_names() - {"name"}), dict, "flags")(function))
+
+
+def choosing_orders(function: Function) -> Function:
+    """The flags that say which orders to take, their words gathered in one `choice` value."""
+    function = gathered(("batch", "match", "priority_min", "any_command"), dict, "choice")(function)
+    for flag in reversed((*OF_BATCHES, ANY_COMMAND)):
+        function = flag(function)
+    return function
+
+
+def with_run_flags(function: Function) -> Function:
+    """The same without those that say which batches, for a command that loads its own."""
+    function = gathered(sorted(_names() - {"name", "batch", "match", "priority_min"}), dict, "flags")(function)
+    for flag in reversed(FLAGS):
+        function = flag(function)
+    return function
 
 
 @functools.cache
@@ -152,7 +188,7 @@ def delivery_options(
     for field, kind in (("until", Until), ("grouping", Grouping), ("keep_output", Keep), ("log_format", LogFormat)):
         if field in values:
             values[field] = _enum(field, kind, values[field])
-    for field in ("retry_on", "fail_on"):
+    for field in ("batch", "retry_on", "fail_on"):
         values[field] = tuple(values.get(field, ()))
     return DeliveryOptions(**values)
 

@@ -20,7 +20,8 @@ from waiter.kitchen import open_kitchen
 from waiter.kitchen import selecting as kitchens
 from waiter.kitchen.address import shown, weaker_writes
 from waiter.kitchen.contract import STATUS_WORDS, Kitchen
-from waiter.orders import Selector, Status
+from waiter.kitchen.selecting import unknown_batch
+from waiter.orders import Batch, Selector, Status
 from waiter.report.capacity import at_work
 from waiter.settings import Settings, settings
 
@@ -139,6 +140,26 @@ def complete_file(_context: click.Context, _parameter: click.Parameter, begun: s
 def batch_option(help: str) -> Callable[[Function], Function]:
     """--batch, with completion."""
     return click.option("--batch", metavar="BATCH", help=help, shell_complete=_complete_batch)
+
+
+def batch_argument(function: Function) -> Function:
+    """BATCH, with completion."""
+    return click.argument("batch_name", metavar="BATCH", shell_complete=_complete_batch)(function)
+
+
+def named_batch(kitchen: Kitchen, name: str) -> Batch:
+    """The batch with that id, or the latest of that name. Raises NoSuchBatch."""
+    every = kitchen.batches()
+    found = [one for one in every if name in (one.id, one.name)]
+    if not found:
+        raise unknown_batch(name, [(one.id, one.name) for one in every])
+    return found[-1]
+
+
+def refuse_both(waiter: str | None, batch: str | None) -> None:
+    """Raise UsageError where a waiter and a batch are named, and one of them is meant."""
+    if waiter is not None and batch is not None:
+        raise UsageError("a waiter, or --batch: not both")
 
 
 SELECTING: Sequence[Callable[[Function], Function]] = (

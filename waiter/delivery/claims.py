@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from itertools import chain
 
@@ -30,6 +31,8 @@ class Claims:
         self._endings = endings
         self._sweep = sweep
         self._is_command_tried = False  # some order could be made into a job
+        self._changes_seen = -1
+        self._said: set[str] = set()
 
     def top_up(self) -> None:
         """Claim orders if any are wanted now. Raises ShiftLost, and KitchenError where waiting mends nothing."""
@@ -42,8 +45,7 @@ class Claims:
             return
         try:
             # Who may take nothing still looks out: others may have delivered everything, and then it goes home.
-            orders = [] if is_held_back else work.kitchen.claim(work.current.shift, limit, exclude=tuple(work.held))
-            if orders:
+            if orders := [] if is_held_back else self._claim(limit):
                 self.accept(orders)
             else:
                 self._check_backlog()
@@ -51,6 +53,16 @@ class Claims:
             # The claim may have happened: ask the kitchen what this shift holds before anything of it runs.
             work.unanswered.note()
             work.absence.went_away(error)
+
+    def _claim(self, limit: int) -> list[Order]:
+        work, changes = self._work, self._work.current.heartbeat.changes
+        if work.scope.is_stale or changes != self._changes_seen:
+            work.scope.look()
+            self._changes_seen = changes
+        for scope in work.scope.claims():
+            if orders := work.kitchen.claim(work.current.shift, limit, tuple(work.held), scope):
+                return orders
+        return []
 
     def _wants_orders(self) -> bool:
         work, heartbeat = self._work, self._work.current.heartbeat
@@ -70,14 +82,18 @@ class Claims:
             limit = min(limit, work.options.max_orders - counters.claimed)
         if work.options.max_load or work.options.min_memory:
             limit = min(limit, slots - held)
-        if work.halt and (left := work.halt.left(counters.delivered, counters.failed)) is not None:
-            limit = min(limit, max(slots, left) - held)  # what waits in the runner does not halt at once
+        halt_left = work.halt.left(counters.delivered, counters.failed) if work.halt else None
+        for left in (halt_left, work.brake.left()):
+            if left is not None:
+                limit = min(limit, max(slots, left) - held)  # what waits in the runner does not stop at once
         return limit
 
     def accept(self, orders: Sequence[Order]) -> None:
-        """These are this waiter's now."""
+        """These are this waiter's now, but for those that are another command's."""
         work = self._work
         work.timer.ask_at_once()
+        if not (orders := self._admitted(orders)):
+            return
         work.idle_since = boottime()
         work.counters.claimed += len(orders)
         work.listener.claimed(orders)
@@ -91,6 +107,19 @@ class Claims:
                 jobs.append(job)
         if jobs:
             work.runner.submit(jobs)
+
+    def _admitted(self, orders: Sequence[Order]) -> list[Order]:
+        """Those of the orders that this waiter may run; the others go back."""
+        work = self._work
+        mine, others = work.scope.admit(orders)
+        for order in list(mine):
+            if why := work.executor.missing(order):
+                work.scope.leave_out(order.batch, why)
+                mine.remove(order)
+                others.append(order)
+        for order in others:
+            work.outbox.release(work.current.shift, order)
+        return mine
 
     def ask_what_is_held(self) -> None:
         """Take the orders of claims that were not answered, or give them back if it is time to go."""
@@ -122,7 +151,7 @@ class Claims:
             job = work.executor.job(order)
         except ValueError as error:
             self._refuse_if_none_fits(order)
-            outcome = unstartable(order, str(error), work.current.kitchen_time(), work.executor.version())
+            outcome = unstartable(order, str(error), work.current.kitchen_time(), work.executor.version(order))
             self._endings.record(HeldOrder(order, work.current.shift, (), boottime()), outcome)
             return None
         self._is_command_tried = True
@@ -139,7 +168,8 @@ class Claims:
     def _check_backlog(self) -> None:
         """Nothing to claim: find out whether there will be, and when to ask again."""
         work = self._work
-        backlog, now = work.kitchen.backlog(), boottime()
+        backlog, now = work.kitchen.backlog(work.scope.all()), boottime()
+        self._say_what_is_left_alone()
         work.timer.ask_at(now + wait_s(backlog))
         if work.held:
             return
@@ -148,3 +178,19 @@ class Claims:
         is_over = {Until.DONE: backlog.is_done, Until.EMPTY: backlog.is_empty, Until.STOPPED: False}
         if work.outbox.is_clear and is_over[work.options.until]:
             work.why_left = "done"
+            if work.scope.left_out and not work.counters.claimed:
+                work.unstartable = next(iter(work.scope.left_out.values()))
+
+    def _say_what_is_left_alone(self) -> None:
+        """Why orders that are READY are not taken, once."""
+        work = self._work
+        for batch, why in work.scope.pauses().items():
+            hint = f"hint: to go on: waiter resume --batch {shlex.quote(batch)}"
+            self._say_once(f"Batch {batch} is paused: {why}\n{hint}")
+        for batch, why in work.scope.left_out.items():
+            self._say_once(f"Batch {batch} is left to other waiters: {why}")
+
+    def _say_once(self, message: str) -> None:
+        if message not in self._said:
+            self._said.add(message)
+            self._work.listener.noted(message)

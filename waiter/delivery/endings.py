@@ -6,9 +6,10 @@ import os
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from waiter.delivery.brake import Braked
 from waiter.delivery.held_orders import HeldOrder
 from waiter.delivery.hooks import Hooks
-from waiter.delivery.listener import SUCCEEDED
+from waiter.delivery.listener import BRAKED, SUCCEEDED
 from waiter.delivery.outbox import PendingOutcome
 from waiter.delivery.outcomes import decide_outcome, died_of, lost
 from waiter.delivery.prefetch import WAIT_S
@@ -18,7 +19,7 @@ from waiter.delivery.state import Work
 from waiter.delivery.suspects import Suspects
 from waiter.errors import PASSING, KitchenError
 from waiter.limits import RESULT_BYTES
-from waiter.orders import Order, Outcome, Reason, Status
+from waiter.orders import Order, Outcome, Reason, Selector, Status
 from waiter.processes import boottime
 
 MAX_RUNNER_DEATHS = 5
@@ -59,7 +60,7 @@ class Endings:
             work.timer.ask_at_once()  # nothing of our own to wait for any more
         work.idle_since = boottime()
         why_stopped = Reason.CANCELLED if work.held.is_cancelled(ended.id) else Reason.INTERRUPTED
-        offset_s, version = work.current.clock_offset_s, work.executor.version()
+        offset_s, version = work.current.clock_offset_s, work.executor.version(held.order)
         outcome = decide_outcome(held.order, ended, work.options, offset_s, work.rng, version, why_stopped)
         if outcome.reason is Reason.INTERRUPTED:
             # Its command has begun, so its attempt counts: no two executions share a number. Nobody failed.
@@ -87,6 +88,9 @@ class Endings:
         work.listener.finished(held.order, outcome)
         self._hooks.call(held.order, outcome)
         self._check_halt()
+        command = work.scope.command_of(held.order)
+        if braked := work.brake.saw(command, held.order, outcome):
+            self._stop_command(braked)
 
     # Orders that have not begun.
 
@@ -157,7 +161,7 @@ class Endings:
 
     def _lost(self, order: Order, words: str) -> Outcome:
         work = self._work
-        now, version = work.current.kitchen_time(), work.executor.version()
+        now, version = work.current.kitchen_time(), work.executor.version(order)
         return lost(order, words, now, version, work.options.max_losses, work.rng)
 
     # Failures that are not the orders' alone.
@@ -170,6 +174,32 @@ class Endings:
         if work.options.pause_after and work.counters.failed_in_a_row >= work.options.pause_after:
             work.counters.failed_in_a_row = 0
             self._pause_if_others_do_well()
+
+    def _stop_command(self, braked: Braked) -> None:
+        """Take no more orders of a command that does nothing but fail; others that do are to pause, too."""
+        work = self._work
+        work.listener.noted(f"Stopped: {braked.sentence}\nhint: mend the command, then: waiter reset, and start again")
+        if work.executor.words is not None:
+            work.shutdown.request(Stop.DRAIN, BRAKED)
+            work.runner.give_back()
+        try:
+            mine = work.current.shift.token
+            others = [shift for shift in work.kitchen.shifts() if shift.token != mine and shift.lost_at is None]
+            if others or work.executor.words is None:
+                self._pause_batches(braked)
+        except PASSING as error:
+            work.absence.went_away(error)
+        except KitchenError as error:
+            work.lose_kitchen(error)
+
+    def _pause_batches(self, braked: Braked) -> None:
+        work = self._work
+        for batch in braked.batches:
+            delivered = Selector(statuses=(Status.DONE,), batch=batch)
+            if not any(work.kitchen.find(delivered, limit=1)):
+                work.kitchen.amend_batch(batch, pause_reason=braked.sentence)
+                work.listener.noted(f"All waiters leave batch {batch} alone now\nhint: waiter resume --batch {batch}")
+        work.scope.is_stale = True
 
     def _pause_if_others_do_well(self) -> None:
         work, mine = self._work, self._work.current.shift

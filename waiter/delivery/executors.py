@@ -9,9 +9,11 @@ import shlex
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
-from waiter.delivery.command import Version, command
+from waiter.delivery.batch_scope import SHELL_WORD, BatchScope, bound_words, wanted
+from waiter.delivery.command import SHELL, Version, command
 from waiter.delivery.environment import inherited, secret_kitchen
 from waiter.delivery.listener import Listener, Summary
 from waiter.delivery.options import DeliveryOptions, Grouping, cpu_count, slots
@@ -47,7 +49,19 @@ class CommandExecutor:
         if options.output:
             _make(options.output)
 
-    def version(self) -> str:
+    @property
+    def words(self) -> tuple[str, ...]:
+        return bound_words(self._command.words, shell=self._command.is_shell)
+
+    @property
+    def program(self) -> str:
+        """What is started: an absolute path."""
+        return self._command.program
+
+    def missing(self, order: Order) -> None:
+        """It was found when this was made."""
+
+    def version(self, order: Order | None = None) -> str:  # noqa: ARG002 - one command for all
         return self._version.current()
 
     def start_runner(self) -> Runner:
@@ -86,6 +100,70 @@ class CommandExecutor:
         folder = full_path(Path(self._options.output))
         names = stem(self._options.output_format, order)
         return f"{folder}/{names.name}.out", f"{folder}/{names.name}.err", f"{folder}/{names.spare}"
+
+
+Words = tuple[str, ...]
+
+
+class OwnCommands:
+    """For a waiter that was given no command: each order becomes a job of the command that its batch is bound to."""
+
+    title = "each batch's own command"
+    words = None
+
+    def __init__(self, options: DeliveryOptions, *, slots: int, name: str) -> None:
+        self._options = options
+        self.slots = slots
+        self._name = name
+        self._executors: dict[Words, CommandExecutor] = {}
+        self.command_of: Callable[[Order], Words | None] = lambda _: None
+        """The words of the command of an order's batch; the waiter's scope knows them."""
+
+    def missing(self, order: Order) -> str | None:
+        """Why the command of this order cannot run on this machine; None if it can."""
+        try:
+            self._executor(order)
+        except (CommandUnstartable, UsageError) as error:
+            return str(error)
+        return None
+
+    def check(self, orders: Iterable[Order]) -> None:
+        """Each batch's orders are checked one by one, as they start."""
+
+    def version(self, order: Order | None = None) -> str:
+        return "" if order is None else self._executor(order).version()
+
+    def start_runner(self) -> Runner:
+        options = self._options
+        return ProcessRunner(
+            RunnerOptions(
+                slots=self.slots,
+                program=SHELL,
+                env={**inherited(os.environ), **options.env, "WAITER_NAME": self._name},
+                kitchen=secret_kitchen(os.environ),
+                cwd=options.cwd,
+                nice=options.nice,
+                grace_s=options.grace_s,
+                capture=capture(options, self.slots),
+            )
+        )
+
+    def job(self, order: Order) -> Job:
+        """The runner starts one program: a shell that becomes the command."""
+        executor = self._executor(order)
+        job = executor.job(order)
+        if executor.program == SHELL:
+            return job
+        return replace(job, argv=(SHELL, "-c", 'exec "$0" "$@"', executor.program, *job.argv[1:]))
+
+    def _executor(self, order: Order) -> CommandExecutor:
+        words = self.command_of(order) or ()
+        if words not in self._executors:
+            is_shell = words[:1] == (SHELL_WORD,)
+            options = replace(self._options, shell=is_shell)
+            plain = words[1:] if is_shell else words
+            self._executors[words] = CommandExecutor(plain, options, slots=self.slots, name=self._name)
+        return self._executors[words]
 
 
 def _make(folder: str) -> None:
@@ -133,6 +211,19 @@ def checked(words: Sequence[str], options: DeliveryOptions) -> CommandExecutor:
     return CommandExecutor(words, options, slots=slots(options.jobs, cpu_count()), name=name)
 
 
+def _own_commands(options: DeliveryOptions) -> OwnCommands:
+    check_values(options)
+    name = options.name or f"{socket.gethostname()}/{os.getpid()}"
+    return OwnCommands(options, slots=slots(options.jobs, cpu_count()), name=name)
+
+
+def _scope(kitchen: Kitchen, executor: CommandExecutor | OwnCommands, options: DeliveryOptions) -> BatchScope:
+    scope = BatchScope(kitchen, executor.words, wanted(options))
+    if isinstance(executor, OwnCommands):
+        executor.command_of = scope.command_of
+    return scope
+
+
 def _spot_notice(options: DeliveryOptions, shutdown: Shutdown) -> AbstractContextManager[None]:
     if not options.spot:
         return nullcontext()
@@ -175,7 +266,7 @@ def deliver(
     options = options or DeliveryOptions()
     if isinstance(words, str) or not callable(open_kitchen):
         raise UsageError("deliver: not understood\nhint: deliver(lambda: open_kitchen('./k.sqlite'), ['./crunch.sh'])")
-    executor = checked(words, options)
+    executor = checked(words, options) if words else _own_commands(options)
     shutdown = shutdown or Shutdown()
     with _crowded_host_in_words(), shutdown.by_signals(), _spot_notice(options, shutdown):
         return Delivery(
@@ -184,6 +275,7 @@ def deliver(
             options,
             slots=executor.slots,
             spool=lambda kitchen: Spool(kitchen.id, kitchen.url, state),
+            scope=lambda kitchen: _scope(kitchen, executor, options),
             shutdown=shutdown,
             listener=listener or Listener(),
         ).run()

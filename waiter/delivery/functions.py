@@ -241,8 +241,12 @@ class FunctionExecutor:
         self._version = version
         self._orders: dict[str, Order] = {}
         self.title = getattr(deliver, "__qualname__", repr(deliver))
+        self.words = (f"python:{getattr(deliver, '__module__', None)}:{self.title}",)
 
-    def version(self) -> str:
+    def missing(self, order: Order) -> None:
+        """It is here."""
+
+    def version(self, order: Order | None = None) -> str:  # noqa: ARG002 - one command for all
         return self._version
 
     def check(self, orders: Iterable[Order]) -> None:

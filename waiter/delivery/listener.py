@@ -43,6 +43,10 @@ SUCCEEDED = "succeeded"
 """Why a waiter went home whose `--halt` asked for so many delivered orders and no more."""
 
 
+BRAKED = "the command only fails"
+"""Why a waiter went home whose command failed with every one of its first orders."""
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """What one waiter did in its stay."""
@@ -65,6 +69,8 @@ class Summary:
             return 3
         if self.left_because == "interrupted":
             return 130
+        if self.left_because == BRAKED:
+            return 1
         if self.left_because == SUCCEEDED:  # as GNU parallel: what failed before is no matter
             return int(self.is_joblog_lost)
         return 1 if self.failed or self.cancelled or self.refused or self.is_joblog_lost else 0

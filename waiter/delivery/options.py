@@ -75,6 +75,11 @@ class DeliveryOptions:
     backoff_s: float = 5.0  # before the first retry at most; doubles, full jitter
     retry_on: tuple[int, ...] = ()  # exit codes worth a retry; empty: every failure
     fail_on: tuple[int, ...] = ()  # exit codes that count as failures; empty: all but 0
+    batch: tuple[str, ...] = ()  # take orders of these batches (ids or names), whatever they are bound to
+    match: str | None = None  # … of which some argument contains this
+    priority_min: int | None = None  # … with at least this priority
+    any_command: bool = False  # also orders of batches that are bound to another command
+    brake: int | None = None  # stop when the first so many all fail; 0: never; None: 20, unless `halt` says when
     halt: str | None = None  # "now,fail=1", "soon,fail=10%", as in GNU parallel
     max_losses: int = MAX_LOSSES
     pause_after: int = 10  # failures in a row, while others deliver theirs; 0: never
@@ -145,7 +150,7 @@ def _fits(value: object, kind: tuple[type, ...]) -> bool:
 
 def _words(kind: tuple[type, ...]) -> str:
     names = {str: "a text", int: "a whole number", float: "a number", bool: "True or False", type(None): "None"}
-    names |= {tuple: "a tuple of numbers", Mapping: "a dictionary of texts"}
+    names |= {tuple: "a tuple of numbers or texts", Mapping: "a dictionary of texts"}
     return " or ".join(names.get(one) or ", ".join(map(repr, map(str, cast(type[StrEnum], one)))) for one in kind)
 
 

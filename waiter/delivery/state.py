@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
 from waiter.delivery.absence import KitchenAbsence, UnansweredClaims
+from waiter.delivery.batch_scope import BatchScope
+from waiter.delivery.brake import Brake
 from waiter.delivery.claim_timer import ClaimTimer
 from waiter.delivery.current_shift import CurrentShift
 from waiter.delivery.held_orders import HeldOrders
@@ -35,8 +37,15 @@ class Executor(Protocol):
 
     def start_runner(self) -> Runner: ...
 
-    def version(self) -> str:
-        """The hash of what delivers the orders."""
+    def version(self, order: Order | None = None) -> str:
+        """The hash of what delivers this order, or all of them; empty where that is not one thing."""
+
+    @property
+    def words(self) -> Sequence[str] | None:
+        """What batches are bound to whose orders it takes; None: it has a command for each bound batch."""
+
+    def missing(self, order: Order) -> str | None:
+        """Why the order's command cannot run on this machine; None if it can."""
 
     @property
     def title(self) -> str:
@@ -83,6 +92,8 @@ class Work:
     outbox: Outbox
     prefetch: Prefetch
     halt: Halt | None
+    scope: BatchScope
+    brake: Brake
     began_at: float
     idle_since: float
     held: HeldOrders = field(default_factory=HeldOrders)

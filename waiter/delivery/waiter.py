@@ -12,13 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from waiter.delivery.absence import KitchenAbsence
+from waiter.delivery.batch_scope import BatchScope
+from waiter.delivery.brake import Brake, brake_after
 from waiter.delivery.claims import Claims
 from waiter.delivery.current_shift import check_in
 from waiter.delivery.endings import Endings
 from waiter.delivery.hooks import Hooks
 from waiter.delivery.joblog import Joblog
 from waiter.delivery.listener import Listener, Summary
-from waiter.delivery.options import DeliveryOptions
+from waiter.delivery.options import DeliveryOptions, Until
 from waiter.delivery.outbox import Outbox, PendingOutcome
 from waiter.delivery.outcomes import parse_halt
 from waiter.delivery.prefetch import Prefetch
@@ -55,6 +57,7 @@ class Delivery:
         *,
         slots: int,
         spool: Callable[[Kitchen], Spool],
+        scope: Callable[[Kitchen], BatchScope],
         shutdown: Shutdown,
         listener: Listener,
     ) -> None:
@@ -75,6 +78,8 @@ class Delivery:
             outbox=Outbox(kitchen, kept, absence, listener.noted),
             prefetch=Prefetch(slots),
             halt=halt,
+            scope=scope(kitchen),
+            brake=Brake(brake_after(options)),
             began_at=now,
             idle_since=now,
         )
@@ -89,6 +94,9 @@ class Delivery:
             try:
                 if work.options.joblog:  # only now: it may be the kitchen that it names
                     work.joblog = Joblog(work.options.joblog, socket.gethostname(), work.listener.noted)
+                work.scope.check()
+                if work.options.until is not Until.STOPPED:
+                    work.scope.refuse_if_all_are_others()
                 self._begin_shift()
                 work.outbox.hand_in_spool()
                 self._top_up()  # before the first wait for a runner that has nothing to say yet

@@ -27,7 +27,7 @@ from waiter.kitchen.contract import (
     Unchanged,
 )
 from waiter.kitchen.selecting import sort_of, unknown_batch
-from waiter.orders import Batch, BatchProgress, Counts, Order, Scope, Selector, Shift, Status, Vitals
+from waiter.orders import Batch, BatchProgress, Counts, Order, Scope, Selector, Shift, Status, Vitals, is_in_scope
 
 
 def new_order(batch_id: str, row: Row, priority: int) -> Order:
@@ -41,15 +41,6 @@ def new_shift(waiter: str, host: str, pid: int, vitals: Vitals | None, now: floa
     """A shift that begins now, with a random token."""
     token = os.urandom(16).hex()
     return Shift(token, waiter, host, pid, now, lease_until=now + lease_s, heartbeat_at=now, vitals=vitals or Vitals())
-
-
-def is_in_scope(order: Order, scope: Scope) -> bool:
-    """Whether a waiter with this scope may take the order, its status aside."""
-    return not (
-        (scope.batches is not None and order.batch not in scope.batches)
-        or (scope.match is not None and not any(scope.match in argument for argument in order.arguments))
-        or (scope.priority_min is not None and order.priority < scope.priority_min)
-    )
 
 
 class KitchenDefaults(Kitchen):

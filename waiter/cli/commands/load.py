@@ -15,6 +15,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -23,6 +24,7 @@ from waiter.cli.console import said_if_long, say
 from waiter.cli.options import PRIORITIES, complete_file, gathered, open_kitchen_or_exit, with_settings
 from waiter.cli.progress import rows_bar
 from waiter.cli.tables import show_json
+from waiter.delivery.batch_scope import command_words
 from waiter.intake import Format, Input
 from waiter.kitchen.contract import Kitchen
 from waiter.loading import Loaded, LoadOptions
@@ -34,7 +36,7 @@ from waiter.settings import Settings
 def reading(function: Any) -> Any:
     """The options that say how an input is to be read and loaded, as one `load_options` value."""
     function = gathered(
-        ("format_", "header", "delimiter", "sheet", "skip_bad", "unique", "again", "priority", "batch"),
+        ("format_", "header", "delimiter", "sheet", "skip_bad", "unique", "again", "priority", "batch", "weight"),
         _load_options,
         "load_options",
     )(function)
@@ -55,6 +57,9 @@ def reading(function: Any) -> Any:
             click.option("--again", is_flag=True, help="Load once more what was loaded; not what is READY still."),
             click.option("--priority", type=PRIORITIES, metavar="N", default=0, help="Higher goes first. Default: 0."),
             click.option("--batch", metavar="NAME", help="Name this pile."),
+            click.option(
+                "--weight", type=click.IntRange(1, 1_000_000), metavar="N", help="Its share beside others: 1."
+            ),
         )
     ):
         function = option(function)
@@ -126,9 +131,12 @@ def tell_loaded(loaded: Loaded) -> None:
 @click.command(help=__doc__)
 @click.argument("source", metavar="FILE", shell_complete=complete_file)
 @reading
+@click.option("--for", "--for-command", "line", metavar="LINE", help="The command that this batch is for: './x {1}'.")
 @click.option("--json", "is_json", is_flag=True, help="One JSON object.")
 @with_settings
-def load(source: str, settings: Settings, is_json: bool, load_options: LoadOptions) -> int:
+def load(source: str, settings: Settings, line: str | None, is_json: bool, load_options: LoadOptions) -> int:
+    if line is not None:
+        load_options = replace(load_options, command=command_words(line))
     with open_kitchen_or_exit(settings, create=True) as kitchen:
         loaded = load_with_bar(kitchen, source, load_options)
     if is_json:

@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 
 import click
 
 from waiter.cli.console import say
-from waiter.cli.delivery_options import delivery_options
+from waiter.cli.delivery_options import choosing_orders, delivery_options
 from waiter.cli.options import COMMAND, Duration, complete_file, open_kitchen_or_exit, with_settings
 from waiter.cli.tables import show_json, write_line
+from waiter.delivery.batch_scope import BatchScope, bound_words, wanted
 from waiter.delivery.executors import deliver as deliver_orders
 from waiter.delivery.listener import Listener, Summary
 from waiter.delivery.options import Grouping, Until, cpu_count, slots
@@ -30,7 +31,7 @@ from waiter.durations import format_duration
 from waiter.errors import UsageError
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.contract import Kitchen
-from waiter.orders import Order, Outcome, Reason, Selector, Shift, Status
+from waiter.orders import Order, Outcome, Reason, Scope, Selector, Shift, Status, is_in_scope
 from waiter.report.eta import Eta
 from waiter.report.formatting import escape_control, plural, size, truncate
 from waiter.report.projection import Sample, cost, projected
@@ -79,19 +80,24 @@ class Observer(Listener):
 @click.option("--price", type=click.FloatRange(min=0), metavar="PRICE", help="What one host costs per hour.")
 @click.option("--shell", is_flag=True, default=None, help="The command is a line for sh; {1} or $1 is one word.")
 @click.option("--timeout", type=Duration(), help="Stop an order that runs longer.")
+@choosing_orders
 @click.option("--json", "is_json", is_flag=True, help="One JSON object.")
 @with_settings
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_file, metavar="CMD…")
 def pilot(settings: Settings, count: int, hosts: int | None, per_host: int | None,
           price: float | None, is_json: bool, command: tuple[str, ...],
-          jobs: str | None, shell: bool | None, timeout: float | None) -> int:  # fmt: skip
-    flags = {"jobs": jobs, "shell": shell, "timeout": None if timeout is None else str(timeout), "retries": 0}
+          jobs: str | None, shell: bool | None, timeout: float | None,
+          choice: Mapping[str, object]) -> int:  # fmt: skip
+    flags = {**choice, "jobs": jobs, "shell": shell, "timeout": None if timeout is None else str(timeout), "retries": 0}
     flags |= {"max_orders": count, "until": Until.EMPTY.value, "grouping": Grouping.NONE.value}
     options = delivery_options(flags, settings.deliver, settings.name, file=settings.file)
     here = slots(options.jobs, cpu_count())
     observer = Observer()
     with open_kitchen_or_exit(settings) as kitchen:
-        picked = sample_orders(kitchen, count, random.Random())
+        scope = BatchScope(kitchen, bound_words(command, shell=options.shell), wanted(options))
+        scope.check()
+        scope.refuse_if_all_are_others()
+        picked = sample_orders(kitchen, count, random.Random(), scope.all())
         if not picked:
             raise UsageError("pilot: no order is READY. Load some: waiter load FILE")
         with _put_first(kitchen, picked):
@@ -115,21 +121,24 @@ def _exit_code(sample: Sample, summary: Summary) -> int:
     return summary.exit_code or (1 if sample.failed else 0)
 
 
-def sample_orders(kitchen: Kitchen, count: int, rng: random.Random) -> list[Order]:
-    """Up to `count` random READY orders.
+def sample_orders(kitchen: Kitchen, count: int, rng: random.Random, scope: Scope) -> list[Order]:
+    """Up to `count` random READY orders of the scope.
 
     Guesses ids, which name batch and row, so that a million orders need not be read; goes through all READY ones
     when few are left among many.
     """
-    batches = [batch for batch in kitchen.batches() if batch.rows]
+    every = kitchen.batches()
+    batches = [batch for batch in every if batch.rows and (scope.batches is None or batch.id in scope.batches)]
     found: dict[str, Order] = {}
     for _ in range(10 if batches else 0):
         guesses = rng.choices(batches, weights=[batch.rows for batch in batches], k=max(100, 2 * count))
         ids = tuple({f"{batch.id}-{rng.randint(1, batch.rows + 1)}" for batch in guesses})
-        found |= {order.id: order for order in kitchen.find(Selector(ids=ids, statuses=(Status.READY,)))}
+        guessed = kitchen.find(Selector(ids=ids, statuses=(Status.READY,)))
+        found |= {order.id: order for order in guessed if is_in_scope(order, scope)}
         if len(found) >= count:
             return rng.sample(list(found.values()), count)
-    return _reservoir(kitchen.find(Selector(statuses=(Status.READY,))), count, rng)
+    ready = kitchen.find(Selector(statuses=(Status.READY,)))
+    return _reservoir((order for order in ready if is_in_scope(order, scope)), count, rng)
 
 
 def _reservoir(orders: Iterator[Order], count: int, rng: random.Random) -> list[Order]:

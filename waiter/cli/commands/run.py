@@ -22,7 +22,7 @@ import click
 from waiter.cli.commands.deliver import is_interleaved, kitchen_words, lost_output
 from waiter.cli.commands.load import load_with_bar, opened_input, reading, tell_loaded
 from waiter.cli.console import say
-from waiter.cli.delivery_options import delivery_options, with_delivery_flags
+from waiter.cli.delivery_options import delivery_options, with_run_flags
 from waiter.cli.exit_codes import INTERRUPTED
 from waiter.cli.log_lines import for_person, log_as
 from waiter.cli.options import COMMAND, complete_file, notify_option, open_kitchen_or_exit, with_settings
@@ -49,7 +49,7 @@ LIMITS = ("max orders", "max time", "idle", "halted")
 @click.command(help=__doc__, context_settings=COMMAND)
 @click.option("--input", "source", metavar="FILE", default="-", help="Where the inputs are. Default: stdin.")
 @reading
-@with_delivery_flags
+@with_run_flags
 @notify_option
 @with_settings
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_file, metavar="CMD…")

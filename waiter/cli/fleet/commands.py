@@ -29,6 +29,7 @@ from waiter.cli.fleet.options import (
     working,
 )
 from waiter.cli.fleet.plan import batch_size, files_in, host_settings, packed_command, payload, plan_of, start_request
+from waiter.cli.groups import VerbGroup
 from waiter.cli.options import kitchen_options
 from waiter.cli.tables import show_json, show_table
 from waiter.errors import KitchenError, UsageError
@@ -42,15 +43,7 @@ if TYPE_CHECKING:
     from waiter.fleet.host_output import OnLine
 
 
-class FleetGroup(click.Group):
-    """A group whose list of verbs has their first sentences whole."""
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("FleetGroup"):
-            formatter.write_dl([(name, verb.get_short_help_str(1000)) for name, verb in sorted(self.commands.items())])
-
-
-@click.group(cls=FleetGroup)
+@click.group(cls=VerbGroup)
 def fleet() -> None:
     """FleetRunner waiters on many hosts: EC2 instances by tag, or a list.
 

@@ -1,0 +1,85 @@
+"""Rename a batch, bind it to a command, or give it a weight.
+
+\b
+waiter batch rename 7f2e90c14a night
+waiter batch bind night ./align.sh {sample_id}
+waiter batch unbind night
+waiter batch weigh night 3         of four claims three are its own
+"""
+
+from __future__ import annotations
+
+import click
+
+from waiter.cli.console import say
+from waiter.cli.groups import VerbGroup
+from waiter.cli.options import COMMAND, batch_argument, json_option, named_batch, open_kitchen_or_exit, with_settings
+from waiter.cli.tables import show_json
+from waiter.delivery.batch_scope import SHELL_WORD, command_line
+from waiter.settings import Settings
+
+
+@click.group(cls=VerbGroup, help=__doc__)
+def batch() -> None:
+    pass
+
+
+@batch.command()
+@batch_argument
+@click.argument("new_name", metavar="NAME")
+@json_option
+@with_settings
+def rename(settings: Settings, batch_name: str, new_name: str, is_json: bool) -> int:
+    """Give a batch another name. Its id stays."""
+    with open_kitchen_or_exit(settings) as kitchen:
+        found = named_batch(kitchen, batch_name)
+        kitchen.amend_batch(found.id, name=new_name)
+    return _show(is_json, found.id, {"name": new_name}, f"Batch {found.id} is called {new_name}.")
+
+
+@batch.command(context_settings=COMMAND)
+@click.option("--shell", is_flag=True, help="The command is a line for sh, as in `deliver --shell`.")
+@json_option
+@with_settings
+@batch_argument
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, required=True, metavar="CMD…")
+def bind(settings: Settings, batch_name: str, words: tuple[str, ...], shell: bool, is_json: bool) -> int:
+    """Reserve a batch for a command: no other takes its orders unless it is told to."""
+    words = (SHELL_WORD, " ".join(words)) if shell else words
+    with open_kitchen_or_exit(settings) as kitchen:
+        found = named_batch(kitchen, batch_name)
+        kitchen.amend_batch(found.id, command=words)
+    return _show(is_json, found.id, {"command": list(words)}, f"Batch {batch_name} is for {command_line(words)}.")
+
+
+@batch.command()
+@batch_argument
+@json_option
+@with_settings
+def unbind(settings: Settings, batch_name: str, is_json: bool) -> int:
+    """Let any command take the orders of a batch: the next that does binds it."""
+    with open_kitchen_or_exit(settings) as kitchen:
+        found = named_batch(kitchen, batch_name)
+        kitchen.amend_batch(found.id, command=None)
+    return _show(is_json, found.id, {"command": None}, f"Batch {batch_name} is for any command.")
+
+
+@batch.command()
+@batch_argument
+@click.argument("weight", type=click.IntRange(1, 1_000_000), metavar="N")
+@json_option
+@with_settings
+def weigh(settings: Settings, batch_name: str, weight: int, is_json: bool) -> int:
+    """Share the claims: a batch of weight 3 is taken from three times as often as one of weight 1 (the usual)."""
+    with open_kitchen_or_exit(settings) as kitchen:
+        found = named_batch(kitchen, batch_name)
+        kitchen.amend_batch(found.id, weight=weight)
+    return _show(is_json, found.id, {"weight": weight}, f"Batch {batch_name} has the weight {weight}.")
+
+
+def _show(is_json: bool, batch_id: str, changed: dict[str, object], sentence: str) -> int:
+    if is_json:
+        show_json({"batch": batch_id, **changed})
+    else:
+        say(sentence)
+    return 0

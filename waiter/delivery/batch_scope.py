@@ -1,0 +1,240 @@
+"""Which batches' orders a waiter takes: those that are bound to its command, or to none, unless somebody says others.
+
+A kitchen may hold several jobs. The first command that takes orders of a batch binds it to its words, so that no other
+command runs over the rest by mistake. A batch of which nothing was delivered yet gives way to another command, unless
+somebody reserved it.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from heapq import nsmallest
+from itertools import islice
+
+from waiter.delivery.options import DeliveryOptions
+from waiter.errors import UsageError
+from waiter.kitchen.contract import Kitchen
+from waiter.kitchen.selecting import unknown_batch
+from waiter.orders import Batch, Order, Scope, Selector, Status
+
+SHELL_WORD = "--shell"
+"""What stands first among the words of a command that is a line for the shell."""
+
+_PLAIN = re.compile(r"[\w@%+=:./{}-]+", re.ASCII)
+"""Words that a shell leaves as they are; placeholders among them."""
+
+LOOKED_AT = 100
+"""So many batches of other commands are asked whether they have work, and give way."""
+
+WEIGHED_AT_ONCE = 8
+"""So many batches are asked for orders one after the other, before all together are."""
+
+NAMED_AT_MOST = 3
+"""So many batches of other commands are named in a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the user said of the orders to take."""
+
+    batches: tuple[str, ...] = ()  # ids or names; none: those that are bound to the command, or to none
+    match: str | None = None
+    priority_min: int | None = None
+    is_any_command: bool = False  # whatever they are bound to
+
+
+def wanted(options: DeliveryOptions) -> Wanted:
+    """What these options say of the orders to take."""
+    return Wanted(options.batch, options.match, options.priority_min, options.any_command)
+
+
+def command_line(words: Sequence[str]) -> str:
+    """The words that a batch is bound to, as somebody would type them after `waiter deliver`."""
+    if words and words[0] == SHELL_WORD:
+        return f"{SHELL_WORD} {shlex.join(words[1:])}"
+    return " ".join(word if _PLAIN.fullmatch(word) else shlex.quote(word) for word in words)
+
+
+def bound_words(words: Sequence[str], *, shell: bool) -> tuple[str, ...]:
+    """What batches are bound to by a command of these words, or of this line for the shell."""
+    return (SHELL_WORD, " ".join(words)) if shell else tuple(words)
+
+
+def command_words(line: str) -> tuple[str, ...]:
+    """The words that `command_line` shows so. Raises UsageError for quotes that do not close, and for nothing."""
+    try:
+        words = tuple(shlex.split(line))
+    except ValueError as error:
+        raise UsageError(f"--for {line}: {error}\nhint: close the quotes, as in --for './align.sh {{1}}'") from None
+    if not words or words == (SHELL_WORD,):
+        raise UsageError("--for: no command given\nhint: --for './align.sh {1}'")
+    return (SHELL_WORD, " ".join(words[1:])) if words[0] == SHELL_WORD else words
+
+
+class BatchScope:
+    """The scope of one waiter's claims. Without `words` it takes every bound batch, each for its own command."""
+
+    def __init__(self, kitchen: Kitchen, words: Sequence[str] | None, wanted: Wanted) -> None:
+        self._kitchen = kitchen
+        self._words = None if words is None else tuple(words)
+        self._wanted = wanted
+        self.left_out: dict[str, str] = {}
+        """Batches whose command cannot run here, and why."""
+        self._batches: dict[str, Batch] = {}
+        self._all = self._claim = Scope()
+        self._weights: dict[str, int] = {}
+        self._taken: Counter[str] = Counter()
+        self.is_stale = True  # the batches are to be read anew
+
+    def look(self) -> None:
+        """Read the batches anew."""
+        self._batches = {batch.id: batch for batch in self._kitchen.batches()}
+        mine = [batch for batch in self._batches.values() if self._is_mine(batch)]
+        open_ = [batch for batch in mine if batch.pause_reason is None]
+        has_weights = any(batch.weight is not None for batch in open_)
+        self._weights = {batch.id: batch.weight or 1 for batch in open_} if has_weights else {}
+        self._all = self._scope_of(mine)
+        self._claim = self._all if len(open_) == len(mine) else self._scope_of(open_)
+        self.is_stale = False
+
+    def _scope_of(self, batches: Sequence[Batch]) -> Scope:
+        ids = None if len(batches) == len(self._batches) else tuple(batch.id for batch in batches)
+        return Scope(ids, self._wanted.match, self._wanted.priority_min)
+
+    def check(self) -> None:
+        """Look for the first time. Raises UsageError for a batch that is asked for and not there."""
+        self.look()
+        self._refuse_unknown()
+
+    def _refuse_unknown(self) -> None:
+        there = {name for batch in self._batches.values() for name in (batch.id, batch.name)}
+        for wanted in self._wanted.batches:
+            if wanted not in there:
+                raise unknown_batch(wanted, [(batch.id, batch.name) for batch in self._batches.values()])
+
+    def _is_mine(self, batch: Batch) -> bool:
+        if batch.id in self.left_out:
+            return False
+        if self._wanted.batches:
+            return batch.id in self._wanted.batches or batch.name in self._wanted.batches
+        if self._words is None:
+            return batch.command is not None
+        return self._wanted.is_any_command or batch.command in (None, self._words)
+
+    def all(self) -> Scope:
+        """Whatever this waiter may take sooner or later, paused batches included: when it is done, so is the waiter."""
+        return self._all
+
+    def claims(self) -> Iterator[Scope]:
+        """What the next claim may take; the second where the first has nothing, and so on.
+
+        Where batches have weights: one batch each, first the one that has had the least of its share.
+        """
+        if self._weights:
+            for batch in nsmallest(WEIGHED_AT_ONCE, self._weights, key=self._share):
+                yield Scope((batch,), self._wanted.match, self._wanted.priority_min)
+                # Nothing came of it, else nobody would ask on: it is not to be the first to be asked again.
+                self._taken[batch] += self._weights[batch]
+        yield self._claim
+
+    def _share(self, batch: str) -> float:
+        return self._taken[batch] / self._weights[batch]
+
+    def pauses(self) -> dict[str, str]:
+        """The paused batches that this waiter would take, and why they are paused."""
+        mine = (batch for batch in self._batches.values() if self._is_mine(batch))
+        return {batch.name or batch.id: batch.pause_reason for batch in mine if batch.pause_reason is not None}
+
+    def command_of(self, order: Order) -> tuple[str, ...] | None:
+        """The words that the order's batch is bound to."""
+        batch = self._batches.get(order.batch)
+        return None if batch is None else batch.command
+
+    def leave_out(self, batch_id: str, why: str) -> None:
+        """Take no more orders of this batch."""
+        self.left_out[batch_id] = why
+        self.is_stale = True
+
+    def admit(self, orders: Sequence[Order]) -> tuple[list[Order], list[Order]]:
+        """Of orders just claimed, those to run and those to give back. Binds their batches to the command first."""
+        verdicts = {batch_id: self._admits(batch_id) for batch_id in dict.fromkeys(order.batch for order in orders)}
+        run = [order for order in orders if verdicts[order.batch]]
+        self._taken.update(order.batch for order in run)
+        return run, [order for order in orders if not verdicts[order.batch]]
+
+    def _admits(self, batch_id: str) -> bool:
+        batch = self._batches.get(batch_id)
+        if batch is None:  # loaded since the last look
+            self.look()
+            batch = self._batches.get(batch_id)
+        if batch is None or not self._is_mine(batch) or batch.pause_reason is not None:
+            return False
+        if self._words is None or batch.command == self._words or self._wanted.is_any_command:
+            return True
+        # Named by the user, it goes over to this command; else only from none to this one.
+        before = batch.command if self._wanted.batches else None
+        if self._kitchen.bind_batch(batch_id, self._words, before) != self._words:
+            self.is_stale = True  # another command was faster
+            return False
+        self._batches[batch_id] = replace(batch, command=self._words)
+        return True
+
+    def refuse_if_all_are_others(self) -> None:
+        """Raise UsageError if there is nothing to do but orders of batches that are bound to other commands."""
+        if self._words is None and not any(self._is_mine(batch) for batch in self._batches.values()):
+            raise UsageError(_no_command(list(self._batches.values())))
+        if self._kitchen.backlog(self._all).is_done:
+            for batch in self._others_with_work():
+                if self._gives_way(batch):
+                    self._take_over(batch)
+            others = self._others_with_work()
+            if others and self._kitchen.backlog(self._all).is_done:
+                raise UsageError(_refusal(others, self._words))
+
+    def _others_with_work(self) -> list[Batch]:
+        """The first of the other batches whose orders are not all done."""
+        if self._wanted.batches or self._wanted.is_any_command:
+            return []
+        others = [batch for batch in self._batches.values() if not self._is_mine(batch)]
+        if not others or self._kitchen.backlog(Scope(tuple(batch.id for batch in others))).is_done:
+            return []
+        busy = (batch for batch in others if not self._kitchen.backlog(Scope((batch.id,))).is_done)
+        return list(islice(busy, LOOKED_AT))
+
+    def _gives_way(self, batch: Batch) -> bool:
+        """Whether nothing of it was delivered, or runs, by the command that took it first."""
+        if batch.is_reserved or self._words is None or batch.command is None:
+            return False
+        counts = self._kitchen.counts(Selector(batch=batch.id))
+        return not counts[Status.DONE] and not counts[Status.RUNNING]
+
+    def _take_over(self, batch: Batch) -> None:
+        if self._words is not None and batch.command is not None:
+            self._kitchen.bind_batch(batch.id, self._words, batch.command)
+            self.look()
+
+
+def _no_command(batches: Sequence[Batch]) -> str:
+    there = ", and no batch here is bound to one" if batches else ""
+    return (
+        f"no command given{there}. Say what to run at the end of the line, for example: ./crunch.sh\n"
+        "hint: without a command `waiter deliver` delivers batches that know theirs: load --for, waiter batch bind"
+    )
+
+
+def _refusal(others: Sequence[Batch], words: tuple[str, ...] | None) -> str:
+    named = "; ".join(
+        f"batch {batch.name or batch.id} is for {command_line(batch.command) if batch.command else 'no command yet'}"
+        for batch in others[:NAMED_AT_MOST]
+    )
+    more = f"; and {len(others) - NAMED_AT_MOST} more" if len(others) > NAMED_AT_MOST else ""
+    first = shlex.quote(others[0].name or others[0].id)
+    for_whom = f" for {command_line(words)}" if words else ""
+    return (
+        f"nothing to deliver{for_whom}: {named}{more}\n"
+        f"hint: to run it over their orders all the same: --batch {first}, or --any-command"
+    )
