@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import datetime
 import io
+import shlex
 import tempfile
 import warnings
 import zipfile
@@ -63,9 +64,13 @@ def _openpyxl(name: str) -> Any:
     except ImportError:
         raise InputUnreadable(
             f"{name}: an Excel workbook, which needs one package more: pip install 'waiter[xlsx]'\n"
-            f"hint: or convert it: libreoffice --headless --convert-to csv {name}"
+            f"hint: or convert it: libreoffice --headless --convert-to csv {_as_file(name)}"
         ) from None
     return openpyxl
+
+
+def _as_file(name: str) -> str:
+    return "FILE" if name == "stdin" else shlex.quote(name)
 
 
 @contextmanager
