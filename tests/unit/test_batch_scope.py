@@ -60,7 +60,7 @@ def test_orders_of_a_batch_that_came_since_the_last_look_are_looked_at(several):
 
 def test_a_batch_that_is_named_goes_over_to_the_command(several):
     scope = scope_of(several, ["./new.sh"], batches=("align",))
-    (order,) = several.claim(several.check_in("a", "h", 1), 1, scope=next(scope.claims()))
+    (order,) = several.claim(several.check_in("a", "h", 1), 1, scope=next(scope.claims())[0])
 
     assert scope.admit([order]) == ([order], [])
     assert several.batch("align").command == ("./new.sh",)
@@ -99,7 +99,7 @@ def test_paused_batches_are_waited_for_and_not_taken(several):
     several.amend_batch("free", pause_reason="its first 20 orders failed")
     scope = scope_of(several, ["./align.sh"])
 
-    assert list(scope.claims()) == [Scope(("align",))]
+    assert list(scope.claims()) == [(Scope(("align",)), 1.0)]
     assert scope.all() == Scope(("align", "free"))
     assert scope.pauses() == {"free": "its first 20 orders failed"}
 
@@ -110,12 +110,12 @@ def test_weights_share_the_claims(kitchen):
     kitchen.amend_batch("align", weight=3)
     scope, shift = scope_of(kitchen, ["./align.sh"]), kitchen.check_in("a", "h", 1)
 
-    for _ in range(40):
-        (first, *_) = scope.claims()
-        scope.admit(kitchen.claim(shift, 2, scope=first))
+    for _ in range(20):
+        (first, part), *_ = scope.claims()
+        scope.admit(kitchen.claim(shift, round(4 * part), scope=first))
 
-    assert kitchen.counts(Selector(batch="align"))[Status.RUNNING] == pytest.approx(60, abs=4)
-    assert kitchen.counts(Selector(batch="free"))[Status.RUNNING] == pytest.approx(20, abs=4)
+    assert kitchen.counts(Selector(batch="align"))[Status.RUNNING] == pytest.approx(30, abs=4)
+    assert kitchen.counts(Selector(batch="free"))[Status.RUNNING] == pytest.approx(10, abs=4)
 
 
 def test_a_batch_without_orders_keeps_nobody_from_the_others(several):
@@ -123,7 +123,7 @@ def test_a_batch_without_orders_keeps_nobody_from_the_others(several):
     several.cancel(Selector(batch="align"))
     scope = scope_of(several, ["./align.sh"])
 
-    assert [claim.batches for claim in scope.claims()] == [("align",), ("free",), ("align", "free")]
+    assert [claim.batches for claim, _ in scope.claims()] == [("align",), ("free",), ("align", "free")]
 
 
 def test_a_command_line_is_shown_as_it_is_typed():

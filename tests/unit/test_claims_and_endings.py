@@ -11,6 +11,8 @@ import pytest
 
 from tests.conftest import fill, only
 from waiter.delivery.absence import KitchenAbsence
+from waiter.delivery.batch_scope import BatchScope, Wanted
+from waiter.delivery.brake import Brake
 from waiter.delivery.claims import Claims
 from waiter.delivery.current_shift import check_in
 from waiter.delivery.endings import MAX_RUNNER_DEATHS, Endings
@@ -80,7 +82,12 @@ class FirstArgument:
     def start_runner(self) -> NotingRunner:
         return NotingRunner()
 
-    def version(self) -> str:
+    words = ("first",)
+
+    def missing(self, order: Order) -> None:
+        """It is here."""
+
+    def version(self, order: Order | None = None) -> str:  # noqa: ARG002 - one for all
         return "1"
 
 
@@ -119,6 +126,8 @@ def scene_of(kitchen: Kitchen, spool: Spool, *, slots: int = 2, **options: objec
         outbox=Outbox(kitchen, spool, absence, listener.noted),
         prefetch=Prefetch(slots),
         halt=parse_halt(chosen.halt) if chosen.halt else None,
+        scope=BatchScope(kitchen, FirstArgument.words, Wanted()),
+        brake=Brake(0),
         began_at=now,
         idle_since=now,
         rng=Random(0),

@@ -129,17 +129,19 @@ class BatchScope:
         """Whatever this waiter may take sooner or later, paused batches included: when it is done, so is the waiter."""
         return self._all
 
-    def claims(self) -> Iterator[Scope]:
-        """What the next claim may take; the second where the first has nothing, and so on.
+    def claims(self) -> Iterator[tuple[Scope, float]]:
+        """What the next claim may take, and which part of what is wanted; the second where the first has nothing, etc.
 
         Where batches have weights: one batch each, first the one that has had the least of its share.
         """
         if self._weights:
+            total = sum(self._weights.values())
             for batch in nsmallest(WEIGHED_AT_ONCE, self._weights, key=self._share):
-                yield Scope((batch,), self._wanted.match, self._wanted.priority_min)
+                scope = Scope((batch,), self._wanted.match, self._wanted.priority_min)
+                yield scope, self._weights[batch] / total
                 # Nothing came of it, else nobody would ask on: it is not to be the first to be asked again.
                 self._taken[batch] += self._weights[batch]
-        yield self._claim
+        yield self._claim, 1.0
 
     def _share(self, batch: str) -> float:
         return self._taken[batch] / self._weights[batch]

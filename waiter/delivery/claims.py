@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from itertools import chain
+from math import ceil
 
 from waiter.delivery.claim_timer import wait_s
 from waiter.delivery.endings import Endings
@@ -59,8 +60,8 @@ class Claims:
         if work.scope.is_stale or changes != self._changes_seen:
             work.scope.look()
             self._changes_seen = changes
-        for scope in work.scope.claims():
-            if orders := work.kitchen.claim(work.current.shift, limit, tuple(work.held), scope):
+        for scope, part in work.scope.claims():
+            if orders := work.kitchen.claim(work.current.shift, ceil(limit * part), tuple(work.held), scope):
                 return orders
         return []
 
