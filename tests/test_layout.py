@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
+from waiter.cli import VERBS, cli, verb_module
 from waiter.fleet.zipapp import ROOMS
 
 ROOT = Path(__file__).parents[1]
@@ -87,7 +90,7 @@ HOMES = {
     "rich": ("cli.",),
     "click": ("cli.", "tasks"),
     "invoke": ("tasks", "fleet.tasks", "cli.commands.init"),
-    "pyarrow": ("report.parquet",),
+    "pyarrow": ("report.writers.parquet",),
     "openpyxl": ("intake.workbook",),
 }
 
@@ -310,3 +313,26 @@ def test_no_function_is_long_without_a_reason():
 
 def test_every_room_says_what_lives_there():
     assert [name for name, tree in modules() if not ast.get_docstring(tree)] == []
+
+
+def verbs_with_files() -> list[str]:
+    return [verb for verb in VERBS if verb != "fleet"]  # a package of its own
+
+
+def test_every_verb_has_its_file_and_every_file_is_a_verb():
+    files = {path.stem for path in (HOUSE / "cli" / "commands").glob("*.py")} - {"__init__"}
+    assert files == {verb_module(verb).rpartition(".")[2] for verb in verbs_with_files()}
+
+
+@pytest.mark.parametrize("verb", verbs_with_files())
+def test_a_verbs_file_says_its_purpose_once_for_both_helps(verb):
+    path = HOUSE / "cli" / "commands" / f"{verb_module(verb).rpartition('.')[2]}.py"
+    written = ast.get_docstring(ast.parse(path.read_text()))
+    command = cli.get_command(click.Context(cli), verb)
+    assert command is not None
+    assert inspect.cleandoc(command.help or "") == written
+
+    lines = cli.get_help(click.Context(cli, info_name="waiter", terminal_width=80)).splitlines()
+    (line,) = [line for line in lines if line.split()[:1] == [verb]]
+    sentence = " ".join((written or "").partition("\n\n")[0].split()).partition(". ")[0].removesuffix(".")
+    assert " ".join(line.split()[1:]).removesuffix(".") == sentence

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from waiter.api import Waiter as Waiter
     from waiter.api import deliver_with as deliver_with
     from waiter.api import iter_orders as iter_orders
+    from waiter.api import iter_rows as iter_rows
     from waiter.api import open_kitchen as open_kitchen
     from waiter.delivery.executors import deliver as deliver
     from waiter.delivery.listener import Listener as Listener
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from waiter.orders import Status as Status
 else:  # hidden from type checkers, for which any name would exist otherwise
     _NAMES = {
-        "waiter.api": "Waiter deliver_with iter_orders open_kitchen",
+        "waiter.api": "Waiter deliver_with iter_orders iter_rows open_kitchen",
         "waiter.delivery.executors": "deliver",
         "waiter.delivery.listener": "Listener Summary",
         "waiter.delivery.options": "DeliveryOptions",

@@ -31,6 +31,8 @@ from waiter.kitchen import absolute
 from waiter.kitchen import open_kitchen as open_named
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Order, Selector
+from waiter.report.columns import typed_record
+from waiter.report.survey import OrderFinder, find_columns
 from waiter.settings import settings
 
 
@@ -56,6 +58,19 @@ def iter_orders(kitchen: Kitchen, selector: Selector | None = None) -> Iterator[
     return kitchen.find(selector or Selector(), with_details=True)
 
 
+def iter_rows(
+    kitchen: Kitchen, columns: str = "_id,status,*", selector: Selector | None = None
+) -> Iterator[dict[str, object]]:
+    """The orders that match as rows of a table: `columns` is what `extract --columns` takes.
+
+    Arguments are text, times are `datetime`, what stands under a key of a result, and `result`, is what its JSON stands
+    for. In flat memory; the orders are read twice where the columns follow from them. Raises UsageError.
+    """
+    finder = OrderFinder(kitchen, selector or Selector())
+    names = tuple(find_columns(columns, finder))
+    return (typed_record(order, names) for order in finder.find(names))
+
+
 def deliver_with(
     function: Deliver,
     kitchen: str | os.PathLike[str] | None = None,
@@ -67,9 +82,10 @@ def deliver_with(
 ) -> Summary:
     """Deliver orders by calling the function with each, in as many threads as `options.jobs` says.
 
-    What it returns is the order's result, lists and dictionaries as JSON; an exception makes the order fail. A function
-    may be `async def`; each slot runs a loop of its own. `kitchen` and `db` are as `open_kitchen` takes them. The
-    options of the command line that concern a process (timeout's TERM, cwd, env, output) do not apply.
+    What it returns is the order's result, as JSON but for text (`Order.value` reads it back); an exception makes the
+    order fail. A function may be `async def`; each slot runs a loop of its own. `kitchen` and `db` are as
+    `open_kitchen` takes them. The options of the command line that concern a process (timeout's TERM, cwd, env, output)
+    do not apply.
     """
     options = options or DeliveryOptions()
     if not callable(function):  # at no order's cost

@@ -6,9 +6,11 @@ otherwise; durations are seconds.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import NoReturn
 
 from waiter.errors import UsageError
 
@@ -42,6 +44,11 @@ class Reason(StrEnum):
     UNSTARTABLE = "unstartable"  # the kernel takes no such arguments
     CANCELLED = "cancelled"  # somebody asked for it
     INTERRUPTED = "interrupted"  # the waiter was told to stop at once
+
+
+def _refuse(constant: str) -> NoReturn:
+    """NaN is no JSON: whoever reads ours must be able to."""
+    raise ValueError(constant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +117,14 @@ class Order:
     def named(self) -> Mapping[str, str]:
         """The arguments by name; empty when they have none."""
         return dict(zip(self.names or (), self.arguments, strict=bool(self.names)))
+
+    @property
+    def value(self) -> object:
+        """The result as what its JSON stands for, a dictionary or a number, say; text that is no JSON as it is."""
+        try:
+            return None if self.result is None else json.loads(self.result, parse_constant=_refuse)
+        except (ValueError, RecursionError):
+            return self.result
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ import pytest
 
 from tests.conftest import check_in, fill, outcome
 from waiter.orders import Order, Reason, Status
-from waiter.report.parquet import OrdersChanged, column_kinds, fitted
+from waiter.report.survey import column_types, survey
+from waiter.report.writers.parquet import OrdersChanged, fitted
 
 
 def delivered(kitchen, results, **facts):
@@ -106,7 +107,8 @@ def an_order(result):
 
 
 def test_a_result_of_another_type_that_comes_meanwhile_is_named():
-    kinds = column_kinds(lambda: [an_order('{"a": 1}')], ["result.a"])
+    names = ["result.a"]
+    kinds = column_types(names, survey(names, [an_order('{"a": 1}')], has_types=True))
     assert fitted(an_order(None), kinds) == [None]
     with pytest.raises(OrdersChanged, match=r"b-1 brought a result\.a of another type"):
         fitted(an_order('{"a": "text"}'), kinds)

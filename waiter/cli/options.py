@@ -246,8 +246,8 @@ def _selector(now: float, selection: Selection) -> Selector:
     )
 
 
-def listing(default_limit: int, default_sort: str) -> Callable[[Function], Function]:
-    """--sort and --limit."""
+def listing(default_limit: int | None, default_sort: str) -> Callable[[Function], Function]:
+    """--sort and --limit; a limit of None is none."""
 
     def add(function: Function) -> Function:
         function = click.option(
@@ -256,7 +256,7 @@ def listing(default_limit: int, default_sort: str) -> Callable[[Function], Funct
             metavar="N",
             default=default_limit,
             show_default=True,
-            help="At most so many.",
+            help="At most this many orders.",
         )(function)
         return click.option(
             "--sort",

@@ -12,7 +12,8 @@ import re
 import threading
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, is_dataclass
+from math import isfinite
 
 from waiter.delivery.runner.client import End, Ended, Event, Job, Returned, Runner
 from waiter.limits import RESULT_BYTES, TAIL_BYTES
@@ -214,22 +215,44 @@ def _awaited(returned: object) -> object:
 
 
 def result_text(value: object) -> str | None:
-    """A result as text: texts as they are, bytes as UTF-8, lists and dictionaries as JSON, as `extract` reads it.
+    """A result as text: texts as they are, bytes as UTF-8, everything else as JSON; None is no result.
 
-    What no JSON can hold, and everything else, is what `str` makes of it.
+    `Order.value` reads it back. Within lists and dictionaries NaN, which JSON does not have, is null, and what no JSON
+    can hold is what `str` makes of it.
     """
-    if value is None:
-        return None
+    if value is None or isinstance(value, str):
+        return value
     if isinstance(value, bytes | bytearray):
         return value.decode("utf-8", "replace")
-    return _json(value) if isinstance(value, dict | list | tuple) else str(value)
+    try:
+        return _json(value)
+    except (TypeError, ValueError, RecursionError):  # a key that is no text, something that holds itself, a bare NaN
+        return str(value)
 
 
 def _json(value: object) -> str:
     try:
-        return json.dumps(value, ensure_ascii=False, default=str)
-    except (TypeError, ValueError):  # a key that is no text, something that holds itself
-        return str(value)
+        return json.dumps(value, ensure_ascii=False, default=_plain, allow_nan=False)
+    except ValueError:
+        if not isinstance(value, dict | list | tuple):
+            raise
+        return json.dumps(_without_nan(value), ensure_ascii=False, default=_plain, allow_nan=False)
+
+
+def _plain(value: object) -> object:
+    """Something that JSON does not know, as what it knows: data classes, NumPy's numbers and arrays; else its text."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    tolist = getattr(value, "tolist", None)
+    return tolist() if callable(tolist) else str(value)
+
+
+def _without_nan(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 class FunctionExecutor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from waiter.errors import UsageError
@@ -16,7 +16,11 @@ Cell = str | int | float | None
 DEFAULT = ("_id", "status", "waiter", "start", "stop", "arguments", "error")
 """The original's columns."""
 
-_KEY = "result."
+KEY = "result."
+"""Before the key of a result that is a JSON object."""
+
+ARGUMENT = "arguments."
+"""Before the name or position of an argument; it can be left out where nothing else has that name."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -64,40 +68,69 @@ COLUMNS: Mapping[str, Callable[[Order], Cell]] = {
     "tail": lambda order: order.tail,
 }
 
-ALL_KEYS = "result.*"
+TIMES = ("start", "stop", "due")
+
+ALL_KEYS = f"{KEY}*"
 """Stands for a column for each key of the results."""
+
+ALL_ARGUMENTS = f"{ARGUMENT}*"
+"""Stands for a column for each name of the arguments, or each position where they have none."""
+
+ALL = "*"
+"""Stands for both, and for `result` if some results are no JSON object."""
 
 NEED_WHOLE = ("result", "tail")
 """Columns that `Kitchen.find` brings only when it is asked for whole orders."""
 
 
 def columns(words: str | None) -> tuple[str, ...]:
-    """The columns that `--columns a,b` names. Raises UsageError. `result.KEY` is a key of a result that is JSON."""
+    """The columns that `--columns a,b` names, as they are written. Raises UsageError for none.
+
+    A name that is none of COLUMNS is an argument's.
+    """
     if words is None:
         return DEFAULT
     names = tuple(word.strip() for word in words.split(",") if word.strip())
-    for name in names:
-        if name not in COLUMNS and not name.startswith("result."):
-            raise UsageError(f"--columns: unknown column {name}. Known are {', '.join(COLUMNS)}, and result.KEY")
     if not names:
         raise UsageError(f"--columns: no column named. Known are {', '.join(COLUMNS)}, and result.KEY")
     return names
 
 
-def unpacked(names: Sequence[str], orders: Iterable[Order]) -> tuple[str, ...]:
-    """The columns, with one for each key of these orders' results, in the order of their appearance, for ALL_KEYS."""
-    keys = dict.fromkeys(f"result.{key}" for order in orders for key in result_object(order.result))
-    return tuple(column for name in names for column in (keys if name == ALL_KEYS else (name,)))
+def is_argument(name: str) -> bool:
+    """Whether the column is one argument, by its name or position."""
+    return name not in COLUMNS and not name.startswith(KEY) and name not in (ALL, ALL_ARGUMENTS)
+
+
+def argument_column(name: str) -> str:
+    """The column of the argument of that name."""
+    return name if is_argument(name) and not name.startswith(ARGUMENT) else ARGUMENT + name
 
 
 def needs_details(names: Sequence[str]) -> bool:
-    return any(name.partition(".")[0] in NEED_WHOLE for name in names)
+    return any(name == ALL or name.partition(".")[0] in NEED_WHOLE for name in names)
 
 
 def values(order: Order, names: Sequence[str]) -> list[object]:
     """What the order has in these columns; what stands under a key of its result as it is."""
-    result = result_object(order.result) if any(name.startswith(_KEY) for name in names) else {}
-    return [COLUMNS[name](order) if name in COLUMNS else result.get(name.removeprefix(_KEY)) for name in names]
+    result = result_object(order) if any(name.startswith(KEY) for name in names) else {}
+    named = order.named if order.names and any(map(is_argument, names)) else {}
+    row: list[object] = []
+    for name in names:
+        if (column := COLUMNS.get(name)) is not None:
+            row.append(column(order))
+        elif name.startswith(KEY):
+            row.append(result.get(name.removeprefix(KEY)))
+        else:
+            row.append(_argument(order, named, name.removeprefix(ARGUMENT)))
+    return row
+
+
+def _argument(order: Order, named: Mapping[str, str], name: str) -> str | None:
+    """The argument of that name, else at that position, counted from 1."""
+    if name in named:
+        return named[name]
+    at = int(name) if name.isascii() and name.isdigit() and len(name) < 9 else 0
+    return order.arguments[at - 1] if 0 < at <= len(order.arguments) else None
 
 
 def cells(order: Order, names: Sequence[str]) -> list[Cell]:
@@ -105,22 +138,10 @@ def cells(order: Order, names: Sequence[str]) -> list[Cell]:
     return [_cell(value) for value in values(order, names)]
 
 
-def result_object(result: str | None) -> Mapping[str, object]:
+def result_object(order: Order) -> Mapping[str, object]:
     """The result as a JSON object; empty when it is none."""
-    value = _parsed(result)
+    value = order.value
     return value if isinstance(value, dict) else {}
-
-
-def _parsed(result: str | None) -> object:
-    """The result as JSON; None when it is none. NaN is no JSON: whoever reads ours must be able to."""
-    try:
-        return json.loads(result or "", parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _refuse(constant: str) -> object:
-    raise ValueError(constant)
 
 
 def _cell(value: object) -> Cell:
@@ -151,6 +172,16 @@ def record(order: Order, names: Sequence[str]) -> dict[str, object]:
     facts = dict(zip(names, values(order, names), strict=True))
     if "arguments" in facts:
         facts["arguments"] = list(order.arguments)
-    if (result := _parsed(order.result)) is not None and "result" in facts:
-        facts["result"] = result
+    if "result" in facts:
+        facts["result"] = order.value
+    return facts
+
+
+def typed_record(order: Order, names: Sequence[str]) -> dict[str, object]:
+    """The same with times as `datetime`."""
+    facts = record(order, names)
+    for name in TIMES:
+        if name in facts:
+            at = getattr(order, name)
+            facts[name] = None if at is None else datetime.fromtimestamp(at, UTC)
     return facts

@@ -8,6 +8,7 @@ waiter orders --status ERROR --host ip-10-0-3-7 --sort=-stop --limit 5
 from __future__ import annotations
 
 import json
+import sys
 
 import click
 
@@ -46,21 +47,24 @@ def orders(settings: Settings, selection: Selection, sort: str, limit: int, is_j
     if not found:
         say("No such orders.")
         return 0
-    show_table(["ORDER", "STATUS", "STARTED", "TOOK", "WAITER", "ARGUMENTS"], [_row(o, now) for o in found[:limit]])
+    is_whole = not sys.stdout.isatty()  # whoever reads it has no width: grep finds what stands at the end, too
+    rows = [_row(order, now, is_whole=is_whole) for order in found[:limit]]
+    show_table(["ORDER", "STATUS", "STARTED", "TOOK", "WAITER", "ARGUMENTS"], rows)
     if len(found) > limit:
         say(f"The first {limit:,}; there are more: --limit shows them, `waiter extract` writes all.")
     return 0
 
 
-def _row(order: Order, now: float) -> list[str]:
+def _row(order: Order, now: float, *, is_whole: bool) -> list[str]:
     arguments = " ".join(json.dumps(a, ensure_ascii=False) if _is_odd(a) else a for a in order.arguments)
+    name = order.waiter or ""
     return [
         order.id,
         order.status.value,
         clock_time(order.start, now),
         took(order, now),
-        truncate_left(order.waiter or "", 16),
-        truncate(escape_control(arguments), 24),
+        escape_control(name) if is_whole else truncate_left(name, 16),
+        escape_control(arguments) if is_whole else truncate(escape_control(arguments), 24),
     ]
 
 
