@@ -1,4 +1,4 @@
-"""FleetRunner waiters on many hosts.
+"""Drive waiters on many hosts.
 
 `fab fleet.…` is made from these very commands.
 """
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=VerbGroup)
 def fleet() -> None:
-    """FleetRunner waiters on many hosts: EC2 instances by tag, or a list.
+    """Drive waiters on many hosts: EC2 instances by tag, or a list.
 
     \b
     waiter fleet hosts --tag crunch
