@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.cli.test_bars import on_a_terminal
+from tests.cli.test_progress_bars import on_a_terminal
 from tests.conftest import eventually
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"

@@ -72,7 +72,7 @@ def rows_bar() -> Iterator[Callable[[str, int, int | None], None]]:
     bar: Any = None
     task: Any = None
 
-    def tell(what: str, done: int, total: int | None) -> None:
+    def report(what: str, done: int, total: int | None) -> None:
         nonlocal bar, task
         if bar is None and time.monotonic() - began > NO_BAR_S:
             from rich.progress import Progress, TextColumn
@@ -84,7 +84,7 @@ def rows_bar() -> Iterator[Callable[[str, int, int | None], None]]:
             bar.update(task, description=what, completed=done, total=total)
 
     try:
-        yield tell
+        yield report
     finally:
         if bar is not None:
             bar.stop()

@@ -1,6 +1,6 @@
 """Deliver a few random orders, and estimate what the rest will take.
 
-It reckons time, memory and cost of all the others from them.
+It projects time, memory and cost of all the others from them.
 
 They are real deliveries: what is DONE stays done. Failures are not tried again.
 

@@ -1,6 +1,6 @@
 """How many orders stand where, and when they will be done.
 
-The end is a range, reckoned from what today's waiters lately did; the same wherever it is asked for.
+The end is a range, estimated from what today's waiters lately did; the same wherever it is asked for.
 With --fail-if, for cron and monitoring, it says nothing but, in one line and with exit code 1, which conditions hold.
 
 \b

@@ -243,11 +243,11 @@ def fleet_runner(
     done: dict[str, Report] = {}
     began = time.monotonic()
     try:
-        with rows_bar() as tell:
+        with rows_bar() as show_progress:
 
             def seen(report: Report) -> None:
                 done[report.host.name] = report
-                tell(what, len(done), len(hosts))
+                show_progress(what, len(done), len(hosts))
 
             yield FleetRunner(network, parallel=said["parallel"], timeout_s=said["host_timeout"], on_report=seen)
     except NobodyReads as end:
