@@ -68,7 +68,7 @@ def test_two_runs_at_once_deliver_each_its_own_input(tmp_path, home):
 
 def test_a_run_in_a_shared_kitchen_leaves_others_failures_alone(waiter_cli, kitchen_url):
     waiter_cli("load", "-k", kitchen_url, "-", input="theirs\n")
-    waiter_cli("deliver", "-k", kitchen_url, "false")
+    waiter_cli("deliver", "-k", kitchen_url, "--any-command", "false")
 
     done = waiter_cli("run", "-k", kitchen_url, "echo", input="mine\n")
 
@@ -99,7 +99,7 @@ def test_a_run_that_others_helped_with_is_a_whole_success(waiter_cli, kitchen_ur
     run.stdin.write("".join(f"{n}\n" for n in range(8)))
     run.stdin.close()
     eventually((tmp_path / "begun").exists)
-    helper = waiter_cli("deliver", "-k", kitchen_url, "true")
+    helper = waiter_cli("deliver", "-k", kitchen_url, "--any-command", "true")
 
     assert "0 orders" not in helper.stderr
     assert run.wait(60) == 0, run.stderr.read()
@@ -117,6 +117,6 @@ def test_a_run_whose_orders_a_helper_failed_is_none(waiter_cli, kitchen_url, tmp
     run.stdin.write("".join(f"{n}\n" for n in range(8)))
     run.stdin.close()
     eventually((tmp_path / "begun").exists)
-    waiter_cli("deliver", "-k", kitchen_url, "false")
+    waiter_cli("deliver", "-k", kitchen_url, "--any-command", "false")
 
     assert run.wait(60) == 1

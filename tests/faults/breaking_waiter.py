@@ -6,6 +6,7 @@ WHAT is a method of the kitchen, or of the listener. It raises once there is a f
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,9 @@ def main() -> int:
         return Fragile(SqliteKitchen(Path(url), lease_s=float(lease_s)), what)  # type: ignore[return-value]
 
     listener: Listener = Fragile(Listener(), what)  # type: ignore[assignment]
-    return deliver(open_kitchen, command, DeliveryOptions.from_json(options), listener=listener).exit_code
+    return deliver(
+        open_kitchen, command, replace(DeliveryOptions.from_json(options), any_command=True), listener=listener
+    ).exit_code
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from waiter.delivery.executors import deliver
@@ -35,7 +36,9 @@ def main() -> int:
         return SqliteKitchen(Path(url), lease_s=float(lease_s))
 
     try:
-        summary = deliver(open_kitchen, command, DeliveryOptions.from_json(options), listener=Talk())
+        summary = deliver(
+            open_kitchen, command, replace(DeliveryOptions.from_json(options), any_command=True), listener=Talk()
+        )
     except WaiterError as error:
         print(f"waiter: {error}", file=sys.stderr)
         return error.exit_code
