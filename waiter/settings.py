@@ -11,8 +11,9 @@ import pwd
 import shlex
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,14 @@ _KINDS: Mapping[str, type] = {
 _KIND_WORDS = {str: "a text", bool: "true or false"}
 
 
+class Source(Enum):
+    """Who said a setting."""
+
+    FLAG = auto()
+    VARIABLE = auto()
+    FILE = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What holds for every command."""
@@ -41,6 +50,7 @@ class Settings:
     name: str | None = None  # None: host/pid
     deliver: Mapping[str, Any] = field(default_factory=dict)  # defaults of `waiter deliver`'s options
     fleet: Mapping[str, Any] = field(default_factory=dict)  # defaults of the fleet's options
+    sources: Mapping[str, Source] = field(default_factory=dict)  # of `kitchen`, `db` and `name`, where somebody said it
     is_kitchen_handed_on: bool = False  # by the waiter whose command this process is
     file: str | None = None  # the waiter.toml that was read, or both, for messages
     is_kitchen_named: bool = False  # somebody said which kitchen, anywhere
@@ -72,24 +82,52 @@ def settings(
     """
     environ = os.environ if environ is None else environ
     files = _files(folder or Path(), environ)
-    own, users = [*files.values(), {}, {}][:2]
-    said = {"kitchen": kitchen, "db": db, "name": name}
-    _refuse_empty(said, environ)
-    in_environment = {key: _variable(key, environ) for key in _TEXTS}
-    in_environment["kitchen"] = in_environment["kitchen"] or ("" if kitchen else _kitchen_in_file(environ))
-    values = {key: said[key] or in_environment[key] or own.get(key) or users.get(key) for key in _TEXTS}
+    flags = {"kitchen": kitchen, "db": db, "name": name}
+    _refuse_empty(flags, environ)
+    layers: list[tuple[Source, Mapping[str, Any]]]
+    layers = [(Source.FLAG, flags), (Source.VARIABLE, _in_environment(environ, is_kitchen_wanted=kitchen is None))]
+    layers += [(Source.FILE, table) for table in files.values()]
+    sources, values = _first_of_each(layers)
     return Settings(
-        kitchen=values["kitchen"],
-        db=values["db"] or DEFAULT_DB,
-        name=values["name"],
-        deliver={**users.get("deliver", {}), **own.get("deliver", {})},
-        fleet={**users.get("fleet", {}), **own.get("fleet", {})},
+        kitchen=values.get("kitchen"),
+        db=values.get("db", DEFAULT_DB),
+        name=values.get("name"),
+        deliver=_merged("deliver", files),
+        fleet=_merged("fleet", files),
+        sources=sources,
+        is_kitchen_handed_on=sources.get("kitchen") is Source.VARIABLE and "WAITER_ORDER" in environ,
         file=" or ".join(map(str, files)) or None,
-        is_kitchen_handed_on=bool(in_environment["kitchen"] and "WAITER_ORDER" in environ and not kitchen),
-        is_kitchen_named=bool(values["kitchen"] or values["db"]),
-        is_kitchen_said=bool(kitchen or db),
-        requires_kitchen=require or bool(own.get("require", users.get("require"))),
+        is_kitchen_named="kitchen" in values or "db" in values,
+        is_kitchen_said=Source.FLAG in (sources.get("kitchen"), sources.get("db")),
+        requires_kitchen=require or next((table["require"] for table in files.values() if "require" in table), False),
     )
+
+
+def _first_of_each(layers: Sequence[tuple[Source, Mapping[str, Any]]]) -> tuple[dict[str, Source], dict[str, str]]:
+    """Who says each text first, and what; the first layer wins. Who says nothing, or an empty text, is passed over."""
+    sources: dict[str, Source] = {}
+    values: dict[str, str] = {}
+    for source, said in layers:
+        for key in _TEXTS:
+            if key not in values and said.get(key):
+                sources[key], values[key] = source, said[key]
+    return sources, values
+
+
+def _merged(table: str, files: Mapping[Path, Mapping[str, Any]]) -> dict[str, Any]:
+    """What the files say in this table, key by key; the first file wins."""
+    merged: dict[str, Any] = {}
+    for said in reversed(list(files.values())):
+        merged |= said.get(table, {})
+    return merged
+
+
+def _in_environment(environ: Mapping[str, str], *, is_kitchen_wanted: bool) -> dict[str, str | None]:
+    """What WAITER_* variables say. The file of WAITER_KITCHEN_FILE is read only if no flag or variable comes before."""
+    values = {key: _variable(key, environ) for key in _TEXTS}
+    if is_kitchen_wanted and not values["kitchen"]:
+        values["kitchen"] = _kitchen_in_file(environ)
+    return values
 
 
 def _refuse_empty(said: Mapping[str, str | None], environ: Mapping[str, str]) -> None:

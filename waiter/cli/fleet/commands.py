@@ -8,38 +8,47 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from waiter.cli.console import say
 from waiter.cli.fleet.options import (
+    DeliveryRequest,
     FleetCommand,
     KitchenNames,
-    conclude,
-    driving,
-    fleet_runner,
+    RunnerOptions,
+    find_hosts,
     grace_option,
-    hosts_of,
-    kitchen_names,
     reachable,
-    selecting,
-    show_plan,
-    working,
+    with_delivery,
+    with_delivery_again,
+    with_kitchen_names,
+    with_runner_options,
+    with_selection,
 )
-from waiter.cli.fleet.plan import batch_size, files_in, host_settings, packed_command, payload, plan_of, start_request
+from waiter.cli.fleet.plan import (
+    batch_size,
+    files_in,
+    host_settings,
+    packed_command,
+    payload,
+    plan_of,
+    start_request,
+)
+from waiter.cli.fleet.reports import VerbCall, carry_out
 from waiter.cli.groups import VerbGroup
-from waiter.cli.options import kitchen_options
 from waiter.cli.tables import show_json, show_table
 from waiter.errors import KitchenError, UsageError
-from waiter.fleet.inventory import ALIVE, Host, described
+from waiter.fleet.inventory import ALIVE, Host, HostSelection, described
 from waiter.kitchen import open_kitchen
 from waiter.orders import Shift
 from waiter.report.formatting import escape_control, plural
 
 if TYPE_CHECKING:
-    from waiter.fleet.actions import Report
+    from waiter.fleet.actions import FleetRunner, Report
     from waiter.fleet.host_output import OnLine
 
 
@@ -56,9 +65,9 @@ def fleet() -> None:
 
 
 @fleet.command(cls=FleetCommand)
-@selecting
+@with_selection
 @click.option("--json", "is_json", is_flag=True, help="One JSON value instead of a table.")
-def hosts(**said: Any) -> None:
+def hosts(selection: HostSelection, is_json: bool) -> None:
     """Who is selected. Connects to no host.
 
     \b
@@ -67,8 +76,8 @@ def hosts(**said: Any) -> None:
     """
     from waiter.fleet import tables
 
-    found = hosts_of(said)
-    if said["is_json"]:
+    found = find_hosts(selection)
+    if is_json:
         show_json(described(found))
         return
     show_table(*tables.host_rows(found))
@@ -76,39 +85,32 @@ def hosts(**said: Any) -> None:
 
 
 @fleet.command(cls=FleetCommand)
-@driving
-@working
-def doctor(**said: Any) -> None:
+@with_runner_options
+@with_delivery
+def doctor(options: RunnerOptions, delivery: DeliveryRequest) -> None:
     """What would keep each host from working, and the line that fixes it.
 
     \b
     waiter fleet doctor --tag crunch
     waiter fleet doctor --hosts crunch-1 --kitchen mongodb://db.example/
     """
-    from waiter.fleet.doctor import doctor as examined
+    from waiter.fleet.doctor import doctor as examine
 
-    found, began = hosts_of(said, states=ALIVE), time.monotonic()
-    if said["dry_run"]:
-        return show_plan(said, "examine", found)
-    names = kitchen_names(said)
-    settings = host_settings(said, names, packed_command(said)) if said["cmd"] else None
-    kitchen = None if names.there is None else reachable(names)
-    with fleet_runner(said, found, "examining") as runner:
-        reports = examined(
-            runner,
-            found,
-            payload(None),
-            kitchen=kitchen,
-            db=names.db,
-            settings=settings.digest if settings else None,
-        )
-    return conclude(said, "doctor", reports, began)
+    found = find_hosts(options.selection, states=ALIVE)
+    call = VerbCall("doctor", "examining", options, found, would="examine")
+
+    def act(runner: FleetRunner) -> list[Report]:
+        digest = host_settings(delivery, packed_command(delivery)).digest if delivery.cmd else None
+        kitchen = None if delivery.kitchen.there is None else reachable(delivery.kitchen)
+        return examine(runner, found, payload(None), kitchen=kitchen, db=delivery.kitchen.db, settings=digest)
+
+    carry_out(call, act)
 
 
 @fleet.command(cls=FleetCommand)
-@driving
-@working
-def push(**said: Any) -> None:
+@with_runner_options
+@with_delivery
+def push(options: RunnerOptions, delivery: DeliveryRequest) -> None:
     """Put Waiter and the command's files on each host, where they are not there yet.
 
     \b
@@ -116,20 +118,17 @@ def push(**said: Any) -> None:
     """
     from waiter.fleet import actions
 
-    found, began = hosts_of(said), time.monotonic()
-    packed = packed_command(said) if said["cmd"] or said["files"] or said["folders"] else None
+    found = find_hosts(options.selection)
+    packed = packed_command(delivery) if delivery.cmd or delivery.files or delivery.folders else None
     bundle = packed.bundle if packed else None
-    if said["dry_run"]:
-        return show_plan(said, "push", found, *files_in(bundle))
-    with fleet_runner(said, found, "pushing") as runner:
-        reports = actions.push(runner, found, payload(bundle))
-    return conclude(said, "push", reports, began)
+    call = VerbCall("push", "pushing", options, found, facts=files_in(bundle))
+    carry_out(call, lambda runner: actions.push(runner, found, payload(bundle)))
 
 
 @fleet.command(cls=FleetCommand)
-@driving
-@working
-def start(**said: Any) -> None:
+@with_runner_options
+@with_delivery
+def start(options: RunnerOptions, delivery: DeliveryRequest) -> None:
     """Start one waiter on each host, detached, with a slot for each CPU. Those that run are left alone.
 
     \b
@@ -138,25 +137,21 @@ def start(**said: Any) -> None:
     """
     from waiter.fleet import actions
 
-    found, began = hosts_of(said), time.monotonic()
-    names = kitchen_names(said)
-    packed = packed_command(said)
-    request = start_request(said, names, packed)
-    if said["dry_run"]:
-        return show_plan(said, "start", found, *plan_of(request, packed))
-    with fleet_runner(said, found, "starting") as runner:
-        reports = actions.start(runner, found, payload(packed.bundle), request)
-    return conclude(said, "start", reports, began)
+    found = find_hosts(options.selection)
+    packed = packed_command(delivery)
+    request = start_request(delivery, packed)
+    call = VerbCall("start", "starting", options, found, facts=plan_of(request, packed))
+    carry_out(call, lambda runner: actions.start(runner, found, payload(packed.bundle), request))
 
 
 @fleet.command(cls=FleetCommand)
-@driving
-@working
+@with_runner_options
+@with_delivery_again
 @grace_option
 @click.option(
     "--batch", metavar="N", default="25%", show_default=True, help="Hosts at a time: a number or a percentage."
 )
-def restart(**said: Any) -> None:
+def restart(options: RunnerOptions, delivery: DeliveryRequest, grace: float, batch: str) -> None:
     """Rolling: so many hosts at a time finish their orders and start anew, with a new script or as before.
 
     Without --cmd each host runs again what it ran. A host where nothing runs is started.
@@ -166,24 +161,24 @@ def restart(**said: Any) -> None:
     """
     from waiter.fleet import actions
 
-    found, began = hosts_of(said), time.monotonic()
-    packed = packed_command(said) if said["cmd"] else None
-    request = start_request(said, kitchen_names(said), packed)
-    size = batch_size(said["batch"], len(found))
-    if said["dry_run"]:
-        return show_plan(said, "restart", found, f"{size} at a time", *plan_of(request, packed))
-    with fleet_runner(said, found, "restarting") as runner:
-        reports = actions.restart(
-            runner, found, payload(packed.bundle if packed else None), request, batch=size, grace_s=said["grace"]
-        )
-    return conclude(said, "restart", reports, began)
+    found = find_hosts(options.selection)
+    packed = packed_command(delivery) if delivery.cmd else None
+    request = start_request(delivery, packed)
+    size = batch_size(batch, len(found))
+    call = VerbCall("restart", "restarting", options, found, facts=[f"{size} at a time", *plan_of(request, packed)])
+
+    def act(runner: FleetRunner) -> list[Report]:
+        sent = payload(packed.bundle if packed else None)
+        return actions.restart(runner, found, sent, request, batch=size, grace_s=grace)
+
+    carry_out(call, act)
 
 
 @fleet.command(cls=FleetCommand)
-@driving
+@with_runner_options
 @grace_option
 @click.option("--now", is_flag=True, help="Stop the running orders too, and give them back at once.")
-def stop(**said: Any) -> None:
+def stop(options: RunnerOptions, grace: float, now: bool) -> None:
     """Let every waiter finish its orders and go home, and wait for it; it does not come back after a reboot.
 
     \b
@@ -192,18 +187,15 @@ def stop(**said: Any) -> None:
     """
     from waiter.fleet import actions
 
-    found, began = hosts_of(said), time.monotonic()
-    if said["dry_run"]:
-        return show_plan(said, "stop now" if said["now"] else "stop", found)
-    with fleet_runner(said, found, "stopping") as runner:
-        reports = actions.stop(runner, found, payload(None, is_any=True), grace_s=said["grace"], is_now=said["now"])
-    return conclude(said, "stop", reports, began)
+    found = find_hosts(options.selection)
+    call = VerbCall("stop", "stopping", options, found, would="stop now" if now else "stop")
+    carry_out(call, lambda runner: actions.stop(runner, found, payload(None, is_any=True), grace_s=grace, is_now=now))
 
 
 @fleet.command(cls=FleetCommand)
-@driving
-@kitchen_options
-def status(**said: Any) -> None:
+@with_runner_options
+@with_kitchen_names
+def status(options: RunnerOptions, kitchen: KitchenNames) -> None:
     """What each host's waiter does, as SSH and the kitchen see it, and where the two disagree.
 
     \b
@@ -212,16 +204,17 @@ def status(**said: Any) -> None:
     """
     from waiter.fleet import actions
 
-    found, began = hosts_of(said), time.monotonic()
-    if said["dry_run"]:
-        return show_plan(said, "ask", found)
-    with fleet_runner(said, found, "asking") as runner:
-        reports = actions.status(runner, found, payload(None, is_any=True))
-    return show_status(said, reports, began)
+    found = find_hosts(options.selection)
+    call = VerbCall("status", "asking", options, found, would="ask")
+    carry_out(
+        call,
+        lambda runner: actions.status(runner, found, payload(None, is_any=True)),
+        show=lambda call, reports: show_status(call, kitchen, reports),
+    )
 
 
 @fleet.command(cls=FleetCommand)
-@driving
+@with_runner_options
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is added, until Ctrl-C.")
 @click.option(
     "-n",
@@ -232,7 +225,7 @@ def status(**said: Any) -> None:
     show_default=True,
     help="So many of the last lines.",
 )
-def logs(**said: Any) -> None:
+def logs(options: RunnerOptions, follow: bool, lines: int) -> None:
     """The end of each waiter's log, every line with its host.
 
     \b
@@ -241,22 +234,17 @@ def logs(**said: Any) -> None:
     """
     from waiter.fleet import actions
 
-    if said["follow"] and said["is_json"]:
+    if follow and options.is_json:
         raise UsageError("--follow never ends, and --json is one value at the end: give one of them")
-    found, began = hosts_of(said), time.monotonic()
-    if said["dry_run"]:
-        return show_plan(said, "read logs", found)
-    with fleet_runner(said, found, "reading", is_quiet=True) as runner:
-        reports = actions.logs(
-            runner, found, said["lines"], is_following=said["follow"], on_line=line_printer(said, found)
-        )
-    return conclude(said, "logs", reports, began, is_quiet=True)
+    found = find_hosts(options.selection)
+    call = VerbCall("logs", "reading", options, found, would="read logs", is_quiet=True, is_endless=follow)
+    carry_out(call, lambda runner: actions.logs(runner, found, lines, is_following=follow, on_line=line_printer(call)))
 
 
 @fleet.command(cls=FleetCommand, context_settings={"allow_interspersed_args": False})
-@driving
+@with_runner_options
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD…")
-def run(**said: Any) -> None:
+def run(options: RunnerOptions, command: tuple[str, ...]) -> None:
     """Run a command on each host. One word is a line for the host's shell, several are taken as they are.
 
     \b
@@ -265,44 +253,38 @@ def run(**said: Any) -> None:
     """
     from waiter.fleet import actions
 
-    found, began = hosts_of(said), time.monotonic()
-    if said["dry_run"]:
-        return show_plan(said, f"run {' '.join(said['command'])}", found)
-    with fleet_runner(said, found, "running", is_quiet=True) as runner:
-        reports = actions.run(runner, found, said["command"], line_printer(said, found))
-    return conclude(said, "run", reports, began, is_quiet=True)
+    found = find_hosts(options.selection)
+    call = VerbCall("run", "running", options, found, would=f"run {' '.join(command)}", is_quiet=True)
+    carry_out(call, lambda runner: actions.run(runner, found, command, line_printer(call)))
 
 
 @fleet.command(cls=FleetCommand)
-@driving
+@with_runner_options
 @click.argument("remote")
 @click.argument("local", type=click.Path(path_type=Path, file_okay=False))
-def fetch(**said: Any) -> None:
+def fetch(options: RunnerOptions, remote: str, local: Path) -> None:
     """Bring REMOTE of every host into LOCAL/HOST/: a file, a folder, or a glob. Relative to the user's home there.
 
     \b
     waiter fleet fetch --tag crunch results ./results
     """
-    from waiter.fleet.fetch import fetch as fetched
+    from waiter.fleet.fetch import fetch as fetch_files
 
-    if not said["remote"]:
+    if not remote:
         raise UsageError("REMOTE is empty, which would be the whole home: name a file, a folder or a glob, or ~/")
-    found, began = hosts_of(said), time.monotonic()
-    if said["dry_run"]:
-        return show_plan(said, f"fetch {said['remote']} into {said['local']}", found)
-    with fleet_runner(said, found, "fetching") as runner:
-        reports = fetched(runner, found, said["remote"], said["local"])
-    return conclude(said, "fetch", reports, began)
+    found = find_hosts(options.selection)
+    call = VerbCall("fetch", "fetching", options, found, would=f"fetch {remote} into {local}")
+    carry_out(call, lambda runner: fetch_files(runner, found, remote, local))
 
 
 # What is shown.
 
 
-def line_printer(said: dict[str, Any], found: list[Host]) -> OnLine | None:
+def line_printer(call: VerbCall) -> OnLine | None:
     """Prints the hosts' lines as they come, each behind its host's name; None where all goes into one JSON value."""
     from waiter.fleet.host_output import NobodyReads
 
-    width = max(len(host.name) for host in found)
+    width = max(len(host.name) for host in call.hosts)
     printing = threading.Lock()
     # On a terminal a bar may stand where the line is to go. It comes again.
     begin = "\r\x1b[2K" if sys.stdout.isatty() and sys.stderr.isatty() else ""
@@ -314,36 +296,28 @@ def line_printer(said: dict[str, Any], found: list[Host]) -> OnLine | None:
         except BrokenPipeError as error:
             raise NobodyReads from error
 
-    return None if said["is_json"] else show
+    return None if call.options.is_json else show
 
 
-def show_status(said: dict[str, Any], reports: list[Report], began: float) -> None:
-    """SSH's reports and the kitchen's shifts as one table."""
+def show_status(call: VerbCall, names: KitchenNames, reports: Sequence[Report]) -> bool:
+    """SSH's reports and the kitchen's shifts as one table. Says whether nothing is wrong."""
     from waiter.fleet import tables
     from waiter.fleet.status import fleet_status
 
-    names = kitchen_names(said)
     shifts, now, kitchen_error = kitchen_view(names)
     rows = fleet_status(reports, shifts, now)
     is_ok = kitchen_error is None and all(row.is_ok for row in rows)
-    if said["is_json"]:
-        waiters = [row.to_json() for row in rows]
-        show_json(
-            {**tables.to_json("status", reports), "ok": is_ok, "waiters": waiters, "kitchen_error": kitchen_error}
-        )
-    else:
-        show_table(*tables.status_rows(rows, now))
-        for line in (
-            *tables.status_notes(rows),
-            *tables.problem_lines(reports),
-            *filter(None, [kitchen_error]),
-        ):
-            say(line)
-        if names.here is None:
-            say("This is what SSH sees. Give --kitchen, and it says what the kitchen knows of them too")
-        say(tables.summary(reports, time.monotonic() - began))
-    if not is_ok:
-        click.get_current_context().exit(1)
+    if call.options.is_json:
+        facts = {"ok": is_ok, "waiters": [row.to_json() for row in rows], "kitchen_error": kitchen_error}
+        show_json({**tables.to_json("status", reports), **facts})
+        return is_ok
+    show_table(*tables.status_rows(rows, now))
+    for line in (*tables.status_notes(rows), *tables.problem_lines(reports), *filter(None, [kitchen_error])):
+        say(line)
+    if names.here is None:
+        say("This is what SSH sees. Give --kitchen, and it says what the kitchen knows of them too")
+    say(tables.summary(reports, time.monotonic() - call.began))
+    return is_ok
 
 
 def kitchen_view(names: KitchenNames) -> tuple[list[Shift] | None, float, str | None]:

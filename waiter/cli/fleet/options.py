@@ -1,32 +1,22 @@
-"""What the fleet's verbs share: which hosts, how to go there, what to deliver, and how to show what came of it."""
+"""The options that the fleet's verbs share, and the values made of them: which hosts, how, and what to deliver."""
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
 from waiter.cli.console import say
 from waiter.cli.delivery_options import delivery_flags
-from waiter.cli.options import Duration, kitchen_options, resolve_settings
-from waiter.cli.progress import rows_bar
-from waiter.cli.stdio import StdoutClosed
-from waiter.cli.tables import show_json, show_table
+from waiter.cli.options import Duration, gathered, kitchen_options, resolve_settings
 from waiter.errors import UsageError
 from waiter.fleet.inventory import STATES, AddressKind, Host, HostSelection, select_hosts
-from waiter.kitchen import kind_of
-from waiter.report.formatting import plural
-from waiter.settings import settings
-
-if TYPE_CHECKING:
-    from waiter.fleet.actions import FleetRunner, Report
+from waiter.kitchen import DEFAULT_DB, kind_of
+from waiter.settings import Source, settings
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Option = Callable[[Any], Any]
@@ -53,19 +43,33 @@ _SELECTING: Sequence[Option] = (
     click.option("--limit", multiple=True, metavar="GLOB", help="Only those whose name, address or id fits."),
 )
 
-_DRIVING: Sequence[Option] = (
+_RUNNING: Sequence[Option] = (
     click.option("-u", "--user", metavar="NAME", help="Log in as. Default: what ~/.ssh/config says."),
     click.option("--accept-new", is_flag=True, help="Trust and remember keys of hosts never met before."),
     click.option(
         "--parallel", type=click.IntRange(1), metavar="N", default=32, show_default=True, help="Hosts at a time."
     ),
-    click.option("--host-timeout", type=Duration(), default=60.0, show_default=True, help="Seconds a host may take."),
-    click.option("--connect-timeout", type=Duration(), default=10.0, show_default=True, help="… and to let us in."),
+    click.option(
+        "--host-timeout",
+        "host_timeout_s",
+        type=Duration(),
+        default=60.0,
+        show_default=True,
+        help="Seconds a host may take.",
+    ),
+    click.option(
+        "--connect-timeout",
+        "connect_timeout_s",
+        type=Duration(),
+        default=10.0,
+        show_default=True,
+        help="… and to let us in.",
+    ),
     click.option("--dry-run", is_flag=True, help="Say what would be done where, and connect to no host."),
     click.option("--json", "is_json", is_flag=True, help="One JSON value instead of a table."),
 )
 
-_WORKING: Sequence[Option] = (
+_DELIVERING: Sequence[Option] = (
     click.option("--cmd", metavar="LINE", help='What to run for each order: "./crunch.sh --some-param x".'),
     click.option("--file", "files", multiple=True, type=click.Path(path_type=Path), help="Send this file along."),
     click.option("--dir", "folders", multiple=True, type=click.Path(path_type=Path), help="Send this folder along."),
@@ -78,27 +82,89 @@ grace_option = click.option(
 )
 
 
-def applied(function: Function, *options: Option) -> Function:
+@dataclass(frozen=True, slots=True)
+class RunnerOptions:
+    """On which hosts a verb is done, how, and how it is shown."""
+
+    selection: HostSelection
+    accept_new: bool
+    parallel: int
+    host_timeout_s: float
+    connect_timeout_s: float
+    dry_run: bool
+    is_json: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KitchenNames:
+    """One kitchen, as it is called here and there. None: nobody named one."""
+
+    here: str | None
+    there: str | None
+    db: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRequest:
+    """What hosts are to deliver, as it was typed or stands under [fleet]."""
+
+    kitchen: KitchenNames
+    cmd: str | None
+    files: tuple[Path, ...]
+    folders: tuple[Path, ...]
+    boot: bool
+    name: str | None
+    flags: Mapping[str, Any]  # those of `waiter deliver`
+
+
+def with_selection(function: Function) -> Function:
+    """The options that say which hosts: the command gets one `selection` value."""
+    return _with_options(function, _SELECTING, host_selection, "selection")
+
+
+def with_runner_options(function: Function) -> Function:
+    """The options that say on which hosts a verb is done and how: the command gets one `options` value."""
+    return _with_options(function, (*_SELECTING, *_RUNNING), _runner_options, "options")
+
+
+def with_kitchen_names(function: Function) -> Function:
+    """-k and --db: the command gets one `kitchen` value."""
+    return kitchen_options(gathered(("kitchen", "db"), kitchen_names, "kitchen")(function))
+
+
+def with_delivery(function: Function) -> Function:
+    """The options that say what hosts are to deliver, all of `deliver`'s among them: one `delivery` value."""
+    return _with_delivery(function, delivery_parameters())
+
+
+def with_delivery_again(function: Function) -> Function:
+    """The same for `restart`, whose --batch counts hosts."""
+    return _with_delivery(function, [each for each in delivery_parameters() if each.name != "batch"])
+
+
+def _with_delivery(function: Function, parameters: Sequence[click.Parameter]) -> Function:
+    own = ("kitchen", "db", *_names(_DELIVERING))
+    command = gathered((*own, *(str(each.name) for each in parameters)), _delivery_request, "delivery")(function)
+    command = kitchen_options(_applied(command, _DELIVERING))
+    command.__click_params__ = [*parameters, *command.__click_params__]  # type: ignore[attr-defined]
+    return command
+
+
+def _with_options(function: Function, options: Sequence[Option], make: Callable[..., object], into: str) -> Function:
+    return _applied(gathered(_names(options), make, into)(function), options)
+
+
+def _applied(function: Function, options: Sequence[Option]) -> Function:
     for option in reversed(options):
         function = option(function)
     return function
 
 
-def selecting(function: Function) -> Function:
-    """The options that say which hosts."""
-    return applied(function, *_SELECTING)
-
-
-def driving(function: Function) -> Function:
-    """The options that say how a verb goes over its hosts; with those of `selecting`."""
-    return applied(function, *_SELECTING, *_DRIVING)
-
-
-def working(function: Function) -> Function:
-    """The options that say what hosts are to deliver: all of `deliver`'s, some under another name."""
-    own = kitchen_options(applied(function, *_WORKING))
-    own.__click_params__ = [*delivery_parameters(), *own.__click_params__]  # type: ignore[attr-defined]
-    return own
+def _names(options: Sequence[Option]) -> list[str]:
+    """What Click calls the options."""
+    command = click.Command("fleet")
+    _applied(command, options)
+    return [str(parameter.name) for parameter in command.params]
 
 
 _RENAMED = {"tag": ["--tag-output"], "grace_s": ["--kill-grace"], "name": ["--name"]}
@@ -169,52 +235,89 @@ def many(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def is_typed(name: str) -> bool:
+def host_selection(
+    *,
+    tags: tuple[str, ...],
+    regions: tuple[str, ...],
+    profile: str | None,
+    states: tuple[str, ...],
+    address: str,
+    hosts: tuple[str, ...],
+    hosts_file: Path | None,
+    limit: tuple[str, ...],
+    user: str | None = None,
+) -> HostSelection:
+    """The hosts that the options mean; no states where none are said: each verb has its own.
+
+    Hosts that are typed come before tags of waiter.toml, and tags that are typed before its hosts.
+    """
+    by_tag, by_name = _is_typed("tags"), _is_typed("hosts") or _is_typed("hosts_file")
+    return HostSelection(
+        tags=() if by_name and not by_tag else tuple(tags),
+        regions=tuple(regions),
+        profile=profile,
+        states=tuple(states),
+        address=AddressKind(address),
+        hosts=() if by_tag and not by_name else tuple(hosts),
+        hosts_file=None if by_tag and not by_name else hosts_file or None,
+        limit=tuple(glob for given in limit for glob in given.split(",")),
+        user=user,
+    )
+
+
+def _is_typed(name: str) -> bool:
     return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
-def hosts_of(said: Mapping[str, Any], *, states: tuple[str, ...] = ("running",)) -> list[Host]:
-    """The hosts that the options of a verb select. Raises FleetError, UsageError."""
-    by_tag, by_name = is_typed("tags"), is_typed("hosts") or is_typed("hosts_file")
-    # Hosts that are typed come before tags of waiter.toml, and tags that are typed before its hosts.
-    left_out = ("hosts", "hosts_file") if by_tag and not by_name else ("tags",) if by_name and not by_tag else ()
-    said = {**said, **dict.fromkeys(left_out, ())}
-    return select_hosts(
-        HostSelection(
-            tags=tuple(said["tags"]),
-            regions=tuple(said["regions"]),
-            profile=said["profile"],
-            states=tuple(said["states"]) or states,
-            address=AddressKind(said["address"]),
-            hosts=tuple(said["hosts"]),
-            hosts_file=said["hosts_file"] or None,
-            limit=tuple(glob for given in said["limit"] for glob in given.split(",")),
-            user=said.get("user"),
-        ),
-        note=say,
+def _runner_options(
+    *,
+    accept_new: bool,
+    parallel: int,
+    host_timeout_s: float,
+    connect_timeout_s: float,
+    dry_run: bool,
+    is_json: bool,
+    **selecting: Any,
+) -> RunnerOptions:
+    return RunnerOptions(
+        host_selection(**selecting), accept_new, parallel, host_timeout_s, connect_timeout_s, dry_run, is_json
     )
+
+
+def find_hosts(selection: HostSelection, *, states: tuple[str, ...] = ("running",)) -> list[Host]:
+    """The hosts that are meant, in these states where none are said. Raises FleetError, UsageError."""
+    return select_hosts(replace(selection, states=selection.states or states), note=say)
 
 
 # What is delivered.
 
 
-@dataclass(frozen=True, slots=True)
-class KitchenNames:
-    """One kitchen, as it is called here and there. None: nobody named one."""
-
-    here: str | None
-    there: str | None
-    db: str
-
-
-def kitchen_names(said: Mapping[str, Any]) -> KitchenNames:
+def kitchen_names(kitchen: str | None, db: str | None, kitchen_from_hosts: str | None = None) -> KitchenNames:
     """Flag > WAITER_KITCHEN > [fleet] > the rest of waiter.toml."""
-    named = resolve_settings(said["kitchen"], said["db"])
-    in_file, table = settings(environ={}), named.fleet
-    # What differs from the file was said by a flag or a variable, and those come before [fleet].
-    here = named.kitchen if named.kitchen != in_file.kitchen else str(table.get("kitchen") or "") or named.kitchen
-    db = named.db if named.db != in_file.db else str(table.get("db") or "") or named.db
-    return KitchenNames(here, said.get("kitchen_from_hosts") or here, db)
+    named = resolve_settings(kitchen, db)
+
+    def first(key: str, value: str | None) -> str | None:
+        is_before_files = named.sources.get(key) in (Source.FLAG, Source.VARIABLE)
+        return value if is_before_files else str(named.fleet.get(key) or "") or value
+
+    here = first("kitchen", named.kitchen)
+    return KitchenNames(here, kitchen_from_hosts or here, first("db", named.db) or DEFAULT_DB)
+
+
+def _delivery_request(
+    *,
+    kitchen: str | None,
+    db: str | None,
+    kitchen_from_hosts: str | None,
+    cmd: str | None,
+    files: tuple[Path, ...],
+    folders: tuple[Path, ...],
+    boot: bool,
+    name: str | None,
+    **flags: Any,
+) -> DeliveryRequest:
+    names = kitchen_names(kitchen, db, kitchen_from_hosts)
+    return DeliveryRequest(names, cmd, tuple(files), tuple(folders), boot, name, flags)
 
 
 def reachable(names: KitchenNames) -> str:
@@ -225,75 +328,3 @@ def reachable(names: KitchenNames) -> str:
     if problem := kind_of(names.there).why_not_from_hosts(names.there, is_for_hosts):
         raise UsageError(problem)
     return names.there
-
-
-# How it is shown.
-
-
-@contextmanager
-def fleet_runner(
-    said: Mapping[str, Any], hosts: Sequence[Host], what: str, *, is_quiet: bool = False
-) -> Iterator[FleetRunner]:
-    """The runner that the options say, with a bar where somebody sees it. Ctrl-C shows what was done until then."""
-    from waiter.fleet.actions import FleetRunner, interrupted
-    from waiter.fleet.host_output import NobodyReads
-    from waiter.fleet.ssh.connection import Network, SshOptions
-
-    network = Network(SshOptions(said["accept_new"], said["connect_timeout"]))
-    done: dict[str, Report] = {}
-    began = time.monotonic()
-    try:
-        with rows_bar() as show_progress:
-
-            def seen(report: Report) -> None:
-                done[report.host.name] = report
-                show_progress(what, len(done), len(hosts))
-
-            yield FleetRunner(network, parallel=said["parallel"], timeout_s=said["host_timeout"], on_report=seen)
-    except NobodyReads as end:
-        raise StdoutClosed from end
-    except KeyboardInterrupt:
-        if not said.get("follow"):  # who follows a log ends it so
-            reports = [done.get(host.name) or interrupted(host) for host in hosts]
-            show_reports(said, what, reports, began, is_quiet=is_quiet)
-        raise
-
-
-def conclude(
-    said: Mapping[str, Any], verb: str, reports: Sequence[Report], began: float, *, is_quiet: bool = False
-) -> None:
-    """Show one row for each host, and what fixes those that failed; exit code 1 if any did.
-
-    `is_quiet`: stdout holds the hosts' own output, so the table goes to stderr.
-    """
-    show_reports(said, verb, reports, began, is_quiet=is_quiet)
-    if not all(report.is_ok for report in reports):
-        click.get_current_context().exit(1)
-
-
-def show_reports(
-    said: Mapping[str, Any], verb: str, reports: Sequence[Report], began: float, *, is_quiet: bool = False
-) -> None:
-    from waiter.fleet import tables
-
-    if said["is_json"]:
-        show_json(tables.to_json(verb, reports))
-    else:
-        with redirect_stdout(sys.stderr if is_quiet else sys.stdout):
-            show_table(*tables.report_rows(reports))
-        for line in tables.problem_lines(reports):
-            say(line)
-        say(tables.summary(reports, time.monotonic() - began))
-
-
-def show_plan(said: Mapping[str, Any], verb: str, hosts: Sequence[Host], *facts: str) -> None:
-    """What a verb would do."""
-    from waiter.fleet import tables
-
-    if said["is_json"]:
-        show_json({"verb": verb, "dry_run": True, "facts": facts, "hosts": [host.name for host in hosts]})
-        return
-    show_table(*tables.host_rows(hosts))
-    for fact in facts:
-        say(fact)
-    say(f"{plural(len(hosts), 'host')}: would {verb}; nothing was done (--dry-run)")

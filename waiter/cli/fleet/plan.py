@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from waiter.cli.delivery_options import delivery_options
-from waiter.cli.fleet.options import KitchenNames, reachable
+from waiter.cli.fleet.options import DeliveryRequest, reachable
 from waiter.cli.options import resolve_settings
 from waiter.errors import UsageError
 
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from waiter.fleet.zipapp import Bundle, PackedCommand
 
 
-def packed_command(said: dict[str, Any]) -> PackedCommand:
+def packed_command(delivery: DeliveryRequest) -> PackedCommand:
     from waiter.fleet.zipapp import pack_command
 
-    return pack_command(said["cmd"] or "", shell=bool(said["shell"]), files=said["files"], folders=said["folders"])
+    is_line = bool(delivery.flags["shell"])
+    return pack_command(delivery.cmd or "", shell=is_line, files=delivery.files, folders=delivery.folders)
 
 
 def payload(bundle: Bundle | None, *, is_any: bool = False) -> Payload:
@@ -29,16 +30,16 @@ def payload(bundle: Bundle | None, *, is_any: bool = False) -> Payload:
     return Payload(build_zipapp(), bundle, is_any)
 
 
-def start_request(said: dict[str, Any], names: KitchenNames, packed: PackedCommand | None) -> StartRequest:
+def start_request(delivery: DeliveryRequest, packed: PackedCommand | None) -> StartRequest:
     """What hosts are to do; without a packed command, what they did the last time."""
     from waiter.fleet.actions import StartRequest
 
-    settings = host_settings(said, names, packed) if packed else None
-    kitchen = None if packed is None and names.there is None else reachable(names)
-    return StartRequest(settings, kitchen, said["boot"])
+    settings = host_settings(delivery, packed) if packed else None
+    kitchen = None if packed is None and delivery.kitchen.there is None else reachable(delivery.kitchen)
+    return StartRequest(settings, kitchen, delivery.boot)
 
 
-def host_settings(said: dict[str, Any], names: KitchenNames, packed: PackedCommand) -> HostSettings:
+def host_settings(delivery: DeliveryRequest, packed: PackedCommand) -> HostSettings:
     """How hosts are to deliver: the flags, [fleet], [deliver]; but how many slots never comes from [deliver].
 
     Those are this machine's; a host has one for each of its own CPUs.
@@ -46,12 +47,11 @@ def host_settings(said: dict[str, Any], names: KitchenNames, packed: PackedComma
     from waiter.delivery.executors import check_values
     from waiter.fleet.protocol import HostSettings
 
-    options = delivery_options(
-        {**said, "jobs": said["jobs"] or "auto"}, resolve_settings(None, None).deliver, said["name"]
-    )
+    flags = {**delivery.flags, "jobs": delivery.flags["jobs"] or "auto"}
+    options = delivery_options(flags, resolve_settings(None, None).deliver, delivery.name)
     check_values(options)
     bundle = packed.bundle.digest if packed.bundle else None
-    return HostSettings(packed.words, json.loads(options.to_json()), names.db, bundle)
+    return HostSettings(packed.words, json.loads(options.to_json()), delivery.kitchen.db, bundle)
 
 
 def files_in(bundle: Bundle | None) -> list[str]:
