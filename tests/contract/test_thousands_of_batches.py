@@ -12,7 +12,7 @@ from pymongo import MongoClient, monitoring
 from pymongo.monitoring import CommandListener
 
 from waiter.kitchen.mongo.kitchen import MongoKitchen
-from waiter.kitchen.sqlite import kitchen as sqlite
+from waiter.kitchen.sqlite.file import HAS_LOOK_UPS
 from waiter.kitchen.sqlite.kitchen import SqliteKitchen
 from waiter.loading import LoadOptions, load
 from waiter.orders import Batch, Selector
@@ -110,10 +110,10 @@ def test_a_file_of_before_has_them_when_it_is_opened_to_write(filled, open_again
 
     with SqliteKitchen(filled.path, create=False) as reader:
         assert agrees_with_all_batches(reader)
-        assert not reader._read(sqlite.HAS_LOOK_UPS)
+        assert not reader._read(HAS_LOOK_UPS)
     with open_again() as writer:
         assert agrees_with_all_batches(writer)
-        assert writer._read(sqlite.HAS_LOOK_UPS)
+        assert writer._read(HAS_LOOK_UPS)
 
 
 @pytest.mark.parametrize("kitchen_url", ["sqlite"], indirect=True)

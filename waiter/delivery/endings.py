@@ -178,7 +178,7 @@ class Endings:
     def _stop_command(self, braked: Braked) -> None:
         """Take no more orders of a command that does nothing but fail; others that do are to pause, too."""
         work = self._work
-        work.listener.noted(f"Stopped: {braked.sentence}\nhint: mend the command, then: waiter reset, and start again")
+        work.listener.noted(f"Stopped: {braked.sentence}\nhint: fix the command, then: waiter reset, and start again")
         if work.executor.words is not None:
             work.shutdown.request(Stop.DRAIN, BRAKED)
             work.runner.give_back()

@@ -1,11 +1,8 @@
 """The kitchen in an SQLite file: one machine, nothing to set up.
 
 Every method is one transaction; WAL and synchronous=FULL make it durable when it returns. Leases are kept on a
-clock that nobody sets, and a waiter whose process is dead is seen at once. The statements live here; `rows`
-turns rows into values, `file` opens the file.
-
-Long because it is the whole contract, method by method; what a method does beyond a statement is in
-the modules beside it.
+clock that nobody sets, and a waiter whose process is dead is seen at once. `session` holds the open file, `batches`
+what is loaded; `rows` turns rows into values.
 """
 
 from __future__ import annotations
@@ -14,62 +11,45 @@ import dataclasses
 import json
 import os
 import sqlite3
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import groupby
-from operator import itemgetter
-from pathlib import Path
-from random import Random
-from typing import Any, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from waiter import processes
 from waiter.errors import ShiftLost
 from waiter.kitchen.contract import (
     ALL,
     CLAIM_LIMIT,
-    LEASE_S,
     LOST_SHOWN_S,
     MAX_LOSSES,
-    UNCHANGED,
     Backlog,
     FailureGroup,
     Reclaimed,
-    Row,
     Throughput,
-    Unchanged,
     loss_delay_s,
 )
-from waiter.kitchen.open_files import still_there
 from waiter.kitchen.printable import printable
 from waiter.kitchen.selecting import unknown_batch
-from waiter.kitchen.spans import Span, SpansOfScope
+from waiter.kitchen.spans import Span
 from waiter.kitchen.sqlite import admin, leases, queries
 from waiter.kitchen.sqlite import outcomes as outcomes_
 from waiter.kitchen.sqlite import scope as scopes
-from waiter.kitchen.sqlite.file import HAS_LOOK_UPS, Connection, connect, translate_errors, upgraded
+from waiter.kitchen.sqlite.batches import BatchStore
+from waiter.kitchen.sqlite.file import translate_errors
 from waiter.kitchen.sqlite.rows import (
     EVERYTHING,
     FROM,
     LIGHT,
     ROW_BITS,
     Condition,
-    appended,
-    batch_facts,
-    batch_from,
     batches_of_orders,
     condition,
     named,
     order_by,
     order_from,
-    portions,
     seq_of,
     shift_from,
-    some_argument_has,
 )
 from waiter.orders import (
-    Batch,
-    BatchProgress,
     Counts,
     FinishResult,
     Notice,
@@ -82,230 +62,13 @@ from waiter.orders import (
     Vitals,
 )
 
-_INSERT = """
-INSERT INTO orders (seq, arguments, names, priority) SELECT ? + key, value, ?, ? FROM json_each(?) WHERE true
-ON CONFLICT (seq) DO NOTHING
-"""
-
 _NAMED = """
 SELECT id, name, number FROM batches WHERE id IN (SELECT value FROM json_each(?)) OR id = ? OR name = ? ORDER BY number
 """
 
-_BATCHES_OF = """
-SELECT * FROM batches WHERE number IN (
-    SELECT number FROM digests WHERE digest IN (SELECT value FROM json_each(?))) ORDER BY number
-"""
 
-# From one length to the next: DISTINCT would go through every batch.
-_LENGTHS = """
-WITH RECURSIVE lengths (orders) AS (
-    SELECT min(orders) FROM batches WHERE orders > :above AND orders <= :up_to
-    UNION ALL
-    SELECT (SELECT min(orders) FROM batches WHERE orders > lengths.orders AND orders <= :up_to)
-    FROM lengths WHERE orders IS NOT NULL)
-SELECT orders FROM lengths WHERE orders IS NOT NULL
-"""
-
-
-def _first(rows: list[sqlite3.Row]) -> Batch | None:
-    return batch_from(rows[0]) if rows else None
-
-
-def _no_shift() -> float:
-    return 0.0
-
-
-class SqliteKitchen:
+class SqliteKitchen(BatchStore):
     """A store of orders in an SQLite file; see `contract.Kitchen`."""
-
-    def __init__(
-        self,
-        path: Path,
-        *,
-        create: bool = True,
-        ahead: Callable[[], float] = _no_shift,
-        lease_s: float = LEASE_S,
-    ) -> None:
-        """Open the file; one that is not there is made, or KitchenMissing without `create`.
-
-        `ahead` seconds are added to every reading of a clock.
-        """
-        self.path = path.absolute()  # at once: a program may go to another folder and open it again
-        self.lease_s = lease_s
-        self._ahead = ahead
-        self._rng = Random()
-        self._here = processes.here()
-        self._id: str | None = None
-        self._spans = SpansOfScope()
-        self._db = self._connect(create=create)
-
-    def _connect(self, *, create: bool = False) -> Connection:
-        db = connect(self.path, create=create)
-        db.row_factory = sqlite3.Row
-        db.create_function("some_argument_has", 2, some_argument_has, deterministic=True)
-        db.create_function("appended", 2, appended, deterministic=True)
-        return db
-
-    @property
-    def url(self) -> str:
-        return str(self.path)
-
-    @property
-    def id(self) -> str:
-        self._id = self._id or self._kept_id()
-        return self._id
-
-    def _kept_id(self) -> str:
-        kept = self._read("SELECT value FROM state WHERE name = 'id'")
-        if not kept:
-            with self._writing() as db:
-                db.execute("INSERT INTO state VALUES ('id', ?) ON CONFLICT DO NOTHING", (os.urandom(16).hex(),))
-            kept = self._read("SELECT value FROM state WHERE name = 'id'")
-        return str(kept[0]["value"])
-
-    def close(self) -> None:
-        self._db.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def now(self) -> float:
-        return time.time() + self._ahead()
-
-    def _steady(self) -> float:
-        return processes.boottime() + self._ahead()
-
-    @contextmanager
-    def _writing(self, *, is_change: bool = False) -> Iterator[sqlite3.Connection]:
-        """One transaction that writes. `is_change`: waiters should look again."""
-        with translate_errors(self.path):
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-                yield self._db
-                if is_change:
-                    self._db.execute(
-                        "INSERT INTO state VALUES ('news', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
-                    )
-                self._db.execute("COMMIT")
-                still_there(self.path, self._db.identity)  # after it: what went into a deleted file is not durable
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-
-    def _read(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[sqlite3.Row]:
-        with translate_errors(self.path):
-            if self._db.is_immutable:
-                self._db.close()
-                self._db = self._connect()
-            rows = self._db.execute(sql, parameters).fetchall()
-            still_there(self.path, self._db.identity)
-            return rows
-
-    # Loading
-
-    def batches(self) -> list[Batch]:
-        return [batch_from(row) for row in self._read("SELECT * FROM batches ORDER BY number")]
-
-    def batch(self, batch_id: str) -> Batch | None:
-        return _first(self._read("SELECT * FROM batches WHERE id = ?", (printable(batch_id),)))
-
-    def batches_of(self, digests: Collection[str]) -> list[Batch]:
-        if not self._read(HAS_LOOK_UPS):  # a file of before, and nobody has written since
-            return [batch for batch in self.batches() if not {batch.digest, *batch.earlier}.isdisjoint(digests)]
-        return [batch_from(row) for row in self._read(_BATCHES_OF, (json.dumps([*digests]),))]
-
-    def batch_lengths(self, above: int, up_to: int) -> list[int]:
-        return [row["orders"] for row in self._read(_LENGTHS, {"above": above, "up_to": up_to})]
-
-    def latest_batch(self, source: str) -> Batch | None:
-        sql = "SELECT * FROM batches WHERE source = ? ORDER BY number DESC LIMIT 1"
-        return _first(self._read(sql, (printable(source),)))
-
-    def open_batch(self, batch: Batch) -> None:
-        facts = batch_facts(batch)
-        sets = ", ".join(f"{name} = excluded.{name}" for name in facts if name != "id")
-        with self._writing() as db:
-            db.execute(
-                f"INSERT INTO batches ({', '.join(facts)}) VALUES ({', '.join(f':{name}' for name in facts)}) "
-                f"ON CONFLICT (id) DO UPDATE SET {sets}",
-                facts,
-            )
-
-    def renew_batch(self, batch: Batch) -> None:
-        facts = batch_facts(batch)
-        sets = ", ".join(f"{name} = :{name}" for name in facts if name != "id")
-        with self._writing() as db:
-            self._batch_number(db, batch.id)
-            db.execute(f"UPDATE batches SET {sets} WHERE id = :id", facts)
-
-    def add(self, batch_id: str, rows: Iterable[Row], priority: int = 0) -> int:
-        with self._writing(is_change=True) as db:
-            base = self._batch_number(db, batch_id) << ROW_BITS
-            before = db.total_changes
-            for portion in portions(rows):
-                for names, alike in groupby(portion, key=itemgetter(2)):
-                    # One statement for thousands of rows: binding each row's values costs more than inserting it.
-                    arguments = json.dumps({number: arguments for number, arguments, _ in alike})
-                    named = None if names is None else json.dumps(names)
-                    db.execute(_INSERT, (base, named, priority, arguments))
-            return db.total_changes - before
-
-    def _batch_number(self, db: sqlite3.Connection, batch_id: str) -> int:
-        found = db.execute("SELECT number FROM batches WHERE id = ?", (printable(batch_id),)).fetchone()
-        if found is None:
-            raise unknown_batch(batch_id, self._batch_names())
-        return int(found["number"])
-
-    def _batch_names(self) -> list[tuple[str, str | None]]:
-        return [(row["id"], row["name"]) for row in self._read("SELECT id, name FROM batches ORDER BY number")]
-
-    def bind_batch(
-        self, batch_id: str, command: Sequence[str], instead_of: Sequence[str] | None = None
-    ) -> tuple[str, ...]:
-        words = {"bound_to": json.dumps([*command]), "before": json.dumps([*(instead_of or ())])}
-        sets = "bound_to = iif(bound_to IS NULL OR bound_to = :before, :bound_to, bound_to)"
-        self._set_binding(batch_id, sets, words)
-        (row,) = self._read("SELECT bound_to FROM batches WHERE id = ?", (printable(batch_id),))
-        return tuple(json.loads(row["bound_to"]))
-
-    def amend_batch(
-        self,
-        batch_id: str,
-        *,
-        name: str | Unchanged | None = UNCHANGED,
-        command: Sequence[str] | Unchanged | None = UNCHANGED,
-        weight: int | Unchanged | None = UNCHANGED,
-        pause_reason: str | Unchanged | None = UNCHANGED,
-    ) -> None:
-        words = command if command is None or isinstance(command, Unchanged) else json.dumps([*command])
-        facts: dict[str, Any] = {"name": name, "bound_to": words, "weight": weight, "pause_reason": pause_reason}
-        changed = {key: value for key, value in facts.items() if not isinstance(value, Unchanged)}
-        if "bound_to" in changed:
-            changed["is_reserved"] = command is not None
-        self._set_binding(batch_id, ", ".join(f"{key} = :{key}" for key in changed), changed)
-
-    def _set_binding(self, batch_id: str, sets: str, facts: Mapping[str, Any]) -> None:
-        with translate_errors(self.path):
-            upgraded(self._db, self.path)
-        values = {key: printable(value) if isinstance(value, str) else value for key, value in facts.items()}
-        with self._writing(is_change=True) as db:
-            self._batch_number(db, batch_id)
-            db.execute(f"UPDATE batches SET {sets} WHERE id = :id", {**values, "id": printable(batch_id)})
-
-    def batch_progress(self, window_s: float) -> dict[str, BatchProgress]:
-        return queries.batch_progress(self._read, self.now(), window_s)
-
-    def remove_batch(self, batch_id: str) -> int:
-        with self._writing(is_change=True) as db:
-            number = self._batch_number(db, batch_id)
-            span = (number << ROW_BITS, (number + 1) << ROW_BITS)
-            removed = db.execute("DELETE FROM orders WHERE seq >= ? AND seq < ?", span).rowcount
-            db.execute("DELETE FROM batches WHERE number = ?", (number,))
-            return removed
 
     # Shifts
 
