@@ -302,6 +302,7 @@ def _undo(kitchen: Kitchen, match: Match) -> None:
 
 
 def _changed(kitchen: Kitchen, source: str) -> str | None:
-    if source in ("stdin", "python") or source.startswith("/dev/"):  # which names nothing: <(seq 9) is /dev/fd/63
+    # What names nothing: <(seq 9) is /dev/fd/63.
+    if source in ("stdin", "python", ":::") or source.startswith("/dev/"):
         return None
     return latest.id if (latest := kitchen.latest_batch(source)) else None

@@ -70,7 +70,7 @@ ANY_COMMAND = click.option(
 
 FLAGS = (
     _option("-n", "--name", metavar="NAME", help="This waiter's name. Default: host/pid."),
-    _option("-j", "--jobs", metavar="N", help="Slots: commands at the same time. A number, auto, or 50% of the CPUs."),
+    _option("-P", "-j", "--jobs", metavar="N", help="Slots: commands at a time. A number, auto, or 50% of the CPUs."),
     _option("--until", type=_choice(Until), help="When to go home: done (default), empty or stopped."),
     click.option("--shell", is_flag=True, default=None, help="The command is a line for sh; {1} or $1 is one word."),
     _option("--stdin", type=click.Choice(["none", "json"]), help="json: the arguments as JSON on stdin."),

@@ -51,11 +51,22 @@ def exit_code(call: Callable[[], object], is_json_wanted: Callable[[], bool]) ->
 
 def _in_words(error: click.ClickException) -> str:
     """What Click has to say, in one line with where to read on."""
-    message = " ".join(error.format_message().split())
+    message = _unknown_option(error) if isinstance(error, click.NoSuchOption) else error.format_message()
+    message = " ".join(message.split())
     if not isinstance(error, click.UsageError) or error.ctx is None:
         return message
     end = "" if message.endswith((".", "?")) else "."
     return f"{message}{end} See: {error.ctx.command_path} --help"
+
+
+def _unknown_option(error: click.NoSuchOption) -> str:
+    """The option, and the nearest one that there is; a short one may have been meant for the command."""
+    from difflib import get_close_matches  # here, because nobody else needs it
+
+    near = get_close_matches(error.option_name, error.possibilities or (), n=1, cutoff=0.4)
+    if near:
+        return f"no such option {error.option_name}; did you mean {near[0]}?"
+    return f"no such option {error.option_name}. A command that begins with a dash stands after --."
 
 
 def _complain(message: str, is_json: bool, code: int) -> int:

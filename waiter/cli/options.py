@@ -285,7 +285,7 @@ def check_waiter_is_at_work(kitchen: Kitchen, waiter: str | None) -> None:
         raise UsageError(f"no such waiter: {waiter}. {who}. See: waiter waiters")
 
 
-COMMAND = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+COMMAND = {"allow_interspersed_args": False}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 from collections.abc import Sequence
@@ -20,6 +21,9 @@ from waiter.orders import Order
 from waiter.user_dirs import full_path
 
 SHELL = "/bin/sh"
+_OF_A_LINE = re.compile(r"[\s|;&<>$*]")
+"""What stands in lines for a shell, and hardly in the name of a program."""
+
 ASKER = "the command"
 
 _HASHED_BYTES = 64 * 1024 * 1024
@@ -77,12 +81,12 @@ def found(program: str, *, cwd: str | None = None, path: str | None = None) -> s
     if os.sep not in program:
         absolute = shutil.which(program, path=path)
         if absolute is None:
-            hint = f". Did you mean ./{program}?" if Path(cwd or ".", program).is_file() else ""
+            hint = f". Did you mean ./{program}?" if Path(cwd or ".", program).is_file() else _line_hint(program)
             raise CommandUnstartable(f"{program}: command not found on the PATH of this machine{hint}")
         return str(Path(absolute).absolute())
     file = full_path(Path(cwd or ".", program))
     if not file.exists():
-        raise CommandUnstartable(f"{program}: no such file in {file.parent}")
+        raise CommandUnstartable(f"{program}: no such file in {file.parent}{_line_hint(program)}")
     if file.is_dir():
         raise CommandUnstartable(f"{program}: a directory cannot be run")
     if not os.access(file, os.X_OK):
@@ -90,6 +94,11 @@ def found(program: str, *, cwd: str | None = None, path: str | None = None) -> s
             raise CommandUnstartable(f"{program}: {file.parent} is mounted noexec. Name its interpreter: sh {program}")
         raise CommandUnstartable(f"{program}: not executable. Run: chmod +x {program}")
     return str(file)
+
+
+def _line_hint(program: str) -> str:
+    """For one word that looks like a whole line."""
+    return "\nhint: drop the quotes, or add --shell" if _OF_A_LINE.search(program) else ""
 
 
 class Version:

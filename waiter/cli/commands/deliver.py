@@ -14,7 +14,9 @@ waiter deliver -j auto --retries 2 convert {1} -resize 50% small/{2}
 from __future__ import annotations
 
 import shlex
+import shutil
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import click
 
@@ -24,6 +26,7 @@ from waiter.cli.options import COMMAND, complete_file, open_kitchen_or_exit, wit
 from waiter.cli.printer import Printer
 from waiter.delivery.executors import deliver as deliver_orders
 from waiter.delivery.options import DeliveryOptions, Grouping, cpu_count, slots
+from waiter.errors import UsageError
 from waiter.kitchen import DEFAULT_DB, absolute, kind_of, open_kitchen
 from waiter.kitchen.address import shown
 from waiter.kitchen.contract import Kitchen
@@ -35,6 +38,7 @@ from waiter.settings import Settings
 @with_settings
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_file, metavar="CMD…")
 def deliver(settings: Settings, command: tuple[str, ...], flags: Mapping[str, object]) -> int:
+    refuse_program_as_kitchen(settings)
     options = delivery_options(flags, settings.deliver, settings.name, file=settings.file)
     log_as(for_service(options.log_format))
     printer = Printer(is_telling_each=is_one_at_a_time(options), tag=options.tag, names_orders=is_interleaved(options))
@@ -49,6 +53,16 @@ def kitchen_opener(settings: Settings) -> Callable[[], Kitchen]:
     """What opens the kitchen. The first time it is open already: one that does not answer was waited for, and named."""
     first, where = [open_kitchen_or_exit(settings, create=True)], absolute(settings.kitchen)
     return lambda: first.pop() if first else open_kitchen(where, settings.db, create=False)
+
+
+def refuse_program_as_kitchen(settings: Settings) -> None:
+    """Raise UsageError for `run -k echo …`: GNU parallel's -k takes no value, and ours names the kitchen."""
+    name = settings.kitchen or ""
+    if settings.is_kitchen_said and name.isidentifier() and not Path(name).exists() and shutil.which(name):
+        raise UsageError(
+            f"-k {name}: -k names the kitchen here, and {name} is a command\n"
+            f"hint: leave -k out; for a MongoDB on a host of that name write -k mongodb://{name}"
+        )
 
 
 def kitchen_words(kitchen: str | None, db: str) -> str:

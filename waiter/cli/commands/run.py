@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 
 import click
 
-from waiter.cli.commands.deliver import is_interleaved, kitchen_words, lost_output
+from waiter.cli.commands.deliver import is_interleaved, kitchen_words, lost_output, refuse_program_as_kitchen
 from waiter.cli.commands.load import load_with_bar, opened_input, reading, tell_loaded
 from waiter.cli.console import say
 from waiter.cli.delivery_options import delivery_options, with_run_flags
@@ -32,6 +32,7 @@ from waiter.delivery.executors import deliver as deliver_orders
 from waiter.delivery.listener import KITCHEN_LOST, SUCCEEDED
 from waiter.delivery.options import DeliveryOptions
 from waiter.errors import UsageError
+from waiter.intake import Input, argument_lists
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.contract import Kitchen
 from waiter.loading import LoadOptions
@@ -57,13 +58,20 @@ def run(settings: Settings, source: str, notify: str | None, command: tuple[str,
         load_options: LoadOptions, flags: Mapping[str, object]) -> int:  # fmt: skip
     if not command:
         raise UsageError("run: no command given. Say what to run: seq 100 | waiter run ./crunch.sh")
+    command, lists = argument_lists.split(command)
+    if lists and source != "-":
+        raise UsageError(
+            f"--input {source}: the inputs stand behind {lists[0][0]} already\nhint: leave one of them out"
+        )
+    refuse_program_as_kitchen(settings)
     settings = _own_settings(settings)
     options = delivery_options(flags, settings.deliver, settings.name, file=settings.file)
     log_as(for_person(options.log_format))
     notifier = make_notifier(notify, say)
     checked(command, options)  # before millions of rows are loaded for it
     with ExitStack() as kept:
-        work = _loaded(settings, source, command, load_options, options, kept)
+        input = argument_lists.typed_input(lists) if lists else opened_input(source, load_options)
+        work = _loaded(settings, input, command, load_options, options, kept)
         return 0 if work is None else _delivered(work, settings, command, options, notifier)
 
 
@@ -111,14 +119,14 @@ def _own_settings(settings: Settings) -> Settings:
 
 def _loaded(
     settings: Settings,
-    source: str,
+    opening: AbstractContextManager[Input],
     command: Sequence[str],
     reading: LoadOptions,
     options: DeliveryOptions,
     kept: ExitStack,
 ) -> Work | None:
     """Load the input; None if it is empty. A file of the run's own is `kept` for it."""
-    with opened_input(source, reading) as input:
+    with opening as input:
         own = None
         if not settings.is_kitchen_named:
             how = (input.format, input.header, input.delimiter, reading.skip_bad, reading.unique)
