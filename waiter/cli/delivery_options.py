@@ -176,12 +176,12 @@ FIELDS = frozenset(field.name for field in dataclasses.fields(DeliveryOptions))
 
 
 def delivery_options(
-    said: Mapping[str, Any], table: Mapping[str, Any], name: str | None = None, *, file: str | None = None
+    flags: Mapping[str, Any], table: Mapping[str, Any], name: str | None = None, *, file: str | None = None
 ) -> DeliveryOptions:
-    """The options: what was said on the command line, else the [deliver] table of `file`, else the defaults."""
+    """The options: the flags of the command line, else the [deliver] table of `file`, else the defaults."""
     values: dict[str, Any] = {}
     values.update(_from_toml(key, value, file or FILE) for key, value in table.items())
-    values |= {key: value for key, value in said.items() if key in FIELDS and value is not None and value != ()}
+    values |= {key: value for key, value in flags.items() if key in FIELDS and value is not None and value != ()}
     if name:
         values["name"] = name
     values["env"] = _variables(values.get("env", {}))
@@ -226,11 +226,11 @@ def _from_toml(key: str, value: Any, file: str) -> tuple[str, Any]:
         raise UsageError(f"{file}, [deliver] {key}: {error.message}") from None
 
 
-def _variables(said: Any) -> dict[str, str]:
-    if isinstance(said, Mapping):
-        return {str(key): str(value) for key, value in said.items()}
+def _variables(env: Any) -> dict[str, str]:
+    if isinstance(env, Mapping):
+        return {str(key): str(value) for key, value in env.items()}
     variables: dict[str, str] = {}
-    for pair in said:
+    for pair in env:
         key, equals, value = pair.partition("=")
         if not key or not equals:
             raise UsageError(f"--env {pair}: write NAME=VALUE")

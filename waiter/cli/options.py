@@ -117,18 +117,18 @@ def _complete_status(_context: click.Context, _parameter: click.Parameter, begun
 def _complete_batch(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
     """Names and ids of the batches; none when the kitchen does not answer soon: nobody can be told while typing."""
     before = context.parent.params if context.parent else {}
-    said = {name: context.params.get(name) or before.get(name) for name in ("kitchen", "db")}
+    given = {name: context.params.get(name) or before.get(name) for name in ("kitchen", "db")}
     words: list[str] = []
 
     def ask() -> None:
         with suppress(WaiterError):
-            where = settings(said["kitchen"], said["db"])
-            with open_kitchen(where.kitchen, where.db, create=False) as kitchen:
+            resolved = settings(given["kitchen"], given["db"])
+            with open_kitchen(resolved.kitchen, resolved.db, create=False) as kitchen:
                 words.extend(word for batch in kitchen.batches() for word in (batch.name, batch.id) if word)
 
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(TAB_S)
+    query = threading.Thread(target=ask, daemon=True)
+    query.start()
+    query.join(TAB_S)
     return [word for word in words if word.startswith(begun)]
 
 

@@ -145,8 +145,8 @@ def _reservoir(orders: Iterator[Order], count: int, rng: random.Random) -> list[
     """`count` of a stream of unknown length, each equally likely (Vitter's algorithm R)."""
     kept = list(islice(orders, count))
     for number, order in enumerate(orders, len(kept)):
-        if (place := rng.randint(0, number)) < count:
-            kept[place] = order
+        if (index := rng.randint(0, number)) < count:
+            kept[index] = order
     return kept
 
 
