@@ -97,13 +97,16 @@ def test_a_backlog_is_of_the_scope(kitchen, clock):
     assert ids(kitchen.claim(shift, 9, scope=one)) == ["one-1", "one-2"]
 
 
-def test_a_batch_that_was_made_anew_is_found(kitchen):
+def test_a_batch_that_was_made_anew_is_found_by_who_asked_for_it_before(kitchen):
     fill(kitchen, "one", "two")
-    shift = kitchen.check_in("a", "h", 1)
+    shift, scope = kitchen.check_in("a", "h", 1), Scope(batches=("one",))
+    assert ids(kitchen.claim(shift, 1, scope=scope)) == ["one-1"]
     kitchen.remove_batch("one")
+    assert kitchen.backlog(scope).is_done
     fill(kitchen, "one")
 
-    assert ids(kitchen.claim(shift, 9, scope=Scope(batches=("one",)))) == ["one-1", "one-2"]
+    assert kitchen.backlog(scope).ready == 2
+    assert ids(kitchen.claim(shift, 9, scope=scope)) == ["one-1", "one-2"]
 
 
 def test_the_first_command_that_binds_a_batch_has_it(kitchen, open_again):

@@ -112,6 +112,8 @@ class Claims:
     def _admitted(self, orders: Sequence[Order]) -> list[Order]:
         """Those of the orders that this waiter may run; the others go back."""
         work = self._work
+        for order in orders[:1]:
+            self._refuse_if_none_fits(order)  # before its batch is bound to a command that cannot take its orders
         mine, others = work.scope.admit(orders)
         for order in list(mine):
             if why := work.executor.missing(order):
@@ -151,11 +153,9 @@ class Claims:
         try:
             job = work.executor.job(order)
         except ValueError as error:
-            self._refuse_if_none_fits(order)
             outcome = unstartable(order, str(error), work.current.kitchen_time(), work.executor.version(order))
             self._endings.record(HeldOrder(order, work.current.shift, (), boottime()), outcome)
             return None
-        self._is_command_tried = True
         work.held.add(HeldOrder(order, work.current.shift, job.argv, boottime()))
         return job
 

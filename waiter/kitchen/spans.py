@@ -5,13 +5,16 @@ Neighbours make one span, so that a scope that leaves a few batches out has few 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from waiter.kitchen.contract import SPANS_AT_ONCE
 from waiter.orders import Scope
 
 Span = tuple[int, int]
 """The first `seq`, and the one after the last."""
+
+
+SCOPES_KEPT = 64
 
 
 def spans(batches: Iterable[tuple[str, int]], chosen: Collection[str], rows: int) -> list[Span]:
@@ -29,18 +32,40 @@ def spans(batches: Iterable[tuple[str, int]], chosen: Collection[str], rows: int
 
 
 class SpansOfScope:
-    """The spans of the scope that was asked for last: a waiter asks with the same one again and again."""
+    """The spans of the scopes that were asked for: a waiter asks with the same few again and again.
 
-    def __init__(self) -> None:
-        self._scope: Scope | None = None
-        self._spans: list[Span] = []
+    What is remembered misses batches that were deleted and made anew since. So who finds nothing looks again.
+    """
 
-    def of(self, scope: Scope, batches: Iterable[tuple[str, int]], rows: int) -> list[Span]:
-        """The spans of a scope that names batches. `batches` are read only for another scope than the last."""
-        if scope is not self._scope:  # not equal: batches may have been deleted, and made anew, between two of the same
-            self._spans = spans(batches, set(scope.batches or ()), rows)
-            self._scope = scope
-        return self._spans
+    def __init__(self, batches: Callable[[], Iterable[tuple[str, int]]], rows: int) -> None:
+        self._batches = batches
+        self._rows = rows
+        self._known: dict[Scope, list[Span]] = {}
+        self._last: tuple[Scope, list[Span]] | None = None
+
+    def of(self, scope: Scope) -> Sequence[Span] | None:
+        """Where the orders of the scope's batches lie; None: it takes those of any."""
+        if scope.batches is None:
+            return None
+        if self._last is None or self._last[0] is not scope:  # a scope of thousands of batches takes long to compare
+            if scope not in self._known:
+                self._read(scope)
+            self._last = scope, self._known[scope]
+        return self._last[1]
+
+    def are_others(self, scope: Scope) -> bool:
+        """Look again. Whether the scope's spans are others than was remembered."""
+        if scope.batches is None:
+            return False
+        before = self._known.get(scope)
+        self._read(scope)
+        self._last = None
+        return self._known[scope] != before
+
+    def _read(self, scope: Scope) -> None:
+        if len(self._known) >= SCOPES_KEPT:
+            self._known.clear()
+        self._known[scope] = spans(self._batches(), set(scope.batches or ()), self._rows)
 
 
 def chunks(found: Sequence[Span]) -> Iterator[Sequence[Span]]:

@@ -47,20 +47,21 @@ class Claims:
         self._random = Random()
         self._competes_until = -1.0
         self._promoted_at = -PROMOTE_S
-        self._spans = SpansOfScope()
+        self.spans = SpansOfScope(lambda: numbered_batches(to), ROWS)
 
     def claim(self, shift: Shift, limit: int, exclude: Sequence[str], scope: Scope = ALL) -> list[Order]:
         """See `Kitchen.claim`. Empty too if others were faster `TRIES` times."""
-        if scope.batches is None:
-            return self._claim(shift, limit, _claimable(exclude, scope, None))
-        for some in chunks(self.spans_of(scope) or ()):
+        orders = self._claim_in(shift, limit, exclude, scope)
+        if not orders and self.spans.are_others(scope):
+            orders = self._claim_in(shift, limit, exclude, scope)
+        return orders
+
+    def _claim_in(self, shift: Shift, limit: int, exclude: Sequence[str], scope: Scope) -> list[Order]:
+        spans = self.spans.of(scope)
+        for some in [None] if spans is None else chunks(spans):
             if orders := self._claim(shift, limit, _claimable(exclude, scope, some)):
                 return orders
         return []
-
-    def spans_of(self, scope: Scope) -> Sequence[Span] | None:
-        """Where the orders of the scope's batches lie; None: it takes those of any."""
-        return None if scope.batches is None else self._spans.of(scope, numbered_batches(self._to), ROWS)
 
     def _claim(self, shift: Shift, limit: int, claimable: Document) -> list[Order]:
         """The same, of the orders that `claimable` matches."""

@@ -276,7 +276,8 @@ class MongoKitchen:
 
     def backlog(self, scope: Scope = ALL) -> Backlog:
         with self._to.translate_errors():
-            return queries.backlog(self._to, scope, self._claims.spans_of(scope))
+            self._claims.spans.are_others(scope)
+            return queries.backlog(self._to, scope, self._claims.spans.of(scope))
 
     # Seeing
 

@@ -29,7 +29,6 @@ from waiter.kitchen.contract import (
 )
 from waiter.kitchen.printable import printable
 from waiter.kitchen.selecting import unknown_batch
-from waiter.kitchen.spans import Span
 from waiter.kitchen.sqlite import admin, leases, queries
 from waiter.kitchen.sqlite import outcomes as outcomes_
 from waiter.kitchen.sqlite import scope as scopes
@@ -39,7 +38,6 @@ from waiter.kitchen.sqlite.rows import (
     EVERYTHING,
     FROM,
     LIGHT,
-    ROW_BITS,
     Condition,
     batches_of_orders,
     condition,
@@ -176,12 +174,10 @@ class SqliteKitchen(BatchStore):
         def read(sql: str, parameters: Mapping[str, Any] = EVERYTHING.values) -> list[sqlite3.Row]:
             return db.execute(sql, parameters).fetchall()
 
-        return scopes.first_in(read, scope, self._spans_of(scope), limit)
-
-    def _spans_of(self, scope: Scope) -> Sequence[Span] | None:
-        if scope.batches is None:
-            return None
-        return self._spans.of(scope, scopes.numbered_batches(self._read), 1 << ROW_BITS)
+        rows = scopes.first_in(read, scope, self._spans.of(scope), limit)
+        if not rows and self._spans.are_others(scope):
+            rows = scopes.first_in(read, scope, self._spans.of(scope), limit)
+        return rows
 
     def _may_claim(self, db: sqlite3.Connection, shift: Shift) -> bool:
         stored = db.execute("SELECT * FROM shifts WHERE token = ?", (shift.token,)).fetchone()
@@ -246,7 +242,8 @@ class SqliteKitchen(BatchStore):
     def backlog(self, scope: Scope = ALL) -> Backlog:
         if scope == ALL:
             return queries.backlog(self._read, self.now())
-        return scopes.backlog(self._read, scope, self._spans_of(scope), self.now())
+        self._spans.are_others(scope)
+        return scopes.backlog(self._read, scope, self._spans.of(scope), self.now())
 
     # Seeing
 

@@ -16,7 +16,8 @@ from waiter.kitchen.contract import LEASE_S
 from waiter.kitchen.open_files import still_there
 from waiter.kitchen.spans import SpansOfScope
 from waiter.kitchen.sqlite.file import Connection, connect, translate_errors
-from waiter.kitchen.sqlite.rows import appended, some_argument_has
+from waiter.kitchen.sqlite.rows import ROW_BITS, appended, some_argument_has
+from waiter.kitchen.sqlite.scope import numbered_batches
 
 
 def _no_shift() -> float:
@@ -44,7 +45,7 @@ class Session:
         self._rng = Random()
         self._here = processes.here()
         self._id: str | None = None
-        self._spans = SpansOfScope()
+        self._spans = SpansOfScope(lambda: numbered_batches(self._read), 1 << ROW_BITS)
         self._db = self._connect(create=create)
 
     def _connect(self, *, create: bool = False) -> Connection:
