@@ -14,12 +14,15 @@ QUICK = 'echo "crunched $*"; hostname > "$WAITER_RESULT"'
 
 def test_every_host_works_and_goes_home_when_all_is_done(laptop: Laptop, shared: SharedKitchen) -> None:
     shared.load(200)
-    laptop.script("sleep 0.02; " + QUICK)
+    laptop.script("sleep 0.1; " + QUICK)
+    shared.kitchen.pause()  # or the first hosts deliver everything before the last ones are there
 
     done = laptop.fleet("start", *shared.flags, "--cmd", "./crunch.sh --size 3")
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(" started ") == 4
+    eventually(lambda: len(shared.kitchen.shifts()) == 4)
+    shared.kitchen.resume()
     eventually(lambda: shared.count(Status.DONE) == 200)
     orders = list(shared.kitchen.find(Selector(), with_details=True))
     assert {(order.result or "").strip() for order in orders} == set(laptop.network.hosts)

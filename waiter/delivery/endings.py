@@ -33,6 +33,7 @@ class Endings:
         self._work = work
         self._hooks = hooks
         self._suspects = Suspects()
+        self._has_paused = False  # itself, because others do well
 
     def ended(self, ended: Ended) -> None:
         """A command has ended."""
@@ -89,7 +90,8 @@ class Endings:
         self._hooks.call(held.order, outcome)
         self._check_halt()
         command = work.scope.command_of(held.order)
-        if braked := work.brake.saw(command, held.order, outcome):
+        braked = work.brake.saw(command, held.order, outcome)
+        if braked and not self._has_paused:  # else the host is to blame, and not the command
             self._stop_command(braked)
 
     # Orders that have not begun.
@@ -208,6 +210,7 @@ class Endings:
             if any(other.lost_at is None and other.vitals.delivered > other.vitals.failed for other in others):
                 reason = f"{work.options.pause_after} orders in a row failed here while others deliver theirs"
                 work.kitchen.pause(mine.waiter, reason)
+                self._has_paused = True
                 work.listener.noted(f"{reason}: this waiter pauses. Mend the host, then: waiter resume")
         except PASSING as error:
             work.absence.went_away(error)
