@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 import sys
+from typing import TYPE_CHECKING
 
 from waiter.errors import UsageError
-from waiter.kitchen.contract import Kitchen
 from waiter.kitchen.kinds import KitchenKind
 from waiter.kitchen.mongo.address import MONGODB
 from waiter.kitchen.sqlite.address import SQLITE, default_path
+
+if TYPE_CHECKING:  # it is much, and `waiter --help` needs none of it
+    from waiter.kitchen.contract import Kitchen
 
 DEFAULT_DB = "simplewaiter"
 KINDS = (SQLITE, MONGODB)

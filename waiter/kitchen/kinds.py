@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from waiter.kitchen.contract import Kitchen
+if TYPE_CHECKING:  # it is much, and `waiter --help` needs none of it
+    from waiter.kitchen.contract import Kitchen
 
 
 class Opener(Protocol):

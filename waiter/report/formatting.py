@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
-from waiter.orders import Counts, Status
+if TYPE_CHECKING:
+    from waiter.orders import Counts
+
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -67,6 +70,8 @@ def per_second(rate: float) -> str:
 
 def format_counts(counts: Counts) -> str:
     """How many of each status: `12 ERROR, 3 RUNNING`."""
+    from waiter.orders import Status  # here, because `waiter --help` formats nothing of it, and is to start quickly
+
     return ", ".join(f"{counts[status]:,} {status.value}" for status in Status if counts[status])
 
 

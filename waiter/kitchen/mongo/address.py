@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from waiter.kitchen.contract import Kitchen
+from typing import TYPE_CHECKING
+
 from waiter.kitchen.kinds import KitchenKind
+
+if TYPE_CHECKING:  # it is much, and `waiter --help` needs none of it
+    from waiter.kitchen.contract import Kitchen
 
 
 def _takes_the_rest(url: str) -> bool:  # noqa: ARG001 - whatever is no path is a host

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from waiter.errors import UsageError
 from waiter.kitchen.address import has_credentials, shown
-from waiter.kitchen.contract import Kitchen
 from waiter.kitchen.kinds import KitchenKind
 from waiter.user_dirs import Kind, full_path, own_folder
+
+if TYPE_CHECKING:  # it is much, and `waiter --help` needs none of it
+    from waiter.kitchen.contract import Kitchen
 
 _ENDINGS = (".db", ".sqlite", ".sqlite3")
 _HALF_AN_ADDRESS = re.compile(r"[^/]+[:@][^/]*/|mongo(db)?(\+srv)?(:|//)", re.IGNORECASE)
