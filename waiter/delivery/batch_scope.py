@@ -168,13 +168,17 @@ class BatchScope:
         self._taken.update(order.batch for order in run)
         return run, [order for order in orders if not verdicts[order.batch]]
 
-    def _admits(self, batch_id: str) -> bool:
-        batch = self._batches.get(batch_id)
-        if batch is None:  # loaded since the last look
+    def takes(self, batch_id: str) -> bool:
+        """Whether orders of this batch are for this waiter, as far as is known before it is bound."""
+        if batch_id not in self._batches:  # loaded since the last look
             self.look()
-            batch = self._batches.get(batch_id)
-        if batch is None or not self._is_mine(batch) or batch.pause_reason is not None:
+        batch = self._batches.get(batch_id)
+        return batch is not None and self._is_mine(batch) and batch.pause_reason is None
+
+    def _admits(self, batch_id: str) -> bool:
+        if not self.takes(batch_id):
             return False
+        batch = self._batches[batch_id]
         if self._words is None or batch.command == self._words or self._wanted.is_any_command:
             return True
         # Named by the user, it goes over to this command; else only from none to this one.

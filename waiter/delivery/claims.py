@@ -16,7 +16,7 @@ from waiter.delivery.runner.client import Job
 from waiter.delivery.state import Work
 from waiter.delivery.stop_conditions import is_host_busy
 from waiter.delivery.sweep import Sweep
-from waiter.errors import PASSING
+from waiter.errors import PASSING, UsageError
 from waiter.orders import Order, Selector
 from waiter.processes import boottime
 
@@ -31,7 +31,7 @@ class Claims:
         self._work = work
         self._endings = endings
         self._sweep = sweep
-        self._is_command_tried = False  # some order could be made into a job
+        self._fitting: set[str] = set()  # batches of which some order has what the command asks for
         self._changes_seen = -1
         self._said: set[str] = set()
 
@@ -112,8 +112,9 @@ class Claims:
     def _admitted(self, orders: Sequence[Order]) -> list[Order]:
         """Those of the orders that this waiter may run; the others go back."""
         work = self._work
-        for order in orders[:1]:
-            self._refuse_if_none_fits(order)  # before its batch is bound to a command that cannot take its orders
+        for order in {order.batch: order for order in reversed(orders)}.values():  # the first of each batch
+            if order.batch not in self._fitting and work.scope.takes(order.batch):
+                self._check(order)  # before its batch is bound to a command that cannot take its orders
         mine, others = work.scope.admit(orders)
         for order in list(mine):
             if why := work.executor.missing(order):
@@ -159,12 +160,20 @@ class Claims:
         work.held.add(HeldOrder(order, work.current.shift, job.argv, boottime()))
         return job
 
-    def _refuse_if_none_fits(self, order: Order) -> None:
-        """The first order lacks what the command asks for. Raise UsageError if all others do, too: nothing has run."""
-        if not self._is_command_tried:
-            others = self._work.kitchen.find(Selector(batch=order.batch), limit=LOOKED_AT)
-            self._work.executor.check(chain([order], others))
-            self._is_command_tried = True
+    def _check(self, order: Order) -> None:
+        """Leave the order's batch alone if none of its orders has what the command asks for.
+
+        Raises UsageError instead as long as nothing was taken: then the command is wrong, and nothing has run.
+        """
+        work = self._work
+        try:
+            others = work.kitchen.find(Selector(batch=order.batch), limit=LOOKED_AT)
+            work.executor.check(chain([order], others))
+            self._fitting.add(order.batch)
+        except UsageError as error:
+            if not work.counters.claimed:
+                raise
+            work.scope.leave_out(order.batch, str(error))
 
     def _check_backlog(self) -> None:
         """Nothing to claim: find out whether there will be, and when to ask again."""
@@ -179,7 +188,8 @@ class Claims:
         is_over = {Until.DONE: backlog.is_done, Until.EMPTY: backlog.is_empty, Until.STOPPED: False}
         if work.outbox.is_clear and is_over[work.options.until]:
             work.why_left = "done"
-            if work.scope.left_out and not work.counters.claimed:
+            is_for_one_command = work.executor.words is not None
+            if work.scope.left_out and (is_for_one_command or not work.counters.claimed):
                 work.unstartable = next(iter(work.scope.left_out.values()))
 
     def _say_what_is_left_alone(self) -> None:
@@ -189,7 +199,7 @@ class Claims:
             hint = f"hint: to go on: waiter resume --batch {shlex.quote(batch)}"
             self._say_once(f"Batch {batch} is paused: {why}\n{hint}")
         for batch, why in work.scope.left_out.items():
-            self._say_once(f"Batch {batch} is left to other waiters: {why}")
+            self._say_once(f"Batch {batch} is left alone: {why}")
 
     def _say_once(self, message: str) -> None:
         if message not in self._said:
