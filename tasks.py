@@ -11,7 +11,7 @@ from waiter.tasks import kitchen_tasks
 def test(context: Context, expression: str = "") -> None:  # noqa: PT028
     """Run the tests; EXPRESSION picks some, as pytest's -k does."""
     chosen = f" -k '{expression}'" if expression else ""
-    context.run(f"{sys.executable} -m pytest -n 2{chosen}", pty=sys.stdout.isatty())
+    context.run(f"{sys.executable} -m pytest -n 4 --dist worksteal{chosen}", pty=sys.stdout.isatty())
 
 
 @task
@@ -19,6 +19,12 @@ def lint(context: Context) -> None:
     """ruff check, ruff format --check and mypy --strict: all clean."""
     for line in ("ruff check .", "ruff format --check .", "mypy --strict waiter"):
         context.run(f"{sys.executable} -m {line}")
+
+
+@task
+def docs(context: Context) -> None:
+    """Build the documentation as a site in build/site; broken links fail."""
+    context.run(f"{sys.executable} website/make.py", pty=sys.stdout.isatty())
 
 
 @task
@@ -35,5 +41,5 @@ def soak(context: Context, minutes: float = 1.0, seed: int = 0) -> None:
 
 
 ns = kitchen_tasks()
-for chore in (test, lint, bench, soak):
+for chore in (test, lint, docs, bench, soak):
     ns.add_task(chore)

@@ -4,8 +4,9 @@
 
 Orders hold no work. Each waiter is a process of its own: threads would measure Python's lock. The original claimed
 with one find_one_and_update and saved with one update, one order at a time, acknowledged from memory (w:1). Goals: at
-least five times its rate, no order claimed twice, and a claim among a million orders at most 1.5 times one among
-a thousand. Ends with exit code 1 if one is missed.
+least five times its rate, no order claimed twice, a claim among a million orders at most 1.5 times one among
+a thousand, and a claim of one batch among 10,000, on both kitchens, at most 1.5 times one of any. Ends with exit code 1
+if one is missed.
 """
 
 from __future__ import annotations
@@ -29,12 +30,14 @@ import pymongo
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from waiter.kitchen.contract import CLAIM_LIMIT
+from waiter.kitchen.contract import ALL, CLAIM_LIMIT, Kitchen
 from waiter.kitchen.mongo.kitchen import MongoKitchen
-from waiter.orders import Batch, Order, Outcome, Status
+from waiter.kitchen.sqlite.kitchen import SqliteKitchen
+from waiter.orders import Batch, Order, Outcome, Scope, Status
 
 DB = "bench"
 ROUNDS = 3
+BATCHES, ROWS_EACH = 10_000, 10
 GOAL_FACTOR, GOAL_GROWTH, GOAL_LOAD, GOAL_COUNTS_S = 5.0, 1.5, 80_000, 0.4
 
 Work = Callable[[str, float, Any], None]
@@ -178,6 +181,36 @@ def growth(url: str, rows: int) -> list[tuple[str, str, bool]]:
     return lines
 
 
+def by_batch(name: str, kitchen: Kitchen) -> list[tuple[str, str, bool]]:
+    """What a claim of one batch's orders costs, and one of half of all batches, beside a claim of any; in turns."""
+    for number in range(BATCHES):
+        batch = f"b{number:05}"
+        kitchen.open_batch(Batch(batch, batch, batch, batch, ROWS_EACH, ROWS_EACH, 0, kitchen.now(), True))
+        kitchen.add(batch, ((n, (str(n),), None) for n in range(1, ROWS_EACH + 1)))
+    scopes = {
+        "any": ALL,
+        "one batch": Scope((f"b{BATCHES // 2:05}",)),
+        "half of the batches": Scope(tuple(f"b{number:05}" for number in range(BATCHES // 2, BATCHES))),
+    }
+    shift = kitchen.check_in("bench", "localhost", 1)
+    took: dict[str, list[float]] = {what: [] for what in scopes}
+    for _ in range(60):
+        for what, scope in scopes.items():
+            began = time.perf_counter()
+            orders = kitchen.claim(shift, 1, scope=scope)
+            took[what].append(time.perf_counter() - began)
+            kitchen.release(shift, orders)
+    medians = {what: statistics.median(times) * 1000 for what, times in took.items()}
+    return [
+        (
+            f"{name}: claim of any → of {what}",
+            f"{medians['any']:.2f} ms → {medians[what]:.2f} ms",
+            medians[what] <= medians["any"] * GOAL_GROWTH,
+        )
+        for what in list(scopes)[1:]
+    ]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--mongod", default=shutil.which("mongod") or _packaged())
@@ -191,8 +224,13 @@ def main() -> int:
             text = f"{slow:,.0f}/s → {fast:,.0f}/s, {fast / slow:.1f} times, {twice} twice"
             lines.append((f"{waiters} waiters: original → waiter", text, fast >= slow * GOAL_FACTOR and not twice))
         lines += growth(url, options.rows)
+        pymongo.MongoClient(url).drop_database(DB)
+        with MongoKitchen(url, DB) as mongo:
+            lines += by_batch("MongoDB", mongo)
+    with tempfile.TemporaryDirectory(prefix="bench-claims-") as folder, SqliteKitchen(Path(folder, "k")) as sqlite:
+        lines += by_batch("SQLite", sqlite)
     for name, text, is_met in lines:
-        print(f"{name:<36} {text:<44} {'ok' if is_met else 'MISSED'}")
+        print(f"{name:<48} {text:<44} {'ok' if is_met else 'MISSED'}")
     return 0 if all(is_met for _, _, is_met in lines) else 1
 
 

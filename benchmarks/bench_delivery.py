@@ -28,6 +28,8 @@ from bench_claims import _packaged, server
 from waiter.kitchen import open_kitchen
 from waiter.loading import load_rows
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed Waiter is compiled; here the first round compiles it
+
 SLOTS = 2
 Runner = Callable[[int], None]
 

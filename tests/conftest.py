@@ -24,6 +24,9 @@ hypothesis.settings.load_profile("waiter")
 
 KITCHENS = ("sqlite", "mongodb")
 
+# Thousands of processes of these tests import the program: without its compiled files each of them compiles it anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 def unavailable(reason: str) -> NoReturn:
     """Skip with a plain reason; on CI everything must be there."""
@@ -204,7 +207,7 @@ def home(tmp_path: Path) -> dict[str, str]:
 def waiter_cli(tmp_path: Path, home: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `python -m waiter` to its end in tmp_path; returns code, stdout and stderr."""
 
-    def run(*arguments: str, input: str = "", timeout_s: float = 60, **env: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, input: str = "", timeout_s: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "waiter", *arguments],
             input=input,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from enum import StrEnum
@@ -30,6 +31,7 @@ class Proxy:
         self._plan: list[tuple[str, Loss]] = []
         self._lock = threading.Lock()
         self._open: list[socket.socket] = []
+        self._delays_s: dict[str, float] = {}
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
@@ -43,6 +45,10 @@ class Proxy:
         """Pass the next `times` requests with this command (update, find, aggregate…) on, and drop their replies."""
         with self._lock:
             self._plan += [(command, how)] * times
+
+    def delay(self, command: str, seconds: float) -> None:
+        """Let each request with this command wait for so long before it reaches the server."""
+        self._delays_s[command] = seconds
 
     def lose_nothing_more(self) -> None:
         with self._lock:
@@ -81,6 +87,7 @@ class Proxy:
     def _requests(self, client: socket.socket, server: socket.socket, lost: list[Loss]) -> None:
         with closing(server), suppress(OSError):
             for message in _messages(client):
+                time.sleep(self._delays_s.get(_command(message), 0.0))
                 if (how := self._planned(_command(message))) is not None:
                     lost.append(how)  # before the server sees it: its reply cannot be faster
                 server.sendall(message)

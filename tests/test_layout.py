@@ -7,6 +7,7 @@ import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import click
@@ -27,24 +28,27 @@ REASON = "Long because"
 # module of a room and no other. What is missing here (cli, tasks, api, the package itself) may import everything.
 MAY_IMPORT = {
     "errors": set(),
-    "orders": {"errors"},
+    "typed_arguments": set(),
+    "orders": {"errors", "typed_arguments"},
     "hashing": set(),
     "limits": set(),
+    "needs": {"errors"},
     "failure_groups": {"orders", "hashing"},
     "durations": {"errors"},
     "user_dirs": {"errors"},
     "atomic_write": {"errors"},
     "processes": set(),
     "settings": {"errors", "user_dirs", "kitchen.DEFAULT_DB"},
-    "intake": {"errors", "limits", "orders", "kitchen.open_files"},
-    "kitchen": {"errors", "orders", "failure_groups", "processes", "user_dirs"},
-    "known": {"orders", "kitchen.contract"},
+    "intake": {"errors", "needs", "typed_arguments", "limits", "orders", "kitchen.open_files"},
+    "kitchen": {"errors", "typed_arguments", "orders", "failure_groups", "processes", "user_dirs"},
+    "known": {"orders", "kitchen.contract", "kitchen.stages"},
     "matching": {"errors", "orders", "intake", "known", "kitchen.contract"},
-    "loading": {"errors", "orders", "intake", "known", "kitchen.contract", "matching"},
+    "loading": {"errors", "orders", "intake", "known", "kitchen.contract", "kitchen.stages", "matching"},
     "testing": {"orders", "user_dirs", "loading", "kitchen.contract", "kitchen.open_kitchen", "delivery.listener"},
     "delivery": {
         "errors",
         "limits",
+        "needs",
         "orders",
         "failure_groups",
         "hashing",
@@ -57,17 +61,34 @@ MAY_IMPORT = {
         "kitchen.open_files",
         "kitchen.open_kitchen",
         "kitchen.selecting",
+        "kitchen.stages",
     },
-    "runs": {"errors", "orders", "delivery.options", "intake", "kitchen", "user_dirs"},
-    "report": {"errors", "orders", "durations", "atomic_write", "delivery.command", "kitchen.contract"},
+    "runs": {"errors", "orders", "delivery.batch_scope", "delivery.options", "intake", "kitchen", "user_dirs"},
+    "reconciling": {"errors", "orders", "intake", "known", "kitchen.contract", "loading", "matching"},
+    "past_runs": {"errors", "orders", "kitchen", "runs"},
+    "report": {
+        "errors",
+        "orders",
+        "durations",
+        "atomic_write",
+        "delivery.command",
+        "kitchen.contract",
+        "kitchen.stages",
+        "fleet.life.ledger",  # what machines there are, and were
+    },
     "notify": {"errors", "orders", "delivery.command", "delivery.environment", "kitchen.contract", "report"},
+    "web": {"errors", "orders", "durations", "kitchen.contract", "report"},
     "fleet": {
         "errors",
         "orders",
         "durations",
         "user_dirs",
+        "report.capacity",  # what hosts do, for how many there are to be
+        "report.cost",
         "report.formatting",
+        "kitchen.contract",  # the ledger of machines
         "kitchen.host_packages",
+        "delivery.named_functions",
         "host.REPLY_MARK",
     },
     "host": {"processes", "errors", "orders", "durations", "delivery", "kitchen"},
@@ -77,7 +98,8 @@ MAY_IMPORT_ALL = {"waiter", "__main__", "api", "cli", "tasks"}
 # Modules that may import more than their room.
 EXCEPTIONS = {"fleet.tasks": {"cli", "tasks"}}
 
-MAY_IMPORT_CLI = {"__main__", "tasks", "fleet.tasks"}
+# The API reads [deliver] of waiter.toml as the command line does.
+MAY_IMPORT_CLI = {"__main__", "api", "tasks", "fleet.tasks"}
 
 # A library → the only modules that may know it (a module, or a room with everything in it).
 HOMES = {
@@ -92,6 +114,10 @@ HOMES = {
     "invoke": ("tasks", "fleet.tasks", "cli.commands.init"),
     "pyarrow": ("report.writers.parquet",),
     "openpyxl": ("intake.workbook",),
+    "starlette": ("web.",),
+    "uvicorn": ("web.server",),
+    "jinja2": ("web.rendering",),
+    "prometheus_client": ("web.metrics",),
 }
 
 # What a remote host runs: it has Python and PyMongo and nothing else.
@@ -105,13 +131,18 @@ LIGHT_NAMES = (
     "descriptors",
     "event_buffer",
     "folder",
+    "forked_workers",
     "guard",
     "last_guard",
+    "memory",
+    "memory_groups",
+    "main",
     "orphans",
     "output_files",
     "process",
     "slot",
     "start_errors",
+    "workers",
 )
 RUNNER_ROOMS = {f"delivery.runner.{name}" for name in LIGHT_NAMES}
 LIGHT_ROOMS = {"limits", "processes"} | RUNNER_ROOMS
@@ -126,10 +157,12 @@ LIGHT = {
     "errno",
     "fcntl",
     "functools",
+    "math",
 }
 LIGHT |= {"json", "mmap", "os", "resource", "select", "signal", "socket", "stat", "struct", "sys", "time", "typing"}
 
 
+@cache
 def modules() -> list[tuple[str, ast.Module]]:
     """Every module of ours by its name without `waiter.`, as `kitchen.mongo`; a package by its own name."""
     return [(_name(path), ast.parse(path.read_text(), str(path))) for path in sorted(HOUSE.rglob("*.py"))]
@@ -140,8 +173,13 @@ def _name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "waiter"
 
 
-def imports(tree: ast.Module) -> Iterator[str]:
+@cache
+def imports(tree: ast.Module) -> tuple[str, ...]:
     """Everything that the module imports, wherever it does, by its full name; `from a import b` is `a.b`."""
+    return tuple(_imports(tree))
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -261,7 +299,21 @@ def loaded_by(cwd: Path, env: dict[str, str], *arguments: str) -> set[str]:
     return {room(line.rpartition("|")[2].strip()) for line in lines}
 
 
-HEAVY = {"pymongo", "bson", "fabric", "invoke", "paramiko", "boto3", "botocore", "pyarrow", "openpyxl"}
+HEAVY = {
+    "pymongo",
+    "bson",
+    "fabric",
+    "invoke",
+    "paramiko",
+    "boto3",
+    "botocore",
+    "pyarrow",
+    "openpyxl",
+    "starlette",
+    "uvicorn",
+    "jinja2",
+    "prometheus_client",
+}
 
 
 def test_help_loads_no_heavy_library(tmp_path, home):

@@ -13,6 +13,7 @@ __version__ = "1.0.0"
 
 if TYPE_CHECKING:
     from waiter.api import Waiter as Waiter
+    from waiter.api import deliver_many as deliver_many
     from waiter.api import deliver_with as deliver_with
     from waiter.api import iter_orders as iter_orders
     from waiter.api import iter_rows as iter_rows
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from waiter.delivery.listener import Listener as Listener
     from waiter.delivery.listener import Summary as Summary
     from waiter.delivery.options import DeliveryOptions as DeliveryOptions
+    from waiter.delivery.worker import Worker as Worker
+    from waiter.delivery.worker import main as main
+    from waiter.delivery.worker import worker as worker
     from waiter.errors import BadRow as BadRow
     from waiter.errors import CommandUnstartable as CommandUnstartable
     from waiter.errors import FileUnusable as FileUnusable
@@ -46,10 +50,11 @@ if TYPE_CHECKING:
     from waiter.orders import Status as Status
 else:  # hidden from type checkers, for which any name would exist otherwise
     _NAMES = {
-        "waiter.api": "Waiter deliver_with iter_orders iter_rows open_kitchen",
+        "waiter.api": "Waiter deliver_many deliver_with iter_orders iter_rows open_kitchen",
         "waiter.delivery.executors": "deliver",
         "waiter.delivery.listener": "Listener Summary",
         "waiter.delivery.options": "DeliveryOptions",
+        "waiter.delivery.worker": "Worker main worker",
         "waiter.errors": "WaiterError UsageError NoSuchBatch BadRow InputUnreadable FileUnusable KitchenError "
         "KitchenUnreachable KitchenMissing KitchenHindered KitchenDamaged ShiftLost CommandUnstartable "
         "NotificationFailed FleetError",

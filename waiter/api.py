@@ -13,19 +13,22 @@ Cruncher("numbers.sqlite").run()
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from waiter.delivery.batch_scope import BatchScope, wanted
-from waiter.delivery.functions import Deliver, FunctionExecutor
-from waiter.delivery.listener import Listener, Summary
+from waiter.delivery.calls import Deliver, DeliverMany
+from waiter.delivery.function_choice import function_executor
+from waiter.delivery.function_processes import ProcessExecutor
+from waiter.delivery.listener import Listener, PassOn, Summary
 from waiter.delivery.options import DeliveryOptions, cpu_count, slots
 from waiter.delivery.shutdown import Shutdown
 from waiter.delivery.spool import Spool
 from waiter.delivery.waiter import Delivery
+from waiter.delivery.worker import settings_of
+from waiter.delivery.worker_setup import refuse_while_reading
 from waiter.errors import UsageError
 from waiter.kitchen import absolute
 from waiter.kitchen import open_kitchen as open_named
@@ -34,6 +37,9 @@ from waiter.orders import Order, Selector
 from waiter.report.columns import typed_record
 from waiter.report.survey import OrderFinder, find_columns
 from waiter.settings import settings
+
+MANY = 100
+"""So many orders are in one call of `deliver_many` unless somebody says another number."""
 
 
 def open_kitchen(url: str | os.PathLike[str] | None = None, db: str | None = None, *, create: bool = True) -> Kitchen:
@@ -63,8 +69,9 @@ def iter_rows(
 ) -> Iterator[dict[str, object]]:
     """The orders that match as rows of a table: `columns` is what `extract --columns` takes.
 
-    Arguments are text, times are `datetime`, what stands under a key of a result, and `result`, is what its JSON stands
-    for. In flat memory; the orders are read twice where the columns follow from them. Raises UsageError.
+    Arguments are what they were in the row, times are `datetime`, what stands under a key of a result, and `result`, is
+    what its JSON stands for. In flat memory; the orders are read twice where the columns follow from them. Raises
+    UsageError.
     """
     finder = OrderFinder(kitchen, selector or Selector())
     names = tuple(find_columns(columns, finder))
@@ -72,7 +79,7 @@ def iter_rows(
 
 
 def deliver_with(
-    function: Deliver,
+    function: Deliver | DeliverMany,
     kitchen: str | os.PathLike[str] | None = None,
     options: DeliveryOptions | None = None,
     *,
@@ -82,32 +89,63 @@ def deliver_with(
 ) -> Summary:
     """Deliver orders by calling the function with each, in as many threads as `options.jobs` says.
 
+    With `options.processes` these are processes; an `async def` has as many calls in one event loop. Without options
+    they are what the function's `@worker` says, and [deliver] in waiter.toml.
+
     What it returns is the order's result, as JSON but for text (`Order.value` reads it back); an exception makes the
-    order fail. A function may be `async def`; each slot runs a loop of its own. `kitchen` and `db` are as
-    `open_kitchen` takes them. The options of the command line that concern a process (timeout's TERM, cwd, env, output)
-    do not apply.
+    order fail. `kitchen` and `db` are as `open_kitchen` takes them. The options of the command line that concern a
+    process (timeout's TERM, cwd, env, output) apply to processes alone; a timeout also to an `async def`.
     """
-    options = options or DeliveryOptions()
+    refuse_while_reading()
+    options = options or _own_options(function)
     if not callable(function):  # at no order's cost
         raise UsageError(f"{function!r} is no function\nhint: to run a command: deliver(open_kitchen, ['./crunch.sh'])")
     place, db = _place(kitchen, db)
-    count = slots(options.jobs, cpu_count())
     shutdown = Shutdown()
-    executor = FunctionExecutor(function, slots=count, version=_version(function))
+    executor = function_executor(function, options, slots=slots(options.jobs, cpu_count()))
     with shutdown.by_signals():
         return Delivery(
             lambda: open_named(place, db),
             executor,
             options,
-            slots=count,
+            slots=executor.slots,
             spool=lambda kitchen: Spool(kitchen.id, kitchen.url, state),
             scope=lambda kitchen: BatchScope(kitchen, executor.words, wanted(options)),
             shutdown=shutdown,
-            listener=listener or Listener(),
+            listener=listener or (PassOn() if isinstance(executor, ProcessExecutor) else Listener()),
         ).run()
 
 
-_NOT_OVERRIDDEN = "override deliver(order) in a subclass of Waiter"
+def deliver_many(
+    function: DeliverMany,
+    kitchen: str | os.PathLike[str] | None = None,
+    options: DeliveryOptions | None = None,
+    *,
+    db: str | None = None,
+    listener: Listener | None = None,
+    state: Path | None = None,
+) -> Summary:
+    """The same with a function that is given a list of orders, `options.many` at most, 100 unless told.
+
+    It returns a list with one result for each, where an exception makes its order fail; or None for no results. What it
+    raises makes all of them fail.
+    """
+    options = options or _own_options(function)
+    options = options if options.many else replace(options, many=MANY)
+    return deliver_with(function, kitchen, options, db=db, listener=listener, state=state)
+
+
+def _own_options(function: object) -> DeliveryOptions:
+    """What the function's @worker says, else [deliver] in waiter.toml, as for `waiter deliver`."""
+    own, found = settings_of(function), settings()
+    if not found.deliver and not found.name:
+        return DeliveryOptions(**own)  # type: ignore[arg-type] # `worker` has checked them
+    from waiter.cli.delivery_options import delivery_options  # what reads that table
+
+    return delivery_options({}, found.deliver, found.name, file=found.file, own=own)
+
+
+_NOT_OVERRIDDEN = "override deliver(order) or deliver_many(orders) in a subclass of Waiter"
 
 
 class Waiter:
@@ -121,22 +159,20 @@ class Waiter:
         db: str | None = None,
     ):
         self.kitchen, self.db = _place(kitchen, db)
-        self.options = options or DeliveryOptions()
+        self.options = options or _own_options(self)
 
     def deliver(self, order: Order) -> object:
         """Do the work of one order. What it returns is its result, see `deliver_with`; raise to make it fail."""
         raise NotImplementedError(_NOT_OVERRIDDEN)
 
+    def deliver_many(self, orders: Sequence[Order]) -> object:
+        """Do the work of several orders, `options.many` at most; see `deliver_many`. It comes before `deliver`."""
+        raise NotImplementedError(_NOT_OVERRIDDEN)
+
     def run(self) -> Summary:
         """Deliver until `options.until`."""
+        if getattr(self.deliver_many, "__func__", None) is not Waiter.deliver_many:
+            return deliver_many(self.deliver_many, self.kitchen, self.options, db=self.db)
         if getattr(self.deliver, "__func__", None) is Waiter.deliver:  # at no order's cost
             raise NotImplementedError(_NOT_OVERRIDDEN)
         return deliver_with(self.deliver, self.kitchen, self.options, db=self.db)
-
-
-def _version(function: Deliver) -> str:
-    try:
-        source = inspect.getsource(inspect.unwrap(function))
-    except (OSError, TypeError):
-        source = repr(getattr(function, "__code__", function))
-    return hashlib.blake2b(source.encode(), digest_size=6).hexdigest()

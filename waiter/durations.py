@@ -14,7 +14,7 @@ def parse_duration(text: str) -> float:
     """The seconds that a duration stands for. Raises UsageError."""
     match = _DURATION.fullmatch(text.strip().lower())
     if match is None:
-        raise UsageError(f"{text}: not a duration. Write seconds, or a number with a unit: 90, 0.5s, 5m, 2h, 1d")
+        raise UsageError(f"{text}: not a duration\nhint: write seconds, or a number with a unit: 90, 0.5s, 5m, 2h, 1d")
     return float(match[1]) * _UNITS[match[2]]
 
 

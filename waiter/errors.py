@@ -1,26 +1,55 @@
 """Everything that Waiter raises on purpose: one tree, sorted by who can act on it.
 
-A message says what is wrong, where (file and row, host, option) and what to do next, in one line. Only the
-command line turns these into exit codes.
+A message says what is wrong and where (file and row, host, option), in one line; what to do stands in another, which
+begins with `hint:`. Only the command line turns these into exit codes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import IntEnum
 from pathlib import Path
+
+
+class ExitCode(IntEnum):
+    """What every command of Waiter ends with; `words` are the README's, too."""
+
+    words: str
+
+    def __new__(cls, code: int, words: str) -> ExitCode:
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.words = words
+        return member
+
+    OK = 0, "all well"
+    FAILED = 1, "some orders failed, or what was asked for could not be done"
+    USAGE = 2, "wrong usage"
+    KITCHEN = 3, "the kitchen refused or was lost"
+    COMMAND = 4, "the command cannot be started"
+    NOT_TOLD = 5, "a notification failed"
+    LIMIT = 124, "a limit is reached and orders are left (`--max-time`, `--max-orders`, `wait --timeout`)"
+    UNATTENDED = 125, "nobody is at work (`wait --unattended`)"
+    INTERRUPTED = 130, "interrupted"
 
 
 class WaiterError(Exception):
     """Something the user can act on; `str(error)` is the whole message, `exit_code` what a command ends with."""
 
-    exit_code = 1
+    exit_code: int = ExitCode.FAILED.value
+
+    @property
+    def sentence(self) -> str:
+        """The message without what to do about it, for who goes on by himself."""
+        first = str(self).partition("\n")[0]
+        return first if first.endswith((".", ")")) else f"{first}."
 
 
 class UsageError(WaiterError):
     """The call itself is wrong: an option, a status, an order or batch that does not exist."""
 
-    exit_code = 2
+    exit_code: int = ExitCode.USAGE.value
 
 
 class NoSuchBatch(UsageError):
@@ -60,7 +89,7 @@ def naming(file: str | Path) -> Iterator[None]:
 class KitchenError(WaiterError):
     """The kitchen refused, and asking the same again will not help: not what a kitchen is, larger than it takes."""
 
-    exit_code = 3
+    exit_code: int = ExitCode.KITCHEN.value
 
 
 class KitchenUnreachable(KitchenError):
@@ -72,7 +101,7 @@ class KitchenMissing(KitchenError):
 
 
 class KitchenHindered(KitchenError):
-    """The kitchen answers and cannot do its work now: no room on its disk, no right to write. Somebody can mend that
+    """The kitchen answers and cannot do its work now: no room on its disk, no right to write. Somebody can fix that
     while waiters wait.
     """
 
@@ -99,15 +128,15 @@ class ShiftLost(KitchenError):
 class CommandUnstartable(WaiterError):
     """The command cannot be started on this machine: the waiter's fault, so no order is charged for it."""
 
-    exit_code = 4
+    exit_code: int = ExitCode.COMMAND.value
 
 
 class NotificationFailed(WaiterError):
-    """The orders have found their end, but who was to be told of it could not be: the command failed, or the address
+    """The orders have ended, but who was to be told of it could not be: the command failed, or the address
     refused or did not answer.
     """
 
-    exit_code = 5
+    exit_code: int = ExitCode.NOT_TOLD.value
 
 
 class FleetError(WaiterError):

@@ -86,7 +86,7 @@ def error_group(
     error: str, reason: Reason | None, exit_code: int | None, signal: int | None, arguments: Sequence[str] = ()
 ) -> str:
     """A short id (8 hex digits) that failures of the same kind share."""
-    if reason is Reason.TIMEOUT:
+    if reason in (Reason.TIMEOUT, Reason.MEMORY):
         exit_code = signal = None  # how it took the TERM and the KILL of its waiter makes no other kind of it
     kind = f"{reason or ''}/{exit_code}/{signal}/{normalised(error, arguments)}"
     return blake2b(kind.encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()

@@ -10,10 +10,8 @@ from dataclasses import replace
 from typing import Self
 
 from waiter.kitchen.contract import Kitchen
+from waiter.kitchen.stages import STALE_S
 from waiter.orders import Batch, Selector, Status
-
-STALE_S = 10.0
-"""A load that has said nothing for so long goes on no more."""
 
 BEAT_S = STALE_S / 5
 """How often a load says that it goes on."""
@@ -46,6 +44,11 @@ class Unique:
     def is_new(self, arguments: Sequence[str]) -> bool:
         """Nobody asked for these arguments before, neither here nor in the kitchen."""
         return self._db.execute("INSERT OR IGNORE INTO known VALUES (?)", (_key(arguments),)).rowcount == 1
+
+
+def row_key(arguments: Sequence[str], names: Sequence[str] | None) -> bytes:
+    """What tells a row from others: its arguments and what they are called."""
+    return _key(arguments if names is None else (*arguments, "\0", *names))
 
 
 def _key(arguments: Sequence[str]) -> bytes:

@@ -19,6 +19,7 @@ from typing import BinaryIO, cast
 from waiter.errors import BadRow, InputUnreadable, KitchenError, NoSuchBatch, UsageError, naming
 from waiter.intake import Format, Input, Row, RunningDigest, Seen, delimiter_from, opened, python_row, read
 from waiter.kitchen.contract import Kitchen
+from waiter.kitchen.stages import batch_named
 from waiter.known import Pulse, Unique, waiting_rows
 from waiter.matching import Checked, Match, MatchKind, OnProgress, check_rows, match_batch
 from waiter.orders import Batch, Selector
@@ -34,6 +35,7 @@ class LoadOptions:
     header: bool = False
     delimiter: str | None = None  # of CSV; None: a comma, or what the file's beginning leaves no doubt of
     sheet: str | None = None  # of an Excel workbook; None: the first
+    rows_each: int = 1  # so many rows in succession become one order; their names are left out
     skip_bad: bool = False
     unique: bool = False  # leave out rows whose arguments are an order already, of whatever batch
     again: bool = False  # load once more what was loaded, but for rows whose orders are READY still
@@ -41,6 +43,11 @@ class LoadOptions:
     batch: str | None = None  # the batch's name
     command: tuple[str, ...] | None = None  # the words of the command that the batch is reserved for
     weight: int | None = None  # the batch's share of the claims, see `orders.Batch`
+    needs_from: str | None = None  # the column, by name or number, that says what each order needs of its host
+    after: tuple[str, ...] = ()  # batches, by id or name, that must be well before the first order is taken
+    after_any: tuple[str, ...] = ()  # batches that must have ended, however
+    after_row: str | None = None  # a batch: each order waits for the one of its row there to be well
+    stage: str = ""  # what tells this batch from others of the same rows, whatever it waits for
 
     def __post_init__(self) -> None:
         """Take a format and a delimiter by their names. Raises UsageError for others."""
@@ -48,12 +55,14 @@ class LoadOptions:
             raise UsageError(f"LoadOptions: format={self.format!r} is not known\nhint: give {', '.join(Format)}")
         if self.delimiter is not None:
             object.__setattr__(self, "delimiter", delimiter_from(self.delimiter))
+        if self.rows_each < 1:
+            raise UsageError(f"LoadOptions: rows_each={self.rows_each} is no number of rows\nhint: give 1 or more")
 
     @contextmanager
     def opened(self, source: str) -> Iterator[Input]:
         """The input, read as these options say. Raises InputUnreadable and UsageError."""
         with opened(source, self.format, header=self.header, delimiter=self.delimiter, sheet=self.sheet) as input:
-            yield input
+            yield replace(input, rows_each=self.rows_each)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,7 @@ class Loaded:
     changed: str | None = None  # id of a batch of the same source with other rows
     waiting: int = 0  # with `again`: rows left out because their orders are READY still
     header_like: tuple[str, ...] = ()  # the first row, an order like the others, if it looks like names
+    shift: int = 0  # joined to rows of another batch, its own are numbered as those: see `row_shift`
 
     @property
     def is_unchanged(self) -> bool:
@@ -92,7 +102,7 @@ def load(
     """
     options = options or LoadOptions()
     with nullcontext(source) if isinstance(source, Input) else options.opened(os.fspath(source)) as input:
-        loaded = _load(kitchen, input, options, on_progress or _silent)
+        loaded = _load(kitchen, replace(input, needs_from=options.needs_from), options, on_progress or _silent)
         return replace(loaded, header_like=input.header_like)
 
 
@@ -113,8 +123,10 @@ def load_rows(
             line = python_row(source, number, row)
             with naming(tempfile.gettempdir()):
                 file.write(line)
-        input = Input(source, cast(BinaryIO, file), Format.JSONL)
-        return _load(kitchen, input, options or LoadOptions(), _silent)
+        options = options or LoadOptions()
+        input = Input(source, cast(BinaryIO, file), Format.JSONL, rows_each=options.rows_each)
+        input = replace(input, needs_from=options.needs_from)
+        return _load(kitchen, input, options, _silent)
 
 
 def _silent(_what: str, _done: int, _total: int | None) -> None:
@@ -123,19 +135,11 @@ def _silent(_what: str, _done: int, _total: int | None) -> None:
 
 def _load(kitchen: Kitchen, input: Input, options: LoadOptions, tell: OnProgress) -> Loaded:
     if options.unique and options.again:
-        raise UsageError("--unique leaves out what --again asks for. Give one of them.")
-    checked = check_rows(kitchen, input, tell, skip_bad=options.skip_bad)
-    loaded = Loaded(
-        batch=None,
-        source=input.name,
-        rows=checked.seen.rows,
-        new=0,
-        known=0,
-        blank=checked.seen.blank,
-        bad=checked.bad,
-        bad_rows=checked.bad_rows,
-        is_grown=False,
-    )
+        raise UsageError("--unique leaves out what --again asks for\nhint: give one of them")
+    options = _with_ids(kitchen, options)
+    input = replace(input, shift=_shift(kitchen, input, options))
+    checked = check_rows(kitchen, input, tell, skip_bad=options.skip_bad, stage=_stage(options))
+    loaded = _checked_only(input, checked)
     if not checked.seen.orders:
         return loaded
     same = kitchen.batches_of([checked.digest])
@@ -161,6 +165,76 @@ def _load(kitchen: Kitchen, input: Input, options: LoadOptions, tell: OnProgress
     )
 
 
+def _checked_only(input: Input, checked: Checked) -> Loaded:
+    """What a load has done that has added nothing yet."""
+    return Loaded(
+        batch=None,
+        source=input.name,
+        rows=checked.seen.rows,
+        new=0,
+        known=0,
+        blank=checked.seen.blank,
+        bad=checked.bad,
+        bad_rows=checked.bad_rows,
+        is_grown=False,
+        shift=input.shift,
+    )
+
+
+def _with_ids(kitchen: Kitchen, options: LoadOptions) -> LoadOptions:
+    """The options with the ids of the batches that they name. Raises NoSuchBatch."""
+    if not _is_stage(options):
+        return options
+    every = kitchen.batches()
+
+    def ids(names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(batch_named(every, name).id for name in names)
+
+    joined = None
+    if options.after_row is not None:
+        kitchen.release_rows()  # a kitchen that cannot join batches says so
+        joined = batch_named(every, options.after_row).id
+    return replace(options, after=ids(options.after), after_any=ids(options.after_any), after_row=joined)
+
+
+def row_shift(*, is_headed: bool, is_other_headed: bool) -> int:
+    """What to add to the numbers of an input's rows where it is joined to another batch, one of them with a header:
+    so the first row of each that is an order has the same number.
+    """
+    return int(is_other_headed) - int(is_headed)
+
+
+def _shift(kitchen: Kitchen, input: Input, options: LoadOptions) -> int:
+    if options.after_row is None:
+        return 0
+    batches = {batch.id: batch for batch in kitchen.batches()}
+    if (other := batches.get(options.after_row)) is None:  # somebody deleted it just now
+        return 0
+    while (before := batches.get(other.after_row or "")) is not None:  # whose rows it is numbered by itself
+        other = before
+    first = next(kitchen.find(Selector(batch=other.id), limit=1), None)
+    # Objects of JSON have names as well, and nothing above the first one.
+    is_other_headed = first is not None and first.names is not None and first.row > 1
+    return row_shift(is_headed=input.header, is_other_headed=is_other_headed)
+
+
+def _is_stage(options: LoadOptions) -> bool:
+    return bool(options.after or options.after_any or options.after_row is not None)
+
+
+def _stage(options: LoadOptions) -> str:
+    """What tells a batch that waits for others from one of the same rows that does not; nothing for the latter.
+
+    It has a name or a command, for two batches may wait for the same one.
+    """
+    if options.stage:
+        return "\0".join(("stage", options.stage, options.after_row or ""))
+    if not _is_stage(options):
+        return ""
+    called = [options.batch] if options.batch else options.command or ()
+    return "\0".join((*options.after, "", *options.after_any, "", options.after_row or "", "", *called))
+
+
 def _has_all(kitchen: Kitchen, match: Match) -> bool:
     """Every row has been an order, and they were not all cleaned away since."""
     if match.kind in (MatchKind.NEW, MatchKind.GROWN) or not match.batch.is_complete:
@@ -179,12 +253,13 @@ def _match(kitchen: Kitchen, checked: Checked, same: Sequence[Batch], source: st
     """The batch to which the rows belong: one that the kitchen has, or a new one."""
     match = match_batch(kitchen, checked, same, source, is_again=options.again)
     if match is None:
-        changed = None if options.again else _changed(kitchen, source)
-        match = Match(MatchKind.NEW, _new_batch(kitchen, checked, source, options), changed=changed)
+        changed = None if options.again or checked.stage else _changed(kitchen, source)
+        match = Match(MatchKind.NEW, new_batch(kitchen, checked, source, options), changed=changed)
     return replace(match, waiting=_waiting(kitchen, checked, same, match)) if options.again else match
 
 
-def _new_batch(kitchen: Kitchen, checked: Checked, source: str, options: LoadOptions) -> Batch:
+def new_batch(kitchen: Kitchen, checked: Checked, source: str, options: LoadOptions) -> Batch:
+    """A batch for this input, which the kitchen does not have yet."""
     return Batch(
         id=_free_id(kitchen, checked.digest, is_again=options.again),
         name=options.batch,
@@ -195,6 +270,10 @@ def _new_batch(kitchen: Kitchen, checked: Checked, source: str, options: LoadOpt
         priority=options.priority,
         loaded_at=0.0,
         is_complete=False,
+        after=options.after,
+        after_any=options.after_any,
+        after_row=options.after_row,
+        needs_from=options.needs_from,
     )
 
 
@@ -259,7 +338,7 @@ def _add_all(
     new, done = 0, 0
     certain = match.last_row if match.batch.is_complete else 0  # rows up to this one are orders
     with Unique(kitchen) if options.unique else nullcontext() as unique:
-        for rows in _verified(input, checked):
+        for rows in verified(input, checked):
             done += len(rows)
             wanted = [row for row in rows if row[0] > certain] if rows[0][0] <= certain else rows
             if match.waiting:
@@ -272,10 +351,12 @@ def _add_all(
     return new
 
 
-def _verified(input: Input, checked: Checked) -> Iterator[list[Row]]:
+def verified(input: Input, checked: Checked) -> Iterator[list[Row]]:
     """The rows that the first pass saw. Raises InputUnreadable before the first that it did not see."""
-    digest, position = RunningDigest(), 0
-    changed = InputUnreadable(f"{input.name}: changed while it was loaded. Load it when nobody writes to it any more.")
+    digest, position = RunningDigest(checked.stage), 0
+    changed = InputUnreadable(
+        f"{input.name}: changed while it was loaded\nhint: load it when nobody writes to it any more"
+    )
     try:
         for rows in read(input, on_bad=lambda _: None, seen=Seen()):
             digest.add(rows)

@@ -23,10 +23,10 @@ OnProgress = Callable[[str, int, int | None], None]
 """Told what is going on ("checking", "loading"), rows so far, and of how many."""
 
 
-class _BadRows:
+class BadRows:
     """Raises the first bad row, or counts them when they are to be skipped."""
 
-    def __init__(self, is_skipping: bool) -> None:
+    def __init__(self, *, is_skipping: bool) -> None:
         self.is_skipping = is_skipping
         self.count = 0
         self.first: list[BadRow] = []
@@ -49,6 +49,7 @@ class Checked:
     bad: int
     bad_rows: tuple[BadRow, ...]
     beginnings: tuple[tuple[Batch, int], ...]  # the batches that this input begins with, and their last row
+    stage: str = ""  # what tells the same rows of another stage from these
 
 
 class MatchKind(Enum):
@@ -71,9 +72,9 @@ class Match:
     waiting: bytes = b""  # a mark for each row whose order waits in another batch: it is left out
 
 
-def check_rows(kitchen: Kitchen, input: Input, tell: OnProgress, *, skip_bad: bool) -> Checked:
+def check_rows(kitchen: Kitchen, input: Input, tell: OnProgress, *, skip_bad: bool, stage: str = "") -> Checked:
     """The first pass. Raises BadRow for the first bad row, unless they are skipped, and InputUnreadable."""
-    bad, seen, digest = _BadRows(skip_bad), Seen(), RunningDigest()
+    bad, seen, digest = BadRows(is_skipping=skip_bad), Seen(), RunningDigest(stage)
     checkpoints = bytearray()
     beginnings: list[tuple[Batch, int]] = []
     for rows in read(input, on_bad=bad, seen=seen):
@@ -81,7 +82,7 @@ def check_rows(kitchen: Kitchen, input: Input, tell: OnProgress, *, skip_bad: bo
         digest.add(rows)
         checkpoints += digest.digest()
         tell("checking", seen.orders, None)
-    return Checked(seen, digest.hexdigest(), bytes(checkpoints), bad.count, tuple(bad.first), tuple(beginnings))
+    return Checked(seen, digest.hexdigest(), bytes(checkpoints), bad.count, tuple(bad.first), tuple(beginnings), stage)
 
 
 def _beginnings(kitchen: Kitchen, digest: RunningDigest, rows: Sequence[Row], to: int) -> Iterator[tuple[Batch, int]]:

@@ -13,10 +13,15 @@ from enum import StrEnum
 from typing import NoReturn
 
 from waiter.errors import UsageError
+from waiter.typed_arguments import value_of
 
 EVENTS_KEPT = 200
 """How many of the first events a history or late list keeps, and how many of the last: an order that is tried for ever
 stays small enough for a kitchen to hold."""
+
+
+HELD = 1e15
+"""`due` of a READY order that waits for the order of the same row in another batch: no clock ever gets there."""
 
 
 class Status(StrEnum):
@@ -40,6 +45,7 @@ class Reason(StrEnum):
     EXIT = "exit"  # its exit code counts as a failure
     SIGNAL = "signal"  # a signal that the waiter did not send ended it
     TIMEOUT = "timeout"
+    MEMORY = "memory"  # its processes had more of it than they may
     LOST = "lost"  # its waiter, or the runner under it, died
     UNSTARTABLE = "unstartable"  # the kernel takes no such arguments
     CANCELLED = "cancelled"  # somebody asked for it
@@ -112,11 +118,28 @@ class Order:
     peak_memory: int | None = None  # bytes
     history: tuple[Event, ...] = ()
     late: tuple[Event, ...] = ()  # outcomes of shifts that had lost the order
+    kinds: str | None = None  # what the arguments were, see `typed_arguments`; None: text
+    earlier: tuple[tuple[str, str], ...] = ()  # `stage.name` and value, of its row in earlier stages; see `earlier`
+
+    @property
+    def is_held(self) -> bool:
+        """It waits for the order of the same row in another batch."""
+        return self.status is Status.READY and self.due is not None and self.due >= HELD
 
     @property
     def named(self) -> Mapping[str, str]:
         """The arguments by name; empty when they have none."""
         return dict(zip(self.names or (), self.arguments, strict=bool(self.names)))
+
+    @property
+    def typed_arguments(self) -> tuple[object, ...]:
+        """The arguments as a row of Python's or of JSON gave them: numbers, lists, None. Others are text."""
+        return tuple(map(value_of, self.arguments, self.kinds)) if self.kinds else self.arguments
+
+    @property
+    def typed_named(self) -> Mapping[str, object]:
+        """The same by name; empty when they have none."""
+        return dict(zip(self.names or (), self.typed_arguments, strict=bool(self.names)))
 
     @property
     def value(self) -> object:
@@ -180,7 +203,12 @@ class Vitals:
     command: str | None = None  # the command line, shortened
     command_hash: str | None = None
     version: str | None = None
+    waits_for: str | None = None  # why nothing more starts, though there are free slots
+    is_guarded: bool | None = None  # whether the guard of a launched machine lives; None: there is none to be
 
+
+USUAL_LEASE_S = 60.0
+"""A lease is longer in a fleet of thousands, and heartbeats as much rarer."""
 
 LATE_S = 35.0
 """Without a heartbeat for so long, at least two of them are missing, of one every 15 s."""
@@ -201,8 +229,9 @@ class Shift:
     lost_at: float | None = None  # it was declared lost
     is_paused: bool = False
     pause_reason: str | None = None
-    is_draining: bool = False  # somebody asked it to go home
+    is_draining: bool = False  # somebody asked it to leave
     vitals: Vitals = field(default_factory=Vitals)
+    lease_s: float = USUAL_LEASE_S  # how long its lease is from one heartbeat on
 
     def ended(self) -> Shift:
         """The open shift when its process is dead: its lease ended with its last heartbeat, whatever is stored."""
@@ -215,7 +244,7 @@ class Shift:
 
     def is_late(self, now: float) -> bool:
         """Whether its heartbeat is overdue, by the kitchen's clock."""
-        return now - self.heartbeat_at > LATE_S
+        return now - self.heartbeat_at > LATE_S * max(1.0, self.lease_s / USUAL_LEASE_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +255,8 @@ class Notice:
     is_paused: bool = False
     is_draining: bool = False
     cancelled: tuple[str, ...] = ()  # ids of its orders that somebody wants stopped
+    fleet_size: int = 0  # waiters at work, as counted by the last sweep; 0: this kitchen counts none
+    is_sweep_overdue: bool = False  # nobody of them has looked for the dead for too long: so many are dead
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,9 +281,13 @@ class Batch:
     is_reserved: bool = False  # somebody said so; else the first command that took its orders has it
     weight: int | None = None  # its share of the claims beside other batches; None: priority and age decide
     pause_reason: str | None = None  # no waiter takes its orders while there is one
+    after: tuple[str, ...] = ()  # ids of batches: its orders wait until all of theirs are DONE
+    after_any: tuple[str, ...] = ()  # the same, but until they have ended, however
+    needs_from: str | None = None  # the column of its rows, by name or number, that says what each order needs
+    after_row: str | None = None  # id of a batch: each order waits until the order of the same row there is DONE
 
 
-BINDING = ("command", "is_reserved", "weight", "pause_reason")
+BINDING = ("command", "is_reserved", "weight", "pause_reason", "after", "after_any", "after_row", "needs_from")
 """The fields of a batch that loading more of it leaves as they are."""
 
 
@@ -263,6 +298,7 @@ class Scope:
     batches: tuple[str, ...] | None = None  # ids; None: of any batch
     match: str | None = None  # some argument contains it
     priority_min: int | None = None
+    is_strict: bool = False  # strictly in their order, however many claim at once
 
 
 def is_in_scope(order: Order, scope: Scope) -> bool:
@@ -340,6 +376,8 @@ class Selector:
     match: str | None = None  # some argument contains it
     error_group: str | None = None
     except_command: str | None = None  # delivered by another version of the command
+    waiting: tuple[str, ...] | None = None
+    """Beside those of `statuses`: READY orders that are held, or of these batches (ids), which wait for others."""
 
     def __post_init__(self) -> None:
         """Take statuses as Python users write them: one of them, names, a list. Raises UsageError for another one."""

@@ -2,8 +2,9 @@
 long it is kept.
 
 A run is what its commands see: input, command, folder, what --cwd, --shell, --stdin and --output say, and the
-environment, --env included, but for what a terminal or a session sets. Beside each kitchen lies a file that a run at
-work keeps locked, and that holds by which environment it is known.
+environment, --env included, but for what a terminal or a session sets. A file as input is known by where it is,
+whatever it holds now; what has no name by what it holds, or begins with. Beside each kitchen lies a file that a run at
+work keeps locked, and that holds by which environment and beginning it is known.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import Any, BinaryIO
 
+from waiter.delivery.batch_scope import bound_words
 from waiter.delivery.options import DeliveryOptions
 from waiter.errors import KitchenError, naming
-from waiter.intake import Input
+from waiter.intake import Input, argument_lists
+from waiter.intake.beginning import Beginning, begins_with, whole
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.contract import Kitchen
 from waiter.kitchen.sqlite.address import default_path
@@ -32,7 +37,10 @@ KEPT_S = 30 * 86_400.0
 """How long the kitchen of a run is kept after it was last used."""
 
 KEPT_WHEN_DONE_S = 86_400.0
-"""The same, if all of it was delivered: a day to look at results."""
+"""The same, if its input has no name, it was short, and all of it was delivered: a day to look at results."""
+
+SHORT_S = 600.0
+"""A run that took less is short: to deliver it once more costs little."""
 
 OF_A_SESSION = re.compile(
     r"_|PWD|OLDPWD|SHLVL|COLUMNS|LINES|PS[0-4]|PROMPT_COMMAND|HIST\w*|LS_COLORS|LESS\w*|PAGER|EDITOR|VISUAL|MAIL|MOTD_SHOWN"
@@ -51,11 +59,26 @@ class Facts:
     """What makes a run this one, and no other."""
 
     kin: str  # all but the environment
+    line: str  # all but the environment and the input
     environment: Mapping[str, str]
+    notes: RunNotes
+    file: BinaryIO
+    whole: Beginning | None  # all that the input holds; None: it is known by where it is
 
     @property
-    def name(self) -> str:
-        return f"{self.kin}-{_short(chr(0).join(f'{key}={self.environment[key]}' for key in sorted(self.environment)))}"
+    def surrounding(self) -> str:
+        """What names of runs in this environment end with."""
+        return _short(chr(0).join(f"{key}={self.environment[key]}" for key in sorted(self.environment)))
+
+
+@dataclass(frozen=True, slots=True)
+class RunNotes:
+    """What stands beside the kitchen of a run for those who look for it; None: an older Waiter wrote nothing of it."""
+
+    begun: float  # the last time, seconds since 1970
+    input: str | None = None  # stdin, or a file's name
+    command: tuple[str, ...] | None = None
+    folder: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +89,13 @@ class RunFile:
     is_joined: bool  # another run of the same is at work on it
     relatives: tuple[Relative, ...]  # that were left unfinished
     share: Callable[[], None]  # lets others of the same join: the orders are loaded
+    is_of_file: bool  # its input is known by where it is
+    is_grown: bool  # its input has no name, and begins with what it was before
 
-    def keep_shortly(self) -> None:
-        """Let it go after KEPT_WHEN_DONE_S: all was delivered."""
+    def delivered(self, seconds: float) -> None:
+        """All was delivered, in so many seconds: it need not be kept for long if that is no loss."""
+        if self.is_of_file or seconds > SHORT_S:
+            return
         used = time.time() - KEPT_S + KEPT_WHEN_DONE_S
         os.utime(_beside(self.path), (used, used))
 
@@ -83,34 +110,104 @@ class Relative:
 
 
 def run_facts(command: Sequence[str], input: Input, how: Sequence[object], options: DeliveryOptions) -> Facts:
-    """What this run is: by what the input holds, not by its name, since most are stdin; `how` it is read."""
-    digest = hashlib.blake2b(digest_size=16)
-    input.file.seek(0)
-    while chunk := input.file.read(1 << 20):
-        digest.update(chunk)
+    """What this run is; `how` its input is read."""
+    where = _where(input.name)
+    content = None if where else whole(input.file)
     folders = [os.path.abspath(folder) if folder else "" for folder in (options.cwd, options.output)]  # noqa: PTH100
-    seen = (*folders, options.output_format, options.shell, options.stdin)
-    words = (os.fspath(full_path(Path())), digest.hexdigest(), *how, *seen, *command)
+    seen = (*folders, options.output_format, options.shell, options.literal, options.stdin)
+    here = os.fspath(full_path(Path()))
+    words = ("\0".join(map(str, part)) for part in ((here, *how, *seen, *command), (where or content,)))
+    line, held = map(_short, words)
     inherited = {key: value for key, value in os.environ.items() if not OF_A_SESSION.fullmatch(key)}
-    return Facts(_short("\0".join(map(str, words))), {**inherited, **options.env})
+    notes = RunNotes(time.time(), input.name, bound_words(command, shell=options.shell), here)
+    return Facts(_short(line + held), line, {**inherited, **options.env}, notes, input.file, content)
+
+
+def _where(name: str) -> str | None:
+    """The full path of a file; None for what is another one each time, as <(seq 9) is."""
+    path = Path(name)
+    is_file = name not in ("stdin", argument_lists.NAME) and not name.startswith(("/dev/", "/proc/")) and path.is_file()
+    return os.path.realpath(path) if is_file else None
+
+
+def pipeline_facts(file: Path) -> Facts:
+    """What a pipeline is: its file, by where that lies. Stages that are changed in it go on where they were."""
+    real = file.resolve()
+    notes = RunNotes(time.time(), os.fspath(real), (real.name,), os.fspath(real.parent))
+    name = _short(f"pipeline\0{real}")
+    return Facts(name, name, {}, notes, BytesIO(), None)
 
 
 @contextmanager
 def run_file(run: Facts, say: Callable[[str], None]) -> Iterator[RunFile]:
     """The kitchen of this run, kept from being tidied away, and made anew by nobody else, until the run is over."""
-    folder = default_path("x").parent / "runs"
+    folder = runs_folder()
     _make(folder)
     _tidy(folder)
-    path = folder / f"{run.name}.sqlite"
+    path = folder / f"{_name(folder, run)}.sqlite"
     with _locked(_beside(path), say) as (descriptor, is_alone):
         relatives: list[Relative] = []
         if not path.exists():
             relatives = [relative for other in folder.glob(f"{run.kin}-*.run") if (relative := _relative(other, run))]
+        before = _whole_of(_kept(_beside(path)))
         if is_alone:
             with naming(_beside(path)):
-                _write(descriptor, run.environment)
+                _write(descriptor, run, before or run.whole)  # it has grown once the rest is loaded
         os.utime(_beside(path))
-        yield RunFile(path, not is_alone, tuple(relatives), lambda: fcntl.flock(descriptor, fcntl.LOCK_SH))
+
+        def share() -> None:
+            if is_alone and before != run.whole:
+                _write(descriptor, run, run.whole)
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+        is_grown = before is not None and before != run.whole
+        yield RunFile(path, not is_alone, tuple(relatives), share, run.whole is None, is_grown)
+
+
+def _name(folder: Path, run: Facts) -> str:
+    """What this run's kitchen is called: as before, if its input begins with all that it held then."""
+    if run.whole is None:
+        return f"{run.kin}-{run.surrounding}"
+    there: dict[Beginning, str] = {}
+    for file in folder.glob(f"*-{run.surrounding}.run"):
+        kept = _kept(file)
+        held = _whole_of(kept)
+        if held is not None and kept.get("line") == run.line:
+            there[held] = file.stem
+    if matching := begins_with(run.file, there):
+        return there[matching[-1]]
+    name, number = f"{run.kin}-{run.surrounding}", 2
+    while name in there.values():  # it began so, and has grown since
+        name = f"{_short(run.kin + str(number))}-{run.surrounding}"
+        number += 1
+    return name
+
+
+def _kept(file: Path) -> dict[str, Any]:
+    """What the file beside a run's kitchen holds."""
+    with suppress(OSError, ValueError):
+        if isinstance(kept := json.loads(file.read_bytes()), dict):
+            return kept
+    return {}
+
+
+def _whole_of(kept: Mapping[str, Any]) -> Beginning | None:
+    """What the run's input held when it was loaded last; None if it is known by where it is."""
+    with suppress(KeyError, TypeError):
+        return Beginning(**kept["whole"])
+    return None
+
+
+def runs_folder() -> Path:
+    return default_path("x").parent / "runs"
+
+
+def notes_of(file: Path, otherwise_begun: float) -> RunNotes:
+    """What the file beside a run's kitchen says; of one that says nothing, when it was begun is a guess."""
+    with suppress(KeyError, TypeError):
+        notes = _kept(file)["notes"]
+        return RunNotes(**{**notes, "command": tuple(notes["command"])})
+    return RunNotes(otherwise_begun)
 
 
 def is_anybody_at_work(kitchen: Kitchen) -> bool:
@@ -178,12 +275,14 @@ def _is_there(file: Path, descriptor: int) -> bool:
         return False
 
 
-def _write(descriptor: int, environment: Mapping[str, str]) -> None:
+def _write(descriptor: int, run: Facts, held: Beginning | None) -> None:
     """Keep by which environment this run is known: names, and of the values only what tells one from another."""
     salt = os.urandom(16).hex()
-    marks = {os.fsencode(key).hex(): _mark(salt, value) for key, value in environment.items()}
+    marks = {os.fsencode(key).hex(): _mark(salt, value) for key, value in run.environment.items()}
+    facts: dict[str, object] = {"salt": salt, "environment": marks, "notes": asdict(run.notes), "line": run.line}
+    facts["whole"] = None if held is None else asdict(held)
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps({"salt": salt, "environment": marks}).encode(), 0)
+    os.pwrite(descriptor, json.dumps(facts).encode(), 0)
 
 
 def _mark(salt: str, value: str) -> str:

@@ -6,12 +6,13 @@ Nobody else reads them.
 from __future__ import annotations
 
 import grp
+import math
 import os
 import pwd
 import shlex
 import stat
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
@@ -22,8 +23,8 @@ from waiter.kitchen import DEFAULT_DB
 from waiter.user_dirs import Kind, own_folder
 
 FILE = "waiter.toml"
-_TEXTS = ("kitchen", "db", "name")
-_TABLES = ("deliver", "fleet")
+_TEXTS = ("kitchen", "db", "name", "kitchen_from_hosts")
+_TABLES = ("deliver", "fleet", "prices")
 _FLAGS = ("require",)
 _KINDS: Mapping[str, type] = {
     **dict.fromkeys(_TEXTS, str),
@@ -48,8 +49,10 @@ class Settings:
     kitchen: str | None = None  # None: an SQLite file named after `db` in the user's data folder
     db: str = DEFAULT_DB
     name: str | None = None  # None: host/pid
+    kitchen_from_hosts: str | None = None  # the kitchen's address as hosts reach it; None: the same
     deliver: Mapping[str, Any] = field(default_factory=dict)  # defaults of `waiter deliver`'s options
     fleet: Mapping[str, Any] = field(default_factory=dict)  # defaults of the fleet's options
+    prices: Mapping[str, float] = field(default_factory=dict)  # dollars an hour, by type: `m7a.large`, `spot.m7a.large`
     sources: Mapping[str, Source] = field(default_factory=dict)  # of `kitchen`, `db` and `name`, where somebody said it
     is_kitchen_handed_on: bool = False  # by the waiter whose command this process is
     file: str | None = None  # the waiter.toml that was read, or both, for messages
@@ -72,6 +75,7 @@ def settings(
     db: str | None = None,
     name: str | None = None,
     *,
+    kitchen_from_hosts: str | None = None,
     require: bool = False,
     environ: Mapping[str, str] | None = None,
     folder: Path | None = None,
@@ -82,7 +86,7 @@ def settings(
     """
     environ = os.environ if environ is None else environ
     files = _files(folder or Path(), environ)
-    flags = {"kitchen": kitchen, "db": db, "name": name}
+    flags = {"kitchen": kitchen, "db": db, "name": name, "kitchen_from_hosts": kitchen_from_hosts}
     _refuse_empty(flags, environ)
     layers: list[tuple[Source, Mapping[str, Any]]]
     layers = [(Source.FLAG, flags), (Source.VARIABLE, _in_environment(environ, is_kitchen_wanted=kitchen is None))]
@@ -92,8 +96,10 @@ def settings(
         kitchen=values.get("kitchen"),
         db=values.get("db", DEFAULT_DB),
         name=values.get("name"),
+        kitchen_from_hosts=values.get("kitchen_from_hosts"),
         deliver=_merged("deliver", files),
         fleet=_merged("fleet", files),
+        prices=_prices(files),
         sources=sources,
         is_kitchen_handed_on=sources.get("kitchen") is Source.VARIABLE and "WAITER_ORDER" in environ,
         file=" or ".join(map(str, files)) or None,
@@ -122,6 +128,28 @@ def _merged(table: str, files: Mapping[Path, Mapping[str, Any]]) -> dict[str, An
     return merged
 
 
+def _prices(files: Mapping[Path, Mapping[str, Any]]) -> dict[str, float]:
+    """What machines cost an hour; the first file wins. A dot may be one of the name, or one of TOML's."""
+    prices: dict[str, float] = {}
+    for file, said in reversed(list(files.items())):
+        for name, value in _flat(said.get("prices", {})):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+                raise UsageError(
+                    f"{file}, [prices] {name}: {value} is no price\n"
+                    f'hint: dollars an hour, by instance type: "{name}" = 0.12'
+                )
+            prices[name] = float(value)
+    return prices
+
+
+def _flat(table: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
 def _in_environment(environ: Mapping[str, str], *, is_kitchen_wanted: bool) -> dict[str, str | None]:
     """What WAITER_* variables say. The file of WAITER_KITCHEN_FILE is read only if no flag or variable comes before."""
     values = {key: _variable(key, environ) for key in _TEXTS}
@@ -133,7 +161,9 @@ def _in_environment(environ: Mapping[str, str], *, is_kitchen_wanted: bool) -> d
 def _refuse_empty(said: Mapping[str, str | None], environ: Mapping[str, str]) -> None:
     """`-k "$UNSET"` means some kitchen, and not the default one, which `clean` would then delete."""
     for key, flag in said.items():
-        where, value = (f"--{key}", flag) if flag is not None else (f"WAITER_{key.upper()}", _variable(key, environ))
+        where, value = f"--{key.replace('_', '-')}", flag
+        if flag is None:
+            where, value = f"WAITER_{key.upper()}", _variable(key, environ)
         if value == "":
             rest = "leave it out" if flag == "" else f"unset {where}"
             raise UsageError(f"{where} is empty\nhint: give it a value, or {rest}")

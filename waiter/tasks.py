@@ -43,9 +43,11 @@ def as_task(
     """
     rest = words_after_dashes()
     # Two flags may set one parameter (--grouping line, --line-buffer): the first one speaks for it.
-    parameters = list({p.name: p for p in reversed(command.params) if p.name not in (None, "help")}.values())[::-1]
+    meant = [p for p in command.params if p.name not in (None, "help") and not (is_line and _may_be_left_out(p))]
+    parameters = list({p.name: p for p in reversed(meant)}.values())[::-1]
 
-    def body(_context: Context, **said: Any) -> None:
+    def body(context: Context, **said: Any) -> None:
+        _refuse_fabric_hosts(context, called)
         words = [word for parameter in parameters for word in _words(parameter, said.get(_name(parameter)), is_line)]
         words += rest if any(map(_is_command_line, parameters)) else []
         if code := run_verb(command, words, called or f"invoke {command.name}"):
@@ -85,6 +87,17 @@ def words_after_dashes() -> list[str]:
 def _is_command_line(parameter: click.Parameter) -> bool:
     """It takes what stands after `--`."""
     return isinstance(parameter, click.Argument) and parameter.nargs == -1 and parameter.type is click.UNPROCESSED
+
+
+def _may_be_left_out(parameter: click.Parameter) -> bool:
+    """A command that need not be there. Invoke has no such arguments: there it is --cmd alone."""
+    return _is_command_line(parameter) and not parameter.required
+
+
+def _refuse_fabric_hosts(context: Context, called: str | None) -> None:
+    """Raise Exit for `fab -H a,b fleet.start`: Fabric runs a task once for each of its hosts, and each would do all."""
+    if (host := getattr(context, "host", None)) is not None:
+        raise Exit(f"fab -H {host}: Fabric's own hosts are not those of this task.\nhint: {called} --hosts={host}", 2)
 
 
 def _is_needed(parameter: click.Parameter, rest: list[str]) -> bool:

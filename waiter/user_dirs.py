@@ -41,7 +41,7 @@ def full_path(path: Path) -> Path:
         return path.absolute()
     except FileNotFoundError:
         raise UsageError(
-            f"{path}: leads nowhere, the current folder was deleted. Go to another one, or name the full path"
+            f"{path}: leads nowhere, the current folder was deleted\nhint: go to another one, or name the full path"
         ) from None
 
 

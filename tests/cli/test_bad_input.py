@@ -29,7 +29,7 @@ def test_a_kitchen_out_of_reach_is_waited_for_and_named(waiter_cli):
         closed.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{closed.getsockname()[1]}"
 
-        done = waiter_cli("status", "-k", f"mongodb://me:secret@{address}/?serverSelectionTimeoutMS=2500")
+        done = waiter_cli("status", "-k", f"mongodb://me:secret@{address}/?serverSelectionTimeoutMS=5000")
 
     assert address in one_line(done, 3)
     assert "Waiting" in done.stderr
@@ -58,7 +58,7 @@ def test_somebody_elses_sqlite_database_is_left_alone(waiter_cli, tmp_path):
     with sqlite3.connect(tmp_path / "theirs.db") as db:
         db.execute("CREATE TABLE theirs (x)")
 
-    assert "something else" in one_line(waiter_cli("load", "-k", "./theirs.db", "-", input="x\n"), 3)
+    assert "of another program" in one_line(waiter_cli("load", "-k", "./theirs.db", "-", input="x\n"), 3)
 
 
 def test_somebody_elses_mongodb_database_is_left_alone(waiter_cli, mongod_url):

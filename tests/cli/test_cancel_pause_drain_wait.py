@@ -157,7 +157,7 @@ def test_wait_ends_with_124_when_the_time_is_up(ask, kitchen):
     fill(kitchen, [["1"]])
     began = time.monotonic()
     told = ask("wait", "--timeout", "1s", code=124)
-    assert 1 <= time.monotonic() - began < 20
+    assert 1 <= time.monotonic() - began < 50
     assert "No waiter is at work" in told.stderr
     assert "1 READY" in told.stderr
 
@@ -176,13 +176,20 @@ def test_waiting_for_nothing_is_over_at_once(ask, kitchen):
     assert ask.json("wait")["is_done"] is True
 
 
+def next_line(process):
+    """What it says next; on a busy machine it may first say that the kitchen takes its time."""
+    while (line := process.stdout.readline()).startswith("Waiting for"):
+        pass
+    return line
+
+
 def test_ctrl_c_ends_a_wait(begin, kitchen):
     fill(kitchen, [["1"]])
     process = begin("wait")
     assert process.stdout is not None
-    assert "No waiter" in process.stdout.readline()
+    assert "No waiter" in next_line(process)
     os.kill(process.pid, 2)
-    assert process.wait(15) == 130
+    assert process.wait(60) == 130
 
 
 def test_wait_gives_up_when_nobody_comes(ask, kitchen):
@@ -190,7 +197,7 @@ def test_wait_gives_up_when_nobody_comes(ask, kitchen):
 
     told = ask("wait", "--unattended", "0.6", code=125)
 
-    assert told.stderr.splitlines() == [
+    assert [line for line in told.stderr.splitlines() if not line.startswith("Waiting for")] == [
         "No waiter is at work. Start one: waiter deliver CMD…",
         "Nobody is at work: 1 READY.",
     ]
@@ -200,7 +207,7 @@ def fall_silent(kitchen, clock):
     """Its lease ran out a minute ago by everybody else's clock, and a look missed it just as long ago as it takes."""
     clock.advance(-kitchen.lease_s - 60)
     kitchen.heartbeat(kitchen.shifts()[0], Vitals())
-    clock.advance(kitchen.lease_s + 60 - grace_s(kitchen.lease_s) + 2)
+    clock.advance(kitchen.lease_s + 60 - grace_s(kitchen.lease_s) + 5)
     kitchen.reclaim()
 
 
@@ -212,7 +219,7 @@ def test_wait_takes_the_dead_for_no_help(ask, kitchen, clock):
 
     told = ask("wait", "--timeout", "30", code=1)
 
-    assert "Took back the orders of waiters that died (dead)" in told.stderr
+    assert "Reclaimed the orders of waiters that died (dead)" in told.stderr
     assert "1 CANCELLED" in told.stderr
 
 
@@ -221,11 +228,11 @@ def test_wait_says_when_all_are_paused_and_when_they_go_on(begin, kitchen):
     check_in(kitchen)
     kitchen.pause()
     process = begin("wait")
-    assert "All waiters are paused" in process.stdout.readline()
+    assert "All waiters are paused" in next_line(process)
 
     kitchen.resume()
 
-    assert "at work" in process.stdout.readline()
+    assert "at work" in next_line(process)
     kitchen.cancel(Selector())
     assert process.wait(30) == 1
 
@@ -236,7 +243,7 @@ def test_what_changes_orders_says_so_in_json(ask, kitchen, tmp_path):
     assert (loaded["new"], loaded["known"], loaded["blank"], loaded["source"]) == (2, 0, 1, "in.csv")
     shift = check_in(kitchen)
     kitchen.finish(shift, [outcome(order, Status.ERROR) for order in kitchen.claim(shift, limit=1)])
-    assert ask.json("reset", "--yes") == {"reset": 1, "rescued": 0}
+    assert ask.json("reset", "--yes") == {"reset": 1, "reclaimed": 0}
     assert ask.json("clean", "--yes") == {"deleted": 2}
 
 
@@ -247,8 +254,8 @@ def test_a_reset_tells_of_orders_that_it_took_from_the_dead(ask, kitchen, clock)
 
     told = ask("reset", "--yes").stderr
 
-    assert "Nothing was heard of dead for longer than a lease lasts" in told
-    assert "Took back 1 order of waiters that are gone." in told
+    assert "No heartbeat of dead for longer than a lease lasts" in told
+    assert "Reclaimed 1 order of waiters that are gone." in told
 
 
 def test_a_reset_after_an_outage_lets_those_who_live_say_so(begin, kitchen, clock):
@@ -259,12 +266,12 @@ def test_a_reset_after_an_outage_lets_those_who_live_say_so(begin, kitchen, cloc
     kitchen.heartbeat(shift, Vitals())
     clock.advance(kitchen.lease_s + 60)
     process = begin("reset", "--yes", "--status", "RUNNING")
-    assert "Nothing was heard of far" in process.stdout.readline()
+    assert "No heartbeat of far" in next_line(process)
 
     kitchen.heartbeat(shift, Vitals())
 
     assert process.wait(30) == 0
-    assert "1 order RUNNING in the hands of living waiters: --running takes them." in process.stdout.read()
+    assert "1 order still running; add --running to reset them." in process.stdout.read()
     assert [order.id for order in kitchen.held(shift)] == ["b-1"]
 
 
@@ -272,7 +279,7 @@ def test_a_reset_of_what_somebody_runs_says_how_to_take_it(ask, kitchen):
     fill(kitchen, [["1"]])
     kitchen.claim(check_in(kitchen), limit=1)
 
-    assert "--running takes them" in ask("reset", "b-1", "--yes").stderr
+    assert "add --running to reset them" in ask("reset", "b-1", "--yes").stderr
 
     assert "Reset 1 order" in ask("reset", "b-1", "--yes", "--running").stderr
     assert status_of(kitchen) == ["READY"]

@@ -66,7 +66,10 @@ def test_all_conditions_that_hold_are_told(kitchen_with_a_failure, ask):
 @pytest.mark.parametrize(
     ("condition", "words"),
     [
-        ("errors>0", "nothing is called errors\nhint: known are ready, running, done, error, cancelled, total"),
+        (
+            "errors>0",
+            "nothing is called errors\nhint: known are ready, running, done, error, cancelled, waiting, total",
+        ),
         ("error", "not a condition\nhint: write 'error>0' or 'idle>10m'"),
         ("error>many", "many is no number\nhint: error is compared with a whole number"),
         ("idle>soon", "soon: not a duration"),

@@ -80,6 +80,7 @@ def test_files_are_completed_where_files_are_meant(waiter_cli, words):
 
 def test_tab_makes_nothing_and_waits_for_nobody(waiter_cli, tmp_path):
     silent = socket.create_server(("127.0.0.1", 0))  # accepts, and never answers
+    took = []
     for kitchen in ("./typo.sqlite", f"127.0.0.1:{silent.getsockname()[1]}"):
         words = f"waiter extract -k {kitchen} --batch ni"
         variables = {"COMP_WORDS": words, "COMP_CWORD": "5", "_WAITER_COMPLETE": "bash_complete"}
@@ -88,6 +89,7 @@ def test_tab_makes_nothing_and_waits_for_nobody(waiter_cli, tmp_path):
         done = waiter_cli(**variables)
 
         assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
-        assert time.monotonic() - began < 8  # the server is given up after 10 s, and Python takes its time to start
+        took.append(time.monotonic() - began)
+    assert took[1] < took[0] + 8  # the server is given up after 10 s; the first says how long Python takes to start
     assert {file.name for file in tmp_path.iterdir()} == {"home"}
     silent.close()

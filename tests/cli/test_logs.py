@@ -98,7 +98,7 @@ def test_notes_are_json_too(kitchen_url, ask, begin):
 
     said, _ = waiter.communicate(timeout=60)
 
-    assert any("Going home" in json.loads(line)["message"] for line in said.splitlines())
+    assert any("Draining" in json.loads(line)["message"] for line in said.splitlines())
 
 
 def test_the_format_may_stand_in_waiter_toml(loaded, ask, tmp_path):
@@ -118,8 +118,9 @@ def test_mixed_lines_on_stderr_begin_with_their_order(loaded, ask):
 
 
 def test_lines_with_a_tag_or_of_one_order_at_a_time_stay_as_they_are(loaded, ask):
-    tagged = ask("deliver", "-j2", "--line-buffer", "--tag", "--max-orders", "1", "sh", "-c", "echo err >&2", "sh")
-    single = ask("deliver", "--line-buffer", "--max-orders", "1", "sh", "-c", "echo err >&2", "sh")
+    line = ("sh", "-c", "echo err >&2", "sh")
+    tagged = ask("deliver", "-j2", "--line-buffer", "--tag", "--max-orders", "1", *line, code=124)
+    single = ask("deliver", "--line-buffer", "--max-orders", "1", *line, code=124)
 
     assert "1\terr\n" in tagged.stderr
     assert "\nerr\n" in f"\n{single.stderr}"

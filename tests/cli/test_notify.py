@@ -124,7 +124,7 @@ def test_who_refuses_is_named_once_without_the_secrets_of_the_address(ask, ended
     told = ask("notify", "--post", listener.url, code=5)
 
     assert told.stderr.splitlines()[1:] == [
-        f"waiter: nobody was told: http://{listener.place}: answered 403 Forbidden token_revoked."
+        f"waiter: notification failed: http://{listener.place}: answered 403 Forbidden token_revoked."
     ]
     assert len(listener.heard) == 1
 
@@ -149,7 +149,7 @@ def test_who_does_not_answer_is_given_up_after_four_tries():
         port = nobody.getsockname()[1]
     said: list[str] = []
 
-    with pytest.raises(NotificationFailed, match=f"nobody was told: http://127.0.0.1:{port}: Connection refused."):
+    with pytest.raises(NotificationFailed, match=f"notification failed: http://127.0.0.1:{port}: Connection refused."):
         webhook.post(webhook.webhook_address(f"http://127.0.0.1:{port}/hook"), {}, said.append, BRISK)
 
     assert ["Trying again" in line for line in said] == [True] * 3
@@ -178,15 +178,15 @@ def test_what_cannot_be_told_is_said_before_the_waiting(ask, kitchen):
     fill(kitchen, [["1"]])
 
     assert "command not found" in ask("notify", "no-such-program", code=4).stderr
-    assert "no address" in ask("notify", "--post", "ftp://x", code=2).stderr
-    assert "say whom to tell" in ask("notify", code=2).stderr
-    assert "no address" in ask("wait", "--notify", "http://", code=2).stderr
+    assert "invalid webhook URL" in ask("notify", "--post", "ftp://x", code=2).stderr
+    assert "name a command, or --post URL" in ask("notify", code=2).stderr
+    assert "invalid webhook URL" in ask("wait", "--notify", "http://", code=2).stderr
 
 
 def test_a_command_that_fails_is_named(ask, ended):
     told = ask("notify", "sh", "-c", "exit 7", code=5)
 
-    assert told.stderr.splitlines()[-1] == "waiter: nobody was told: sh -c 'exit 7' ended with exit code 7."
+    assert told.stderr.splitlines()[-1] == "waiter: notification failed: sh -c 'exit 7' ended with exit code 7."
 
 
 def test_the_kitchen_is_told_without_its_password(waiter_cli, ended, kitchen_url, listener):

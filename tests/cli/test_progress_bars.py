@@ -140,9 +140,9 @@ def test_the_cursor_stays_whatever_ends_a_run(tmp_path, home):
     terminal = Terminal("run", "--input", "few.txt", *line, cwd=tmp_path, env=home)
     eventually((tmp_path / "begun").exists)
     terminal.type("\3")
-    eventually(lambda: terminal.shows("Going home"))
+    eventually(lambda: terminal.shows("Draining"))
     terminal.type("\3")
-    eventually(lambda: terminal.shows("Stopping what runs"))
+    eventually(lambda: terminal.shows("Stopping running commands"))
     terminal.type("\3")
 
     code, seen = terminal.end()

@@ -8,17 +8,21 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from waiter import (
     DeliveryOptions,
+    KitchenMissing,
     LoadOptions,
     Selector,
     Status,
+    Summary,
     Waiter,
     deliver,
+    deliver_many,
     deliver_with,
     iter_orders,
     load,
@@ -85,10 +89,10 @@ OUTCOMES = [
     (_raiser(SystemExit(0)), Status.DONE, None, None, 0),
     (_raiser(SystemExit(3)), Status.ERROR, None, "exit code 3", 3),
     (_raiser(SystemExit("no tile")), Status.ERROR, None, "no tile", 1),
-    (_raiser(KeyboardInterrupt), Status.ERROR, None, "KeyboardInterrupt:", 1),
-    (_raiser(GeneratorExit), Status.ERROR, None, "GeneratorExit:", 1),
+    (_raiser(KeyboardInterrupt), Status.ERROR, None, "KeyboardInterrupt", 1),
+    (_raiser(GeneratorExit), Status.ERROR, None, "GeneratorExit", 1),
     (_raiser(_Unspeakable()), Status.ERROR, None, "_Unspeakable", 1),
-    (lambda _: _Unspeakable(), Status.ERROR, None, "RuntimeError:", 1),
+    (lambda _: _Unspeakable(), Status.ERROR, None, "RuntimeError", 1),
     (lambda _: (yield), Status.ERROR, None, "TypeError: a generator was returned", 1),
     (_later, Status.DONE, "x", None, 0),
     (lambda _: None, Status.DONE, None, None, 0),
@@ -128,19 +132,77 @@ def test_a_result_that_is_too_long_is_cut_and_told_of(tmp_path):
     assert f"of {2 * RESULT_BYTES:,} bytes" in recorder.notes[0]
 
 
-def test_a_subclass_may_deliver_asynchronously_in_several_slots(tmp_path):
+def test_an_async_def_has_many_calls_in_one_loop_and_a_timeout_ends_one(tmp_path):
+    here: list[tuple[object, int]] = []
+
     class Later(Waiter):
         async def deliver(self, order):
-            await asyncio.sleep(0)
+            here.append((asyncio.get_running_loop(), threading.get_ident()))
+            while len(here) < 9:  # all of them are under way at the same time
+                await asyncio.sleep(0.01)
+            if order.arguments[0] == "8":
+                await asyncio.sleep(600)
             return {"n": int(order.arguments[0])}
 
     url = str(tmp_path / "kitchen.sqlite")
     with open_kitchen(url) as kitchen:
         load_rows(kitchen, [[str(n)] for n in range(9)])
 
-        Later(url, DeliveryOptions(jobs="3")).run()
+        Later(url, DeliveryOptions(jobs=9, timeout=2)).run()
 
-        assert [order.result for order in iter_orders(kitchen)] == [f'{{"n": {n}}}' for n in range(9)]
+        *others, last = iter_orders(kitchen)
+        assert [order.value for order in others] == [{"n": n} for n in range(8)]
+        assert (last.status, last.reason) == ("ERROR", "timeout")
+    assert len(set(here)) == 1
+
+
+def test_exit_codes_are_plain_numbers():
+    assert [(type(one), one) for one in (Summary(failed=1).exit_code, KitchenMissing("").exit_code)] == [
+        (int, 1),
+        (int, 3),
+    ]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_call_of_many_orders_ends_each_by_itself(tmp_path, is_async):
+    calls: list[int] = []
+
+    def each(orders):
+        calls.append(len(orders))
+        if orders[0].arguments[0] == "10":
+            raise OSError("no network")
+        return [ValueError("odd") if int(order.arguments[0]) % 2 else order.row for order in orders]
+
+    async def later(orders):
+        return each(orders)
+
+    url = str(tmp_path / "kitchen.sqlite")
+    with open_kitchen(url) as kitchen:
+        load_rows(kitchen, [[str(n)] for n in range(12)])
+        recorder = Recorder()
+
+        options = DeliveryOptions(many=5)
+        deliver_many(later if is_async else each, url, options, listener=recorder, state=tmp_path)
+
+        ends = [order.error or order.value for order in iter_orders(kitchen)]
+    odd = "ValueError: odd"
+    assert calls == [5, 5, 2]
+    assert ends == [1, odd, 3, odd, 5, odd, 7, odd, 9, odd, *2 * ["OSError: no network"]]
+
+
+def test_a_waiter_that_delivers_many_is_told_when_it_returns_too_few(tmp_path):
+    class Few(Waiter):
+        def deliver_many(self, orders: object):
+            return [orders and 1]
+
+    url = str(tmp_path / "kitchen.sqlite")
+    with open_kitchen(url) as kitchen:
+        load_rows(kitchen, [["a"], ["b"]])
+
+        Few(url).run()
+
+        expected = "TypeError: a list of 2 results was to be returned, one for each order, and not 1"
+        assert {order.error for order in iter_orders(kitchen)} == {expected}
 
 
 def test_options_are_taken_as_python_writes_them():

@@ -81,7 +81,7 @@ def test_a_waiter_that_was_killed_leaves_an_order_that_reset_gives_back(waiter_c
     assert dead["state"] == "lost"
     assert "1 waiter at work" not in status.stdout + status.stderr
     assert reset.returncode == 0, reset.stderr
-    assert "Took back 1 order of waiters that are gone." in reset.stderr
+    assert "Reclaimed 1 order of waiters that are gone." in reset.stderr
     assert counts(waiter_cli, kitchen_url)["RUNNING"] == 0
 
 

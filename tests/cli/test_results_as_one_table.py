@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import fill
 from waiter import LoadOptions, UsageError, deliver_with, iter_orders, iter_rows, load, load_rows, open_kitchen
-from waiter.delivery.functions import result_text
+from waiter.delivery.calls import result_text
 from waiter.report.survey import OrderFinder, find_columns
 from waiter.report.writers import FORMATS, write_orders
 
@@ -29,7 +29,7 @@ def samples(ask, tmp_path):
     (tmp_path / "measure").write_text('#!/bin/sh\n[ $1 = NA2 ] && r=7 || r=\'{"mapped": 0.5, "ok": true}\'\n'
                                       'printf "%s" "$r" > $WAITER_RESULT\n')  # fmt: skip
     (tmp_path / "measure").chmod(0o755)
-    ask("deliver", "--max-orders", "2", "./measure")
+    ask("deliver", "--max-orders", "2", "./measure", code=124)
 
 
 def test_a_name_of_an_argument_is_a_column_beside_those_of_results(ask, samples):
@@ -69,6 +69,22 @@ def test_an_argument_in_the_way_of_a_column_has_its_long_name(ask, samples):
         "status": "DONE",
         "arguments.status": "=new",
     }
+
+
+def test_a_key_that_no_result_has_is_refused_with_the_nearest(ask, samples, tmp_path):
+    said = ask("extract", "--columns", "sample_id,result.maped", "-o", "out.csv", code=2).stderr
+    ask("extract", "--status", "READY", "--columns", "result.mapped")
+
+    assert (
+        "--columns: unknown column result.maped. No result has such a key.\nhint: Did you mean result.mapped? " in said
+    )
+    assert "Known are result.mapped, result.ok" in said
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_key_may_be_asked_for_before_there_are_results(ask):
+    ask("load", "-", input="a\n")
+    assert ask("extract", "--columns", "1,result.mapped").stdout == "1,result.mapped\na,\n"
 
 
 @pytest.mark.parametrize(("wrong", "near"), [("smaple_id", "sample_id"), ("stauts", "status"), ("4", None)])
@@ -168,4 +184,4 @@ def test_orders_cuts_nothing_where_no_terminal_reads_it(ask, kitchen, kitchen_ur
 def test_rows_for_programs_have_the_names_of_arguments_unless_told(kitchen, tmp_path):
     (tmp_path / "more.jsonl").write_text('{"n": 3}\n')
     load(kitchen, str(tmp_path / "more.jsonl"), LoadOptions(batch="more"))
-    assert list(iter_rows(kitchen)) == [{"_id": next(iter_orders(kitchen)).id, "status": "READY", "n": "3"}]
+    assert list(iter_rows(kitchen)) == [{"_id": next(iter_orders(kitchen)).id, "status": "READY", "n": 3}]

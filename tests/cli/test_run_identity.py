@@ -46,7 +46,7 @@ def test_another_environment_is_another_run_and_told_of(waiter_cli, home):
     other = waiter_cli("run", *SOME_FAIL, input="1\n2\n", S="s2")
 
     assert other.stdout.split("\n")[:-1] == ["s2 1", "s2 2"]
-    assert "1 of 2 orders were delivered before, with another S." in other.stderr
+    assert "1 of 2 orders were delivered before with another S." in other.stderr
     assert f"hint: to go on there: waiter reset --yes -k {home['HOME']}" in other.stderr
 
 

@@ -82,7 +82,7 @@ def test_an_empty_input_delivers_nothing_of_a_shared_kitchen(waiter_cli, kitchen
 
     done = waiter_cli("run", "-k", kitchen_url, "echo", input="")
 
-    assert (done.returncode, done.stdout) == (0, "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "No rows in stdin: nothing to do.\n")
     assert json.loads(waiter_cli("status", "-k", kitchen_url, "--json").stdout)["counts"]["READY"] == 1
 
 

@@ -53,7 +53,7 @@ BARE = ["p@ss/w", "p@ss", "12/34", "p?ss", "p%ss", "pa/ss", "a:b", "1?w=2", "/",
 def test_a_password_that_is_not_encoded_is_the_first_thing_said_and_never_shown(mongod_url, password):
     host = mongod_url.removeprefix("mongodb://")
 
-    with pytest.raises(KitchenError, match=r"must be percent-encoded\nhint: .*getpass") as refused:
+    with pytest.raises(KitchenError, match=r"must be percent-encoded\nhint: to encode it:\n  .*getpass") as refused:
         MongoKitchen(f"mongodb://me:{password}@{host}/db", timeout_s=1)
 
     assert password not in str(refused.value).partition("\n")[0].replace("://", "")
@@ -87,9 +87,9 @@ def test_limits_of_the_address_win_over_ours(options, words):
         began = time.monotonic()
 
         with pytest.raises(KitchenUnreachable, match=words):
-            MongoKitchen(address)
+            MongoKitchen(address, timeout_s=90)
 
-    assert time.monotonic() - began < 8  # ours are 10 s
+    assert time.monotonic() - began < 60  # ours would have been 90 s
 
 
 def test_a_limit_of_the_address_may_be_longer_than_ours(mongod_url):
@@ -146,7 +146,7 @@ def test_a_server_that_is_no_primary_is_said_to_be_none(options):
     server.start()
     try:
         # The driver asks until the time is up: the last it heard may also be nothing at all.
-        eventually(lambda: "has no primary just now" in refusal(f"{server.url}/{options}"))
+        eventually(lambda: "has no primary at the moment" in refusal(f"{server.url}/{options}"))
     finally:
         server.remove()
 
@@ -169,7 +169,8 @@ def test_who_waits_for_a_kitchen_that_is_dropped_says_so(kitchen, kitchen_url, h
     command = [sys.executable, "-m", "waiter", verb, "-k", kitchen_url]
     waiting = subprocess.Popen(command, env=home, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert waiting.stdout is not None
-    waiting.stdout.readline()  # it has looked
+    while waiting.stdout.readline().startswith("Waiting for mongodb"):
+        pass  # a slow machine; else it has looked
     with MongoClient[dict[str, Any]](kitchen_url) as client:
         client.drop_database(client.get_default_database().name)
     said, _ = waiting.communicate(timeout=30)
@@ -261,5 +262,5 @@ def test_a_server_that_is_too_old_or_no_mongodb_is_named_as_such(emulated):
 
 @pytest.mark.parametrize("emulated", [(17, THROTTLED)], indirect=True)
 def test_a_server_that_turns_requests_away_may_answer_later(emulated):
-    with pytest.raises(KitchenUnreachable, match="asked for more than it may do"):
+    with pytest.raises(KitchenUnreachable, match="a limit is exceeded"):
         MongoKitchen(emulated, timeout_s=5)

@@ -15,7 +15,7 @@ from waiter.kitchen.contract import SPANS_AT_ONCE
 from waiter.kitchen.mongo.kitchen import MongoKitchen
 from waiter.kitchen.spans import spans
 from waiter.kitchen.sqlite.kitchen import SqliteKitchen
-from waiter.orders import Batch, Scope, Selector, Status
+from waiter.orders import Batch, Counts, Scope, Selector, Status
 
 
 def fill(kitchen, *names: str, rows: int = 2, priority: int = 0) -> None:
@@ -202,16 +202,31 @@ def test_a_kitchen_of_before_learns_what_batches_are_for(tmp_path: Path):
     with SqliteKitchen(file) as kitchen:
         fill(kitchen, "one")
     with sqlite3.connect(file) as db:
-        for column in ("bound_to", "is_reserved", "weight", "pause_reason"):
+        db.execute("DROP INDEX batches_by_after_row")
+        for trigger in ("order_made", "order_moved", "order_gone"):
+            db.execute(f"DROP TRIGGER {trigger}")
+        db.execute("DROP TABLE tally")
+        for column in (
+            "bound_to",
+            "is_reserved",
+            "weight",
+            "pause_reason",
+            "after",
+            "after_any",
+            "after_row",
+            "needs_from",
+        ):
             db.execute(f"ALTER TABLE batches DROP COLUMN {column}")
         db.execute("PRAGMA user_version = 1")
     db.close()
 
     with SqliteKitchen(file, create=False) as kitchen:
         assert kitchen.batch("one").command is None
+        assert kitchen.counts() == kitchen.counts(Selector(batch="one")) == Counts({Status.READY: 2})
         assert kitchen.bind_batch("one", ["./a"]) == ("./a",)
     with SqliteKitchen(file) as kitchen:
         assert kitchen.batches()[0].command == ("./a",)
+        assert kitchen.counts() == kitchen.counts(Selector(batch="one")) == Counts({Status.READY: 2})
 
 
 def test_hosts_with_an_older_waiter_are_refused_clearly(kitchen_url, open_again):
@@ -219,12 +234,12 @@ def test_hosts_with_an_older_waiter_are_refused_clearly(kitchen_url, open_again)
     open_again()
     if kitchen_url.startswith("mongodb"):
         with pymongo.MongoClient(kitchen_url) as client:
-            assert client.get_default_database().state.find_one({"_id": "schema"})["version"] == 2
-            client.get_default_database().state.update_one({"_id": "schema"}, {"$set": {"version": 3}})
+            assert client.get_default_database().state.find_one({"_id": "schema"})["version"] == 4
+            client.get_default_database().state.update_one({"_id": "schema"}, {"$set": {"version": 5}})
     else:
         with sqlite3.connect(kitchen_url) as db:
-            assert db.execute("PRAGMA user_version").fetchone()[0] == 2
-            db.execute("PRAGMA user_version = 3")
+            assert db.execute("PRAGMA user_version").fetchone()[0] == 4
+            db.execute("PRAGMA user_version = 5")
         db.close()
 
     with pytest.raises(KitchenError, match=r"newer Waiter|another version of waiter"):

@@ -115,7 +115,7 @@ def test_an_unknown_sort_is_refused(kitchen, sort):
 
 
 def test_orders_are_streamed_in_flat_memory(kitchen):
-    count, width = 20_000, 200
+    count, width = 4000, 2000
     fill(kitchen, [[f"{n:0{width}}"] for n in range(count)])
     tracemalloc.start()
     try:
@@ -162,6 +162,9 @@ def test_throughput_counts_what_ended_well_or_badly_within_its_window(kitchen, c
 
     assert (seen.window_s, seen.done, seen.failed, seen.mean_s) == (50, 1, 1, pytest.approx(3.0))
     assert kitchen.throughput(1000).done == 2
+    took = kitchen.durations(now - 50, [1.5, 2.5, 3.5])
+    assert (took.counts, took.failed, took.total_s) == ((0, 1, 0, 1), 1, pytest.approx(6.0))
+    assert kitchen.durations(now - 1000, [1.5]).counts == (1, 2)
 
 
 def test_an_idle_kitchen_has_no_throughput_no_failures_and_no_versions(kitchen):

@@ -33,7 +33,7 @@ def at_once(works: Sequence[Callable[[], object]]) -> None:
     start = threading.Barrier(len(works))
 
     def run(work: Callable[[], object]) -> None:
-        start.wait(10)
+        start.wait(60)
         work()
 
     with ThreadPoolExecutor(len(works)) as pool:

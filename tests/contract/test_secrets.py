@@ -90,7 +90,7 @@ def test_who_may_not_use_the_kitchen_is_told_what_to_grant(guarded):
     assert "guest may not do this" in said
     assert "readWrite" in said
     assert PASSWORD not in said
-    assert "wants a user and a password" in refusal(f"{guarded.url}/orders")
+    assert "needs a user and a password" in refusal(f"{guarded.url}/orders")
 
 
 @pytest.mark.parametrize(

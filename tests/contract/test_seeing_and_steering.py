@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import check_in, fill, let_leases_run_out, outcome
 from waiter.errors import UsageError
+from waiter.kitchen.sqlite.kitchen import SqliteKitchen
 from waiter.orders import Batch, FinishResult, Reason, Selector, Status, Vitals
 
 
@@ -309,15 +310,34 @@ def test_the_end_of_the_output_and_the_result_are_kept(kitchen):
 
 
 def test_a_name_of_a_thousand_batches_selects_the_orders_of_all(kitchen):
-    for number in range(1100):
+    many = 1100 if isinstance(kitchen, SqliteKitchen) else 200  # more than SQLite's question holds, or MongoDB's reply
+    for number in range(many):
         batch = Batch(f"b{number}", "night", "x", f"d{number}", 1, 1, 0, 0.0, is_complete=True)
         kitchen.open_batch(batch if number else replace(batch, name="day"))
-    for number in (0, 1, 1099):
+    for number in (0, 1, many - 1):
         kitchen.add(f"b{number}", [(1, ["x"], None)])
     night = Selector(batch="night")
 
     assert kitchen.counts(night).total == 2
-    assert [order.id for order in kitchen.find(night)] == ["b1-1", "b1099-1"]
+    assert [order.id for order in kitchen.find(night)] == ["b1-1", f"b{many - 1}-1"]
     assert kitchen.cancel(night) == 2
     assert kitchen.clean(night) == 2
     assert kitchen.counts().total == 1
+
+
+def test_the_ledger_keeps_what_was_entered_first_and_whoever_changes_it_must_know_what_stands_there(
+    kitchen, open_again
+):
+    other = open_again()
+    assert kitchen.enter("fleets/a/calls/1", "intended")
+    assert not other.enter("fleets/a/calls/1", "another's")
+    assert kitchen.enter("fleets/ab/plan", "{}")
+
+    assert other.enter("fleets/a/calls/1", "done", instead_of="intended")
+    assert not kitchen.enter("fleets/a/calls/1", "refused", instead_of="intended")
+    assert not kitchen.enter("fleets/a/calls/2", "done", instead_of="intended")
+    kitchen.clean()
+
+    assert other.ledger("fleets/a/") == {"fleets/a/calls/1": "done"}
+    assert list(kitchen.ledger()) == ["fleets/a/calls/1", "fleets/ab/plan"]
+    assert kitchen.id == other.id

@@ -11,7 +11,7 @@ from tests.conftest import check_in, fill, let_leases_run_out, only, outcome
 from waiter.errors import ShiftLost
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.contract import LEASE_S, MAX_LOSSES
-from waiter.orders import FinishResult, Reason, Selector, Status, Vitals
+from waiter.orders import FinishResult, Reason, Scope, Selector, Status, Vitals
 
 
 def let_it_die(kitchen, clock):
@@ -59,6 +59,16 @@ def test_claims_go_by_priority_then_by_age(kitchen):
     orders = kitchen.claim(shift, limit=1) + kitchen.claim(shift, limit=2) + kitchen.claim(shift, limit=10)
 
     assert [order.arguments[0] for order in orders] == ["urgent", "old-1", "old-2", "new"]
+
+
+def test_a_look_at_the_next_order_names_what_a_claim_takes_first_and_takes_nothing(kitchen):
+    fill(kitchen, [["low"]], batch="a")
+    fill(kitchen, [["high"], ["next"]], batch="b", priority=5)
+    shift = check_in(kitchen)
+
+    assert (kitchen.peek().id, kitchen.peek(Scope(batches=("a",))).id) == ("b-1", "a-1")
+    assert [order.id for order in kitchen.claim(shift, limit=1, scope=Scope(is_strict=True))] == ["b-1"]
+    assert (kitchen.peek().id, kitchen.peek(Scope(match="none"))) == ("b-2", None)
 
 
 def test_what_is_claimed_together_comes_by_priority_too(kitchen):

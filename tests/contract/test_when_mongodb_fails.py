@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,11 +11,13 @@ from contextlib import suppress
 from itertools import count
 from typing import Any
 
+import pymongo
 import pytest
 
 from tests.conftest import check_in, eventually, fill, let_leases_run_out, needed_binary, only, outcome, with_database
 from tests.mongod import Mongod, ReplicaSet
 from tests.proxy import Loss, Proxy
+from waiter.cli.console import LOOKING, SILENT_S
 from waiter.errors import KitchenUnreachable
 from waiter.kitchen.contract import LEASE_S, Kitchen
 from waiter.kitchen.mongo.kitchen import MongoKitchen
@@ -137,6 +141,49 @@ def test_adding_rows_again_after_a_lost_reply_adds_none_twice(kitchen, proxy, ho
     assert sorted(order.row for order in kitchen.find(Selector())) == [row for row, _, _ in rows]
 
 
+def test_a_claim_that_hangs_holds_up_no_heartbeat_beside_it(kitchen, proxy):
+    fill(kitchen, [["1"]])
+    shift, beside = check_in(kitchen), kitchen.beside()
+    proxy.lose_reply_to("aggregate", Loss.SILENCE)
+    claim = threading.Thread(target=lambda: suppressed(kitchen.claim, shift, 1))
+    claim.start()
+    eventually(lambda: proxy.has_lost_all)
+
+    assert not beside.heartbeat(shift, Vitals()).is_lost
+
+    assert claim.is_alive()
+    claim.join()
+    beside.close()
+    assert not kitchen.heartbeat(shift, Vitals()).is_lost, "who is beside it does not close it"
+
+
+def suppressed(ask: Callable[..., Any], *arguments: Any) -> None:
+    with suppress(KitchenUnreachable):
+        ask(*arguments)
+
+
+def test_a_waiter_holds_two_connections_to_a_server(server, tmp_path, home):
+    with pymongo.MongoClient(server.url) as watching, MongoKitchen(server.url, "crew") as kitchen:
+        fill(kitchen, [[str(n)] for n in range(20)])
+
+        def connections() -> int:
+            return int(watching.admin.command("serverStatus")["connections"]["current"])
+
+        before = connections()
+        words = [sys.executable, "-m", "waiter", "deliver", "-j2", "--until", "stopped", "true"]
+        where = {"cwd": tmp_path, "env": {**home, "WAITER_KITCHEN": f"{server.url}/crew"}}
+        waiter = subprocess.Popen(words, **where, stderr=subprocess.DEVNULL)
+        try:
+            eventually(lambda: kitchen.counts()[Status.DONE] == 20)
+            (shift,) = kitchen.shifts()
+            eventually(lambda: kitchen.shifts()[0].heartbeat_at > shift.heartbeat_at)
+            # The thread that beats beside the loop needed a third one if both asked at once: it goes after a minute.
+            eventually(lambda: 0 < connections() - before <= 2, within_s=120)
+        finally:
+            waiter.terminate()
+            waiter.wait()
+
+
 def test_a_frozen_server_is_unreachable_within_the_timeout(server):
     with MongoKitchen(server.url, timeout_s=1.0) as kitchen:
         fill(kitchen, [["x"]])
@@ -145,10 +192,10 @@ def test_a_frozen_server_is_unreachable_within_the_timeout(server):
         began = time.monotonic()
 
         for ask in (lambda: kitchen.claim(shift, limit=1), lambda: kitchen.heartbeat(shift, Vitals()), kitchen.counts):
-            with pytest.raises(KitchenUnreachable, match="gave no answer within 1 s"):
+            with pytest.raises(KitchenUnreachable, match="did not answer within 1 s"):
                 ask()
 
-        assert time.monotonic() - began < 3 * 1.0 + 3
+        assert time.monotonic() - began < 3 * 1.0 + 20  # without a limit each takes 30 s at least
         server.thaw()
         # What was asked of the frozen server may be done late; then the order is held.
         (order,) = eventually(lambda: _patiently(lambda: kitchen.claim(shift, limit=1) or kitchen.held(shift)))
@@ -257,3 +304,13 @@ def test_no_acknowledged_outcome_is_lost_when_the_primary(replica_set, fate):
 
     with MongoKitchen(url) as kitchen:
         check_the_books(kitchen, crew.accepted, rows)
+
+
+def test_what_takes_long_is_said(kitchen, proxy, waiter_cli):
+    fill(kitchen, [["1"]])
+    proxy.delay("aggregate", SILENT_S + 1)
+
+    seen = waiter_cli("orders", WAITER_KITCHEN=with_database(proxy.url, kitchen.url.rpartition("/")[2]))
+
+    assert (seen.returncode, "b-1" in seen.stdout) == (0, True), seen.stderr
+    assert LOOKING in seen.stderr

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
+from typing import NoReturn
 
 import pytest
 
-from tests.conftest import check_in, eventually, fill, let_leases_run_out, outcome
+from tests.conftest import check_in, eventually, fill, let_leases_run_out, outcome, with_database
 from waiter.kitchen.contract import LEASE_S, grace_s, sweep_s
+from waiter.kitchen.intervals import STRAYS_S, turn_s
+from waiter.kitchen.mongo.kitchen import MongoKitchen
 from waiter.orders import FinishResult, Selector, Shift, Status, Vitals
 
 RUNNING = Selector(statuses=(Status.RUNNING,))
@@ -152,6 +156,15 @@ def change_shifts(kitchen, **facts: object) -> None:
         kitchen._to.shifts.update_many({}, {"$set": facts})
 
 
+def change_orders(kitchen, **facts: object) -> None:
+    """The same, for orders that are RUNNING."""
+    if hasattr(kitchen, "_db"):
+        sets = ", ".join(f"{name} = :{name}" for name in facts)
+        kitchen._db.execute(f"UPDATE orders SET {sets} WHERE status = 'RUNNING'", facts)
+    else:
+        kitchen._to.orders.update_many({"status": "RUNNING"}, {"$set": facts})
+
+
 def test_another_process_with_the_same_pid_is_no_sign_of_life(kitchen, mortal):
     change_shifts(kitchen, pid_started="1")
 
@@ -185,3 +198,120 @@ def test_shifts_of_this_very_process_live(kitchen):
     shift = kitchen.check_in("me", socket.gethostname(), os.getpid())
     assert not kitchen.reclaim()
     assert not kitchen.heartbeat(shift, Vitals()).is_lost
+
+
+def test_a_fleet_that_sweeps_gives_up_the_dead_within_a_lease_and_a_sweep(kitchen, open_again, clock):
+    """Whoever has the turn may die in it: the next is somebody else's."""
+    run_one(kitchen, check_in(kitchen, "dead"))
+    died_at, fleet = kitchen.now(), [kitchen, open_again(), open_again()]
+    living = [check_in(one, name) for one, name in zip(fleet, "abc", strict=True)]
+    found: list[str] = []
+    while not found:
+        for one, shift in zip(fleet, living, strict=True):
+            one.heartbeat(shift, Vitals())
+            found += one.sweep().shifts
+        assert kitchen.now() - died_at < LEASE_S + sweep_s(LEASE_S)
+        clock.advance(sweep_s(LEASE_S) / 3)
+
+    assert (found, statuses(kitchen)) == (["dead"], {Status.READY})
+    assert kitchen.now() - died_at >= LEASE_S
+
+
+def test_whoever_sweeps_sees_who_died_on_its_own_machine(kitchen, open_again, mortal):
+    assert not kitchen.sweep()
+    mortal.kill()
+    mortal.wait()
+
+    assert open_again().sweep().shifts == ("mortal",)
+
+    assert statuses(kitchen) == {Status.READY}
+
+
+def test_what_no_shift_has_is_found_before_long(kitchen, open_again, clock):
+    """A claim that took effect after its shift was over, and that nobody knows of any more."""
+    run_one(kitchen, check_in(kitchen))
+    change_orders(kitchen, shift="0" * 32)
+    kitchen.sweep()
+    run_one(kitchen, check_in(kitchen, "b"))
+    change_orders(kitchen, shift="1" * 32)
+
+    clock.advance(STRAYS_S)
+
+    assert open_again().sweep().ready == 1
+    assert statuses(kitchen) == {Status.READY}
+
+
+def test_who_has_a_longer_lease_lives_longer_without_a_heartbeat(kitchen, clock):
+    """In a fleet of thousands, where heartbeats are rarer."""
+    shift = check_in(kitchen)
+    run_one(kitchen, shift)
+    kitchen.heartbeat(shift, Vitals(), 3 * LEASE_S)
+    for _ in range(2):
+        clock.advance(LEASE_S + sweep_s(LEASE_S))
+        assert not kitchen.sweep()
+    assert not kitchen.shifts()[0].lease_until <= kitchen.now()
+    clock.advance(sweep_s(LEASE_S))
+    for _ in range(3):
+        kitchen.sweep()
+        clock.advance(sweep_s(LEASE_S))
+    assert kitchen.sweep().ready or statuses(kitchen) == {Status.READY}
+
+
+def test_each_waiter_hears_how_many_there_are_and_whether_nobody_sweeps(mongod_kitchens, clock):
+    first, second = mongod_kitchens
+    shift, _ = check_in(first), check_in(first, "b")
+    assert first.heartbeat(shift, Vitals()).fleet_size == 0
+
+    second.sweep()
+    first.change_token()
+
+    assert first.heartbeat(shift, Vitals()).fleet_size == 2
+    clock.advance(2 * turn_s(LEASE_S) - 2)
+    first.change_token()
+    assert not first.heartbeat(shift, Vitals()).is_sweep_overdue
+    clock.advance(3)
+    first.change_token()
+    assert first.heartbeat(shift, Vitals()).is_sweep_overdue, "the others are dead, perhaps"
+
+
+def test_in_each_interval_one_of_a_fleet_sweeps(mongod_kitchens, clock):
+    """On a machine alone a sweep costs next to nothing, and is everybody's."""
+    turns = [[one.sweep().next_s for one in mongod_kitchens]]
+    clock.advance(turn_s(LEASE_S) - 1)
+    turns.append([one.sweep().next_s for one in mongod_kitchens])
+    clock.advance(1)
+    turns.append([one.sweep().next_s for one in reversed(mongod_kitchens)])
+
+    assert [[next_s is None for next_s in turn] for turn in turns] == [[True, False], [False, False], [True, False]]
+    assert turns[1] == [pytest.approx(1, abs=0.9)] * 2
+
+
+def test_a_sweep_that_was_broken_off_is_done_by_the_next_one(mongod_kitchens, clock, monkeypatch):
+    first, second = mongod_kitchens
+    shift = check_in(first)
+    run_one(first, shift)
+    first.sweep()  # strays were looked for
+    let_leases_run_out(first, clock)
+    with monkeypatch.context() as dying:
+        dying.setattr("waiter.kitchen.mongo.sweeps._take_back", dies)
+        with pytest.raises(SystemExit):
+            first.sweep()
+    assert [shift.lost_at is not None for shift in second.shifts()] == [True]
+    assert statuses(second) == {Status.RUNNING}
+
+    clock.advance(sweep_s(LEASE_S))
+
+    assert second.sweep().ready == 1
+
+
+def dies(*_: object) -> NoReturn:
+    raise SystemExit
+
+
+@pytest.fixture
+def mongod_kitchens(mongod_url, tmp_path, clock):
+    """The same kitchen twice, on MongoDB: where sweeps are taken in turns."""
+    url = with_database(mongod_url, f"waiter_test_{secrets.token_hex(6)}")
+    with MongoKitchen(url, ahead=clock) as one, MongoKitchen(url, ahead=clock) as another:
+        yield [one, another]
+        one._to._client.drop_database(one._to.db.name)

@@ -70,4 +70,4 @@ def test_what_writes_is_refused_and_says_what_to_grant(waiter_cli, guest, tmp_pa
     refused = waiter_cli(*verb, WAITER_KITCHEN=guest)
 
     assert refused.returncode == 3
-    assert "grant the role readWrite" in refused.stderr
+    assert "grant it the role readWrite" in refused.stderr

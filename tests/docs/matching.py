@@ -30,6 +30,7 @@ _MASKS = [
     (re.compile(r"\d+ \(<id>-\d+(?=, .*\) done)"), "<order>"),
     (re.compile(r"\b\d[\d,]* bytes"), "<size>"),
     (re.compile(r"[━─]+"), "━"),
+    (re.compile(r"[▁▂▃▄▅▆▇█]+( +[▁▂▃▄▅▆▇█]+)*"), "█"),
     (re.compile(r"-{4,}"), "----"),
     (re.compile(r"\s+"), " "),
 ]

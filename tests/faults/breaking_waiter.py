@@ -26,7 +26,13 @@ class Fragile:
     def __getattr__(self, name: str) -> Any:
         if name == self._what and Path("break").exists():
             raise RuntimeError(f"{name} is broken")
-        return getattr(self._inside, name)
+        return self._beside if name == "beside" else getattr(self._inside, name)
+
+    def _beside(self) -> Any:
+        """The heartbeat's kitchen breaks as the loop's does."""
+        inside: Any = self._inside
+        kitchen = inside.beside()
+        return kitchen and Fragile(kitchen, self._what)
 
 
 def main() -> int:

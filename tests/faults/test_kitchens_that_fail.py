@@ -82,6 +82,7 @@ def test_a_server_that_is_killed_and_comes_back_costs_no_order_anything(server, 
         fill(kitchen, [[str(n)] for n in range(number)])
         floor = place(url)
         waiters = [floor.start(work="sleep 0.2", jobs="2", lease_s=LONG_LEASE_S) for _ in range(2)]
+        eventually(lambda: len(kitchen.shifts()) == 2)  # who finds no server when it starts goes home
         for begun in (8, 24):
             eventually(lambda begun=begun: len(floor.oracle("begin")) >= begun)
             server.kill()
@@ -135,7 +136,7 @@ def test_an_outcome_kept_on_disk_is_handed_in_by_the_next_waiter_of_the_machine(
         second = floor.start(work="true", lease_s=LONG_LEASE_S)
 
         assert second.wait(40) == 0, floor.talk(second)
-        assert "Outcomes kept on disk were handed in: 1." in floor.talk(second)
+        assert "Delivered outcomes that were kept on disk: 1." in floor.talk(second)
         assert began(floor) == {"b-1": 1}
         (order,) = check_all_done(kitchen, floor, 1)
         assert order.waiter == "w0"
@@ -241,7 +242,7 @@ def test_a_kitchen_that_was_away_for_longer_than_a_lease_takes_no_order_from_the
         waiters = [floor.start(work=WAITS, lease_s=lease_s) for _ in range(2)]
         eventually(lambda: len(floor.oracle("begin")) == 2)
         server.kill()
-        eventually(lambda: all("gave no answer" in floor.talk(waiter) for waiter in waiters))
+        eventually(lambda: all("did not answer within" in floor.talk(waiter) for waiter in waiters))
         time.sleep(lease_s)  # the time that it is away is what happens here
         told = [floor.talk(waiter) for waiter in waiters]
         server.start()
@@ -254,9 +255,9 @@ def test_a_kitchen_that_was_away_for_longer_than_a_lease_takes_no_order_from_the
 
         assert [waiter.wait(60) for waiter in (*waiters, fresh)] == [0, 0, 0], floor.talk(waiters[0])
 
-        assert "Took back" not in "".join(map(floor.talk, floor.waiters))
+        assert "Reclaimed" not in "".join(map(floor.talk, floor.waiters))
         assert "The kitchen is back" not in "".join(told)
-        assert [floor.talk(waiter).count("gave no answer") for waiter in waiters] == [1, 1]
+        assert [floor.talk(waiter).count("did not answer within") for waiter in waiters] == [1, 1]
         check_all_done(kitchen, floor, 2)
 
 
@@ -303,7 +304,7 @@ def database_beside(server: Mongod, url: str) -> str:
     return f"{server.url}/{url.rpartition('/')[2].partition('?')[0]}"
 
 
-def test_a_new_primary_is_found_and_nothing_is_lost(place):
+def test_a_secondary_that_lags_and_a_new_primary_cost_no_order_anything(place):
     replica_set = ReplicaSet(needed_binary())
     number = 60
     try:
@@ -313,7 +314,12 @@ def test_a_new_primary_is_found_and_nothing_is_lost(place):
             fill(kitchen, [[str(n)] for n in range(number)])
             floor = place(url)
             waiters = [floor.start(work="sleep 0.2", jobs="2", lease_s=LONG_LEASE_S) for _ in range(2)]
-            eventually(lambda: len(floor.oracle("begin")) >= 8)
+            eventually(lambda: floor.oracle("begin"))
+            primary = replica_set.primary()
+            lagging = next(node for node in replica_set.nodes if node is not primary)
+            lagging.freeze()  # the others are a majority
+            eventually(lambda: len(floor.oracle("begin")) >= 8, within_s=120)
+            lagging.thaw()
             replica_set.step_down()
             eventually(lambda: len(floor.oracle("begin")) >= 24, within_s=30)
             replica_set.primary().kill()
@@ -377,7 +383,7 @@ def test_an_order_whose_outcome_waits_in_memory_is_not_taken_for_one_that_was_ne
             full_disk()
             proxy.lose_reply_to("update", Loss.CUT)
             fill(kitchen, [["second"]], batch="c")
-            eventually(lambda: "gave no answer" in floor.talk(waiter))
+            eventually(lambda: "did not answer within" in floor.talk(waiter))
             (floor.folder / "go").touch()
 
             assert waiter.wait(60) == 0, floor.talk(waiter)
@@ -398,7 +404,7 @@ def test_a_waiter_goes_home_promptly_although_the_kitchen_is_away(server, place,
         waiter = floor.start(work=f"[ $1 -lt 20 ] || {WAITS}", jobs="2", lease_s=3, grace_s=1)
         eventually(lambda: kitchen.counts()[Status.RUNNING] > 2 and len(began(floor)) == 22)
         server.kill()
-        eventually(lambda: "gave no answer" in floor.talk(waiter))
+        eventually(lambda: "did not answer within" in floor.talk(waiter))
         for _ in range(signals):
             waiter.terminate()
             time.sleep(0.5)  # two at once are one wish
@@ -406,9 +412,9 @@ def test_a_waiter_goes_home_promptly_although_the_kitchen_is_away(server, place,
         if signals == 1:
             (floor.folder / "go").touch()
 
-        assert waiter.wait(30) == 3, floor.talk(waiter)
+        assert waiter.wait(60) == 3, floor.talk(waiter)
 
-        assert time.monotonic() - asked_at < 12, floor.talk(waiter)
+        assert time.monotonic() - asked_at < 40, floor.talk(waiter)
         assert "are offered again when its lease runs out" in floor.talk(waiter)
         server.start()
         (floor.folder / "go").touch()
@@ -416,3 +422,17 @@ def test_a_waiter_goes_home_promptly_although_the_kitchen_is_away(server, place,
         assert are_done(kitchen, number)
         check_promises(kitchen, floor)
     assert spooled(floor.folder) == []
+
+
+def test_a_kitchen_that_is_loaded_is_asked_for_several_orders_at_once(server, place):
+    """Each claim takes half a second: of 16 slots with orders of a second and more some would stand empty."""
+    with closing(Proxy(server.port)) as proxy:
+        url = database(proxy.url)
+        with MongoKitchen(database_beside(server, url), timeout_s=10) as kitchen:
+            fill(kitchen, [[str(n)] for n in range(200)])
+            floor = place(url)
+            floor.start(work="sleep 1.2", jobs="16", lease_s=LONG_LEASE_S)
+            eventually(lambda: kitchen.counts()[Status.DONE] > 16)
+            proxy.delay("aggregate", 0.5)
+
+            eventually(lambda: kitchen.counts()[Status.RUNNING] > 16)

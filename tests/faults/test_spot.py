@@ -5,59 +5,22 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
 
 import pytest
 
 from tests.conftest import eventually, fill
+from tests.metadata_service import MetadataService
 from waiter.delivery import spot
 from waiter.delivery.shutdown import Shutdown, Stop
 from waiter.orders import Selector, Status
 
-TOKEN = "a-token"
-
-
-class Metadata:
-    """Answers as an instance's service does: 404 until there is a notice, and nothing without a token."""
-
-    def __init__(self) -> None:
-        self.has_notice = False
-        self.asked: list[str] = []
-        metadata = self
-
-        class Answers(BaseHTTPRequestHandler):
-            def do_PUT(self) -> None:
-                metadata.asked.append(self.path)
-                self.answer(200, TOKEN)
-
-            def do_GET(self) -> None:
-                metadata.asked.append(self.path)
-                if self.headers["X-aws-ec2-metadata-token"] != TOKEN:
-                    self.answer(401, "")
-                elif not metadata.has_notice or self.path != "/latest/meta-data/spot/instance-action":
-                    self.answer(404, "")
-                else:
-                    self.answer(200, '{"action": "terminate", "time": "2026-11-25T02:00:00Z"}')
-
-            def answer(self, status: int, said: str) -> None:
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(said)))
-                self.end_headers()
-                self.wfile.write(said.encode())
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        Thread(target=self.server.serve_forever, daemon=True).start()
-
 
 @pytest.fixture
-def metadata() -> Iterator[Metadata]:
-    metadata = Metadata()
+def metadata() -> Iterator[MetadataService]:
+    metadata = MetadataService()
+    Thread(target=metadata.server.serve_forever, daemon=True).start()
     yield metadata
     metadata.server.shutdown()
     metadata.server.server_close()
@@ -78,7 +41,7 @@ def test_after_the_notice_what_runs_ends_and_the_rest_goes_back(kitchen, kitchen
     metadata.has_notice = True
 
     assert waiter.stderr is not None
-    assert any("this spot instance is about to go" in line for line in waiter.stderr)
+    assert any("EC2 is reclaiming this spot instance" in line for line in waiter.stderr)
     (tmp_path / "go").touch()
     assert waiter.wait(20) == 0
     waiter.stderr.close()
@@ -107,7 +70,7 @@ def test_where_there_is_no_metadata_service_the_user_is_told(kitchen, kitchen_ur
     waiter = start(kitchen_url, tmp_path, home, "--spot")
 
     said = waiter.communicate(timeout=20)[1]
-    assert (waiter.returncode, said.count("\n")) == (2, 1)
+    assert (waiter.returncode, said.count("\n")) == (2, 2)  # and a hint
     assert "no EC2 metadata service" in said
     assert kitchen.counts()[Status.READY] == 1
 

@@ -116,9 +116,9 @@ def test_a_sigkill_loses_no_order(kitchen, floor, victim):
         except ProcessLookupError:
             assert victim == "command"  # it had just ended
 
-    eventually(lambda: not is_alive(command), within_s=2)
+    eventually(lambda: not is_alive(command))
     if victim in ("waiter", "both"):
-        first.wait(10)
+        first.wait(60)
         floor.start()
 
     def are_all_done() -> bool:
@@ -173,7 +173,7 @@ def test_waiters_that_slept_past_their_lease_give_nobody_up(kitchen, floor):
 
     assert {(order.attempt, order.losses, order.late) for order in all_orders(kitchen)} == {(1, 0, ())}
     assert len(floor.oracle("begin")) == number
-    assert "Took back" not in "".join(map(floor.talk, floor.waiters))
+    assert "Reclaimed" not in "".join(map(floor.talk, floor.waiters))
 
 
 @pytest.fixture
@@ -258,7 +258,7 @@ def test_a_signal_to_a_waiter_and_its_commands_gives_their_orders_back(kitchen, 
         time.sleep(0.1)  # it is sent to one after the other
         waiter.send_signal(number)
 
-    assert waiter.wait(20) == 0, floor.talk(waiter)
+    assert waiter.wait(20) == (130 if number == signal.SIGINT else 0), floor.talk(waiter)
     assert [(o.status, o.failures, o.attempt) for o in all_orders(kitchen)] == [(Status.READY, 0, 1)] * 2
     assert {event.reason for o in all_orders(kitchen) for event in o.history} == {Reason.INTERRUPTED}
 
@@ -293,14 +293,14 @@ def test_a_signal_that_was_ignored_stays_ignored_by_a_waiter_and_its_commands(ki
 
 def test_a_second_signal_stops_the_commands_and_counts_no_failure(kitchen, floor):
     fill(kitchen, [["x"]])
-    waiter = floor.start(work="[ $WAITER_ATTEMPT = 2 ] || sleep 60", grace_s=1)
+    waiter = floor.start(work="[ $WAITER_ATTEMPT = 2 ] || sleep 600", grace_s=1)
     ((_, _, command),) = eventually(lambda: floor.oracle("begin"))
     waiter.send_signal(signal.SIGINT)
-    eventually(lambda: "Going home" in floor.talk(waiter))
+    eventually(lambda: "Draining" in floor.talk(waiter))
 
     waiter.send_signal(signal.SIGINT)
 
-    assert waiter.wait(15) == 130, floor.talk(waiter)
+    assert waiter.wait(50) == 130, floor.talk(waiter)
     (order,) = all_orders(kitchen)
     assert (order.status, order.failures, order.losses) == (Status.READY, 0, 0)
     assert [(event.attempt, event.reason) for event in order.history] == [(1, Reason.INTERRUPTED)]
@@ -311,16 +311,16 @@ def test_a_second_signal_stops_the_commands_and_counts_no_failure(kitchen, floor
 
 def test_a_third_signal_leaves_at_once_and_nothing_lives_on(kitchen, floor):
     fill(kitchen, [["x"]])
-    waiter = floor.start(work="trap '' TERM; sleep 60 & wait; wait", grace_s=60)
+    waiter = floor.start(work="trap '' TERM; sleep 600 & wait; wait", grace_s=600)
     ((_, _, command),) = eventually(lambda: floor.oracle("begin"))
-    for word in ("Going home", "Stopping"):
+    for word in ("Draining", "Stopping"):
         waiter.send_signal(signal.SIGINT)
         eventually(lambda word=word: word in floor.talk(waiter))
 
     waiter.send_signal(signal.SIGINT)
 
-    assert waiter.wait(5) == 130
-    eventually(lambda: not is_alive(command), within_s=2)
+    assert waiter.wait(40) == 130
+    eventually(lambda: not is_alive(command))
 
 
 def test_an_order_that_kills_its_runner_ends_in_error_and_the_others_are_delivered(kitchen, floor):

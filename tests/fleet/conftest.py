@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import unavailable
+from tests.fleet.cloud_of_hosts import CloudOfHosts, faulty_ec2_server
 from tests.fleet.environment import Ec2, Laptop, MongoServer, SharedKitchen, moto_server
 from tests.fleet.network import Network, why_not
 from tests.mongod import Mongod, mongod_binary
@@ -82,3 +83,20 @@ def cloud() -> Iterator[str]:
 def ec2(cloud: str) -> Iterator[Ec2]:
     yield Ec2.at(cloud)
     urllib.request.urlopen(urllib.request.Request(f"{cloud}/moto-api/reset", method="POST"), timeout=30).close()
+
+
+@pytest.fixture(scope="session")
+def faulty_endpoint() -> Iterator[str]:
+    with faulty_ec2_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def cloud_of_hosts(faulty_endpoint: str, built_network: Network) -> Iterator[CloudOfHosts]:
+    """EC2 with its faults, whose instances are hosts of the network as long as they live."""
+    cloud = CloudOfHosts(faulty_endpoint, built_network)
+    cloud.open()
+    try:
+        yield cloud
+    finally:
+        cloud.close()

@@ -21,6 +21,9 @@ from waiter.orders import Status
 
 ROOT = Path(__file__).parents[2]
 
+MOTO = {"MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}
+"""moto looks through all its images for each instance that it makes."""
+
 
 @dataclass
 class MongoServer:
@@ -40,7 +43,8 @@ def moto_server() -> Iterator[str]:
     """EC2 as moto_server speaks it: the address of its API."""
     port = free_port()
     program = str(Path(sys.executable).with_name("moto_server"))
-    server = subprocess.Popen([program, "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    env, quiet = {**os.environ, **MOTO}, subprocess.DEVNULL
+    server = subprocess.Popen([program, "-p", str(port)], env=env, stdout=quiet, stderr=quiet)
     try:
         eventually(lambda: answers("127.0.0.1", port), 30)
         yield f"http://127.0.0.1:{port}"

@@ -29,6 +29,7 @@ mount --bind {folder}/root /root
 mount --bind {folder}/tmp /tmp
 mount -t tmpfs none /run
 mkdir -m 755 /run/sshd
+{at_boot}
 exec {sshd}
 """
 
@@ -49,6 +50,7 @@ class NetworkHost:
     address: str
     number: int
     process: subprocess.Popen[bytes] | None = None
+    at_boot: str = ""  # shell that runs before sshd listens
 
     @property
     def namespace(self) -> str:
@@ -76,7 +78,10 @@ class NetworkHost:
         """Make the namespace and its cable."""
         outer, inner = f"{self.namespace}o", f"{self.namespace}i"
         must("ip", "netns", "add", self.namespace)
-        must("ip", "link", "add", outer, "type", "veth", "peer", "name", inner, "netns", self.namespace)
+        # The same for who had this address before: else this machine sends to that one until it has noticed.
+        mac = f"02:00:00:00:00:{self.number:02x}"
+        peer = ("peer", "name", inner, "address", mac, "netns", self.namespace)
+        must("ip", "link", "add", outer, "type", "veth", *peer)
         must("ip", "link", "set", outer, "master", self.network.bridge, "up")
         self.inside("ip", "addr", "add", f"{self.address}/24", "dev", inner)
         self.inside("ip", "link", "set", inner, "up")
@@ -90,7 +95,8 @@ class NetworkHost:
         (self.folder / "tmp").chmod(0o1777)
         if not self.key.exists():
             must("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key))
-        script = _FIRST_PROCESS.format(name=self.name, folder=self.folder, sshd=shlex.join([*self._sshd(), *extra]))
+        sshd = shlex.join([*self._sshd(), *extra])
+        script = _FIRST_PROCESS.format(name=self.name, folder=self.folder, sshd=sshd, at_boot=self.at_boot)
         with (self.folder / "console").open("ab") as console:
             self.process = subprocess.Popen(
                 ["ip", "netns", "exec", self.namespace, *_UNSHARE, "sh", "-ec", script],
@@ -99,7 +105,7 @@ class NetworkHost:
                 stderr=console,
                 start_new_session=True,
             )
-        eventually(self.greets, 10)
+        eventually(self.greets, 60)
 
     @property
     def key(self) -> Path:
@@ -176,6 +182,8 @@ class NetworkHost:
 
     def unplug(self) -> None:
         self.power_off()
+        # The kernel takes a namespace's cables away a moment later; who has this address next needs them now.
+        subprocess.run(["ip", "link", "del", f"{self.namespace}o"], check=False, capture_output=True)
         subprocess.run(["ip", "netns", "del", self.namespace], check=False, capture_output=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,9 +23,9 @@ ANNA = ("--limit", "*.2")
 
 def run(laptop: Laptop, *words: str) -> tuple[str, str, str]:
     """Outcome, detail and remedy of `fleet run -- true` on anna, or on the hosts that the words name."""
-    (report,) = laptop.json("run", *(words or ANNA), "--connect-timeout", "2", "--", "true")["hosts"]
-    found = report["troubles"][0] if report["troubles"] else {"detail": "", "mend": ""}
-    return report["outcome"], found["detail"], found["mend"]
+    (report,) = laptop.json("run", "--connect-timeout", "2", *(words or ANNA), "--", "true")["hosts"]
+    found = report["troubles"][0] if report["troubles"] else {"detail": "", "fix": ""}
+    return report["outcome"], found["detail"], found["fix"]
 
 
 @contextmanager
@@ -186,6 +187,12 @@ def test_a_proxy_command_is_a_line_of_shell_and_says_itself_why_it_fails(laptop:
 
     assert (what, detail) == ("jump host", "ProxyCommand: no session for you (exit code 9)")
     assert fix == "run it by hand: sh -c 'echo no session for you >&2; exit 9'"
+    laptop.configure(f"{keyed}  ProxyCommand sh -c 'sleep 60 & echo no session for you >&2; exit 9'\n")
+    began = time.monotonic()
+    assert run(laptop, *ANNA, "--connect-timeout", "60")[:2] == (what, detail)
+    assert time.monotonic() - began < 45  # though what it left behind holds the line for a minute
+    laptop.configure(f"{keyed}  ProxyCommand sh -c 'echo whose turn is it? >&2; sleep 20'\n")
+    assert run(laptop)[:2] == ("timeout", "ProxyCommand: whose turn is it?")
 
 
 RELAY = """\

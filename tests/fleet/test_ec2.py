@@ -52,15 +52,6 @@ def test_tags_select_by_value_by_wildcard_by_key_and_by_name_and_all_must_hold(a
     assert names("role=crunch", limit=("web-[1]",)) == ["web-1"]
 
 
-def test_a_thousand_instances_in_several_pages_are_all_found(at_ec2: Ec2) -> None:
-    for _ in range(4):
-        at_ec2.launch(260, Name="many", role="many")
-
-    found = select_hosts(HostSelection(tags=("role=many",), address=AddressKind.PRIVATE))
-
-    assert len(found) == len({host.name for host in found}) == len({host.address for host in found}) == 1040
-
-
 def test_only_running_instances_unless_another_state_is_asked_for(at_ec2: Ec2) -> None:
     (stopped, _) = at_ec2.launch(2, role="half")
     at_ec2.client.stop_instances(InstanceIds=[stopped])
@@ -93,7 +84,7 @@ def test_a_wrong_tag_says_so_and_what_there_is_in_another_state(at_ec2: Ec2) -> 
 
     with pytest.raises(FleetError, match="no running instance, but 1 stopped"):
         names("role=asleep")
-    with pytest.raises(FleetError, match=r"no instance has it\. Check the spelling"):
+    with pytest.raises(FleetError, match=r"no instance has it\nhint: check the spelling"):
         names("role=crnch")
 
 
@@ -184,7 +175,12 @@ def answering(how: Callable[[socket.socket], None]) -> Iterator[str]:
 
 @pytest.mark.parametrize(
     ("how", "said"),
-    [(throttled, "asked too much"), (reset, "broke off"), (cut, "is no AWS"), (lambda _: None, "broke off")],
+    [
+        (throttled, "throttles requests of this account"),
+        (reset, "broke off"),
+        (cut, "is not AWS"),
+        (lambda _: None, "broke off"),
+    ],
 )
 def test_a_connection_that_aws_breaks_off_is_named_and_its_region_too(
     at_ec2: Ec2, monkeypatch: pytest.MonkeyPatch, how: Callable[[socket.socket], None], said: str
@@ -206,7 +202,7 @@ def test_a_throttled_question_says_why_it_takes_so_long(at_ec2: Ec2, monkeypatch
         with pytest.raises(FleetError):
             select_hosts(HostSelection(tags=("x",)), note=notes.append)
 
-    assert notes == [f"AWS in {at_ec2.region} asks for patience (RequestLimitExceeded); trying again."]
+    assert notes == [f"AWS in {at_ec2.region} throttles requests (RequestLimitExceeded); trying again."]
 
 
 def test_a_cloud_that_does_not_answer_is_named(at_ec2: Ec2, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +215,7 @@ def test_a_cloud_that_does_not_answer_is_named(at_ec2: Ec2, monkeypatch: pytest.
 def test_what_is_no_cloud_is_named(at_ec2: Ec2, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"{at_ec2.endpoint}/moto-api")  # a page, as a proxy would show one
 
-    with pytest.raises(FleetError, match=r"^(what answers is no AWS|AWS in eu-west-1: )"):
+    with pytest.raises(FleetError, match=r"^(the server that answers is not AWS|AWS in eu-west-1: )"):
         names("x")
 
 
@@ -261,15 +257,17 @@ def test_address_auto_is_the_public_one_where_there_is_one() -> None:
     assert addresses(both) == ["192.0.2.1", "10.0.0.1", "192.0.2.1", "", "ip"]
     assert addresses(inner) == ["10.0.0.1", "10.0.0.1", "", "", ""]
     assert addresses(sixth) == ["2001:db8::1", "", "2001:db8::1", "2001:db8::1", ""]
+    assert inventory.address_of({"InstanceId": "i-1", **both}, AddressKind.ID) == "i-1", "for Session Manager"
     assert addresses({**inner, **sixth}) == ["10.0.0.1", "10.0.0.1", "2001:db8::1", "2001:db8::1", ""]
 
 
 def test_fab_drives_tagged_instances_from_start_to_stop(laptop: Laptop, shared: SharedKitchen, ec2: Ec2) -> None:
-    for host in laptop.network.hosts.values():
-        ec2.launch(address=host.address, Name=host.name, role="crunch")
+    hosts = ("anna", "ben", "cleo")
+    for name in hosts:
+        ec2.launch(address=laptop.network.hosts[name].address, Name=name, role="crunch")
     laptop.env |= ec2.env
     laptop.script('echo "crunched $*"')
-    assert laptop.fleet("hosts", "--tag", "role=crunch", "--address", "private").stdout.count("running") == 4
+    assert laptop.fleet("hosts", "--tag", "role=crunch", "--address", "private").stdout.count("running") == 3
     assert laptop.type(sys.executable, "-m", "waiter", "init").returncode == 0
     (laptop.folder / "waiter.toml").write_text(
         f'[fleet]\ntag = "role=crunch"\naddress = "private"\nkitchen = "{shared.url}"\ndb = "{shared.db}"\n'
@@ -279,29 +277,27 @@ def test_fab_drives_tagged_instances_from_start_to_stop(laptop: Laptop, shared: 
 
     started = laptop.fab("fleet.start")
     assert started.returncode == 0, started.stderr
-    assert [line.split()[:2] for line in started.stdout.splitlines()[1:]] == [
-        [name, "started"] for name in sorted(laptop.network.hosts)
-    ]
+    assert [line.split()[:2] for line in started.stdout.splitlines()[1:]] == [[name, "started"] for name in hosts]
     eventually(lambda: shared.count(Status.DONE) == 40)
     status = json.loads(laptop.fab("fleet.status", "--json").stdout)
-    assert sorted(each["host"] for each in status["waiters"]) == sorted(laptop.network.hosts)
+    assert sorted(each["host"] for each in status["waiters"]) == [*hosts]
     assert sum(each["delivered"] or 0 for each in status["waiters"]) <= 40
     logs = laptop.fab("fleet.logs", "--lines=100")
     assert logs.stdout.count("crunched --size 3") == 40
     laptop.script('echo "ground $*"')
     restarted = laptop.fab("fleet.restart", "--batch=2")
-    assert restarted.stdout.count(" restarted ") == 4, restarted.stderr
-    assert laptop.fab("fleet.push").stdout.count(" already there") == 4
-    assert laptop.fab("fleet.doctor").stdout.count(" fit ") == 4
+    assert restarted.stdout.count(" restarted ") == 3, restarted.stderr
+    assert laptop.fab("fleet.push").stdout.count(" already there") == 3
+    assert laptop.fab("fleet.doctor").stdout.count(" fit ") == 3
     laptop.fab("fleet.fetch", ".waiter/hosts/*/waiter.log", "logs")
-    assert len(list((laptop.folder / "logs").glob("*/waiter.log"))) == 4
+    assert len(list((laptop.folder / "logs").glob("*/waiter.log"))) == 3
     ran = laptop.fab("fleet.run", "hostname | tr a-z A-Z")
-    assert {line.partition(" | ")[2] for line in ran.stdout.splitlines()} == {"ANNA", "BEN", "CLEO", "DORA"}
+    assert {line.partition(" | ")[2] for line in ran.stdout.splitlines()} == {"ANNA", "BEN", "CLEO"}
     stopped = laptop.fab("fleet.stop", "--tag=role=crunch", "--limit=b*", "--limit=a*")
     assert stopped.stdout.count(" stopped ") == 2
     assert laptop.fab("fleet.stop").returncode == 0
     wrong = laptop.fab("fleet.start", "--tag=crnch")
-    assert (wrong.returncode, wrong.stderr.count("Check the spelling")) == (1, 1)
+    assert (wrong.returncode, wrong.stderr.count("hint: check the spelling")) == (1, 1)
 
 
 def test_doctor_tells_which_instances_do_not_run(laptop: Laptop, ec2: Ec2) -> None:
@@ -315,5 +311,5 @@ def test_doctor_tells_which_instances_do_not_run(laptop: Laptop, ec2: Ec2) -> No
 
     assert said["anna"]["outcome"] == "fit"
     assert (
-        said["asleep"]["troubles"][0]["mend"] == f"aws ec2 start-instances --region eu-west-1 --instance-ids {stopped}"
+        said["asleep"]["troubles"][0]["fix"] == f"aws ec2 start-instances --region eu-west-1 --instance-ids {stopped}"
     )

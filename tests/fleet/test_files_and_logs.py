@@ -44,6 +44,27 @@ def test_push_sends_what_is_missing_verified_and_nothing_twice(laptop: Laptop) -
         assert not [file.name for file in host.waiter_home.iterdir() if file.name.startswith(".")]
 
 
+def test_a_function_goes_to_the_hosts_with_its_module_and_its_settings(laptop: Laptop, shared: SharedKitchen) -> None:
+    (laptop.folder / "crunch.py").write_text(
+        "import os\nfrom waiter import main, worker\nfrom tables import NAMES\n\n"
+        "@worker(slots=2, retries=2, backoff_s=0.1)\ndef name(order):\n"
+        "    if order.attempt == 1:\n        raise ValueError('not yet')\n"
+        "    return {'name': NAMES[int(order.arguments[0]) % 2], 'slot': os.environ['WAITER_SLOT']}\n\n"
+        "if __name__ == '__main__':\n    main()\n"
+    )
+    (laptop.folder / "tables").mkdir()
+    (laptop.folder / "tables/__init__.py").write_text("NAMES = ['even', 'odd']\n")
+    shared.load(8)
+
+    done = laptop.fleet("start", *shared.flags, "--cmd", "python:crunch:name", "--dir", "tables")
+
+    assert done.returncode == 0, done.stderr
+    eventually(lambda: shared.count(Status.DONE) == 8)
+    values = [order.value for order in shared.kitchen.find(Selector(), with_details=True)]
+    assert {value["name"] for value in values} == {"even", "odd"}
+    assert {value["slot"] for value in values} <= {"1", "2"}
+
+
 def test_a_command_finds_the_files_that_were_sent_along_as_it_does_here(laptop: Laptop, shared: SharedKitchen) -> None:
     (laptop.folder / "bin").mkdir()
     laptop.script('cat lib/table.txt > "$WAITER_RESULT"', "bin/crunch.sh")
@@ -146,7 +167,7 @@ def test_logs_are_followed_until_ctrl_c_and_nothing_of_it_stays_on_the_hosts(
     eventually(lambda: sum("crunched" in line for line in lines) == 10)
     following.send_signal(signal.SIGINT)
 
-    assert following.wait(10) == 130
+    assert following.wait(60) == 130
     eventually(
         lambda: not [line for host in laptop.network.hosts.values() for line in host.commands() if "tail" in line]
     )
@@ -218,10 +239,12 @@ def test_a_flood_of_output_begins_the_log_anew_and_a_few_old_ones_stay(laptop: L
     laptop.script("yes 'a line of a flood' | head -c 75000000")
     shared.load(1)
 
-    laptop.fleet("start", *shared.flags, "--cmd", "./crunch.sh", "--jobs", "1", "--limit", anna.address)
+    laptop.fleet(
+        "start", *shared.flags, "--cmd", "./crunch.sh", "--jobs", "1", "--until", "done", "--limit", anna.address
+    )
 
     eventually(lambda: laptop.outcomes("status", "--limit", anna.address) == {"anna": "not running"}, 60)
     logs = sorted(anna.state_folder.glob("waiter.log*"))
     assert [file.name for file in logs] == ["waiter.log", *(f"waiter.log.{number}" for number in range(1, 6))]
     assert max(file.stat().st_size for file in logs) < 11_000_000
-    assert logs[0].read_text().endswith("went home (done): 1 delivered, 0 failed\n")
+    assert logs[0].read_text().endswith("left (done): 1 delivered, 0 failed\n")

@@ -17,7 +17,7 @@ def test_every_host_works_and_goes_home_when_all_is_done(laptop: Laptop, shared:
     laptop.script("sleep 0.1; " + QUICK)
     shared.kitchen.pause()  # or the first hosts deliver everything before the last ones are there
 
-    done = laptop.fleet("start", *shared.flags, "--cmd", "./crunch.sh --size 3")
+    done = laptop.fleet("start", *shared.flags, "--cmd", "./crunch.sh --size 3", "--until", "done")
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(" started ") == 4

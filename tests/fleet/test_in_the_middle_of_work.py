@@ -80,7 +80,8 @@ def test_a_host_where_nothing_ever_ran_stops_no_rolling_restart(laptop: Laptop, 
     done = laptop.json("restart", "--batch", "1")
 
     assert [each["outcome"] for each in done["hosts"]] == ["failed", "restarted", "restarted", "restarted"]
-    assert "waiter fleet start --cmd" in done["hosts"][0]["troubles"][0]["detail"]
+    detail = done["hosts"][0]["troubles"][0]["detail"]
+    assert f"Run: waiter fleet start --hosts {laptop.addresses} --cmd" in detail
 
 
 def test_start_with_another_script_says_that_the_old_one_runs(laptop: Laptop, shared: SharedKitchen) -> None:
@@ -91,8 +92,17 @@ def test_start_with_another_script_says_that_the_old_one_runs(laptop: Laptop, sh
     done = laptop.fleet("start", *shared.flags, *STAY, "--limit", "*.2")
     doctor = laptop.json("doctor", *shared.flags, *STAY, "--limit", "*.2")["hosts"][0]
 
-    assert (done.returncode, "waiter fleet restart" in done.stderr) == (1, True)
+    assert done.returncode == 1
+    selection = f"--hosts {laptop.addresses} --limit '*.2'"
+    assert f"    waiter fleet restart {selection} --db {shared.db} --cmd ./crunch.sh --until stopped\n" in done.stderr
+    assert shared.password not in done.stderr
     assert [each["trouble"] for each in doctor["troubles"]] == ["older script"]
+
+
+def test_the_line_that_fixes_a_host_repeats_the_selection(laptop: Laptop, shared: SharedKitchen) -> None:
+    broken = laptop.fleet("start", *shared.flags, "--cmd", "no-such-program", "--limit", "*.2")
+
+    assert f"    waiter fleet logs --hosts {laptop.addresses} --limit '*.2'\n" in broken.stderr
 
 
 def test_others_deliver_a_cut_off_hosts_orders_and_its_return_changes_nothing(
@@ -136,7 +146,7 @@ def test_a_rebooted_host_is_told_from_one_that_works(laptop: Laptop, shared: Sha
     (gone,) = [each for each in status["waiters"] if each["state"] == "gone"]
     assert "SSH sees no such process" in gone["notes"][0]
     (dora,) = [each for each in status["waiters"] if each["state"] == "not running"]
-    assert "rebooted" in dora["notes"][0]
+    assert "its container was restarted" in dora["notes"][0]
     assert laptop.json("start", *shared.flags, *STAY, "--limit", "*.5")["hosts"][0]["outcome"] == "started"
     assert set(laptop.outcomes("stop", "--now").values()) == {"stopped"}
 
@@ -147,7 +157,7 @@ def test_the_daemon_outlives_the_session_and_a_laptop_that_is_closed(laptop: Lap
     typed = subprocess.Popen([sys.executable, "-m", "waiter", *words], cwd=laptop.folder, env=laptop.env)
     eventually(lambda: len(shared.kitchen.shifts()) == 4)
     typed.send_signal(signal.SIGKILL)
-    typed.wait(10)
+    typed.wait(60)
 
     shared.load(20)
 

@@ -16,10 +16,11 @@ import pytest
 
 from waiter.errors import UsageError
 from waiter.fleet import fetch, protocol, replies, status, tables, zipapp
-from waiter.fleet.actions import Report, spread
 from waiter.fleet.doctor import findings_of
 from waiter.fleet.inventory import Host, HostSelection, parsed_host, select_hosts, with_unique_names
 from waiter.fleet.problems import Finding, HostError, Problem, fix
+from waiter.fleet.protocol import HostSettings
+from waiter.fleet.runner import Report, spread
 from waiter.fleet.ssh import config as ssh_config
 from waiter.fleet.ssh import known_hosts
 from waiter.orders import Shift, Vitals
@@ -151,8 +152,8 @@ def test_a_reply_that_says_little_can_be_shown(outcome: str, facts: dict[str, ob
     said = json.dumps({"outcome": outcome, "files": 7, **facts})
     report = Report(ANNA, outcome, protocol.read_reply(f"waiter-reply {said}".encode(), b"", 0))
 
-    assert tables.report_rows([report])[1][0][:2] == ["anna", outcome]
-    assert tables.status_rows(status.fleet_status([report], [], now=100.0), 100.0)[1][0][0] == "anna"
+    assert tables.fitted(*tables.report_cells([report]))[1][0][:2] == ["anna", outcome]
+    assert tables.status_cells(status.fleet_status([report], [], now=100.0), 100.0)[1][0][0] == "anna"
     assert "extra" not in report.facts
 
 
@@ -170,7 +171,7 @@ def test_what_a_host_says_is_no_line_to_run_and_no_line_of_ours() -> None:
     ]
 
     assert "\n" not in "".join(shown)
-    assert all("\n" not in cell for row in tables.report_rows([report])[1] for cell in row)
+    assert all("\n" not in cell for row in tables.fitted(*tables.report_cells([report]))[1] for cell in row)
 
 
 class EndlessFolder:
@@ -210,7 +211,7 @@ def test_a_bug_on_one_host_does_not_hide_the_others() -> None:
             raise ZeroDivisionError("seven")
         return Report(host, "fine")
 
-    reports = {report.host.name: report for report in spread(hosts, act, parallel=4)}
+    reports = {report.host.name: report for report in spread(hosts, act, parallel=4) if report}
 
     assert len(reports) == 20
     assert [name for name, report in reports.items() if not report.is_ok] == ["7"]
@@ -219,7 +220,7 @@ def test_a_bug_on_one_host_does_not_hide_the_others() -> None:
 
 def test_no_more_hosts_are_visited_at_a_time_than_asked_for() -> None:
     busy, most, lock = 0, 0, threading.Lock()
-    together = threading.Barrier(3, timeout=10)
+    together = threading.Barrier(3, timeout=60)
 
     def act(host: Host) -> Report:
         nonlocal busy, most
@@ -231,14 +232,14 @@ def test_no_more_hosts_are_visited_at_a_time_than_asked_for() -> None:
             busy -= 1
         return Report(host, "fine")
 
-    assert len(list(spread([Host(str(n), "") for n in range(12)], act, parallel=3))) == 12
+    assert len(list(filter(None, spread([Host(str(n), "") for n in range(12)], act, parallel=3)))) == 12
     assert most == 3
 
 
 def test_doctor_names_a_disk_that_is_nearly_full_and_what_is_older() -> None:
     facts = {"outcome": "running", "disk_free": 100_000_000, "now": 50.0, "parcel": "old", "settings": "other"}
 
-    found = findings_of(ANNA, facts, 49.0, 51.0, zipapp="new", settings="mine")
+    found = findings_of(ANNA, facts, 49.0, 51.0, zipapp="new", settings=HostSettings((), {}, "db", bundle="mine"))
 
     assert [each.problem for each in found] == [Problem.DISK, Problem.OLD_WAITER, Problem.OLD_SCRIPT]
     assert [each.fix for each in found] == ["ssh 10.0.0.1 'df -h ~'", "waiter fleet restart", "waiter fleet restart"]

@@ -112,6 +112,15 @@ def test_an_argument_is_one_word_wherever_a_shell_line_puts_it(line, argument):
     assert shown(f"exec 3>/dev/null; {line}", argument, names=("name",)) == f"[{argument}]"
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["cat <<E\\\n; show $1", 'cat <<E"F"\nEF\nshow $1\nE', "cat <<\\\nE\nE\nshow $1", "cat <<E\nE\\\n\nshow $1\nE"],
+)
+def test_a_here_document_that_may_end_elsewhere_is_refused(line):
+    with pytest.raises(UsageError, match="here-document"):
+        shown(line, "a b")
+
+
 PIECES = [
     "{1}", "$1", "${1}", '"', '"', "'", "'", '"{1}"', "'{1}'", "(", ")", "\\", "${x:-", "${1:-", "}", "{ ", "; }", "#",
     "\n", "; show ", " ", "x", "$((", "))", "$", "$$", "<<E", "\nE\n", "<<'E'", "<<-E", "case x in x) ", ";; esac",
@@ -181,7 +190,7 @@ def test_a_command_that_is_not_there_is_named(tmp_path):
     (tmp_path / "crunch.sh").write_text("")
     with pytest.raises(CommandUnstartable, match=r"chmod \+x"):
         command(["./crunch.sh"], cwd=str(tmp_path))
-    with pytest.raises(CommandUnstartable, match=r"Did you mean ./crunch.sh"):
+    with pytest.raises(CommandUnstartable, match=r"did you mean ./crunch.sh"):
         command(["crunch.sh"], cwd=str(tmp_path))
     with pytest.raises(CommandUnstartable, match="a directory"):
         command([str(tmp_path)])
@@ -255,6 +264,20 @@ def test_long_orders_are_claimed_one_for_each_free_slot_and_short_ones_by_the_pi
         short.saw(0.002)
     assert (long.claim_size(0), long.claim_size(3), long.claim_size(4)) == (4, 1, 0)
     assert (short.claim_size(0), short.claim_size(10_000)) == (CLAIM_LIMIT, 0)
+
+
+def test_of_a_loaded_kitchen_a_waiter_of_many_slots_claims_several_ahead():
+    busy, small, quick = Prefetch(32), Prefetch(4), Prefetch(32)
+    for prefetch, claim_s in ((busy, 0.5), (small, 0.5), (quick, 0.005)):
+        for _ in range(20):
+            prefetch.claimed(claim_s)
+            prefetch.saw(3.0)
+    assert (busy.claim_size(32), busy.claim_size(35)) == (5, 0)  # 32 slots of 3 s: 5 come free in half a second
+    assert (small.claim_size(4), small.claim_size(3)) == (0, 1)
+    assert (quick.claim_size(32), quick.claim_size(31)) == (0, 1)
+    for _ in range(20):
+        busy.claimed(0.005)
+    assert busy.claim_size(32) == 0
 
 
 def test_a_timeout_may_be_a_share_of_the_median():

@@ -7,13 +7,15 @@ import inspect
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import waiter
-from waiter import errors, testing
+from waiter import DeliveryOptions, errors, testing
+from waiter.delivery import options
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "python.md").read_text()
@@ -93,3 +95,10 @@ def test_the_package_imports_none_of_its_modules():
 
 def test_type_checkers_are_told_that_the_package_is_typed():
     assert (ROOT / "waiter" / "py.typed").is_file()
+
+
+def test_type_checkers_are_told_of_options_that_there_are():
+    tree = ast.parse(inspect.getsource(options))
+    (written,) = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
+
+    assert {argument.arg for argument in written.args.kwonlyargs} < {field.name for field in fields(DeliveryOptions)}

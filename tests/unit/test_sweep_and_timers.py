@@ -12,6 +12,7 @@ from waiter.delivery.suspects import SHARED_SIGNAL_S, Suspects
 from waiter.delivery.sweep import Sweep
 from waiter.errors import KitchenDamaged, KitchenError, KitchenUnreachable
 from waiter.kitchen.contract import BEATS_PER_LEASE, Backlog, Reclaimed
+from waiter.orders import Notice
 
 
 @dataclass
@@ -22,7 +23,7 @@ class Reclaiming:
     lease_s: float = 10.0 * BEATS_PER_LEASE
     asked: list[int] = field(default_factory=list)
 
-    def reclaim(self, max_losses: int) -> Reclaimed:
+    def sweep(self, max_losses: int) -> Reclaimed:
         self.asked.append(max_losses)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
@@ -39,10 +40,33 @@ def test_a_sweep_is_due_with_every_heartbeat():
     assert [sweep.is_due(now) for now in (121.9, 122.0)] == [False, True]
 
 
+def test_whose_turn_it_is_not_comes_again_when_the_next_one_is_due():
+    sweep = Sweep(Reclaiming([Reclaimed(next_s=4.0), Reclaimed()]), 5, print, now=100.0)
+
+    sweep.run(110.0)
+
+    assert [sweep.is_due(now) for now in (113.9, 114.0)] == [False, True]
+
+
 def test_a_sweep_that_is_brought_forward_is_due_at_once():
     sweep = Sweep(Reclaiming([]), 5, print, now=100.0)
     sweep.bring_forward(101.0)
     assert sweep.is_due(101.0)
+
+
+def test_who_hears_that_the_fleet_is_late_sweeps_at_once_and_once():
+    """It would have asked an hour later: but most of its large fleet died at the same moment."""
+    sweep = Sweep(Reclaiming([Reclaimed(next_s=4.0), Reclaimed()]), 5, print, now=100.0)
+    sweep.run(110.0, later_s=3600.0)
+    late = Notice(is_sweep_overdue=True)
+
+    sweep.hear(Notice(), 120.0)
+    assert not sweep.is_due(120.0)
+    sweep.hear(late, 121.0)
+    assert sweep.is_due(121.0)
+    sweep.run(121.0)
+    sweep.hear(late, 122.0)
+    assert not sweep.is_due(122.0)
 
 
 def test_a_sweep_says_whose_orders_it_took_back():
@@ -52,7 +76,7 @@ def test_a_sweep_says_whose_orders_it_took_back():
 
     assert [bool(sweep.run(now)) for now in (10.0, 20.0, 30.0)] == [True, True, False]
 
-    assert notes == ["Took back orders of a, b: 3.", "Took back orders of a waiter that is gone: 1."]
+    assert notes == ["Reclaimed orders of a, b: 3.", "Reclaimed orders of a waiter that is gone: 1."]
     assert kitchen.asked == [5, 5, 5]
 
 
@@ -63,7 +87,7 @@ def test_a_refusal_is_said_once_and_stops_nobody():
 
     assert [sweep.run(now) for now in (10.0, 20.0, 30.0)] == [None, None, None]
 
-    why = "Orders of dead waiters cannot be taken back: "
+    why = "Cannot reclaim orders of dead waiters: "
     assert notes == [f"{why}too large", f"{why}another"]
 
 

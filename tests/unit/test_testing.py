@@ -93,7 +93,7 @@ def test_a_recorder_hears_why_a_waiter_leaves():
 
 
 def drain_all(url: str) -> None:
-    """Ask every waiter of the kitchen to go home."""
+    """Ask every waiter of the kitchen to leave."""
     with open_kitchen(url) as kitchen:
         for shift in kitchen.shifts():
             kitchen.drain(shift.waiter)

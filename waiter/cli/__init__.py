@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import chain
 from keyword import iskeyword
 from pkgutil import get_data
 
@@ -19,39 +20,14 @@ import click
 from waiter import __version__
 from waiter.cli import stdio
 from waiter.cli.exit_codes import exit_code
+from waiter.cli.help_groups import VERB_GROUPS
+from waiter.errors import ExitCode
 from waiter.kitchen import ADDRESSES, has_lasting_threads
 
 KITCHEN_HELP = f"Where the orders are: {ADDRESSES}."
 
-VERBS = (
-    "run",
-    "load",
-    "deliver",
-    "status",
-    "orders",
-    "show",
-    "errors",
-    "waiters",
-    "batches",
-    "batch",
-    "extract",
-    "reset",
-    "cancel",
-    "priority",
-    "pause",
-    "resume",
-    "drain",
-    "wait",
-    "notify",
-    "watch",
-    "pilot",
-    "try",
-    "clean",
-    "completion",
-    "fleet",
-    "init",
-)
-"""The verbs in the order of `waiter --help`: each is a file in `commands`, but for `fleet`, a package of its own."""
+VERBS = tuple(chain.from_iterable(VERB_GROUPS.values()))
+"""All verbs, in the order of `waiter --help`."""
 
 
 def verb_module(verb: str) -> str:
@@ -102,27 +78,42 @@ class Verbs(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] == "help" and not ctx.resilient_parsing:  # by habit of git and others
+            args = [*args[1:], "--help"]
+            if len(args) == 1:
+                click.echo(ctx.get_help())
+                ctx.exit()
         if args[0] not in VERBS and not ctx.resilient_parsing:
             from difflib import get_close_matches  # here, because nobody else needs it
 
             alike = get_close_matches(args[0], VERBS, n=1)
-            ctx.fail(f"no such verb: {args[0]}." + (f" Did you mean {alike[0]}?" if alike else ""))
+            meant = f" Did you mean {alike[0]}?" if alike else ""
+            ctx.fail(f"no such verb: {args[0]}.{meant or _as_command(args[0])}")
         name, command, words = super().resolve_command(ctx, args)
         if isinstance(ctx.obj, CliState):
             ctx.obj.verb, ctx.obj.words = command, tuple(words)
         return name, command, words
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Verbs"):
-            formatter.write_dl([(name, purpose(name)) for name in VERBS])
+        widest = max(map(len, VERBS))
+        for heading, verbs in VERB_GROUPS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(f"{verb:<{widest}}", purpose(verb)) for verb in verbs])
+
+
+def _as_command(word: str) -> str:
+    """What to write where a command stands in the place of the verb."""
+    from shutil import which
+
+    if word.startswith(":::"):
+        return f" To run a command over inputs: waiter run CMD {word} …"
+    return f" To run {word} over inputs: waiter run {word}" if which(word) else ""
 
 
 @click.group(
     cls=Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 all well, 1 some orders failed, 2 wrong usage, 3 the kitchen refused or was lost, "
-    "4 the command cannot be started, 5 nobody could be told, 124 a limit was reached and orders are left, "
-    "130 interrupted.",
+    epilog="Exit codes: " + "; ".join(f"{code.value} {code.words.partition(' (')[0]}" for code in ExitCode) + ".",
 )
 @click.version_option(__version__, prog_name="waiter")
 @click.option("-k", "--kitchen", metavar="URL", help=KITCHEN_HELP)

@@ -13,7 +13,7 @@ from waiter.cli.log_lines import log_line
 from waiter.cli.tables import show_json
 from waiter.errors import UsageError
 
-SILENT_S = 1.0
+SILENT_S = 3.0
 """How long a kitchen may take to answer before the user is told what is waited for. It gives up after some 10 s."""
 
 
@@ -30,6 +30,10 @@ def end_line() -> None:
     """End a line of stderr that somebody else has left open."""
     with suppress(OSError):
         click.echo(err=True)
+
+
+LOOKING = "Looking through the orders…"
+"""What is said of a question that some millions of orders answer only after a while."""
 
 
 @contextmanager
@@ -50,7 +54,7 @@ def confirm(question: str, *, is_yes: bool) -> bool:
     if is_yes:
         return True
     if not sys.stdin.isatty():
-        raise UsageError(f"{question} There is nobody to ask here: say --yes.")
+        raise UsageError(f"{question} Not a terminal: add --yes to confirm.")
     is_agreed = click.confirm(question, err=True)
     if not is_agreed:
         say("Nothing was changed.")

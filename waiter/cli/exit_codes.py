@@ -12,11 +12,8 @@ import click
 
 from waiter.cli import stdio
 from waiter.cli.log_lines import PLAIN, is_json, log_as, log_line
-from waiter.errors import WaiterError
+from waiter.errors import ExitCode, WaiterError
 from waiter.report.formatting import escape_control
-
-INTERRUPTED = 130
-"""What a shell has for who was ended by Ctrl-C."""
 
 
 def exit_code(call: Callable[[], object], is_json_wanted: Callable[[], bool]) -> int:
@@ -36,7 +33,7 @@ def exit_code(call: Callable[[], object], is_json_wanted: Callable[[], bool]) ->
     except click.ClickException as error:
         return _complain(_in_words(error), is_json_wanted(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        return INTERRUPTED
+        return ExitCode.INTERRUPTED
     except stdio.StdoutClosed:  # `waiter extract | head`
         stdio.give_up(sys.stdout)
         return 0
@@ -50,9 +47,12 @@ def exit_code(call: Callable[[], object], is_json_wanted: Callable[[], bool]) ->
 
 
 def _in_words(error: click.ClickException) -> str:
-    """What Click has to say, in one line with where to read on."""
+    """What Click has to say, in one line, and one more with what to do or where to read on."""
     message = _unknown_option(error) if isinstance(error, click.NoSuchOption) else error.format_message()
-    message = " ".join(message.split())
+    message, _, hint = message.partition("\nhint: ")
+    message = " ".join(message.split()).replace(" is not a valid integer range", " is not a whole number")
+    if hint:
+        return f"{message}\nhint: {hint}"
     if not isinstance(error, click.UsageError) or error.ctx is None:
         return message
     end = "" if message.endswith((".", "?")) else "."
@@ -63,9 +63,15 @@ def _unknown_option(error: click.NoSuchOption) -> str:
     """The option, and the nearest one that there is; a short one may have been meant for the command."""
     from difflib import get_close_matches  # here, because nobody else needs it
 
-    near = get_close_matches(error.option_name, error.possibilities or (), n=1, cutoff=0.4)
+    command = error.ctx.command if error.ctx else None
+    is_long = error.option_name.startswith("--")
+    near = get_close_matches(error.option_name, error.possibilities or (), n=1, cutoff=0.4 if is_long else 0.9)
     if near:
         return f"no such option {error.option_name}; did you mean {near[0]}?"
+    if isinstance(command, click.Group):
+        return f"no such option {error.option_name} before the verb. A verb's options stand behind it: run -j4"
+    if command is None or command.context_settings.get("allow_interspersed_args", True):
+        return f"no such option {error.option_name}"
     return f"no such option {error.option_name}. A command that begins with a dash stands after --."
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,14 +16,19 @@ from click.shell_completion import CompletionItem
 from waiter.cli import KITCHEN_HELP, CliState
 from waiter.cli.console import said_if_long, say
 from waiter.durations import parse_duration
-from waiter.errors import UsageError, WaiterError
+from waiter.errors import KitchenMissing, UsageError, WaiterError
 from waiter.kitchen import open_kitchen
 from waiter.kitchen import selecting as kitchens
 from waiter.kitchen.address import shown, weaker_writes
-from waiter.kitchen.contract import STATUS_WORDS, Kitchen
-from waiter.kitchen.selecting import unknown_batch
-from waiter.orders import Batch, Selector, Status
+from waiter.kitchen.contract import Kitchen
+from waiter.kitchen.stages import batch_named as batch_of
+from waiter.orders import Batch
 from waiter.report.capacity import at_work
+from waiter.report.formatting import truncate
+from waiter.report.selection import STATUS_WORDS
+from waiter.report.selection import Selection as Selection
+from waiter.report.selection import resolve_selector as resolve_selector
+from waiter.report.selection import status_from as status_from
 from waiter.settings import Settings, settings
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -72,13 +78,18 @@ def gathered(names: Sequence[str], make: Callable[..., object], into: str) -> Ca
 
 
 def resolve_settings(
-    kitchen: str | None, db: str | None, name: str | None = None, *, require: bool = False
+    kitchen: str | None,
+    db: str | None,
+    name: str | None = None,
+    *,
+    kitchen_from_hosts: str | None = None,
+    require: bool = False,
 ) -> Settings:
     """The settings, with what was said before the verb. Raises UsageError."""
     context = click.get_current_context(silent=True)
     state = (context.find_object(CliState) if context else None) or CliState()
     kitchen, db = state.kitchen if kitchen is None else kitchen, state.db if db is None else db
-    return settings(kitchen, db, name, require=require or state.require)
+    return settings(kitchen, db, name, kitchen_from_hosts=kitchen_from_hosts, require=require or state.require)
 
 
 def open_kitchen_or_exit(settings: Settings, *, create: bool = False) -> Kitchen:
@@ -86,8 +97,26 @@ def open_kitchen_or_exit(settings: Settings, *, create: bool = False) -> Kitchen
     where = shown(settings.kitchen) if settings.kitchen else "the kitchen"
     if create and settings.kitchen and (asked := weaker_writes(settings.kitchen)):
         say(f"{asked} of the kitchen's address changes nothing: writes wait for a majority and its journal.")
-    with said_if_long(f"Waiting for {where} to answer…"):
-        return open_kitchen(settings.kitchen, settings.db, create=create)
+    try:
+        with said_if_long(f"Waiting for {where} to answer…"):
+            return open_kitchen(settings.kitchen, settings.db, create=create)
+    except KitchenMissing as error:
+        raise KitchenMissing(f"{error}{_hint_of_run(settings)}") from None
+
+
+def _hint_of_run(settings: Settings) -> str:
+    """Where to look who named no kitchen, and whose latest run is in a file of its own."""
+    # Runs know the whole of loading, and few verbs end here.
+    from waiter.delivery.batch_scope import command_line
+    from waiter.past_runs import latest_run
+
+    run = None if settings.is_kitchen_named else latest_run()
+    context = click.get_current_context(silent=True)
+    if run is None or context is None:
+        return ""
+    what = f" ({truncate(command_line(run.notes.command), 40)})" if run.notes.command else ""
+    verb = f"waiter {context.info_name} -k {shlex.quote(str(run.path))}"
+    return f"\nhint: the latest run{what} has a file of its own: {verb}"
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg] # generic only since Click 8.5
@@ -102,16 +131,8 @@ class Duration(click.ParamType):  # type: ignore[type-arg] # generic only since 
             self.fail(str(error), param, ctx)
 
 
-def status_from(word: str) -> Status:
-    """The status of that name, in any case. Raises UsageError."""
-    try:
-        return Status(word.upper())
-    except ValueError:
-        raise UsageError(f"unknown status {word}. Known are {STATUS_WORDS}") from None
-
-
 def _complete_status(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
-    return [status.value for status in Status if status.value.startswith(begun.upper())]
+    return [word for word in STATUS_WORDS.split(", ") if word.startswith(begun.upper())]
 
 
 def _complete_batch(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
@@ -142,6 +163,11 @@ def batch_option(help: str) -> Callable[[Function], Function]:
     return click.option("--batch", metavar="BATCH", help=help, shell_complete=_complete_batch)
 
 
+def after_option(name: str, help: str, *, is_one: bool = False) -> Callable[[Function], Function]:
+    """An option that names batches to wait for, or one of them, with completion."""
+    return click.option(name, multiple=not is_one, metavar="BATCH", help=help, shell_complete=_complete_batch)
+
+
 def batch_argument(function: Function) -> Function:
     """BATCH, with completion."""
     return click.argument("batch_name", metavar="BATCH", shell_complete=_complete_batch)(function)
@@ -149,11 +175,7 @@ def batch_argument(function: Function) -> Function:
 
 def named_batch(kitchen: Kitchen, name: str) -> Batch:
     """The batch with that id, or the latest of that name. Raises NoSuchBatch."""
-    every = kitchen.batches()
-    found = [one for one in every if name in (one.id, one.name)]
-    if not found:
-        raise unknown_batch(name, [(one.id, one.name) for one in every])
-    return found[-1]
+    return batch_of(kitchen.batches(), name)
 
 
 def refuse_both(waiter: str | None, batch: str | None) -> None:
@@ -184,66 +206,12 @@ SELECTING: Sequence[Callable[[Function], Function]] = (
 SORTS = [sign + name for name in kitchens.SORTS for sign in ("", "-")]
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which orders the options of `selecting` mean, as they were written."""
-
-    ids: tuple[str, ...] = ()
-    statuses: tuple[str, ...] = ()
-    batch: str | None = None
-    waiter: str | None = None
-    host: str | None = None
-    since: float | None = None  # seconds ago
-    longer_than: float | None = None  # seconds
-    match: str | None = None
-    like: str | None = None
-    except_command: str | None = None
-
-
 def selecting(function: Function) -> Function:
     """The options that say which orders are meant, and the ids if the command takes some: one `selection` value."""
     function = gathered([field.name for field in fields(Selection)], Selection, "selection")(function)
     for option in reversed(SELECTING):
         function = option(function)
     return function
-
-
-def resolve_selector(kitchen: Kitchen, selection: Selection) -> Selector:
-    """The orders of this kitchen that are meant. Raises UsageError for what is named and does not exist."""
-    selector = _selector(kitchen.now(), selection)
-    ids = selection.ids
-    if ids and (missing := set(ids) - {order.id for order in kitchen.find(Selector(ids=ids))}):
-        raise UsageError(f"no such order: {', '.join(sorted(missing))}. See: waiter orders")
-    group, version = selector.error_group, selector.except_command
-    if group is not None and not any(kitchen.find(Selector(error_group=group), limit=1)):
-        raise UsageError(f"no order failed like this: {group}. See the groups: waiter errors")
-    # A part of a hash would be another version than all that there are: every order would be meant.
-    if version is not None and version not in (known := _versions(kitchen)):
-        there = f"There is {', '.join(known)}" if known else "There is none"
-        raise UsageError(f"no such version of the command: {version}. {there}. See: waiter status")
-    return selector
-
-
-def _versions(kitchen: Kitchen) -> list[str]:
-    """The hashes of commands that delivered something, or that waiters came with."""
-    came = (shift.vitals.command_hash for shift in kitchen.shifts(include_left=True))
-    return list(dict.fromkeys((*kitchen.commands(), *filter(None, came))))
-
-
-def _selector(now: float, selection: Selection) -> Selector:
-    """What is meant at this time by the kitchen's clock. Raises UsageError."""
-    return Selector(
-        ids=selection.ids,
-        statuses=tuple(status_from(word) for word in selection.statuses),
-        batch=selection.batch,
-        waiter=selection.waiter,
-        host=selection.host,
-        since=None if selection.since is None else now - selection.since,
-        longer_than_s=selection.longer_than,
-        match=selection.match,
-        error_group=selection.like,
-        except_command=selection.except_command,
-    )
 
 
 def listing(default_limit: int | None, default_sort: str) -> Callable[[Function], Function]:
@@ -303,9 +271,9 @@ def waiting_options(function: Any) -> Any:
     for option in (
         batch_option("Only for orders of this batch: its id or name."),
         click.option(
-            "--unattended", type=Duration(), help="Give up, with 125, when no waiter was at work for so long."
+            "--unattended", type=Duration(), help="Give up (exit code 125) after so long without a waiter at work."
         ),
-        click.option("--timeout", type=Duration(), help="Give up, with 124, after this time."),
+        click.option("--timeout", type=Duration(), help="Give up (exit code 124) after this time."),
     ):
         function = option(function)
     return function

@@ -6,16 +6,17 @@ Where stderr is to be JSON, what commands write there is, too: an object for eac
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from typing import BinaryIO
 
 from waiter.cli.console import end_line, say
+from waiter.cli.in_order import InOrder
 from waiter.cli.log_lines import is_json, is_text
 from waiter.cli.progress import OrdersBar, is_drawable
 from waiter.cli.stdio import give_up
-from waiter.delivery.listener import Listener, Summary
+from waiter.delivery.listener import BRAKED, Listener, Summary
 from waiter.durations import format_duration
 from waiter.orders import Order, Outcome, Status
 from waiter.report.formatting import escape_control, plural, truncate
@@ -26,7 +27,8 @@ SHOWN_FAILURES = 5
 class Printer(Listener):
     """Shows one waiter's work. `total` orders are expected; None: nobody knows.
 
-    `names_orders`: lines on stderr begin with their order's id, unless they have a tag.
+    `names_orders`: lines on stderr begin with their order's id, unless they have a tag. `keeps_order`: output comes in
+    the order of the input; `keeps_order_of`: that of each of these batches does, whatever comes of others meanwhile.
     """
 
     def __init__(
@@ -35,10 +37,14 @@ class Printer(Listener):
         is_telling_each: bool,
         tag: bool,
         names_orders: bool = False,
+        keeps_order: bool = False,
+        keeps_order_of: Collection[str] = (),
         total: int | None = None,
         done: int = 0,
     ) -> None:
         self._is_telling_each = is_telling_each
+        self._in_order = InOrder(self._show_output) if keeps_order else None
+        self._by_batch = {batch: InOrder(self._show_output) for batch in keeps_order_of}
         self._tag = tag
         self._names_orders = names_orders
         self._total = total
@@ -71,11 +77,16 @@ class Printer(Listener):
         return self._bar.aside(written) if self._bar else nullcontext()
 
     def claimed(self, orders: Sequence[Order]) -> None:
+        for order in orders:
+            if queue := self._queue(order):
+                queue.claimed([order])
         if self._is_telling_each:
             self._to_come.update((order.id, order) for order in orders)
             self._tell_next()
 
     def given_back(self, order: Order) -> None:
+        if queue := self._queue(order):
+            queue.ended(order)
         self._to_come.pop(order.id, None)
         self._end_turn(order)
 
@@ -94,6 +105,14 @@ class Printer(Listener):
             self._tell_next()
 
     def output(self, order: Order, stream: int, chunk: bytes) -> None:
+        queue = self._queue(order)
+        (queue.output if queue else self._show_output)(order, stream, chunk)
+
+    def _queue(self, order: Order) -> InOrder | None:
+        """What holds its output back until its turn."""
+        return self._in_order or self._by_batch.get(order.batch)
+
+    def _show_output(self, order: Order, stream: int, chunk: bytes) -> None:
         if stream == 2 and is_json():
             self._say_lines(order, self._errors.lines(order.id, chunk))
             return
@@ -112,10 +131,10 @@ class Printer(Listener):
     def _lost(self, error: OSError) -> None:
         """Output cannot be shown any more. The work is worth more than its output: it goes on."""
         if isinstance(error, BrokenPipeError):
-            say("Nobody reads the output any more. The work goes on; Ctrl-C ends it.")
+            say("The reader of the output is gone. The work goes on; Ctrl-C ends it.")
             return
         self.is_output_lost = True
-        say(f"Output is lost: {error.strerror}. The work goes on.")
+        say(f"Output cannot be written: {error.strerror}. The work goes on.")
 
     def _say_lines(self, order: Order, lines: Iterable[bytes]) -> None:
         for line in lines:
@@ -142,6 +161,8 @@ class Printer(Listener):
         return text
 
     def finished(self, order: Order, outcome: Outcome) -> None:
+        if outcome.status is not Status.READY and (queue := self._queue(order)):
+            queue.ended(order)
         if outcome.status is Status.DONE:
             self._counts["done"] += 1
         elif outcome.status is not Status.READY:
@@ -161,7 +182,7 @@ class Printer(Listener):
         self._end_turn(order)
 
     def late(self, order: Order, outcome: Outcome) -> None:
-        self.noted(f"{order.id} ended too late: the kitchen had given it to somebody else.")
+        self.noted(f"{order.id} ended too late: its lease had expired and another waiter has it.")
 
     def noted(self, message: str) -> None:
         with self._aside():
@@ -178,6 +199,8 @@ class Printer(Listener):
 
     def summary(self, summary: Summary, hint: str) -> None:
         """The closing lines: counts, the first failures, and where to look."""
+        for queue in (*([self._in_order] if self._in_order else ()), *self._by_batch.values()):
+            queue.close()
         parts = [f"{plural(summary.delivered, 'order')} delivered"]
         for count, word in (
             (summary.failed, "failed"),
@@ -193,7 +216,13 @@ class Printer(Listener):
         if summary.failed:
             say(f"See what failed, and why: {hint}")
         if summary.spooled:
-            say(f"{plural(summary.spooled, 'outcome')} wait on this machine's disk; its next waiter hands them in.")
+            say(f"{plural(summary.spooled, 'outcome')} are kept on this machine's disk; its next waiter hands them in.")
+
+
+def left_words(left: int, left_because: str) -> str:
+    """What an end before the last order says of the rest."""
+    how = "." if left_because == BRAKED else "; the same command goes on."
+    return f"{plural(left, 'order')} left{how}"
 
 
 class LineBuffer:

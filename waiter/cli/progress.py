@@ -7,10 +7,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from shutil import get_terminal_size
 from threading import RLock, Timer
 from typing import Any
 
-from waiter.report.formatting import per_second
+from waiter.report.formatting import per_second, truncate
 
 NO_BAR_S = 0.5
 """What is done sooner needs no bar."""
@@ -65,26 +66,54 @@ def _columns(*own: Any) -> list[Any]:
 @contextmanager
 def rows_bar() -> Iterator[Callable[[str, int, int | None], None]]:
     """A bar for a load: the function that it yields is told what is done, how many rows, and of how many."""
+    with _late_bar(_columns) as draw:
+        yield lambda what, done, total: draw(what, done, total, "")
+
+
+@contextmanager
+def hosts_bar() -> Iterator[Callable[[str, int, int | None, str], None]]:
+    """A bar for a fleet's verb: the function that it yields is told what is done, on how many hosts, of how many, and
+    what the others are waited for."""
+
+    def columns() -> list[Any]:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+
+        words = TextColumn("{task.fields[words]}", markup=False)
+        return [BarColumn(bar_width=12), MofNCompleteColumn(), TimeElapsedColumn(), words]
+
+    with _late_bar(columns) as draw:
+
+        def fitting(what: str, done: int, total: int | None, words: str) -> None:
+            # Rich would rather shorten the numbers.
+            others = len(what) + 12 + 2 * len(str(total)) + 1 + len("0:00:00") + 5
+            draw(what, done, total, truncate(words, max(10, get_terminal_size().columns - others)))
+
+        yield fitting
+
+
+@contextmanager
+def _late_bar(columns: Callable[[], list[Any]]) -> Iterator[Callable[[str, int, int | None, str], None]]:
+    """A bar that comes once it has taken a moment, where somebody sees it."""
     if not is_drawable():
-        yield lambda _what, _done, _total: None
+        yield lambda _what, _done, _total, _words: None
         return
     began = time.monotonic()
     bar: Any = None
     task: Any = None
 
-    def report(what: str, done: int, total: int | None) -> None:
+    def draw(what: str, done: int, total: int | None, words: str) -> None:
         nonlocal bar, task
-        if bar is None and time.monotonic() - began > NO_BAR_S:
+        if bar is None and (words or time.monotonic() - began > NO_BAR_S):  # what is waited for takes a moment
             from rich.progress import Progress, TextColumn
 
-            bar = Progress(TextColumn("{task.description}"), *_columns(), console=_console(), transient=True)
+            bar = Progress(TextColumn("{task.description}"), *columns(), console=_console(), transient=True)
             bar.start()
-            task = bar.add_task(what, total=total)
+            task = bar.add_task(what, total=total, words=words)
         if bar is not None:
-            bar.update(task, description=what, completed=done, total=total)
+            bar.update(task, description=what, completed=done, total=total, words=words)
 
     try:
-        yield report
+        yield draw
     finally:
         if bar is not None:
             bar.stop()

@@ -12,7 +12,7 @@ FIRST_TRY_AGAIN_S = 0.5
 MAX_TRY_AGAIN_S = 5.0
 
 WAITED_FOR_S = 5.0
-"""How long a waiter that goes home waits for a kitchen that went away to take orders back."""
+"""How long a waiter that leaves waits for a kitchen that went away to take orders back."""
 
 
 class KitchenAbsence:
@@ -24,7 +24,7 @@ class KitchenAbsence:
         self._kept_in = kept_in
         self._clock = clock
         self.since: float | None = None  # None: it answered when it was last asked
-        self.lost_by: KitchenError | None = None  # what it said that no waiting mends
+        self.lost_by: KitchenError | None = None  # an error that waiting does not fix
         self.heard_at = 0.0  # when that was asked which the heartbeat was answered last
         self._failed_at = 0.0
         self._try_again_s = FIRST_TRY_AGAIN_S
@@ -37,7 +37,7 @@ class KitchenAbsence:
 
     @property
     def is_waited_for(self) -> bool:
-        """It is worth a moment's wait before this waiter goes home."""
+        """It is worth a moment's wait before this waiter leaves."""
         is_short = self.since is None or self._clock() - self.since < WAITED_FOR_S
         return is_short and not self.is_final
 
@@ -54,17 +54,17 @@ class KitchenAbsence:
         """Remember that the kitchen does not answer; the wait before the next try doubles."""
         if self.since is None:
             self.since = self._clock()
-            self._note(f"{error} Commands go on; their outcomes are kept in {self._kept_in} until it is back.")
+            self._note(f"{error.sentence} Commands go on; their outcomes are kept in {self._kept_in} until it is back.")
         self._failed_at = self._clock()
         self._try_again_at = self._failed_at + self._try_again_s
         self._try_again_s = min(MAX_TRY_AGAIN_S, 2 * self._try_again_s)
 
     def lose(self, error: KitchenError) -> None:
-        """Ask this kitchen nothing more: waiting will not mend it."""
+        """Ask this kitchen nothing more: waiting will not fix it."""
         self.lost_by = error
         self.since = self._clock() if self.since is None else self.since
         self._try_again_at = inf
-        self._note(f"{error} What runs may end; outcomes are kept in {self._kept_in}.")
+        self._note(f"{error.sentence} What runs may end; outcomes are kept in {self._kept_in}.")
 
     def came_back(self) -> None:
         if self.since is not None:

@@ -15,14 +15,18 @@ from dataclasses import dataclass, replace
 from heapq import nsmallest
 from itertools import islice
 
+from waiter.delivery.earlier import stages_named
 from waiter.delivery.options import DeliveryOptions
 from waiter.errors import UsageError
 from waiter.kitchen.contract import Kitchen
 from waiter.kitchen.selecting import unknown_batch
+from waiter.kitchen.stages import Waiting, waiting, why_waiting
+from waiter.needs import NOTHING, Needs, needs_in
 from waiter.orders import Batch, Order, Scope, Selector, Status
 
 SHELL_WORD = "--shell"
-"""What stands first among the words of a command that is a line for the shell."""
+LITERAL_WORD = "--literal"
+"""What stand first among the words of a command that is a line for the shell, or whose braces are no placeholders."""
 
 _PLAIN = re.compile(r"[\w@%+=:./{}-]+", re.ASCII)
 """Words that a shell leaves as they are; placeholders among them."""
@@ -54,14 +58,27 @@ def wanted(options: DeliveryOptions) -> Wanted:
 
 def command_line(words: Sequence[str]) -> str:
     """The words that a batch is bound to, as somebody would type them after `waiter deliver`."""
-    if words and words[0] == SHELL_WORD:
-        return f"{SHELL_WORD} {shlex.join(words[1:])}"
-    return " ".join(word if _PLAIN.fullmatch(word) else shlex.quote(word) for word in words)
+    plain, is_shell, _ = unbound_words(words)
+    marks = list(words[: len(words) - len(plain)])
+    if is_shell:
+        return " ".join([*marks, shlex.join(plain)])
+    return " ".join([*marks, *(word if _PLAIN.fullmatch(word) else shlex.quote(word) for word in plain)])
 
 
-def bound_words(words: Sequence[str], *, shell: bool) -> tuple[str, ...]:
+def bound_words(words: Sequence[str], *, shell: bool, literal: bool = False) -> tuple[str, ...]:
     """What batches are bound to by a command of these words, or of this line for the shell."""
-    return (SHELL_WORD, " ".join(words)) if shell else tuple(words)
+    marks = (LITERAL_WORD,) if literal else ()
+    return (*marks, SHELL_WORD, " ".join(words)) if shell else (*marks, *words)
+
+
+def unbound_words(words: Sequence[str]) -> tuple[tuple[str, ...], bool, bool]:
+    """The plain words of what a batch is bound to, whether they are a line for the shell, and whether literal."""
+    plain = tuple(words)
+    if is_literal := plain[:1] == (LITERAL_WORD,):
+        plain = plain[1:]
+    if is_shell := plain[:1] == (SHELL_WORD,):
+        plain = plain[1:]
+    return plain, is_shell, is_literal
 
 
 def command_words(line: str) -> tuple[str, ...]:
@@ -70,9 +87,10 @@ def command_words(line: str) -> tuple[str, ...]:
         words = tuple(shlex.split(line))
     except ValueError as error:
         raise UsageError(f"--for {line}: {error}\nhint: close the quotes, as in --for './align.sh {{1}}'") from None
-    if not words or words == (SHELL_WORD,):
+    plain, is_shell, is_literal = unbound_words(words)
+    if not plain:
         raise UsageError("--for: no command given\nhint: --for './align.sh {1}'")
-    return (SHELL_WORD, " ".join(words[1:])) if words[0] == SHELL_WORD else words
+    return bound_words(plain, shell=is_shell, literal=is_literal)
 
 
 class BatchScope:
@@ -85,7 +103,10 @@ class BatchScope:
         self.left_out: dict[str, str] = {}
         """Batches whose command cannot run here, and why."""
         self._batches: dict[str, Batch] = {}
-        self._all = self._claim = Scope()
+        self.has_rows_with_needs = False
+        self._mine = self._all = self._claim = Scope()
+        self.waiting: dict[str, Waiting] = {}
+        """Batches of this waiter's that wait for others."""
         self._weights: dict[str, int] = {}
         self._taken: Counter[str] = Counter()
         self.is_stale = True  # the batches are to be read anew
@@ -94,12 +115,23 @@ class BatchScope:
         """Read the batches anew."""
         self._batches = {batch.id: batch for batch in self._kitchen.batches()}
         mine = [batch for batch in self._batches.values() if self._is_mine(batch)]
-        open_ = [batch for batch in mine if batch.pause_reason is None]
+        self.waiting = waiting(self._kitchen, mine, self._batches)
+        open_ = [batch for batch in mine if batch.pause_reason is None and not self._is_shut(batch)]
         has_weights = any(batch.weight is not None for batch in open_)
         self._weights = {batch.id: batch.weight or 1 for batch in open_} if has_weights else {}
-        self._all = self._scope_of(mine)
-        self._claim = self._all if len(open_) == len(mine) else self._scope_of(open_)
+        self._mine = self._scope_of(mine)
+        stuck = {id for id, one in self.waiting.items() if one.is_stuck and not one.is_by_row}
+        self._all = self._scope_of([batch for batch in mine if batch.id not in stuck]) if stuck else self._mine
+        self._claim = self._mine if len(open_) == len(mine) else self._scope_of(open_)
+        self.has_rows_with_needs = any(batch.needs_from is not None for batch in mine)
         self.is_stale = False
+
+    def needs_of(self, order: Order) -> Needs:
+        """What the order itself says that it needs of its host."""
+        batch = self._batches.get(order.batch)
+        if batch is None or batch.needs_from is None:
+            return NOTHING
+        return needs_in(order.arguments, order.names, batch.needs_from)
 
     def _scope_of(self, batches: Sequence[Batch]) -> Scope:
         ids = None if len(batches) == len(self._batches) else tuple(batch.id for batch in batches)
@@ -126,8 +158,16 @@ class BatchScope:
         return self._wanted.is_any_command or batch.command in (None, self._words)
 
     def all(self) -> Scope:
-        """Whatever this waiter may take sooner or later, paused batches included: when it is done, so is the waiter."""
+        """Whatever this waiter may take sooner or later: when it is done, so is the waiter.
+
+        Batches that are paused are part of it, and those whose turn may still come by itself.
+        """
         return self._all
+
+    @property
+    def claimable(self) -> Scope:
+        """What it may take now: nothing of batches that are paused, or that wait for others as a whole."""
+        return self._claim
 
     def claims(self) -> Iterator[tuple[Scope, float]]:
         """What the next claim may take, and which part of what is wanted; the second where the first has nothing, etc.
@@ -151,10 +191,60 @@ class BatchScope:
         mine = (batch for batch in self._batches.values() if self._is_mine(batch))
         return {batch.name or batch.id: batch.pause_reason for batch in mine if batch.pause_reason is not None}
 
+    @property
+    def expects_rows(self) -> bool:
+        """Whether orders of this waiter's are held that may still be let go by the work of whomever."""
+        return any(one.is_by_row and not one.is_stuck for one in self.waiting.values())
+
+    @property
+    def misses_rows(self) -> frozenset[str]:
+        """The batches of this waiter's of which orders are held, and nothing comes of those that they wait for."""
+        return frozenset(id for id, one in self.waiting.items() if one.is_by_row and one.is_stuck)
+
+    def blockers(self) -> dict[str, str]:
+        """The batches with work that this waiter would take but for others, and the first of those others."""
+        found = {}
+        for id, one in self.waiting.items():
+            if not one.is_empty and one.blockers:
+                batch, first = self._batches[id], one.blockers[0]
+                row = "rows of " if one.is_by_row else ""
+                found[batch.name or batch.id] = f"{row}batch {first.name or first.id}"
+        return found
+
+    @property
+    def has_others(self) -> bool:
+        """Whether there are batches that this waiter does not take."""
+        return self._mine.batches is not None
+
+    def waiting_batches(self) -> dict[str, bool]:
+        """The batches with work that this waiter would take but for others that come before, and whether in vain."""
+        return {id: one.is_stuck for id, one in self.waiting.items() if not one.is_empty}
+
+    def why_waiting(self, batch_id: str) -> tuple[str, str | None]:
+        """For what the batch waits, in a sentence, and what to do if that is in vain."""
+        batch, one = self._batches[batch_id], self.waiting[batch_id]
+        name = batch.name or batch.id
+        sentence = f"Batch {name} {why_waiting(self._kitchen, batch, one)}"
+        if not one.is_stuck:
+            return sentence, None
+        blocker = shlex.quote(next((other.name or other.id for other in one.blockers), ""))
+        return (
+            f"{sentence}; its turn does not come by itself",
+            f"do again what failed: waiter reset --batch {blocker}; or go on without: "
+            f"waiter batch release {shlex.quote(name)}",
+        )
+
     def command_of(self, order: Order) -> tuple[str, ...] | None:
         """The words that the order's batch is bound to."""
         batch = self._batches.get(order.batch)
         return None if batch is None else batch.command
+
+    def stages_before(self, order: Order, words: Sequence[str] | None) -> tuple[Batch, ...]:
+        """The stages whose arguments or results the order's command asks for; `words` are those of this waiter's."""
+        if order.batch not in self._batches:  # loaded since the last look
+            self.look()
+        batch = self._batches.get(order.batch)
+        return () if batch is None else stages_named(words or batch.command, batch, self._batches)
 
     def leave_out(self, batch_id: str, why: str) -> None:
         """Take no more orders of this batch."""
@@ -173,7 +263,12 @@ class BatchScope:
         if batch_id not in self._batches:  # loaded since the last look
             self.look()
         batch = self._batches.get(batch_id)
-        return batch is not None and self._is_mine(batch) and batch.pause_reason is None
+        is_open = batch is not None and batch.pause_reason is None and not self._is_shut(batch)
+        return batch is not None and is_open and self._is_mine(batch)
+
+    def _is_shut(self, batch: Batch) -> bool:
+        """Whether all of it waits for others."""
+        return batch.id in self.waiting and not self.waiting[batch.id].is_by_row
 
     def _admits(self, batch_id: str) -> bool:
         if not self.takes(batch_id):
@@ -193,12 +288,12 @@ class BatchScope:
         """Raise UsageError if there is nothing to do but orders of batches that are bound to other commands."""
         if self._words is None and not any(self._is_mine(batch) for batch in self._batches.values()):
             raise UsageError(_no_command(list(self._batches.values())))
-        if self._kitchen.backlog(self._all).is_done:
+        if self._kitchen.backlog(self._mine).is_done:
             for batch in self._others_with_work():
                 if self._gives_way(batch):
                     self._take_over(batch)
             others = self._others_with_work()
-            if others and self._kitchen.backlog(self._all).is_done:
+            if others and self._kitchen.backlog(self._mine).is_done:
                 raise UsageError(_refusal(others, self._words))
 
     def _others_with_work(self) -> list[Batch]:
@@ -227,8 +322,8 @@ class BatchScope:
 def _no_command(batches: Sequence[Batch]) -> str:
     there = ", and no batch here is bound to one" if batches else ""
     return (
-        f"no command given{there}. Say what to run at the end of the line, for example: ./crunch.sh\n"
-        "hint: without a command `waiter deliver` delivers batches that know theirs: load --for, waiter batch bind"
+        f"no command given{there}. Add it at the end of the line, for example: ./crunch.sh\n"
+        "hint: or give a batch its own command: waiter load --for, waiter batch bind"
     )
 
 

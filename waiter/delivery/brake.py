@@ -50,6 +50,12 @@ class Brake:
             return None
         return self._after - max(map(len, self._failed.values()), default=0)
 
+    def rearm(self, command: object) -> None:
+        """Count anew: the command may go on when somebody has looked at it."""
+        self._is_decided.discard(command)
+        self._failed.pop(command, None)
+        self._errors.pop(command, None)
+
     def saw(self, command: object, order: Order, outcome: Outcome) -> Braked | None:
         """An attempt ended. Returns why its command is to be stopped, once, when it is."""
         if not self._after or command in self._is_decided or outcome.reason in _NO_FAULT:

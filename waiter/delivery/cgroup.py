@@ -25,14 +25,22 @@ def free_memory(system: System | None = None) -> float:
     return min(map(_free_memory_in, _groups("memory", system or System())), default=inf)
 
 
+def memory(system: System | None = None) -> float:
+    """Bytes that may be used in all."""
+    return min(map(_memory_limit, _groups("memory", system or System())), default=inf)
+
+
 def cpus(system: System | None = None) -> float:
     """So many CPUs' time may be used."""
     return min(map(_cpus_in, _groups("cpu", system or System())), default=inf)
 
 
+def _memory_limit(group: Path) -> float:
+    return min(_number(group / name) for name in ("memory.max", "memory.high", "memory.limit_in_bytes"))
+
+
 def _free_memory_in(group: Path) -> float:
-    limits = ("memory.max", "memory.high", "memory.limit_in_bytes")
-    limit = min(_number(group / name) for name in limits)
+    limit = _memory_limit(group)
     if limit == inf:
         return inf
     used = min(_number(group / name) for name in ("memory.current", "memory.usage_in_bytes"))

@@ -15,9 +15,14 @@ LOOK_AGAIN_S = 60.0
 SOONEST_S = 0.05
 
 
-def wait_s(backlog: Backlog) -> float:
-    """How long to wait with a kitchen that has nothing to claim now."""
+def wait_s(backlog: Backlog, idle_s: float | None = None) -> float:
+    """How long to wait with a kitchen that has nothing to claim now.
+
+    `idle_s`: a batch waits for others, and so long this waiter has had nothing to do: the less, the sooner it asks.
+    """
     longest = ASK_AGAIN_S if backlog.ready or backlog.running else LOOK_AGAIN_S
+    if idle_s is not None:
+        longest = min(ASK_AGAIN_S, max(SOONEST_S, idle_s / 4))
     return min(longest, max(SOONEST_S, inf if backlog.next_due_s is None else backlog.next_due_s))
 
 

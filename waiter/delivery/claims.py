@@ -4,24 +4,40 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
-from math import ceil
+from math import ceil, inf
 
 from waiter.delivery.claim_timer import wait_s
+from waiter.delivery.earlier import with_earlier
 from waiter.delivery.endings import Endings
 from waiter.delivery.held_orders import HeldOrder, may_be_poison
+from waiter.delivery.idle_notes import IdleNotes, why_nothing_to_claim
 from waiter.delivery.options import Until
 from waiter.delivery.outcomes import unstartable
+from waiter.delivery.packed_claims import ASK_AGAIN_S, PackedClaims
 from waiter.delivery.runner.client import Job
 from waiter.delivery.state import Work
-from waiter.delivery.stop_conditions import is_host_busy
+from waiter.delivery.stop_conditions import why_nothing_starts
 from waiter.delivery.sweep import Sweep
 from waiter.errors import PASSING, UsageError
+from waiter.kitchen.contract import CLAIM_LIMIT, Backlog
 from waiter.orders import Order, Selector
 from waiter.processes import boottime
 
 LOOKED_AT = 10_000
 """In so many orders of a batch is looked for one that has what the command asks for, when the first one has not."""
+
+SAY_WAITING_S = 5.0
+"""After so long with nothing to do a waiter says for what a batch waits."""
+
+LET_GO_S = 5.0
+LET_GO_SHARE = 0.01
+"""How often, and for which share of the time, a waiter with nothing else to do asks the kitchen to look through what is
+held."""
+
+BUSY_LOOK_S = 15.0
+"""How often a waiter that has other work looks whether a batch that waits for others still does."""
 
 
 class Claims:
@@ -33,23 +49,40 @@ class Claims:
         self._sweep = sweep
         self._fitting: set[str] = set()  # batches of which some order has what the command asks for
         self._changes_seen = -1
+        self._look_again_at = inf
+        self._let_go_again_at = 0.0
+        self._missed: frozenset[str] = frozenset()  # the batches that it was asked for last
         self._said: set[str] = set()
+        self._said_of: dict[str, bool] = {}  # batches of which is said that they wait, and whether in vain
+        self._packed = PackedClaims(work)
+        self._idle = IdleNotes(work)
 
     def top_up(self) -> None:
-        """Claim orders if any are wanted now. Raises ShiftLost, and KitchenError where waiting mends nothing."""
+        """Claim orders if any are wanted now. Raises ShiftLost, and KitchenError where waiting does not help."""
         work = self._work
+        work.share.keep_only(work.held)
+        self._idle.say()
         if not self._wants_orders():
             return
         limit = self._claim_size()
-        is_held_back = work.current.heartbeat.notice.is_paused or is_host_busy(work.options)
-        if limit <= 0 or (is_held_back and work.held):
+        if limit <= 0:
+            self._idle.note(None)
             return
+        why_not = why_nothing_starts(work.options, is_paused=work.current.heartbeat.notice.is_paused)
+        if why_not:
+            self._idle.note(why_not)
+            if work.held:
+                return
         try:
-            # Who may take nothing still looks out: others may have delivered everything, and then it goes home.
-            if orders := [] if is_held_back else self._claim(limit):
+            # Even if no order may be taken, look: others may have delivered everything, and then it leaves.
+            if orders := [] if why_not else self._claim(limit):
                 self.accept(orders)
+                self._idle.note(self._packed.waits_for)
+            elif not why_not and self._packed.waits_for:
+                self._idle.note(self._packed.waits_for)
+                work.timer.ask_at(boottime() + ASK_AGAIN_S)
             else:
-                self._check_backlog()
+                self._check_backlog(why_not)
         except PASSING as error:
             # The claim may have happened: ask the kitchen what this shift holds before anything of it runs.
             work.unanswered.note()
@@ -57,11 +90,29 @@ class Claims:
 
     def _claim(self, limit: int) -> list[Order]:
         work, changes = self._work, self._work.current.heartbeat.changes
-        if work.scope.is_stale or changes != self._changes_seen:
+        if work.scope.is_stale or changes != self._changes_seen or boottime() >= self._look_again_at:
             work.scope.look()
             self._changes_seen = changes
+            self._look_again_at = boottime() + BUSY_LOOK_S if work.scope.waiting else inf
+        if self._packed.is_used:
+            return self._packed.claim(limit, self._claim_once)
+        orders = self._claim_once(limit, ())
+        while CLAIM_LIMIT <= len(orders) < limit and (
+            more := self._claim_once(limit - len(orders), [order.id for order in orders])
+        ):
+            orders += more  # for a call of many orders that is to be full
+        return orders
+
+    def _claim_once(self, limit: int, others: Sequence[str]) -> list[Order]:
+        """What the kitchen gives in one claim, beside what is held and these others."""
+        work = self._work
+        known = (*work.held, *others)
         for scope, part in work.scope.claims():
-            if orders := work.kitchen.claim(work.current.shift, ceil(limit * part), tuple(work.held), scope):
+            if work.scope.has_rows_with_needs:  # whose place is kept must be met again
+                scope = replace(scope, is_strict=True)  # noqa: PLW2901
+            began = boottime()
+            if orders := work.kitchen.claim(work.current.shift, ceil(limit * part), known, scope):
+                work.prefetch.claimed(boottime() - began)
                 return orders
         return []
 
@@ -81,7 +132,7 @@ class Claims:
         limit = work.prefetch.claim_size(held)
         if work.options.max_orders is not None:
             limit = min(limit, work.options.max_orders - counters.claimed)
-        if work.options.max_load or work.options.min_memory:
+        if work.options.max_load or work.options.min_memory or self._packed.is_used:
             limit = min(limit, slots - held)
         halt_left = work.halt.left(counters.delivered, counters.failed) if work.halt else None
         for left in (halt_left, work.brake.left()):
@@ -93,7 +144,7 @@ class Claims:
         """These are this waiter's now, but for those that are another command's."""
         work = self._work
         work.timer.ask_at_once()
-        if not (orders := self._admitted(orders)):
+        if not (orders := self._admitted(self._with_earlier(orders))):
             return
         work.idle_since = boottime()
         work.counters.claimed += len(orders)
@@ -121,9 +172,21 @@ class Claims:
                 work.scope.leave_out(order.batch, why)
                 mine.remove(order)
                 others.append(order)
+        granted = self._packed.granted(mine, work.prefetch.slots - len(work.held))
+        if len(granted) < len(mine):
+            others += [order for order in mine if order not in granted]
         for order in others:
             work.outbox.release(work.current.shift, order)
-        return mine
+        return granted
+
+    def _with_earlier(self, orders: Sequence[Order]) -> list[Order]:
+        """The orders, with what earlier stages know of their rows where their command asks for it."""
+        work, found = self._work, dict[str, Order]()
+        for batch in dict.fromkeys(order.batch for order in orders):
+            own = [order for order in orders if order.batch == batch]
+            stages = work.scope.stages_before(own[0], work.executor.words)
+            found |= {order.id: order for order in with_earlier(work.kitchen, own, stages)}
+        return [found[order.id] for order in orders]
 
     def ask_what_is_held(self) -> None:
         """Take the orders of claims that were not answered, or give them back if it is time to go."""
@@ -158,7 +221,7 @@ class Claims:
             self._endings.record(HeldOrder(order, work.current.shift, (), boottime()), outcome)
             return None
         work.held.add(HeldOrder(order, work.current.shift, job.argv, boottime()))
-        return job
+        return self._packed.with_grant(job, order)
 
     def _check(self, order: Order) -> None:
         """Leave the order's batch alone if none of its orders has what the command asks for.
@@ -168,29 +231,59 @@ class Claims:
         work = self._work
         try:
             others = work.kitchen.find(Selector(batch=order.batch), limit=LOOKED_AT)
-            work.executor.check(chain([order], others))
+            stages = work.scope.stages_before(order, work.executor.words)
+            work.executor.check(chain([order], with_earlier(work.kitchen, others, stages)))
             self._fitting.add(order.batch)
         except UsageError as error:
             if not work.counters.claimed:
                 raise
             work.scope.leave_out(order.batch, str(error))
 
-    def _check_backlog(self) -> None:
-        """Nothing to claim: find out whether there will be, and when to ask again."""
-        work = self._work
-        backlog, now = work.kitchen.backlog(work.scope.all()), boottime()
+    def _check_backlog(self, why_not: str | None) -> None:
+        """Nothing to claim, or not now: find out whether there will be, and when to ask again."""
+        work, now = self._work, boottime()
+        if self._let_rows_go(now):
+            work.timer.ask_at_once()
+            return
+        # Only now: what others have let go since the batches were looked at is READY in it.
+        backlog = work.kitchen.backlog(work.scope.all())
         self._say_what_is_left_alone()
-        work.timer.ask_at(now + wait_s(backlog))
+        if not why_not:
+            self._idle.note(*((None,) if work.held else self._why_nothing(backlog)))
+        wait = wait_s(backlog, now - work.idle_since if work.scope.waiting else None)
+        pace = work.current.heartbeat.pace
+        stretched = pace.claim_s if backlog.ready and not why_not else pace.look_s
+        work.timer.ask_at(now + stretched(wait, work.rng))
+        work.scope.is_stale |= bool(work.scope.waiting)
         if work.held:
             return
         if backlog.running:
             self._sweep.bring_forward(now)
+        if self._packed.too_large and backlog.ready <= len(self._packed.too_large):
+            backlog = replace(backlog, ready=0)  # what is left is for other hosts
         is_over = {Until.DONE: backlog.is_done, Until.EMPTY: backlog.is_empty, Until.STOPPED: False}
-        if work.outbox.is_clear and is_over[work.options.until]:
+        if work.outbox.is_clear and is_over[work.options.until] and not work.scope.expects_rows:
             work.why_left = "done"
             is_for_one_command = work.executor.words is not None
             if work.scope.left_out and (is_for_one_command or not work.counters.claimed):
                 work.unstartable = next(iter(work.scope.left_out.values()))
+            for order_id, why in self._packed.too_large.items():
+                work.unstartable = work.unstartable or f"{order_id} and perhaps others are left: {why}"
+
+    def _why_nothing(self, backlog: Backlog) -> tuple[str, float]:
+        scope = self._work.scope
+        return why_nothing_to_claim(backlog, scope.pauses(), scope.blockers(), has_others=scope.has_others)
+
+    def _let_rows_go(self, now: float) -> bool:
+        """Let go orders that wait although the order of their row is DONE: who finished that one died before it did."""
+        work, missed = self._work, self._work.scope.misses_rows
+        if work.held or not missed or (now < self._let_go_again_at and missed == self._missed):
+            return False
+        self._missed = missed
+        released = work.kitchen.release_rows()
+        took_s = boottime() - now
+        self._let_go_again_at = now + max(LET_GO_S, took_s / LET_GO_SHARE)
+        return released > 0
 
     def _say_what_is_left_alone(self) -> None:
         """Why orders that are READY are not taken, once."""
@@ -200,6 +293,18 @@ class Claims:
             self._say_once(f"Batch {batch} is paused: {why}\n{hint}")
         for batch, why in work.scope.left_out.items():
             self._say_once(f"Batch {batch} is left alone: {why}")
+        self._say_what_waits()
+
+    def _say_what_waits(self) -> None:
+        """For what batches wait: when this waiter has long had nothing else to do, and when it has come to naught."""
+        work = self._work
+        is_idle = not work.held and boottime() - work.idle_since >= SAY_WAITING_S
+        waiting = work.scope.waiting_batches()
+        self._said_of = {batch: is_stuck for batch, is_stuck in self._said_of.items() if waiting.get(batch) is is_stuck}
+        for batch, is_stuck in waiting.items():
+            if (is_stuck or is_idle) and batch not in self._said_of:
+                self._said_of[batch] = is_stuck
+                work.listener.waits(*work.scope.why_waiting(batch))
 
     def _say_once(self, message: str) -> None:
         if message not in self._said:

@@ -6,13 +6,23 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 
-from waiter.delivery.placeholders import argument, filled, holds_placeholder, place_of
+from waiter.delivery.placeholders import (
+    CHANGES,
+    ROW,
+    argument,
+    filled,
+    holds_placeholder,
+    is_slot,
+    parted,
+    place_of,
+)
+from waiter.delivery.runner.slot import SLOT_MARK
 from waiter.delivery.shell_line import shell_line
 from waiter.errors import CommandUnstartable, UsageError
 from waiter.hashing import blake2b
@@ -39,31 +49,65 @@ class Command:
     words: tuple[str, ...]  # with `is_shell` only one: the line
     program: str  # an absolute path
     is_shell: bool = False
+    is_literal: bool = False  # braces are nothing but braces
 
     def argv(self, order: Order) -> tuple[str, ...]:
-        """The words to execute for this order. Raises NoSuchArgument, and UsageError for a shell line."""
+        """The words to execute for this order, SLOT_MARK where the slot's number goes.
+
+        Raises NoSuchArgument, and UsageError for a shell line.
+        """
         if self.is_shell:
-            line = _line(self.words[0], order.names, len(order.arguments))
-            return (SHELL, "-c", line, "sh", *order.arguments)
+            return (SHELL, "-c", self._line(order).text, "sh", *order.arguments)
+        if self.is_literal:
+            return (*self.words, *order.arguments)
         is_filled = _holds_placeholders(self.words[1:], order.names)
         argv = [self.words[0]]
         for word in self.words[1:]:
-            if word == "{}":
-                argv.extend(order.arguments)
+            if (change := _ALL.get(word)) is not None:
+                argv.extend(map(CHANGES[change], order.arguments))
             else:
-                argv.append(filled(word, order.names, lambda name: argument(name, order, ASKER)))
+                argv.append(filled(word, order.names, lambda name: _value(name, order)))
         return tuple(argv) if is_filled else (*argv, *order.arguments)
 
+    def variables(self, order: Order) -> Mapping[str, str]:
+        """What the line of `argv` takes from its environment: parts of arguments. Raises as `argv` does."""
+        if not self.is_shell:
+            return {}
+        asked = self._line(order).asked
+        return {_variable(at): argument(name, order, ASKER) for at, name in enumerate(asked)}
 
-def command(words: Sequence[str], *, shell: bool = False, cwd: str | None = None, path: str | None = None) -> Command:
+    def _line(self, order: Order) -> _Line:
+        if self.is_literal:
+            return _Line(self.words[0], ())
+        stages = frozenset(name.partition(".")[0] for name, _ in order.earlier)
+        return _line(self.words[0], order.names, len(order.arguments), stages)
+
+
+_ALL = {f"{{{change}}}": change for change in CHANGES}
+"""Words that become as many as there are arguments."""
+
+
+def _value(name: str, order: Order) -> str:
+    return SLOT_MARK if is_slot(name, order.names) else argument(name, order, ASKER)
+
+
+def command(
+    words: Sequence[str],
+    *,
+    shell: bool = False,
+    literal: bool = False,
+    cwd: str | None = None,
+    path: str | None = None,
+) -> Command:
     """The command that these words are. Raises UsageError without words, CommandUnstartable when it cannot be found."""
     if not words:
-        raise UsageError("no command given. Say what to run at the end of the line, for example: ./crunch.sh")
+        raise UsageError("no command given. Add it at the end of the line, for example: ./crunch.sh")
     if shell:
         line = " ".join(words)
-        shell_line(line, None, lambda name: name or "@")  # as far as it can be checked without an order
-        return Command((line,), SHELL, is_shell=True)
-    return Command(tuple(words), found(words[0], cwd=cwd, path=path))
+        if not literal:
+            shell_line(line, None, lambda name: name or "@")  # as far as it can be checked without an order
+        return Command((line,), SHELL, is_shell=True, is_literal=literal)
+    return Command(tuple(words), found(words[0], cwd=cwd, path=path), is_literal=literal)
 
 
 @lru_cache(maxsize=256)
@@ -71,9 +115,33 @@ def _holds_placeholders(words: tuple[str, ...], names: tuple[str, ...] | None) -
     return any(holds_placeholder(word, names) for word in words)
 
 
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line for the shell, and the placeholders in it whose values are variables of its environment."""
+
+    text: str
+    asked: tuple[str, ...]
+
+
+def _variable(at: int) -> str:
+    return f"WAITER_PART_{at}"
+
+
 @lru_cache(maxsize=256)
-def _line(line: str, names: tuple[str, ...] | None, count: int) -> str:
-    return shell_line(line, names, lambda name: str(place_of(name, names, count, ASKER)) if name else "@")
+def _line(line: str, names: tuple[str, ...] | None, count: int, stages: frozenset[str]) -> _Line:
+    asked: list[str] = []
+
+    def parameter(name: str) -> str:
+        if is_slot(name, names):
+            return "WAITER_SLOT"
+        base, change = parted(name, names)
+        is_earlier = base.partition(".")[0] in stages and not (names and base in names)
+        if change or name == ROW or is_earlier:
+            asked.append(name)
+            return _variable(len(asked) - 1)
+        return str(place_of(base, names, count, ASKER)) if base else "@"
+
+    return _Line(shell_line(line, names, parameter), tuple(asked))
 
 
 def found(program: str, *, cwd: str | None = None, path: str | None = None) -> str:
@@ -81,18 +149,20 @@ def found(program: str, *, cwd: str | None = None, path: str | None = None) -> s
     if os.sep not in program:
         absolute = shutil.which(program, path=path)
         if absolute is None:
-            hint = f". Did you mean ./{program}?" if Path(cwd or ".", program).is_file() else _line_hint(program)
+            hint = f"\nhint: did you mean ./{program}?" if Path(cwd or ".", program).is_file() else _line_hint(program)
             raise CommandUnstartable(f"{program}: command not found on the PATH of this machine{hint}")
         return str(Path(absolute).absolute())
     file = full_path(Path(cwd or ".", program))
     if not file.exists():
         raise CommandUnstartable(f"{program}: no such file in {file.parent}{_line_hint(program)}")
     if file.is_dir():
-        raise CommandUnstartable(f"{program}: a directory cannot be run")
+        raise CommandUnstartable(f"{program}: a directory cannot be run\nhint: name the program in it")
     if not os.access(file, os.X_OK):
         if os.statvfs(file).f_flag & os.ST_NOEXEC:
-            raise CommandUnstartable(f"{program}: {file.parent} is mounted noexec. Name its interpreter: sh {program}")
-        raise CommandUnstartable(f"{program}: not executable. Run: chmod +x {program}")
+            raise CommandUnstartable(
+                f"{program}: {file.parent} is mounted noexec\nhint: name its interpreter: sh {program}"
+            )
+        raise CommandUnstartable(f"{program}: not executable\nhint: chmod +x {program}")
     return str(file)
 
 

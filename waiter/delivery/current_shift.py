@@ -29,7 +29,7 @@ class CurrentShift:
 def check_in(
     kitchen: Kitchen, open_kitchen: Callable[[], Kitchen], name: str | None, vitals: Callable[[], Vitals]
 ) -> CurrentShift:
-    """Check in. The heartbeat, still to be started, opens a connection of its own and asks `vitals` in its own thread.
+    """Check in. The heartbeat, still to be started, has a kitchen of its own and asks `vitals` in its own thread.
 
     Raises KitchenError.
     """
@@ -37,5 +37,5 @@ def check_in(
     host, pid = socket.gethostname(), os.getpid()
     shift = kitchen.check_in(name or f"{host}/{pid}", host, pid, vitals())
     offset_s = shift.heartbeat_at - (asked_at + boottime()) / 2  # read half way between question and answer
-    heartbeat = Heartbeat(open_kitchen, shift, asked_at, vitals, kitchen.lease_s)
+    heartbeat = Heartbeat(lambda: kitchen.beside() or open_kitchen(), shift, asked_at, vitals, kitchen.lease_s)
     return CurrentShift(shift, heartbeat, offset_s)

@@ -9,21 +9,23 @@ from dataclasses import replace
 from waiter.delivery.brake import Braked
 from waiter.delivery.held_orders import HeldOrder
 from waiter.delivery.hooks import Hooks
-from waiter.delivery.listener import BRAKED, SUCCEEDED
+from waiter.delivery.listener import BRAKED, HALTED, SUCCEEDED
+from waiter.delivery.options import Until
 from waiter.delivery.outbox import PendingOutcome
 from waiter.delivery.outcomes import decide_outcome, died_of, lost
 from waiter.delivery.prefetch import WAIT_S
-from waiter.delivery.runner.client import End, Ended, RunnerDied
+from waiter.delivery.runner.client import End, Ended, Entangled, RunnerDied
 from waiter.delivery.shutdown import SIGNALS, Stop
 from waiter.delivery.state import Work
 from waiter.delivery.suspects import Suspects
 from waiter.errors import PASSING, KitchenError
 from waiter.limits import RESULT_BYTES
+from waiter.needs import memory_words
 from waiter.orders import Order, Outcome, Reason, Selector, Status
 from waiter.processes import boottime
 
 MAX_RUNNER_DEATHS = 5
-"""So many runners may die in a row before the waiter goes home instead of starting another."""
+"""So many runners may die in a row before the waiter leaves instead of starting another."""
 
 
 class Endings:
@@ -62,7 +64,13 @@ class Endings:
         work.idle_since = boottime()
         why_stopped = Reason.CANCELLED if work.held.is_cancelled(ended.id) else Reason.INTERRUPTED
         offset_s, version = work.current.clock_offset_s, work.executor.version(held.order)
+        if ended.end is End.MEMORY:
+            ended = replace(
+                ended, message=f"killed for memory: limit {memory_words(work.memory_limit(held.order) or 0)}"
+            )
         outcome = decide_outcome(held.order, ended, work.options, offset_s, work.rng, version, why_stopped)
+        if outcome.reason is Reason.MEMORY and work.has_more_memory(held.order):
+            outcome = replace(outcome, status=Status.READY, delay_s=0.0)
         if outcome.reason is Reason.INTERRUPTED:
             # Its command has begun, so its attempt counts: no two executions share a number. Nobody failed.
             self._hand_over(held, outcome)
@@ -92,7 +100,7 @@ class Endings:
         command = work.scope.command_of(held.order)
         braked = work.brake.saw(command, held.order, outcome)
         if braked and not self._has_paused:  # else the host is to blame, and not the command
-            self._stop_command(braked)
+            self._stop_command(command, braked)
 
     # Orders that have not begun.
 
@@ -126,6 +134,17 @@ class Endings:
 
     # Orders that something went wrong with.
 
+    def entangled(self, entangled: Entangled) -> None:
+        """A call of several orders went wrong as a whole: each is tried again in a call of its own.
+
+        That it counts as a loss, as for an order whose runner died, is what keeps them apart from then on: there is
+        nothing to wait for.
+        """
+        self._work.listener.noted(f"{_sentence(entangled.why)}. They are tried again one by one.")
+        for order_id in entangled.ids:
+            held = self._work.held[order_id]
+            self.record(held, replace(self._lost(held.order, entangled.why), delay_s=0.0))
+
     def runner_died(self, died: RunnerDied) -> None:
         """What it ran is lost, the rest goes back. Start another runner if that promises more."""
         work = self._work
@@ -156,7 +175,7 @@ class Endings:
         begun = {*begun, *self._suspects.ids}
         for held in self._work.held.values():
             if held.order.id in begun:
-                outcome = self._lost(held.order, "its waiter went home with an error while it ran")
+                outcome = self._lost(held.order, "its waiter stopped with an error while it ran")
                 self._work.outbox.finish(PendingOutcome(held.shift, held.order, outcome))
             else:
                 self._work.outbox.release(held.shift, held.order)
@@ -171,37 +190,52 @@ class Endings:
     def _check_halt(self) -> None:
         work = self._work
         if work.halt and work.halt.is_reached(work.counters.delivered, work.counters.failed):
-            why = SUCCEEDED if work.halt.counts == "success" else "halted"
+            why = SUCCEEDED if work.halt.counts == "success" else HALTED
             work.shutdown.request(Stop.NOW if work.halt.is_now else Stop.DRAIN, why)
         if work.options.pause_after and work.counters.failed_in_a_row >= work.options.pause_after:
             work.counters.failed_in_a_row = 0
             self._pause_if_others_do_well()
 
-    def _stop_command(self, braked: Braked) -> None:
-        """Take no more orders of a command that does nothing but fail; others that do are to pause, too."""
+    def _stop_command(self, command: object, braked: Braked) -> None:
+        """Take no more orders of a command that does nothing but fail; others that do are to pause, too.
+
+        A waiter with one command leaves, unless it is one that stays: it leaves the batches alone until somebody
+        resumes them.
+        """
         work = self._work
-        work.listener.noted(f"Stopped: {braked.sentence}\nhint: fix the command, then: waiter reset, and start again")
-        if work.executor.words is not None:
-            work.shutdown.request(Stop.DRAIN, BRAKED)
-            work.runner.give_back()
+        stays = work.options.until is Until.STOPPED
         try:
             mine = work.current.shift.token
             others = [shift for shift in work.kitchen.shifts() if shift.token != mine and shift.lost_at is None]
-            if others or work.executor.words is None:
-                self._pause_batches(braked)
+            are_paused = (others or stays or work.executor.words is None) and self._pause_batches(braked)
         except PASSING as error:
             work.absence.went_away(error)
+            are_paused = False
         except KitchenError as error:
             work.lose_kitchen(error)
+            return
+        if work.executor.words is not None and not (stays and are_paused):
+            work.listener.noted(
+                f"Stopped: {braked.sentence}\nhint: fix the command, then: waiter reset, and start again"
+            )
+            work.shutdown.request(Stop.DRAIN, BRAKED)
+        else:
+            work.listener.noted(f"Paused: {braked.sentence}\nhint: fix the command (a fleet: waiter fleet restart)")
+            work.brake.rearm(command)
+        work.runner.give_back()
 
-    def _pause_batches(self, braked: Braked) -> None:
+    def _pause_batches(self, braked: Braked) -> bool:
+        """Let all waiters leave the batches alone of which nothing was ever delivered; whether those are all."""
         work = self._work
+        work.scope.is_stale = True
+        paused = 0
         for batch in braked.batches:
             delivered = Selector(statuses=(Status.DONE,), batch=batch)
             if not any(work.kitchen.find(delivered, limit=1)):
                 work.kitchen.amend_batch(batch, pause_reason=braked.sentence)
                 work.listener.noted(f"All waiters leave batch {batch} alone now\nhint: waiter resume --batch {batch}")
-        work.scope.is_stale = True
+                paused += 1
+        return paused == len(braked.batches)
 
     def _pause_if_others_do_well(self) -> None:
         work, mine = self._work, self._work.current.shift
@@ -211,11 +245,15 @@ class Endings:
                 reason = f"{work.options.pause_after} orders in a row failed here while others deliver theirs"
                 work.kitchen.pause(mine.waiter, reason)
                 self._has_paused = True
-                work.listener.noted(f"{reason}: this waiter pauses. Mend the host, then: waiter resume")
+                work.listener.noted(f"{reason}: this waiter pauses. Fix the host, then run: waiter resume")
         except PASSING as error:
             work.absence.went_away(error)
         except KitchenError as error:
             work.lose_kitchen(error)
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _words_of_cut(order: Order, size: int) -> str:

@@ -18,6 +18,8 @@ from waiter.user_dirs import full_path
 KITCHEN = "WAITER_KITCHEN"
 KITCHEN_FILE = "WAITER_KITCHEN_FILE"
 """Names a file that holds the address (see `waiter.settings`)."""
+FROM_HOSTS = "WAITER_KITCHEN_FROM_HOSTS"
+"""The address as hosts reach it, which may hold a password: no command's business."""
 
 _SECRET = re.compile("@|passw|token|secret", re.IGNORECASE)
 
@@ -28,7 +30,7 @@ def inherited(environ: Mapping[str, str]) -> dict[str, str]:
     Where the address has one, KITCHEN_FILE names a file that is empty: a `waiter` that is started with this says so,
     and works on no other kitchen by mistake.
     """
-    env = {name: value for name, value in environ.items() if name != KITCHEN}
+    env = {name: value for name, value in environ.items() if name not in (KITCHEN, FROM_HOSTS)}
     if url := environ.get(KITCHEN):
         env |= {KITCHEN_FILE: os.devnull} if _is_secret(url) else {KITCHEN: _anywhere(url)}
     elif file := environ.get(KITCHEN_FILE):

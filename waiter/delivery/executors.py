@@ -12,23 +12,29 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from waiter.delivery.batch_scope import SHELL_WORD, BatchScope, bound_words, wanted
+from waiter.delivery.batch_scope import BatchScope, bound_words, unbound_words, wanted
 from waiter.delivery.command import SHELL, Version, command
 from waiter.delivery.environment import inherited, secret_kitchen
+from waiter.delivery.function_processes import ProcessExecutor
+from waiter.delivery.functions import FunctionExecutor
 from waiter.delivery.listener import Listener, Summary
-from waiter.delivery.options import DeliveryOptions, Grouping, cpu_count, slots
+from waiter.delivery.named_functions import named_function, names_function, once_words
+from waiter.delivery.options import DeliveryOptions, Grouping, Processes, cpu_count, slots
 from waiter.delivery.outcomes import parse_halt
-from waiter.delivery.output_names import stem
+from waiter.delivery.outputs import capture, make_output_folder, output_paths
 from waiter.delivery.placeholders import refuse_if_none_fits
 from waiter.delivery.prefetch import checked_timeout
-from waiter.delivery.runner.client import Capture, Job, ProcessRunner, Runner, RunnerOptions
+from waiter.delivery.resources.limits import check_limits
+from waiter.delivery.resources.share import option
+from waiter.delivery.runner.client import Job, ProcessRunner, Runner, RunnerOptions
+from waiter.delivery.runner.slot import with_slot
 from waiter.delivery.shutdown import Shutdown
 from waiter.delivery.spool import Spool
 from waiter.delivery.waiter import Delivery
+from waiter.delivery.worker_process import order_facts
 from waiter.errors import CommandUnstartable, UsageError
 from waiter.kitchen.contract import Kitchen
-from waiter.orders import Order
-from waiter.user_dirs import full_path
+from waiter.orders import Order, Selector, Status, is_in_scope
 
 
 class CommandExecutor:
@@ -43,15 +49,16 @@ class CommandExecutor:
         self._options = options
         self.slots = slots
         self._env = {**inherited(os.environ), **options.env, "WAITER_NAME": name}
-        self._command = command(words, shell=options.shell, cwd=options.cwd, path=self._env.get("PATH"))
+        self._command = command(
+            words, shell=options.shell, literal=options.literal, cwd=options.cwd, path=self._env.get("PATH")
+        )
         self._version = Version(self._command.words, self._command.program, options.cwd)
         self.title = shlex.join(words)
-        if options.output:
-            _make(options.output)
+        make_output_folder(options)
 
     @property
     def words(self) -> tuple[str, ...]:
-        return bound_words(self._command.words, shell=self._command.is_shell)
+        return bound_words(self._command.words, shell=self._command.is_shell, literal=self._command.is_literal)
 
     @property
     def program(self) -> str:
@@ -76,30 +83,46 @@ class CommandExecutor:
                 nice=options.nice,
                 grace_s=options.grace_s,
                 capture=capture(options, self.slots),
+                has_limits=options.mem_limit is not None,
             )
         )
 
     def check(self, orders: Iterable[Order]) -> None:
         refuse_if_none_fits(self.job, orders)
 
+    def line(self, order: Order) -> str:
+        """What runs for this order in the first slot, as one would type it. Raises NoSuchArgument."""
+        variables = self._command.variables(order).items()
+        words = shlex.join(with_slot(self._command.argv(order), 1))
+        return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in variables), words])
+
     def job(self, order: Order) -> Job:
-        out, err, spare = self._files(order)
+        out, err, spare = output_paths(self._options, order)
         return Job(
             id=order.id,
             argv=self._command.argv(order),
-            env={"WAITER_ORDER": order.id, "WAITER_ATTEMPT": str(order.attempt)},
+            env={
+                "WAITER_ORDER": order.id,
+                "WAITER_ATTEMPT": str(order.attempt),
+                **self._command.variables(order),
+            },
             stdin=stdin_json(order) if self._options.stdin == "json" else None,
             stdout_path=out,
             stderr_path=err,
             spare_path=spare,
         )
 
-    def _files(self, order: Order) -> tuple[str | None, str | None, str | None]:
-        if self._options.output is None:
-            return None, None, None
-        folder = full_path(Path(self._options.output))
-        names = stem(self._options.output_format, order)
-        return f"{folder}/{names.name}.out", f"{folder}/{names.name}.err", f"{folder}/{names.spare}"
+
+class OneByOne(CommandExecutor):
+    """A function as a command: a process for each order, beside other commands."""
+
+    def __init__(self, words: Sequence[str], options: DeliveryOptions, *, slots: int, name: str) -> None:
+        named_function(words[0], options.cwd)  # it is there
+        command = once_words(words[0], options.cwd)
+        super().__init__(command, replace(options, literal=True), slots=slots, name=name)
+
+    def job(self, order: Order) -> Job:
+        return replace(super().job(order), stdin=order_facts(order))
 
 
 Words = tuple[str, ...]
@@ -130,6 +153,10 @@ class OwnCommands:
     def check(self, orders: Iterable[Order]) -> None:
         """Each batch's orders are checked one by one, as they start."""
 
+    def line(self, order: Order) -> str:
+        """What runs for this order in the first slot, as one would type it. Raises NoSuchArgument."""
+        return self._executor(order).line(order)
+
     def version(self, order: Order | None = None) -> str:
         return "" if order is None else self._executor(order).version()
 
@@ -145,6 +172,7 @@ class OwnCommands:
                 nice=options.nice,
                 grace_s=options.grace_s,
                 capture=capture(options, self.slots),
+                has_limits=options.mem_limit is not None,
             )
         )
 
@@ -159,38 +187,19 @@ class OwnCommands:
     def _executor(self, order: Order) -> CommandExecutor:
         words = self.command_of(order) or ()
         if words not in self._executors:
-            is_shell = words[:1] == (SHELL_WORD,)
-            options = replace(self._options, shell=is_shell)
-            plain = words[1:] if is_shell else words
-            self._executors[words] = CommandExecutor(plain, options, slots=self.slots, name=self._name)
+            plain, is_shell, is_literal = unbound_words(words)
+            options = replace(self._options, shell=is_shell, literal=is_literal)
+            kind = OneByOne if names_function(plain, shell=is_shell) else CommandExecutor
+            self._executors[words] = kind(plain, options, slots=self.slots, name=self._name)
         return self._executors[words]
 
 
-def _make(folder: str) -> None:
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--output {folder}: {error.strerror}") from error
+Executor = CommandExecutor | FunctionExecutor | ProcessExecutor | OwnCommands
 
 
 def stdin_json(order: Order) -> bytes:
     """The arguments as a JSON list, or as an object when they have names."""
     return json.dumps(dict(order.named) if order.names else list(order.arguments)).encode("ascii") + b"\n"
-
-
-def capture(options: DeliveryOptions, slots: int) -> Capture:
-    """How the runner is to collect output."""
-    if options.output is not None:
-        return Capture.FILES
-    grouping = options.grouping
-    if grouping is Grouping.AUTO:
-        grouping = Grouping.STREAM if slots == 1 else Grouping.GROUP
-    return {
-        Grouping.STREAM: Capture.STREAM,
-        Grouping.GROUP: Capture.GROUP,
-        Grouping.LINE: Capture.LINE,
-        Grouping.NONE: Capture.DISCARD,
-    }[grouping]
 
 
 def check_values(options: DeliveryOptions) -> None:
@@ -199,16 +208,42 @@ def check_values(options: DeliveryOptions) -> None:
     slots(options.jobs, 1)
     if options.halt:
         parse_halt(options.halt)
+    if options.keep_order and options.grouping in (Grouping.STREAM, Grouping.LINE):
+        raise UsageError(
+            f"--keep-order shows each order's output as a whole, --grouping {options.grouping} does not\n"
+            "hint: leave one of them out"
+        )
+    check_limits(options)
+    for name, value in (("--needs", options.needs), ("--has", options.has)):
+        if value is not None:
+            option(name, value)
 
 
-def checked(words: Sequence[str], options: DeliveryOptions) -> CommandExecutor:
-    """The command, and its options, as far as they can be checked before an order is there.
+def checked(words: Sequence[str], options: DeliveryOptions) -> CommandExecutor | FunctionExecutor | ProcessExecutor:
+    """The command or function, and its options, as far as they can be checked before an order is there.
 
     Raises UsageError and CommandUnstartable.
     """
     check_values(options)
+    if names_function(words, shell=options.shell):
+        from waiter.delivery.function_choice import named_executor  # few waiters need it
+
+        return named_executor(words, options, slots=slots(options.jobs, cpu_count()))
+    if options.many is not None or options.processes is not Processes.AUTO:
+        raise UsageError("--many and --processes are for functions\nhint: waiter deliver python:MODULE:FUNCTION")
     name = options.name or f"{socket.gethostname()}/{os.getpid()}"
     return CommandExecutor(words, options, slots=slots(options.jobs, cpu_count()), name=name)
+
+
+def orders_to_come(
+    kitchen: Kitchen, words: Sequence[str], options: DeliveryOptions
+) -> tuple[Executor, Iterator[Order]]:
+    """What these words deliver with, and what is READY for it, in the order in which it was loaded."""
+    executor: Executor = checked(words, options) if words else _own_commands(options)
+    scope = _scope(kitchen, executor, options)
+    scope.check()
+    ready = kitchen.find(Selector(statuses=(Status.READY,)))
+    return executor, (order for order in ready if is_in_scope(order, scope.all()))
 
 
 def _own_commands(options: DeliveryOptions) -> OwnCommands:
@@ -217,7 +252,7 @@ def _own_commands(options: DeliveryOptions) -> OwnCommands:
     return OwnCommands(options, slots=slots(options.jobs, cpu_count()), name=name)
 
 
-def _scope(kitchen: Kitchen, executor: CommandExecutor | OwnCommands, options: DeliveryOptions) -> BatchScope:
+def _scope(kitchen: Kitchen, executor: Executor, options: DeliveryOptions) -> BatchScope:
     scope = BatchScope(kitchen, executor.words, wanted(options))
     if isinstance(executor, OwnCommands):
         executor.command_of = scope.command_of

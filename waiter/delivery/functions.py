@@ -6,33 +6,26 @@ returns.
 
 from __future__ import annotations
 
-import json
+import inspect
 import queue
-import re
+import shlex
 import threading
-import traceback
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Iterable, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
-from math import isfinite
+from collections.abc import Callable, Collection, Iterable, Sequence
 
+from waiter.delivery.calls import Call, Deliver, DeliverMany, called, called_async, called_many, called_many_async
 from waiter.delivery.runner.client import End, Ended, Event, Job, Returned, Runner
-from waiter.limits import RESULT_BYTES, TAIL_BYTES
+from waiter.delivery.worker import unwrapped
 from waiter.orders import Order
 from waiter.processes import boottime
 
-_NO_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
-
-Deliver = Callable[[Order], object]
-"""Delivers one order. What it returns is the order's result, see `result_text`; whatever it raises makes it fail, but
-for the SystemExit of a program that ends well."""
-
 
 class FunctionRunner:
-    """Calls the function for each job, as many at a time as there are slots."""
+    """Calls the function for each job, or for several, as many at a time as there are slots."""
 
-    def __init__(self, call: Callable[[str], object], slots: int) -> None:
-        """`call` is given a job's id."""
+    def __init__(self, call: Callable[[list[str]], list[Call]], slots: int, many: int = 1) -> None:
+        """`call` is given the ids of the jobs, `many` at most."""
         self._call = call
+        self._many = many
         self._jobs: queue.Queue[Job | None] = queue.Queue()
         self._events: queue.Queue[Event] = queue.Queue()
         self._deadline = 0.0
@@ -50,6 +43,10 @@ class FunctionRunner:
 
     @property
     def pid(self) -> int | None:
+        return None
+
+    @property
+    def folder(self) -> str | None:
         return None
 
     def submit(self, jobs: Sequence[Job]) -> None:
@@ -108,11 +105,25 @@ class FunctionRunner:
         return tuple(self._begun)
 
     def _work(self, slot: int) -> None:
-        while (job := self._jobs.get()) is not None:
-            if self._begins(job):
-                self._events.put(self._ended(job, slot))
-            else:
-                self._events.put(Returned((job.id,)))
+        while (first := self._jobs.get()) is not None:
+            jobs = [first, *self._more(first)]
+            begun = [job for job in jobs if self._begins(job)]
+            if returned := tuple(job.id for job in jobs if job not in begun):
+                self._events.put(Returned(returned))
+            for ended in self._ended(begun, slot) if begun else ():
+                self._events.put(ended)
+
+    def _more(self, first: Job) -> list[Job]:
+        """What waits for the same call."""
+        more: list[Job] = []
+        with self._jobs.mutex:
+            waiting = self._jobs.queue
+            while len(more) < self._many - 1 and waiting and (job := waiting[0]) is not None:
+                if first.is_alone or job.is_alone:
+                    break
+                more.append(job)
+                waiting.popleft()
+        return more
 
     def _begins(self, job: Job) -> bool:
         with self._lock:
@@ -121,150 +132,57 @@ class FunctionRunner:
             self._begun.add(job.id)
             return True
 
-    def _ended(self, job: Job, slot: int) -> Ended:
+    def _ended(self, jobs: Sequence[Job], slot: int) -> list[Ended]:
         started = boottime()
-        called = _called(self._call, job.id)
-        stopped = boottime()
-        end = End.STOPPED if job.id in self._stopped else End.EXITED
-        if self._timeout_s is not None and stopped - started > self._timeout_s:
-            end = End.TIMEOUT
-        return Ended(
+        calls = self._call([job.id for job in jobs])
+        is_late = self._timeout_s is not None and boottime() - started > self._timeout_s
+        return ended(jobs, calls, slot, started, End.TIMEOUT if is_late else End.EXITED, self._stopped)
+
+
+def ended(
+    jobs: Sequence[Job], calls: Sequence[Call], slot: int, started: float, end: End, stopped: Collection[str]
+) -> list[Ended]:
+    """The ends of the jobs of one call, just now; those that were `stopped` ended so if they `EXITED`."""
+    now = boottime()
+    return [
+        Ended(
             job.id,
             slot,
             started,
-            stopped,
-            exit_code=called.exit_code,
+            now,
+            exit_code=call.exit_code,
             signal=None,
-            end=end,
-            tail=called.tail,
-            message=_storable(called.message),
-            result=_storable(called.result),
-            cut_from=called.cut_from,
+            end=End.STOPPED if end is End.EXITED and job.id in stopped else end,
+            tail=call.tail,
+            message=call.message,
+            result=call.result,
+            cut_from=call.cut_from,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """How a call of the user's function ended."""
-
-    exit_code: int = 0
-    result: str | None = None
-    message: str | None = None
-    tail: bytes = b""
-    cut_from: int | None = None  # bytes of the result, if that was more than is kept
-
-
-def _called(call: Callable[[str], object], job_id: str) -> _Call:
-    """Call it. Nothing gets out of here: a thread that ended with it would leave its order RUNNING for good."""
-    try:
-        return _of_result(result_text(_awaited(call(job_id))))
-    except SystemExit as end:
-        return _of_exit(end)
-    except BaseException as error:  # noqa: BLE001 - whatever a user's function raises is this order's failure
-        return _Call(1, message=_words(error), tail=_traceback(error))
-
-
-def _storable(text: str | None) -> str | None:
-    """The text without surrogates that stand for no byte: no kitchen, file or environment takes them."""
-    return text if text is None else _NO_BYTES.sub("\ufffd", text)
-
-
-def _of_result(text: str | None) -> _Call:
-    whole = b"" if text is None else text.encode("utf-8", "surrogatepass")
-    if len(whole) <= RESULT_BYTES:
-        return _Call(result=text)
-    return _Call(result=whole[:RESULT_BYTES].decode("utf-8", "ignore"), cut_from=len(whole))
-
-
-def _of_exit(end: SystemExit) -> _Call:
-    """What a program would end with that raised it: 0 without a word, 1 with a text, the text on stderr."""
-    if end.code is None or isinstance(end.code, int):
-        code = end.code or 0
-        return _Call(code & 0xFF, message=f"exit code {code}" if code else None)
-    return _Call(1, message=str(end.code), tail=_traceback(end))
-
-
-def _words(error: BaseException) -> str:
-    kind = type(error).__name__
-    try:
-        return f"{kind}: {error}"
-    except Exception:  # noqa: BLE001 - a user's class may not know how to be a text
-        return kind
-
-
-def _traceback(error: BaseException) -> bytes:
-    try:
-        lines = traceback.format_exception(error)
-    except Exception:  # noqa: BLE001 - as above
-        lines = traceback.format_tb(error.__traceback__)
-    return "".join(lines).encode("utf-8", "replace")[-TAIL_BYTES:]
-
-
-def _awaited(returned: object) -> object:
-    """What was returned, or what comes of it in the end. Raises TypeError for a generator, of which nothing has run."""
-    if isinstance(returned, Generator | AsyncGenerator):
-        raise TypeError("a generator was returned: nothing of it has run. Return a value, and do not yield")
-    if not isinstance(returned, Awaitable):
-        return returned
-    import asyncio  # heavy, and most functions are none of its kind
-
-    async def wait() -> object:
-        return await returned
-
-    return asyncio.run(wait())
-
-
-def result_text(value: object) -> str | None:
-    """A result as text: texts as they are, bytes as UTF-8, everything else as JSON; None is no result.
-
-    `Order.value` reads it back. Within lists and dictionaries NaN, which JSON does not have, is null, and what no JSON
-    can hold is what `str` makes of it.
-    """
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bytes | bytearray):
-        return value.decode("utf-8", "replace")
-    try:
-        return _json(value)
-    except (TypeError, ValueError, RecursionError):  # a key that is no text, something that holds itself, a bare NaN
-        return str(value)
-
-
-def _json(value: object) -> str:
-    try:
-        return json.dumps(value, ensure_ascii=False, default=_plain, allow_nan=False)
-    except ValueError:
-        if not isinstance(value, dict | list | tuple):
-            raise
-        return json.dumps(_without_nan(value), ensure_ascii=False, default=_plain, allow_nan=False)
-
-
-def _plain(value: object) -> object:
-    """Something that JSON does not know, as what it knows: data classes, NumPy's numbers and arrays; else its text."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
-    tolist = getattr(value, "tolist", None)
-    return tolist() if callable(tolist) else str(value)
-
-
-def _without_nan(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not isfinite(value) else value
+        for job, call in zip(jobs, calls, strict=True)
+    ]
 
 
 class FunctionExecutor:
-    """A Python function as a waiter uses it."""
+    """A Python function as a waiter uses it, in threads."""
 
-    def __init__(self, deliver: Deliver, *, slots: int, version: str) -> None:
-        self._deliver = deliver
-        self._slots = slots
+    def __init__(
+        self,
+        function: Deliver | DeliverMany,
+        *,
+        slots: int,
+        version: str,
+        words: tuple[str, ...],
+        many: int | None = None,
+    ) -> None:
+        """`many` None: it is given one order; else a list of so many at most."""
+        self._function = function
+        self._many = many
+        self._calls_at_once = slots
+        self.slots = slots * (many or 1)
         self._version = version
         self._orders: dict[str, Order] = {}
-        self.title = getattr(deliver, "__qualname__", repr(deliver))
-        self.words = (f"python:{getattr(deliver, '__module__', None)}:{self.title}",)
+        self.words = words
+        self.title = words[0]
 
     def missing(self, order: Order) -> None:
         """It is here."""
@@ -275,9 +193,44 @@ class FunctionExecutor:
     def check(self, orders: Iterable[Order]) -> None:
         """A function takes whatever order there is."""
 
+    def line(self, order: Order) -> str:
+        return f"{self.title} {shlex.join(order.arguments)}"
+
     def start_runner(self) -> Runner:
-        return FunctionRunner(lambda order_id: self._deliver(self._orders.pop(order_id)), self._slots)
+        if is_coroutine_function(unwrapped(self._function)):
+            from waiter.delivery.coroutines import CoroutineRunner  # asyncio is heavy
+
+            return CoroutineRunner(self._call_async, self._calls_at_once, self._many or 1)
+        return FunctionRunner(self._call, self._calls_at_once, self._many or 1)
 
     def job(self, order: Order) -> Job:
         self._orders[order.id] = order
-        return Job(order.id, order.arguments)
+        return Job(order.id, order.arguments, is_alone=is_to_be_alone(order))
+
+    def _call(self, ids: list[str]) -> list[Call]:
+        return calls(self._function, [self._orders.pop(order_id) for order_id in ids], is_many=self._many is not None)
+
+    async def _call_async(self, ids: list[str]) -> list[Call]:
+        orders = [self._orders.pop(order_id) for order_id in ids]
+        return await calls_async(self._function, orders, is_many=self._many is not None)
+
+
+def calls(function: Callable[..., object], orders: Sequence[Order], *, is_many: bool) -> list[Call]:
+    """Call a function that takes a list of orders, or one that takes one; how each order ended."""
+    return called_many(function, orders) if is_many else [called(function, order) for order in orders]
+
+
+async def calls_async(function: Callable[..., object], orders: Sequence[Order], *, is_many: bool) -> list[Call]:
+    """The same for an `async def`."""
+    if is_many:
+        return await called_many_async(function, orders)
+    return [await called_async(function, order) for order in orders]
+
+
+def is_coroutine_function(function: object) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+def is_to_be_alone(order: Order) -> bool:
+    """It went wrong before, so that no other order is to be in one call with it."""
+    return bool(order.failures or order.losses)

@@ -1,28 +1,21 @@
 """Keeps a shift alive beside the work, and says when it is lost.
 
-A thread with a kitchen connection of its own, so that a claim that hangs does not cost the lease. The waiter's loop
-asks it; it never calls the loop. Whatever ends the thread before its time is there for the loop to raise: a waiter
-without a heartbeat would work on for nothing.
+A thread with a kitchen of its own, so that a claim that hangs does not cost the lease: over the connections of the
+loop's where these are made for threads. The loop asks it; it never calls the loop. Whatever ends the thread before its
+time is there for the loop to raise: a waiter without a heartbeat would work on for nothing.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from random import Random
 
+from waiter.delivery.pace import Pace
 from waiter.errors import PASSING, KitchenDamaged, KitchenError
 from waiter.kitchen.contract import Kitchen, sweep_s
 from waiter.orders import Notice, Shift, Vitals
 from waiter.processes import boottime
-
-NEWS_S = 2.0
-"""How often the kitchen is asked whether there is anything new: a busy waiter asks as often as an idle one."""
-
-YOUNG_BEATS = 4
-"""A young shift beats after a quarter of its age: what a new waiter delivers is soon seen."""
-
-RETRY_S = 1.0
-"""How soon a heartbeat that failed is tried again: a kitchen that was away hears of the living before it is swept."""
 
 
 class Heartbeat:
@@ -41,15 +34,17 @@ class Heartbeat:
         self._open_kitchen = open_kitchen
         self._shift = shift
         self._vitals = vitals
-        self._lease_s = lease_s
-        self._heartbeat_s = sweep_s(lease_s)
+        self._pace = Pace(lease_s)
+        self._lease_s = lease_s  # the one that it holds
         self._lease_ends = asked_at + lease_s
         self._lapse_ended_at = -lease_s
         self._began_at = self._beaten_at = self._heard_at = asked_at
         self._notice = Notice()
         self._changes = 0
         self._broken: Exception | None = None
+        self._rng = Random()
         self._lock = threading.Lock()
+        self._beating = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -84,14 +79,20 @@ class Heartbeat:
         """
         now = boottime()
         with self._lock:
-            is_fresh = now - self._beaten_at < 2 * self._heartbeat_s
-            return is_fresh and now - self._lapse_ended_at >= self._heartbeat_s
+            beat_s = sweep_s(self._lease_s)
+            return now - self._beaten_at < 2 * beat_s and now - self._lapse_ended_at >= beat_s
 
     @property
     def notice(self) -> Notice:
         """What the kitchen said last."""
         with self._lock:
             return self._notice
+
+    @property
+    def pace(self) -> Pace:
+        """How often to ask the kitchen for what, in a fleet as large as it said last."""
+        with self._lock:
+            return self._pace
 
     @property
     def changes(self) -> int:
@@ -115,20 +116,20 @@ class Heartbeat:
     def _keep_beating(self) -> None:
         kitchen: Kitchen | None = None
         seen: object = None
-        wait_s = ask_s = min(NEWS_S, self._heartbeat_s)
+        wait_s = self._pace.news_s(self._rng)
         while not self._stopping.wait(wait_s):
-            wait_s = ask_s
             try:
                 kitchen = kitchen or self._open_kitchen()
                 token = self._ask_change_token(kitchen)
                 is_new = token != seen
                 seen = token
                 if is_new or self._is_due():
-                    self._beat(kitchen, is_new)
+                    self.beat(kitchen, is_new=is_new)
+                wait_s = self._next_s()
             except KitchenDamaged:
                 if kitchen is not None:
                     kitchen.close()
-                raise  # no waiting mends it
+                raise  # waiting does not fix it
             except KitchenError as error:
                 if not isinstance(error, PASSING):
                     self._note_answer(boottime())  # a refusal is an answer, which the loop will get too
@@ -136,7 +137,7 @@ class Heartbeat:
                 if kitchen is not None:
                     kitchen.close()
                 kitchen = None
-                wait_s = RETRY_S
+                wait_s = self._pace.retry_s(self._rng)
         if kitchen is not None:
             kitchen.close()
 
@@ -151,18 +152,41 @@ class Heartbeat:
             self._heard_at = asked_at
 
     def _is_due(self) -> bool:
-        now = boottime()
-        return now - self._beaten_at >= min(self._heartbeat_s, (now - self._began_at) / YOUNG_BEATS)
+        return boottime() >= self._beat_at()
 
-    def _beat(self, kitchen: Kitchen, is_new: bool) -> None:
-        asked_at = boottime()
-        notice = kitchen.heartbeat(self._shift, self._vitals())
+    def _beat_at(self) -> float:
+        """When the lease is to be renewed."""
+        return self._beaten_at + self._pace.beat_s(self._lease_s, boottime() - self._began_at)
+
+    def _next_s(self) -> float:
+        """Until the next question: the next heartbeat is one, and a small fleet asks no more often than for news."""
+        least_s = Pace(self._pace.kitchen_lease_s).news_s(self._rng)
+        return min(self._pace.news_s(self._rng), max(least_s, self._beat_at() - boottime()))
+
+    def beat(self, kitchen: Kitchen, *, is_new: bool = False) -> None:
+        """Renew the lease now.
+
+        Never for less than is left of it, and one after the other: the kitchen keeps what it was asked for last, and
+        if its answer gets lost, this waiter goes on believing in what it had.
+        """
+        with self._beating:
+            asked_at = boottime()
+            lease_s = max(self._pace.lease_s, self._lease_ends - asked_at)
+            if lease_s > self._pace.kitchen_lease_s:
+                notice = kitchen.heartbeat(self._shift, self._vitals(), lease_s)
+            else:
+                notice = kitchen.heartbeat(self._shift, self._vitals())
+            self._note(notice, asked_at, lease_s, is_new)
+
+    def _note(self, notice: Notice, asked_at: float, lease_s: float, is_new: bool) -> None:
         with self._lock:
             if asked_at >= self._lease_ends:
                 self._lapse_ended_at = boottime()
             self._beaten_at = asked_at
             self._notice = notice
+            self._pace = Pace(self._pace.kitchen_lease_s, notice.fleet_size)
             if not notice.is_lost:
-                self._lease_ends = asked_at + self._lease_s
+                self._lease_s = lease_s
+                self._lease_ends = asked_at + lease_s
             if is_new:
                 self._changes += 1

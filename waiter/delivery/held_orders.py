@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from waiter.orders import Order, Shift
 
 ALONE_FROM_LOSSES = 2
-"""From that many losses on, an order runs alone in its waiter: a poison order takes no innocent neighbour with it."""
+"""From that many losses on, an order runs alone in its waiter: whatever it kills then, no neighbour dies with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ ROOM_WAIT_S = 60.0
 """How long it waits. Then the oldest is ended: a hook that hangs must not hold up the orders for ever."""
 
 FAREWELL_S = 10.0
-"""How long a waiter that goes home waits for its last hooks."""
+"""How long a waiter that leaves waits for its last hooks."""
 
 VARIABLE_BYTES = 128 * 1024 - 1
 """How long NAME=VALUE may be on Linux."""
@@ -87,7 +87,7 @@ class Hooks:
             self._running.append(subprocess.Popen(["/bin/sh", "-c", line], env=env, stdin=subprocess.DEVNULL))
         except OSError as error:
             if error.errno not in self._said:
-                self._note(f"The hook after {order.id} cannot be started: {error.strerror}. The work goes on without.")
+                self._note(f"The hook after {order.id} cannot be started: {error.strerror}. Continuing without it.")
             self._said.add(error.errno)
 
     def _wait_for_room(self) -> None:

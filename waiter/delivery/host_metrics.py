@@ -9,6 +9,9 @@ from waiter.delivery import cgroup
 
 PLENTY = 1 << 62
 
+GUARD_FOLDER = Path("/run/waiter")
+"""Where a launched machine's guard looks for signs of life, and tells its process."""
+
 
 def host_load() -> float:
     """The load average of the last minute."""
@@ -43,3 +46,16 @@ def resident_bytes(*pids: int | None) -> int:
             except (OSError, ValueError):
                 continue
     return total * os.sysconf("SC_PAGE_SIZE")
+
+
+def is_guarded(folder: Path = GUARD_FOLDER) -> bool | None:
+    """Whether the guard of a launched machine lives; None where there is none to be, or nobody can tell."""
+    try:
+        os.kill(int((folder / "guard").read_text()), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # it is root's
+    except (OSError, ValueError):
+        return None
+    return True

@@ -47,7 +47,7 @@ class Joblog:
         self._note = note
         self.is_lost = False  # other than by a reader that had enough
         if is_kitchen(path):
-            raise UsageError(f"--joblog {path}: that is the kitchen itself. Name another file.")
+            raise UsageError(f"--joblog {path}: that is the kitchen itself\nhint: name another file")
         try:
             self._file: int | None = _opened(path)
             self._is_regular = path != STDOUT and stat.S_ISREG(os.fstat(self._file).st_mode)
@@ -63,7 +63,7 @@ class Joblog:
                 os.ftruncate(file, 0)
             self._add(file, _HEADER)
         elif start != _HEADER:
-            raise UsageError(f"--joblog {self._path}: holds something else than a joblog\nhint: name another file")
+            raise UsageError(f"--joblog {self._path}: is not a joblog\nhint: name another file")
 
     def write(self, order: Order, outcome: Outcome, argv: Sequence[str]) -> None:
         cells = (
@@ -88,7 +88,7 @@ class Joblog:
         except OSError as error:
             self.is_lost = not isinstance(error, BrokenPipeError)
             why = error.strerror if self.is_lost else "nobody reads it any more"
-            self._note(f"--joblog {self._path}: cannot be written: {why}. The work goes on without it.")
+            self._note(f"--joblog {self._path}: cannot be written: {why}. Continuing without it.")
             self.close()
 
     def _add(self, file: int, line: bytes) -> None:

@@ -9,11 +9,11 @@ import dataclasses
 import functools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from math import ceil
 from types import UnionType
-from typing import Any, cast, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, cast, get_args, get_origin, get_type_hints
 
 from waiter.delivery import cgroup
 from waiter.errors import UsageError
@@ -21,7 +21,7 @@ from waiter.kitchen.contract import MAX_LOSSES
 
 
 class Until(StrEnum):
-    """When a waiter goes home by itself."""
+    """When a waiter leaves by itself."""
 
     DONE = "done"  # nothing is READY or RUNNING: the orders of a dead colleague still get delivered
     EMPTY = "empty"  # nothing is READY
@@ -55,6 +55,15 @@ class Keep(StrEnum):
     ALL = "all"
 
 
+class Processes(StrEnum):
+    """Whether a Python function runs in processes of its own, and how they begin."""
+
+    AUTO = "auto"  # threads, but for `waiter deliver python:…`
+    NO = "no"  # threads
+    SPAWN = "spawn"  # each reads the program anew
+    FORKSERVER = "forkserver"  # one reads the program, the others are forked from it
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class DeliveryOptions:
     """All of `waiter deliver`'s options but the kitchen and the command. Durations in seconds."""
@@ -63,12 +72,17 @@ class DeliveryOptions:
     jobs: str = "1"  # a number, "auto", or "50%" of the CPUs
     until: Until = Until.DONE
     shell: bool = False  # the command is a line for /bin/sh, the arguments are "$@"
+    literal: bool = False  # braces in the command are nothing but braces
     stdin: str = "none"  # or "json": the arguments as a JSON list
     cwd: str | None = None
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)
     nice: int = 0
     max_load: float | None = None  # no new starts above this load average
     min_memory: int | None = None  # no new starts with less memory available, bytes
+    needs: str | None = None  # what each order needs of the host: "cpus=2,mem=4G,gpu=1"
+    mem_limit: str | None = None  # bytes, "4G" or "needs": kill an order whose processes have more memory
+    retry_mem: float | None = None  # try an order that was killed for memory again, with so many times as much
+    has: str | None = None  # what the host has for orders, where that is not what is found out
     timeout: str | None = None  # seconds, or "200%" of the median so far
     grace_s: float = 10.0  # between TERM and KILL
     retries: int = 0
@@ -84,6 +98,7 @@ class DeliveryOptions:
     max_losses: int = MAX_LOSSES
     pause_after: int = 10  # failures in a row, while others deliver theirs; 0: never
     grouping: Grouping = Grouping.AUTO
+    keep_order: bool = False  # show output in the order of the input
     tag: bool = False  # start each line of output with the order's first argument
     log_format: LogFormat = LogFormat.AUTO
     keep_output: Keep = Keep.ERRORS
@@ -94,9 +109,30 @@ class DeliveryOptions:
     max_time_s: float | None = None
     idle_timeout_s: float | None = None
     on_lost: str = "finish"  # or "kill": what happens to running commands when the lease ran out
-    spot: bool = False  # go home when EC2 says that it takes this instance back
+    spot: bool = False  # leave when EC2 says that it takes this instance back
+    processes: Processes = Processes.AUTO  # of a Python function; True is SPAWN, False is NO
+    many: int | None = None  # a Python function is given a list of so many orders at most; None: one order
     on_done: str | None = None  # a command line for /bin/sh after each delivered order
     on_error: str | None = None  # the same after each failed one
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            jobs: int | str = ...,
+            until: Until | str = ...,
+            timeout: float | str | None = ...,
+            retry_on: Sequence[int] = ...,
+            fail_on: Sequence[int] = ...,
+            batch: Sequence[str] = ...,
+            grouping: Grouping | str = ...,
+            log_format: LogFormat | str = ...,
+            keep_output: Keep | str = ...,
+            processes: Processes | bool | str = ...,
+            **others: Any,
+        ) -> None:
+            """What is taken in several ways, and the rest as the fields have it: `__post_init__` checks all of them."""
 
     def __post_init__(self) -> None:
         """Take what Python users write: numbers for `jobs` and `timeout`, texts for choices, lists. Raises UsageError
@@ -133,6 +169,8 @@ def _kinds() -> Mapping[str, tuple[type, ...]]:
 
 def _read(value: object, kind: tuple[type, ...]) -> object:
     """The value as the field has it, where it is written otherwise but says the same."""
+    if isinstance(value, bool) and kind[0] is Processes:
+        return Processes.SPAWN if value else Processes.NO
     if isinstance(value, int | float) and not isinstance(value, bool) and str in kind:
         return str(value)
     if isinstance(value, list) and tuple in kind:
@@ -166,5 +204,5 @@ def slots(jobs: str, cpus: int) -> int:
         return cpus
     number = jobs.removesuffix("%")
     if not number.isascii() or not number.isdigit() or int(number) == 0:
-        raise UsageError(f"--jobs {jobs}: not a number of slots. Give 4, auto, or 50% of the CPUs")
+        raise UsageError(f"--jobs {jobs}: not a number of slots\nhint: give 4, auto, or 50% of the CPUs")
     return max(1, int(number) * cpus // 100) if jobs.endswith("%") else int(number)

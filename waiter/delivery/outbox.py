@@ -1,6 +1,6 @@
 """Where outcomes and orders wait on their way back to the kitchen.
 
-Nothing that is put here is lost: it is accepted by the kitchen, or it is on disk when this waiter goes home.
+Nothing that is put here is lost: it is accepted by the kitchen, or it is on disk when this waiter leaves.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Outbox:
                 self._leave_lying(spooled, error)
         self._name_unreadable()
         if handed_in:
-            self._note(f"Outcomes kept on disk were handed in: {handed_in}.")
+            self._note(f"Delivered outcomes that were kept on disk: {handed_in}.")
         return handed_in
 
     def _ours(self) -> Iterator[Spooled]:

@@ -52,7 +52,7 @@ def parse_halt(text: str) -> Halt:
         or not digits.isdigit()
         or int(digits) < 1
     ):
-        raise UsageError(f"--halt {text}: not understood. Say now or soon, and what to count: soon,fail=10%")
+        raise UsageError(f"--halt {text}: not understood\nhint: write now or soon, and what to count: soon,fail=10%")
     return Halt(when == "now", what, int(digits), number.endswith("%"))
 
 
@@ -140,6 +140,8 @@ def lost(order: Order, why: str, at: float, command: str, max_losses: int, rng: 
 def _reason(ended: Ended, options: DeliveryOptions, why_stopped: Reason) -> Reason | None:
     if ended.end is End.TIMEOUT:
         return Reason.TIMEOUT
+    if ended.end is End.MEMORY:
+        return Reason.MEMORY
     if ended.end is End.STOPPED:
         return why_stopped
     if ended.end is End.UNSTARTABLE:
@@ -172,6 +174,8 @@ def _words(ended: Ended, reason: Reason) -> str:
         return "its arguments are longer than the kernel takes"
     if reason is Reason.TIMEOUT:
         return f"timeout after {ended.stopped - ended.started:.1f} s"
+    if reason is Reason.MEMORY:
+        return "killed for memory"
     if reason in (Reason.CANCELLED, Reason.INTERRUPTED):
         return reason.value
     last = next((line for line in reversed(ended.tail.decode("utf-8", "replace").splitlines()) if line.strip()), "")

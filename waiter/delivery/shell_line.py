@@ -18,7 +18,7 @@ from waiter.errors import UsageError
 _PARAMETER = re.compile(r"\$(?:[1-9@*#]|\{#?[1-9@*#])")
 _SPLITS = re.compile(r"(?:^|[;&|(\n]|\b(?:do|then|else)\b)\s*(?:set(?:\s+--)?|for\s+\w+\s+in)\s[^;&|\n]*$")
 _NO_END = re.compile(r"(?:(?<!\\)[;&|({\n]|(?<=[\s;])\}|\b(?:do|done|then|else|fi|esac))\s*\Z")
-_HERE = re.compile(r"<<(-?)[ \t]*(?:'([^'\n]*)'|\"([^\"\n]*)\"|(\\?[^\s;&|<>()'\"]+))")
+_HERE = re.compile(r"<<(-?)[ \t]*(?:'([^'\n]*)'|\"([^\"\n]*)\"|(\\?[^\s;&|<>()'\"\\$`]+))(?=[\s;&|<>()]|\Z)")
 
 # What is read as one piece. Inside `${…}` one level of further braces and quotes is understood.
 _INNER = r"""(?:[^{}"'`\\]|\$\{[^{}"'`\\]*\}|"[^"\\`]*"|'[^']*'|\\.)*"""
@@ -35,6 +35,7 @@ _PIECES = {
     "braces": BRACES.pattern,
     "here_string": r"<<<",
     "here": _HERE.pattern,
+    "odd_here": r"<<",
     "double": r'"',
     "open": r"\(",
     "close": r"\)",
@@ -78,7 +79,7 @@ class _Reading:
     place: Value
     written: list[str] = field(default_factory=list)
     inside: list[str] = field(default_factory=list)  # of what: double quotes, $( or (
-    here: list[tuple[str, bool]] = field(default_factory=list)  # ends of here-documents to come; tabs are stripped
+    here: list[_End] = field(default_factory=list)  # of here-documents to come
     mentions: bool = False
     last: str = ""  # the kind of the last piece
 
@@ -126,6 +127,8 @@ class _Reading:
                 self.mentions = self.mentions or text == "$#"
             case "ansi" | "arithmetic" | "backquotes":
                 self._leave(kind, text)
+            case "odd_here":
+                self._refuse("a here-document whose end is no plain word", "write <<'END', and END on its own line")
             case "broken":
                 self._refuse(f"what begins at {self.line[found.start() :][:20]} has no end", "close it")
             case _:
@@ -199,11 +202,13 @@ class _Reading:
         self.mentions = self.mentions or (kind in ("arithmetic", "here") and has_parameter)
 
     def _here_documents(self, at: int) -> int:
-        for end, is_indented in self.here:
+        for end in self.here:
             is_over = False
             while at < len(self.line) and not is_over:
                 text = self.line[at:].partition("\n")[0]
-                is_over = (text.lstrip("\t") if is_indented else text) == end
+                if text.endswith("\\") and not end.is_quoted:
+                    self._refuse("a line of a here-document that goes on in the next", "write <<'END', or one line")
+                is_over = (text.lstrip("\t") if end.is_indented else text) == end.word
                 self._leave("here", text)
                 self.written.append(self.line[at : at + len(text) + 1])
                 at += len(text) + 1
@@ -215,9 +220,18 @@ class _Reading:
         raise NotOneWord(f"--shell {self.line}: {why}\nhint: {instead}")
 
 
-def _end_of_here(text: str) -> tuple[str, bool]:
-    """What ends the here-document that this announces, and whether tabs before it do not count."""
+@dataclass(frozen=True, slots=True)
+class _End:
+    """What ends a here-document."""
+
+    word: str
+    is_indented: bool  # tabs before it do not count
+    is_quoted: bool  # nothing in the document stands for anything else
+
+
+def _end_of_here(text: str) -> _End:
+    """What ends the here-document that this announces."""
     found = _HERE.fullmatch(text)
     groups: Sequence[str | None] = found.groups() if found else ("", "", "", "")
-    end = next((group for group in groups[1:] if group is not None), "")
-    return end.removeprefix("\\"), bool(groups[0])
+    word = next((group for group in groups[1:] if group is not None), "")
+    return _End(word.removeprefix("\\"), bool(groups[0]), groups[3] is None or word.startswith("\\"))

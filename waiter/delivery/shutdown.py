@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from enum import IntEnum
 from types import FrameType
 
+from waiter.delivery.listener import DRAINED, INTERRUPTED
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 ECHO_S = 0.005
@@ -33,13 +35,23 @@ class Shutdown:
         self.level = Stop.NO
         self.why = ""
         self.heard: set[int] = set()  # the signals that asked
+        self.first: int | None = None  # of these
         self._taken = Stop.NO
         self._heard_at = 0.0
+        self._followers: list[Shutdown] = []
 
-    def request(self, level: Stop, why: str = "drained") -> None:
+    def follower(self) -> Shutdown:
+        """One of another waiter in this process: it hears all that this one hears."""
+        other = Shutdown()
+        self._followers.append(other)
+        return other
+
+    def request(self, level: Stop, why: str = DRAINED) -> None:
         if level > self.level:
             self.level = level
             self.why = self.why or why
+        for follower in self._followers:
+            follower.request(level, why)
 
     def consume(self, level: Stop) -> bool:
         """Whether this level was asked for and nobody has taken care of it yet."""
@@ -66,7 +78,9 @@ class Shutdown:
                 signal.signal(number, handler)
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
-        self.heard.add(number)
+        for one in (self, *self._followers):
+            one.heard.add(number)
+            one.first = one.first or number
         if time.monotonic() - self._heard_at < ECHO_S:
             return
         self._heard_at = time.monotonic()
@@ -74,4 +88,5 @@ class Shutdown:
             os._exit(128 + number)
         self.request(Stop(self.level + 1))
         if self.level == Stop.NOW:
-            self.why = "interrupted"
+            for one in (self, *self._followers):
+                one.why = INTERRUPTED

@@ -1,4 +1,4 @@
-"""`--spot`: an EC2 spot instance is told two minutes before it goes; its waiter then goes home with nothing lost.
+"""`--spot`: an EC2 spot instance is told two minutes before it goes; its waiter then leaves with nothing lost.
 
 The instance's own metadata service is asked for the notice (the protocol with a token, IMDSv2), and only when the user
 has said so. Where it is can be set with AWS_EC2_METADATA_SERVICE_ENDPOINT, as for Amazon's own tools.
@@ -27,7 +27,7 @@ RUNS_ON_S = 90.0
 TOKEN_TTL_S = 21600
 _TOKEN_HEADER = "X-aws-ec2-metadata-token"
 Ask = Callable[..., tuple[int, str]]
-WHY = "this spot instance is about to go"
+WHY = "EC2 is reclaiming this spot instance"
 
 
 @contextmanager
@@ -72,7 +72,9 @@ def _token(ask: Ask) -> str:
     except (OSError, HTTPException, ValueError) as error:
         said, status = str(error), 0
     if status != 200:
-        raise UsageError(f"--spot: no EC2 metadata service at {_endpoint()} ({said or status}). Leave --spot out here.")
+        raise UsageError(
+            f"--spot: no EC2 metadata service at {_endpoint()} ({said or status})\nhint: leave --spot out here"
+        )
     return said
 
 

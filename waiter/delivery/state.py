@@ -19,10 +19,13 @@ from waiter.delivery.options import DeliveryOptions
 from waiter.delivery.outbox import Outbox
 from waiter.delivery.outcomes import Halt
 from waiter.delivery.prefetch import Prefetch
+from waiter.delivery.resources.limits import grown, memory_limit
+from waiter.delivery.resources.share import HostShare
 from waiter.delivery.runner.client import Job, Runner
 from waiter.delivery.shutdown import Shutdown, Stop
 from waiter.errors import KitchenError
 from waiter.kitchen.contract import Kitchen
+from waiter.needs import Needs
 from waiter.orders import Order, Status
 
 
@@ -101,6 +104,8 @@ class Work:
     timer: ClaimTimer = field(default_factory=ClaimTimer)
     unanswered: UnansweredClaims = field(default_factory=UnansweredClaims)
     rng: Random = field(default_factory=Random)
+    share: HostShare = field(default_factory=lambda: HostShare(None, None, lambda: None))
+    waits_for: str | None = None  # why it starts nothing, in a few words; None: it does, or is full
     joblog: Joblog | None = None
     checked_in: CurrentShift | None = None  # None: the kitchen has not let it in
     unstartable: str | None = None  # why no command can be run
@@ -113,13 +118,29 @@ class Work:
             raise RuntimeError("no shift has begun")
         return self.checked_in
 
+    def needs(self, order: Order) -> Needs:
+        """What the order needs of the host, on this try."""
+        needs = self.scope.needs_of(order).over(self.share.usual)
+        return grown(needs, order.failures, self.options, self.share.host.memory)
+
+    def memory_limit(self, order: Order, failures: int = 0) -> int | None:
+        """The most bytes that the order's processes may have, on this try or after so many more failures."""
+        if self.options.mem_limit is None:
+            return None
+        needs, failures = self.scope.needs_of(order).over(self.share.usual), order.failures + failures
+        return memory_limit(needs, failures, self.options, self.share.host.memory)
+
+    def has_more_memory(self, order: Order) -> bool:
+        """Whether another try would have more than this one, as --retry-mem wants it."""
+        return (self.memory_limit(order, 1) or 0) > (self.memory_limit(order) or 0)
+
     def brief_runner(self) -> None:
         """Tell the runner until when it may start commands, and how long one may take."""
         self.runner.set_deadline(self.current.heartbeat.lease_ends)
         self.runner.set_timeout(self.prefetch.timeout_s(self.options.timeout))
 
     def lose_kitchen(self, error: KitchenError) -> None:
-        """Go home once what runs has ended: waiting does not mend this, and no command is to pay for it."""
+        """Leave once what runs has ended: waiting does not fix this, and no command is to pay for it."""
         if self.absence.lost_by is None:  # else it is said, and the heartbeat goes on saying it
             self.absence.lose(error)
             self.shutdown.request(Stop.DRAIN, KITCHEN_LOST)

@@ -1,10 +1,11 @@
-"""When a waiter goes home although there may be work left, and when it starts nothing for a while. Pure decisions."""
+"""When a waiter leaves although there may be work left, and when it starts nothing for a while. Pure decisions."""
 
 from __future__ import annotations
 
 from waiter.delivery.host_metrics import free_memory, host_load
 from waiter.delivery.listener import KITCHEN_LOST
 from waiter.delivery.options import DeliveryOptions
+from waiter.needs import memory_words
 
 GIVE_UP_S = 600.0
 """How long a waiter with nothing to run waits for a kitchen that went away."""
@@ -18,7 +19,7 @@ def stop_reason(
     away_since: float | None,
     now: float,
 ) -> str:
-    """Why a waiter with nothing in hand goes home now, on its own clock; empty: it stays."""
+    """Why a waiter with nothing in hand leaves now, on its own clock; empty: it stays."""
     if options.max_orders is not None and claimed >= options.max_orders:
         return "max orders"
     if options.max_time_s is not None and now - began_at >= options.max_time_s:
@@ -30,8 +31,12 @@ def stop_reason(
     return ""
 
 
-def is_host_busy(options: DeliveryOptions) -> bool:
-    """The host has more load, or less memory, than new starts may find."""
-    if options.max_load is not None and host_load() > options.max_load:
-        return True
-    return options.min_memory is not None and free_memory() < options.min_memory
+def why_nothing_starts(options: DeliveryOptions, *, is_paused: bool) -> str | None:
+    """Why nothing may start now: a pause, or more load or less memory than new starts may find. None: it may."""
+    if is_paused:
+        return "waiter resume: it is paused"
+    if options.max_load is not None and (load := host_load()) > options.max_load:
+        return f"a load below {options.max_load:g}; it is {load:.1f}"
+    if options.min_memory is not None and (free := free_memory()) < options.min_memory:
+        return f"{memory_words(options.min_memory)} of memory; {memory_words(free)} available"
+    return None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from waiter.delivery.host_metrics import host_load, resident_bytes
+from waiter.delivery.host_metrics import host_load, is_guarded, resident_bytes
 from waiter.delivery.listener import Summary
+from waiter.delivery.remaining import Remaining
 from waiter.delivery.shutdown import Stop
 from waiter.delivery.state import Work
 from waiter.orders import Vitals
@@ -27,12 +28,14 @@ def vitals(work: Work) -> Vitals:
         claimed=others,
         command=work.executor.title[:TOLD_CHARACTERS],
         command_hash=work.executor.version(),
+        waits_for=work.waits_for,
         is_draining=work.shutdown.level > Stop.NO,
+        is_guarded=is_guarded(),
     )
 
 
-def summary(work: Work) -> Summary:
-    """What came of its whole stay."""
+def summary(work: Work, remaining: Remaining | None) -> Summary:
+    """What came of its whole stay, and what remains; None: the kitchen did not tell."""
     counters = work.counters
     return Summary(
         delivered=counters.delivered,
@@ -45,4 +48,7 @@ def summary(work: Work) -> Summary:
         seconds=boottime() - work.began_at,
         left_because=work.why_left,
         is_joblog_lost=work.joblog is not None and work.joblog.is_lost,
+        signal=work.shutdown.first,
+        left=None if remaining is None else remaining.left,
+        in_error=0 if remaining is None else remaining.in_error,
     )

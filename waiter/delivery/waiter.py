@@ -1,4 +1,4 @@
-"""The loop of a waiter: claim, run, finish, until it is time to go home.
+"""The loop of a waiter: claim, run, finish, until it is time to leave.
 
 One thread: what the runner says comes in, what it means goes to the kitchen, and new orders go out. The heartbeat beats
 beside it. `Claims` puts orders into the waiter's hands, `Endings` takes them out again, `Outbox` holds what the kitchen
@@ -19,12 +19,24 @@ from waiter.delivery.current_shift import check_in
 from waiter.delivery.endings import Endings
 from waiter.delivery.hooks import Hooks
 from waiter.delivery.joblog import Joblog
-from waiter.delivery.listener import Listener, Summary
+from waiter.delivery.listener import DRAINED, Listener, Summary
 from waiter.delivery.options import DeliveryOptions, Until
 from waiter.delivery.outbox import Outbox, PendingOutcome
 from waiter.delivery.outcomes import parse_halt
 from waiter.delivery.prefetch import Prefetch
-from waiter.delivery.runner.client import Delayed, Ended, Event, Output, Refused, Returned, Runner, RunnerDied
+from waiter.delivery.remaining import Remaining, remaining
+from waiter.delivery.resources.share import HostShare
+from waiter.delivery.runner.client import (
+    Delayed,
+    Ended,
+    Entangled,
+    Event,
+    Output,
+    Refused,
+    Returned,
+    Runner,
+    RunnerDied,
+)
 from waiter.delivery.shutdown import Shutdown, Stop
 from waiter.delivery.spool import Spool
 from waiter.delivery.state import Executor, Work
@@ -40,7 +52,7 @@ RUNNER_WAIT_S = 0.2
 """The longest that the loop waits for the runner before it looks at everything else again."""
 
 HEARTBEAT_ENDS_WITHIN_S = 30.0
-"""How long who goes home waits for its heartbeat's last word with the kitchen."""
+"""How long who leaves waits for its heartbeat's last word with the kitchen."""
 
 HURRY_S = 0.5
 """The same, while the kitchen is away: there is no word to come."""
@@ -65,6 +77,7 @@ class Delivery:
         now = boottime()
         self._open_kitchen = open_kitchen
         self._hooks = Hooks(options, listener.noted)
+        share = HostShare(options.needs, options.has, lambda: self._work.runner.folder)
         runner, kitchen, kept = _begun(executor, open_kitchen, spool)
         absence = KitchenAbsence(listener.noted, kept.folder, boottime)
         self._work = Work(
@@ -76,19 +89,20 @@ class Delivery:
             shutdown=shutdown,
             absence=absence,
             outbox=Outbox(kitchen, kept, absence, listener.noted),
-            prefetch=Prefetch(slots),
+            prefetch=Prefetch(slots, options.many or 1),
             halt=halt,
             scope=scope(kitchen),
             brake=Brake(brake_after(options)),
             began_at=now,
             idle_since=now,
+            share=share,
         )
         self._sweep = Sweep(kitchen, options.max_losses, listener.noted, now)
         self._endings = Endings(self._work, self._hooks)
         self._claims = Claims(self._work, self._endings, self._sweep)
 
     def run(self) -> Summary:
-        """Deliver until it is time to go home. Raises CommandUnstartable, KitchenError; orders never get lost by it."""
+        """Deliver until it is time to leave. Raises CommandUnstartable, KitchenError; orders never get lost by it."""
         work = self._work
         try:
             try:
@@ -104,13 +118,24 @@ class Delivery:
                     self._tick()
             finally:
                 self._go_home()
+            left = self._remaining()
         finally:
             work.kitchen.close()
         if work.absence.lost_by is not None:
             raise work.absence.lost_by
         if work.unstartable:
             raise CommandUnstartable(work.unstartable)
-        return summary(work)
+        return summary(work, left)
+
+    def _remaining(self) -> Remaining | None:
+        """What is left behind; who delivered all there was need not ask."""
+        work = self._work
+        if work.absence.since is not None or work.absence.lost_by is not None:
+            return None
+        counters = work.counters
+        if work.why_left == "done" and (counters.delivered or counters.failed or counters.cancelled):
+            return Remaining(0, 0)
+        return remaining(work.kitchen, work.scope.all())
 
     def _tick(self) -> None:
         self._handle_events(self._work.runner.events(RUNNER_WAIT_S))
@@ -189,6 +214,7 @@ class Delivery:
             if is_away:
                 work.listener.noted("The orders that this waiter still held are offered again when its lease runs out.")
             work.current.heartbeat.stop(HURRY_S if is_away else HEARTBEAT_ENDS_WITHIN_S)
+            work.share.close()
             self._hooks.close()
             if work.joblog:
                 work.joblog.close()
@@ -201,6 +227,8 @@ class Delivery:
             match event:
                 case Ended():
                     self._endings.ended(event)
+                case Entangled():
+                    self._endings.entangled(event)
                 case Output():
                     if (held := work.held.get(event.id)) is not None:
                         work.listener.output(held.order, event.stream, event.chunk)
@@ -227,7 +255,7 @@ class Delivery:
             return
         try:
             # Nothing below asks it anything if nothing waits for it. And a full disk can still be read from.
-            work.kitchen.heartbeat(work.current.shift, self._vitals())
+            work.current.heartbeat.beat(work.kitchen)
             work.outbox.hand_in_spool()
             # What waits to be handed in is RUNNING there too, and must not be taken for an order never started.
             self._tell_late(work.outbox.hand_in())
@@ -260,10 +288,11 @@ class Delivery:
 
     def _reclaim(self) -> None:
         work, now = self._work, boottime()
+        self._sweep.hear(work.current.heartbeat.notice, now)
         if not self._sweep.is_due(now) or not work.absence.may_ask or not work.current.heartbeat.may_reclaim:
             return
         try:
-            reclaimed = self._sweep.run(now)
+            reclaimed = self._sweep.run(now, work.current.heartbeat.pace.spread_s(work.rng))
         except PASSING as error:
             work.absence.went_away(error)
             return
@@ -288,18 +317,19 @@ class Delivery:
         if shutdown.consume(Stop.DRAIN):
             work.listener.draining(shutdown.why)
             if not work.unstartable:  # that is said at the end
-                work.listener.noted(f"Going home ({shutdown.why}): what runs may end, the rest is given back.")
+                why = "" if shutdown.why == DRAINED else f" ({shutdown.why})"
+                work.listener.noted(f"Draining{why}: finishing running orders, returning the rest.")
             work.runner.give_back()
             self._endings.give_back(work.held.waiting_alone())
         if shutdown.consume(Stop.NOW):
-            work.listener.noted("Stopping what runs; its orders are given back.")
+            work.listener.noted("Stopping running commands and returning their orders.")
             work.runner.stop(list(work.held))
 
 
 def _words_of(delay: Delayed) -> str:
     if delay.why is None:
         return "Commands start again."
-    return f"No command can be started now: {delay.why}. Trying again and again."
+    return f"Cannot start commands now: {delay.why}. Retrying."
 
 
 def _begun(

@@ -3,124 +3,24 @@
 from __future__ import annotations
 
 import json
-import queue
 import secrets
-import threading
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from waiter.fleet import protocol
-from waiter.fleet.host_output import Lines, NobodyReads, OnLine
+from waiter.fleet.drift import difference, remark_on_script
+from waiter.fleet.host_output import Lines, OnLine
 from waiter.fleet.inventory import Host
 from waiter.fleet.masking import masked, password_of
 from waiter.fleet.problems import Finding, HostError, Problem, fix
 from waiter.fleet.protocol import HostSettings, UploadedFile
 from waiter.fleet.replies import MOST_BYTES, senseless
-from waiter.fleet.ssh.connection import Network
+from waiter.fleet.runner import FleetRunner, Report, failed
 from waiter.fleet.ssh.session import Session
 from waiter.fleet.zipapp import Bundle, Zipapp
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What became of a verb on one host. It went well if there are no findings."""
-
-    host: Host
-    outcome: str
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    findings: tuple[Finding, ...] = ()
-
-    @property
-    def is_ok(self) -> bool:
-        return not self.findings
-
-    def to_json(self) -> dict[str, Any]:
-        troubles = [{"trouble": each.problem, "detail": each.detail, "mend": each.fix} for each in self.findings]
-        return {
-            **self.facts,
-            "host": self.host.name,
-            "address": self.host.address,
-            "ok": self.is_ok,
-            "outcome": self.outcome,
-            "troubles": troubles,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class FleetRunner:
-    """How a verb goes over its hosts: how many at a time, how long each may take, and who hears of reports."""
-
-    network: Network
-    parallel: int = 32
-    timeout_s: float = 60.0
-    on_report: Callable[[Report], None] | None = None
-
-    def each(self, hosts: Sequence[Host], act: Callable[[Host], Report]) -> list[Report]:
-        """One report for each host, in the hosts' order. An exception on one host is that host's report."""
-        reports: dict[str, Report] = {}
-        for report in spread(hosts, act, self.parallel):
-            reports[report.host.name] = report
-            if self.on_report:
-                self.on_report(report)
-        return [reports[host.name] for host in hosts]
-
-
-def spread(hosts: Sequence[Host], act: Callable[[Host], Report], parallel: int) -> Iterator[Report]:
-    """Act on all hosts, `parallel` at a time, and yield reports as they come. Raises NobodyReads.
-
-    The threads are daemons: an interrupted laptop does not wait for silent hosts.
-    """
-    waiting: queue.SimpleQueue[Host] = queue.SimpleQueue()
-    done: queue.SimpleQueue[Report | NobodyReads] = queue.SimpleQueue()
-    for host in hosts:
-        waiting.put(host)
-
-    def work() -> None:
-        while True:
-            try:
-                host = waiting.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                done.put(guarded(host, act))
-            except NobodyReads as end:
-                done.put(end)
-
-    for _ in range(min(parallel, len(hosts))):
-        threading.Thread(target=work, daemon=True).start()
-    for _ in hosts:
-        report = done.get()
-        if isinstance(report, NobodyReads):
-            raise report
-        yield report
-
-
-def guarded(host: Host, act: Callable[[Host], Report]) -> Report:
-    """The act's report, or one that says why there is none."""
-    try:
-        return act(host)
-    except HostError as error:
-        return failed(host, error.finding(host))
-    except NobodyReads:
-        raise
-    except Exception as error:  # noqa: BLE001  (a bug met on one host must not hide the other 49)
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        words = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
-        return failed(host, Finding(Problem.UNEXPECTED, words, fix(Problem.UNEXPECTED, host)))
-
-
-def failed(host: Host, *findings: Finding, facts: Mapping[str, Any] | None = None) -> Report:
-    return Report(host, str(findings[0].problem), facts or {}, findings)
-
-
-def interrupted(host: Host) -> Report:
-    """Nobody waited for this host's answer: it was asked or not, and may have done it or not."""
-    return failed(host, Finding(Problem.INTERRUPTED, "", fix(Problem.INTERRUPTED, host)))
-
 
 # Asking a host's Waiter.
 
@@ -237,22 +137,24 @@ def start(runner: FleetRunner, hosts: Sequence[Host], payload: Payload, request:
 
     def act(host: Host) -> Report:
         with runner.network.session(host) as session:
-            return started(host, ask(session, payload, ["start"], sent=request.to_json(), timeout_s=runner.timeout_s))
+            reply = ask(session, payload, ["start"], sent=request.to_json(), timeout_s=runner.timeout_s)
+        return started(host, reply, request.settings)
 
     return runner.each(hosts, act)
 
 
-def started(host: Host, reply: Mapping[str, Any]) -> Report:
+def started(host: Host, reply: Mapping[str, Any], wanted: HostSettings | None) -> Report:
     """A waiter that runs something else than what was asked for is no success."""
-    if reply["outcome"] == "already running" and not reply.get("is_same", True):
-        other = " ".join(reply.get("words") or [])
-        finding = Finding(Problem.OLD_SCRIPT, f"it runs with other settings: {other}", fix(Problem.OLD_SCRIPT, host))
-        return Report(host, "already running", reply, (finding,))
-    return Report(host, str(reply["outcome"]), reply)
+    if reply["outcome"] == "already running" and wanted and (other := difference(reply, wanted)):
+        problem, words = other
+        remedy = fix(problem, host) if wanted.words else f"{fix(problem, host)} --own-commands"
+        return Report(host, "already running", reply, (Finding(problem, words, remedy),))
+    old = None if wanted else remark_on_script(reply)
+    return Report(host, str(reply["outcome"]), reply, remarks=(old,) if old else ())
 
 
 def stop(runner: FleetRunner, hosts: Sequence[Host], payload: Payload, *, grace_s: float, is_now: bool) -> list[Report]:
-    """Have each waiter finish its orders and go home, and wait for it; or stop them and give them back at once."""
+    """Have each waiter finish its orders and leave, and wait for it; or stop them and give them back at once."""
     words = ["stop", "--grace", str(grace_s), *(["--now"] if is_now else [])]
 
     def act(host: Host) -> Report:
@@ -285,7 +187,11 @@ def restart(
     def act(host: Host) -> Report:
         with runner.network.session(host) as session:
             reply = ask(session, payload, words, sent=request.to_json(), timeout_s=runner.timeout_s + grace_s)
-        return not_yet_back(host, reply) if reply["outcome"] == "still draining" else started(host, reply)
+        return (
+            not_yet_back(host, reply)
+            if reply["outcome"] == "still draining"
+            else started(host, reply, request.settings)
+        )
 
     reports: list[Report] = []
     for first in range(0, len(hosts), batch):

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from waiter.fleet.actions import FleetRunner, Report
 from waiter.fleet.inventory import Host
 from waiter.fleet.problems import Finding, HostError, Problem
+from waiter.fleet.runner import FleetRunner, Report
 
 MOST_NAMES = 5_000_000
 """More names than that, of one host, are a listing that never ends."""

@@ -30,6 +30,7 @@ class AddressKind(StrEnum):
     PUBLIC = "public"  # IPv4 where there is one, else IPv6
     IPV6 = "ipv6"
     DNS = "dns"
+    ID = "id"  # for a ProxyCommand that goes by the instance's id, as AWS Session Manager does
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,10 @@ class HostSelection:
     user: str | None = None
 
 
+class NoHosts(FleetError):
+    """Nobody is there by now, though hosts may come."""
+
+
 def silent(_message: str) -> None:
     """Nobody hears why the cloud takes its time."""
 
@@ -79,11 +84,13 @@ def select_hosts(selection: HostSelection, note: Callable[[str], None] = silent)
     elif selection.tags:
         found = tagged(selection, note)
     else:
-        raise UsageError("which hosts? Give --tag K=V, --hosts a,b or --hosts-file FILE, or tag = … in waiter.toml")
+        raise UsageError(
+            "which hosts?\nhint: give --tag K=V, --hosts a,b or --hosts-file FILE, or tag = … in waiter.toml"
+        )
     found = [replace(host, user=host.user or selection.user) for host in found]
     hosts = [host for host in found if not selection.limit or is_named(host, selection.limit)]
     if not hosts:
-        raise FleetError(f"--limit {','.join(selection.limit)} leaves none of {len(found)} hosts: {some_names(found)}")
+        raise NoHosts(f"--limit {','.join(selection.limit)} leaves none of {len(found)} hosts: {some_names(found)}")
     return sorted(hosts, key=lambda host: natural(host.name))
 
 
@@ -133,7 +140,7 @@ def parsed_host(word: str, where: str = "--hosts") -> Host:
     user, _, rest = word.rpartition("@")
     match = _PLACE.fullmatch(rest)
     if not match or word.startswith(("-", "@")) or rest.startswith("-") or "," in word or len(word.split()) != 1:
-        raise UsageError(f"{where}: {word}: not a host. Give name, user@name or user@name:port")
+        raise UsageError(f"{where}: {word}: not a host\nhint: give name, user@name or user@name:port")
     address = match["bracketed"] or match["name"] or match["bare"]
     digits = match["port_6"] or match["port"]
     port = int(digits) if digits else None
@@ -160,7 +167,7 @@ def tagged(selection: HostSelection, note: Callable[[str], None] = silent) -> li
             host for hosts in pool.map(lambda region: in_region(selection, region, note), regions) for host in hosts
         ]
     if not found:
-        raise FleetError(why_none(selection))
+        raise NoHosts(why_none(selection))
     return with_unique_names(found)
 
 
@@ -195,8 +202,10 @@ def why_none(selection: HostSelection) -> str:
     states = Counter(host.state for region in selection.regions or [None] for host in in_region(wider, region))
     if states:
         seen = ", ".join(f"{count} {state}" for state, count in states.items())
-        return f"{tags}: no {' or '.join(selection.states)} instance{where}, but {seen}. Start them, or give --state"
-    return f"{tags}: no instance{where} has it. Check the spelling (case counts), --region and --profile"
+        return (
+            f"{tags}: no {' or '.join(selection.states)} instance{where}, but {seen}\nhint: start them, or give --state"
+        )
+    return f"{tags}: no instance{where} has it\nhint: check the spelling (case counts), --region and --profile"
 
 
 def host_of(instance: Mapping[str, Any], region: str, address: AddressKind) -> Host:
@@ -225,6 +234,7 @@ def address_of(instance: Mapping[str, Any], address: AddressKind) -> str:
         AddressKind.PUBLIC: public or ipv6,
         AddressKind.IPV6: ipv6,
         AddressKind.DNS: instance.get("PublicDnsName") or instance.get("PrivateDnsName") or "",
+        AddressKind.ID: instance.get("InstanceId") or "",
     }[address]
 
 

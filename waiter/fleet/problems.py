@@ -38,7 +38,9 @@ class Problem(StrEnum):
     KITCHEN = "kitchen unreachable"
     OLD_WAITER = "older Waiter"
     OLD_SCRIPT = "older script"
+    OTHER_SETTINGS = "other settings"
     UPLOAD = "upload failed"
+    TUNNEL = "no tunnel"
     NOT_STARTED = "not started"
     FAILED = "failed"
     STILL_DRAINING = "still draining"
@@ -65,7 +67,7 @@ class HostError(Exception):
     def __init__(self, problem: Problem, detail: str = "", fix: str = "") -> None:
         super().__init__(f"{problem}: {detail}")
         self.problem = problem
-        self.detail = " ".join(detail.split())
+        self.detail = " ".join(detail.replace("\nhint: ", "; ").split())  # a cell of a table, in one line
         self.fix = fix
 
     def finding(self, host: Host) -> Finding:
@@ -112,7 +114,9 @@ def fix(problem: Problem, host: Host) -> str:
         Problem.KITCHEN: "open the kitchen's port for the hosts, or --kitchen-from-hosts URL",
         Problem.OLD_WAITER: "waiter fleet restart",
         Problem.OLD_SCRIPT: "waiter fleet restart",
+        Problem.OTHER_SETTINGS: "waiter fleet restart",
         Problem.UPLOAD: "run it again: what is there already is skipped",
+        Problem.TUNNEL: "--tunnel-port N with a port that is free there, and AllowTcpForwarding yes in its sshd_config",
         Problem.NOT_STARTED: "waiter fleet logs",
         Problem.FAILED: "waiter fleet logs",
         Problem.STILL_DRAINING: "wait, then run it again for the hosts that are left, or with a longer --grace",

@@ -47,6 +47,9 @@ FIND_PYTHON = (
     f"""echo; echo '{REPLY_MARK}{{"trouble": "{Problem.NO_PYTHON}", "error": "found:'"${{found:- none}}"'"}}'"""
 )
 
+OWN_COMMANDS = "each batch's own command"
+"""What hosts run that were given no words."""
+
 UNPACK = "import base64, sys; exec(base64.b64decode(sys.argv[1]))"
 
 # Read by any Python, even one that is too old to run the rest. `task` stands before it.
@@ -115,6 +118,7 @@ class HostSettings:
     options: Mapping[str, Any]
     db: str
     bundle: str | None = None
+    script: str | None = None  # the hash of the command's first word, where that is a file that goes along
 
     @property
     def digest(self) -> str:
@@ -216,6 +220,23 @@ def logs_command(lines: int, *, follow: bool) -> str:
     tail = f"tail -n {lines}" + (" -F" if follow else "")
     shown = f'{tail} "$log" & cat >/dev/null; kill $! 2>/dev/null' if follow else f'{tail} "$log"'
     script = f'log="$HOME/.waiter/hosts/$(uname -n)/waiter.log"; [ -f "$log" ] || exit {NO_LOG}; {shown}'
+    return shlex.join(["exec", "sh", "-c", script])
+
+
+def note_tunnel(port: int) -> str:
+    """Note which of the host's sshd processes holds this port: it may outlive its connection, and be in the way."""
+    folder = '"$HOME/.waiter/hosts/$(uname -n)"'
+    script = f"umask 077; mkdir -p {folder} && echo $PPID > {folder}/tunnel-{port}"
+    return shlex.join(["exec", "sh", "-c", script])
+
+
+def end_stale_tunnel(port: int) -> str:
+    """End the process that `note_tunnel` noted, if it is an sshd still."""
+    script = (
+        f'pid=$(cat "$HOME/.waiter/hosts/$(uname -n)/tunnel-{port}") || exit 0; '
+        'name=$(cat "/proc/$pid/comm" 2>/dev/null || ps -o comm= -p "$pid"); '
+        'case "$name" in *sshd*) kill "$pid";; esac'
+    )
     return shlex.join(["exec", "sh", "-c", script])
 
 

@@ -72,11 +72,11 @@ _KITCHEN: dict[str, Check] = {
 }
 _FIELDS: dict[str, Check | dict[str, Check]] = {
     **dict.fromkeys(("trouble", "error", "error_type", "home", "host", "waiter", "shift", "version"), _is_text),
-    **dict.fromkeys(("parcel", "bundle", "settings", "boot", "python"), _is_text),
-    **dict.fromkeys(("missing", "words", "log"), _are_texts),
+    **dict.fromkeys(("parcel", "bundle", "script", "settings", "boot", "python"), _is_text),
+    **dict.fromkeys(("missing", "words", "log", "changed"), _are_texts),
     **dict.fromkeys(("pid", "errno", "cpus", "disk_free"), _is_whole),
     **dict.fromkeys(("since", "now"), _is_number),
-    **dict.fromkeys(("is_same", "is_next_ready"), _is_flag),
+    **dict.fromkeys(("is_same", "is_next_ready", "is_rebooted"), _is_flag),
     "outcome": lambda value: isinstance(value, str) and value in OUTCOMES,
     "jobs": lambda value: _is_text(value) or _is_whole(value),
     "left": _LEFT,

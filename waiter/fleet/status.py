@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from waiter.errors import LEASE_EXPIRED
-from waiter.fleet.actions import Report
 from waiter.fleet.inventory import Host
+from waiter.fleet.protocol import OWN_COMMANDS
+from waiter.fleet.runner import Report
 from waiter.orders import Shift
 
 AT_WORK = ("running", "draining")
@@ -85,7 +86,14 @@ def row_of(report: Report, shift: Shift | None, is_kitchen_asked: bool, now: flo
         heard = f"SSH does not reach it, but the kitchen heard from it {now - shift.heartbeat_at:.0f} s ago"
         return _of_shift(report.host.name, report.outcome, shift, now, (heard,))
     if report.outcome not in AT_WORK:
-        return StatusRow(report.host.name, report.outcome, notes=parting_words(facts))
+        left = facts.get("left") or {}
+        return StatusRow(
+            report.host.name,
+            report.outcome,
+            delivered=left.get("delivered"),
+            failed=left.get("failed"),
+            notes=parting_words(facts),
+        )
     odd = disagreements(shift, now) if is_kitchen_asked else ()
     ready = ("the next waiter starts when this one's orders end",) if facts.get("is_next_ready") else ()
     vitals = shift.vitals if shift else None
@@ -99,7 +107,7 @@ def row_of(report: Report, shift: Shift | None, is_kitchen_asked: bool, now: flo
         delivered=vitals.delivered if vitals else None,
         failed=vitals.failed if vitals else None,
         heartbeat_s=max(0.0, now - shift.heartbeat_at) if shift else None,
-        command=" ".join(facts.get("words") or ()),
+        command=" ".join(facts.get("words") or ()) or OWN_COMMANDS,
         waiter=facts.get("waiter"),
         notes=(*odd, *ready),
         is_ok=not odd,
@@ -126,14 +134,34 @@ def disagreements(shift: Shift | None, now: float) -> tuple[str, ...]:
     return ()
 
 
+PARTINGS = {
+    "done": "nothing was left to do (--until stopped stays)",
+    "drained": "it was told to: waiter fleet stop, waiter drain, or a signal",
+    "stopped": "it was told to: waiter fleet stop --now",
+    "interrupted": "two signals stopped it and its orders",
+    "max orders": "--max-orders is reached",
+    "max time": "--max-time is over",
+    "idle": "no order came for --idle-timeout",
+    "halted": "--halt is reached",
+}
+"""Why waiters leave, in words for whoever wonders where they are; other reasons are sentences already."""
+
+
 def parting_words(facts: Mapping[str, Any]) -> tuple[str, ...]:
-    """Why the last waiter of a host ended, if it was not in peace."""
+    """Why the last waiter of a host ended, as far as the host knows."""
     left = facts.get("left") or {}
     if left.get("error"):
-        return (f"the last one ended: {left['error']}",)
-    if facts.get("pid") and not left:
-        return ("the last one was killed, or the host was rebooted",)
-    return ()
+        return (f"the last one ended: {left['error']}".replace("\nhint: ", "; "),)
+    if why := left.get("left_because"):
+        return (f"the last one left: {PARTINGS.get(why, why)}",)
+    if not facts.get("pid") or left:
+        return ()
+    if facts.get("is_rebooted"):
+        return ("the host was rebooted while the last one worked (start --boot lets it come back)",)
+    last = next(iter((facts.get("log") or [])[-1:]), "")
+    return (
+        "the last one was killed, or its container was restarted" + (f"; its log ends with: {last}" if last else ""),
+    )
 
 
 def stale_shifts(report: Report, present: Sequence[Shift], seen: set[Any]) -> list[Shift]:

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from waiter.fleet.actions import Report
 from waiter.fleet.inventory import Host
-from waiter.fleet.problems import Finding
+from waiter.fleet.protocol import OWN_COMMANDS
+from waiter.fleet.runner import Report
 from waiter.fleet.status import StatusRow
 from waiter.report.formatting import truncate
 
@@ -36,9 +36,9 @@ def host_rows(hosts: Sequence[Host]) -> Table:
     )
 
 
-def report_rows(reports: Sequence[Report]) -> Table:
+def report_cells(reports: Sequence[Report]) -> Table:
     """Hosts and outcomes."""
-    return fitted(["HOST", "OUTCOME", "DETAIL"], [[each.host.name, each.outcome, detail(each)] for each in reports])
+    return ["HOST", "OUTCOME", "DETAIL"], [[each.host.name, each.outcome, detail(each)] for each in reports]
 
 
 def fitted(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str] = ()) -> Table:
@@ -80,7 +80,9 @@ def detail(report: Report) -> str:
             return f"Python {facts.get('python')}, {facts.get('cpus')} CPUs, {facts['disk_free'] / 1e9:.0f} GB free"
         case "pushed":
             return ", ".join(facts.get("files") or ())
-        case "stopped":
+        case "stopped" | "ended":
+            if report.remarks:
+                return report.remarks[0].detail
             left = facts.get("left") or {}
             return f"{left['delivered']} delivered, {left.get('failed')} failed" if "delivered" in left else ""
     return waiter_summary(facts)
@@ -88,24 +90,28 @@ def detail(report: Report) -> str:
 
 def waiter_summary(facts: Any) -> str:
     """What a waiter does, in a few words."""
-    if not facts.get("words") or facts.get("outcome") == "not running":
+    if facts.get("words") is None or facts.get("outcome") == "not running":
         return ""
     pid = f"pid {facts['pid']}: " if facts.get("pid") else ""
     boot = f" (returns by {facts['boot']})" if facts.get("boot") else ""
-    return f"{pid}{' '.join(facts['words'])}{boot}"
+    return f"{pid}{' '.join(facts['words']) or OWN_COMMANDS}{boot}"
 
 
 def problem_lines(reports: Sequence[Report]) -> list[str]:
-    """What is wrong, whole, each with its hosts, and below it the line that fixes it."""
-    hosts: dict[Finding, list[str]] = {}
+    """What is wrong, or should be known, whole, each with its hosts, and below it the line that fixes it."""
+    hosts: dict[tuple[str, str], list[str]] = {}
     for report in reports:
-        for finding in report.findings:
-            hosts.setdefault(finding, []).append(report.host.name)
+        said = [
+            *((str(each), each.fix) for each in report.findings),
+            *((each.detail, each.fix) for each in report.remarks),
+        ]
+        for what in said:
+            hosts.setdefault(what, []).append(report.host.name)
     lines = []
-    for finding, names in hosts.items():
-        lines.append(f"{join_names(names)}: {one_line(str(finding))}")
-        if finding.fix.strip():
-            lines.append(f"    {finding.fix}")
+    for (words, remedy), names in hosts.items():
+        lines.append(f"{join_names(names)}: {one_line(words)}")
+        if remedy.strip():
+            lines.append(f"    {remedy}")
     return lines
 
 
@@ -133,7 +139,11 @@ def to_json(verb: str, reports: Sequence[Report]) -> dict[str, Any]:
 # Status.
 
 
-def status_rows(rows: Sequence[StatusRow], now: float) -> Table:
+SPARE_OF_STATUS = ("SINCE", "BEAT", "PID")
+"""Columns of `status` that go first where there is no room."""
+
+
+def status_cells(rows: Sequence[StatusRow], now: float) -> Table:
     """Hosts by waiters."""
     header = ["HOST", "STATE", "PID", "SINCE", "BUSY", "DONE", "FAILED", "BEAT", "RUNS"]
     cells = [
@@ -150,11 +160,16 @@ def status_rows(rows: Sequence[StatusRow], now: float) -> Table:
         ]
         for row in rows
     ]
-    return fitted(header, cells, ("SINCE", "BEAT", "PID"))
+    return header, cells
 
 
 def status_notes(rows: Sequence[StatusRow]) -> list[str]:
-    return [f"{row.host}: {one_line(note)}" for row in rows for note in row.notes]
+    """What is odd, or why nobody works there; what holds for several hosts once."""
+    hosts: dict[str, list[str]] = {}
+    for row in rows:
+        for note in row.notes:
+            hosts.setdefault(one_line(note), []).append(row.host)
+    return [f"{join_names(names)}: {note}" for note, names in hosts.items()]
 
 
 def format_number(number: int | None) -> str:

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from waiter import __version__
+from waiter.delivery.named_functions import names_function, parted
 from waiter.errors import UsageError, naming
 from waiter.kitchen import host_packages
 from waiter.user_dirs import Kind, own_folder
@@ -37,8 +38,10 @@ MODULES = (
     "failure_groups.py",
     "hashing.py",
     "limits.py",
+    "needs.py",
     "orders.py",
     "processes.py",
+    "typed_arguments.py",
     "user_dirs.py",
 )
 ROOMS = (*MODULES, "kitchen", "delivery", "host")
@@ -178,6 +181,7 @@ class PackedCommand:
 
     words: tuple[str, ...]
     bundle: Bundle | None
+    script: str | None = None  # the hash of the first word's file, where it goes along
 
 
 def pack_command(line: str, *, shell: bool, files: Sequence[Path] = (), folders: Sequence[Path] = ()) -> PackedCommand:
@@ -189,12 +193,53 @@ def pack_command(line: str, *, shell: bool, files: Sequence[Path] = (), folders:
     words = _split(line)
     sent: dict[str, Path] = {}
     first = words[0]
-    if (script := local_script(first)) is not None:
+    is_function = names_function(words, shell=shell)
+    for name, file in _module_files(first) if is_function else ():
+        _put(sent, name, file)
+    if (script := None if is_function else local_script(first)) is not None:
         name = name_there(script)
         _put(sent, name, script)
         if name != PurePosixPath(first).as_posix().removeprefix("./"):
             line = line.replace(first, f"./{name}", 1)
         words[0] = f"./{name}"
+    bundle = _bundle_with(sent, files, folders)
+    return PackedCommand((line,) if shell else tuple(words), bundle, script_hash(script) if script else None)
+
+
+def pack_own_commands(
+    commands: Iterable[tuple[Sequence[str], bool]], files: Sequence[Path] = (), folders: Sequence[Path] = ()
+) -> tuple[PackedCommand, list[str]]:
+    """Pack the files of commands that batches are bound to: words, and whether they are a line for the shell.
+
+    The words stay as they are, so hosts must find each file by its own. Returns also what cannot be sent, and why.
+    """
+    sent: dict[str, Path] = {}
+    notes = []
+    for words, is_shell in commands:
+        try:
+            for name, file in _own_files(words, is_shell=is_shell):
+                _put(sent, name, file)
+        except UsageError as error:
+            notes.append(str(error).removeprefix("--cmd "))
+    return PackedCommand((), _bundle_with(sent, files, folders)), notes
+
+
+def _own_files(words: Sequence[str], *, is_shell: bool) -> list[tuple[str, Path]]:
+    first = _split(words[0])[0] if is_shell else words[0]
+    if names_function(words, shell=is_shell):
+        return list(_module_files(first))
+    if (script := local_script(first)) is None:
+        return []
+    name = name_there(script)
+    if name != PurePosixPath(first).as_posix().removeprefix("./"):
+        raise UsageError(
+            f"{first}: hosts have no such path, only what lies below the folder that they are started from"
+        )
+    return [(name, script)]
+
+
+def _bundle_with(sent: dict[str, Path], files: Sequence[Path], folders: Sequence[Path]) -> Bundle | None:
+    """What is sent, with --file and --dir. Raises UsageError for a file that is missing."""
     for file in files:
         if not file.is_file():
             raise UsageError(f"--file {file}: no such file here")
@@ -202,7 +247,25 @@ def pack_command(line: str, *, shell: bool, files: Sequence[Path] = (), folders:
     for folder in folders:
         for name, file in _below(folder):
             _put(sent, name, file)
-    return PackedCommand((line,) if shell else tuple(words), Bundle(sent, digest_of(sent)) if sent else None)
+    return Bundle(sent, digest_of(sent)) if sent else None
+
+
+def script_hash(file: Path) -> str:
+    """By what to tell one version of a script from another, 16 hex digits."""
+    with naming(file), file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()[:16]
+
+
+def _module_files(word: str) -> Iterator[tuple[str, Path]]:
+    """The files here of a function's module; none of one that is installed here, as it must be on the hosts then."""
+    module, _ = parted(word)
+    top = module.partition(".")[0]
+    if Path(top).is_dir():
+        yield from ((name, file) for name, file in _below(Path(top)) if _LEFT_OUT.isdisjoint(Path(name).parts))
+    elif (file := Path(f"{top}.py")).is_file():
+        yield file.name, file
+    elif importlib.util.find_spec(top) is None:
+        raise UsageError(f"--cmd {word}: no {top}.py here, nor a folder {top}, nor is it installed")
 
 
 def _split(line: str) -> list[str]:
@@ -212,7 +275,7 @@ def _split(line: str) -> list[str]:
         raise UsageError(f"--cmd {line}: {error}") from error
     if not words:
         raise UsageError(
-            'which command? Give --cmd "./crunch.sh --some-param x", or cmd = … under [fleet] in waiter.toml'
+            'which command?\nhint: give --cmd "./crunch.sh --some-param x", or cmd = … under [fleet] in waiter.toml'
         )
     return words
 
@@ -249,7 +312,7 @@ def _below(folder: Path) -> Iterator[tuple[str, Path]]:
         for name in below:
             if (Path(path) / name).is_symlink():
                 raise UsageError(
-                    f"--dir {folder}: {Path(path) / name} is a symlink to a folder. Give it as another --dir"
+                    f"--dir {folder}: {Path(path) / name} is a symlink to a folder\nhint: give it as another --dir"
                 )
         for name in sorted(names):
             file = Path(path) / name

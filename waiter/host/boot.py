@@ -34,10 +34,11 @@ Description=Waiter delivers orders
 [Service]
 ExecStart={command}
 Restart=on-failure
-SuccessExitStatus=1 2 4 130
+SuccessExitStatus=1 2 4 124 130
 RestartSec=15
 KillMode=mixed
 TimeoutStopSec=90
+Delegate=memory
 
 [Install]
 WantedBy=default.target

@@ -24,9 +24,11 @@ from typing import Any
 from waiter import __version__
 from waiter.delivery.executors import deliver
 from waiter.delivery.listener import Listener, Summary
+from waiter.delivery.named_functions import names_function, with_site_packages
 from waiter.delivery.options import DeliveryOptions
 from waiter.delivery.shutdown import Shutdown, Stop
 from waiter.errors import KitchenUnreachable, WaiterError
+from waiter.host.sign_of_life import SignOfLife
 from waiter.host.state_dir import KITCHEN, OVERTAKEN, SETTINGS, STATE, Home, process_start_id
 from waiter.kitchen import open_kitchen
 from waiter.orders import Order, Outcome, Shift, Status
@@ -44,12 +46,20 @@ class Log(Listener):
     def __init__(self, home: Home, state: dict[str, Any], tell_fd: int | None) -> None:
         self._home, self._state, self._tell_fd = home, state, tell_fd
         self._writing = threading.Lock()
+        self._sign = SignOfLife()
 
     def checked_in(self, shift: Shift) -> None:
+        self._sign.lost_all()
         self._state.update(shift=shift.token, waiter=shift.waiter)
         self._home.write(STATE, json.dumps(self._state))
         self.noted(f"checked in as {shift.waiter}")
         self.tell({"shift": shift.token})
+
+    def claimed(self, orders: Sequence[Order]) -> None:
+        self._sign.took(order.id for order in orders)
+
+    def given_back(self, order: Order) -> None:
+        self._sign.ended(order.id)
 
     def draining(self, why: str) -> None:
         self._state["draining"] = why
@@ -68,11 +78,12 @@ class Log(Listener):
         self._add(chunk)
 
     def finished(self, order: Order, outcome: Outcome) -> None:
+        self._sign.ended(order.id)
         what = "done" if outcome.status is Status.DONE else f"{outcome.status}: {outcome.error or outcome.reason}"
         self.noted(f"{' '.join(order.arguments)[:200]} ({order.id}, {outcome.duration_s:.3g} s) {what}")
 
     def late(self, order: Order, outcome: Outcome) -> None:  # noqa: ARG002
-        self.noted(f"{order.id} came too late: the kitchen had given it to another waiter")
+        self.noted(f"{order.id} came too late: its lease had expired and another waiter has it")
 
     def noted(self, message: str) -> None:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
@@ -121,7 +132,7 @@ def run(home: Home, *, tell_fd: int | None = None, is_patient: bool = False, suc
         log.tell({"error": str(error)})
         home.write(STATE, json.dumps({**state, "left": {"error": str(error), "at": time.time()}}))
         return error.exit_code
-    log.noted(f"went home ({summary.left_because}): {summary.delivered} delivered, {summary.failed} failed")
+    log.noted(f"left ({summary.left_because}): {summary.delivered} delivered, {summary.failed} failed")
     home.write(STATE, json.dumps({**state, "left": {**asdict(summary), "at": time.time()}}))
     return summary.exit_code
 
@@ -151,6 +162,7 @@ def described(settings: dict[str, Any]) -> dict[str, Any]:
         "words": settings.get("words", []),
         "jobs": settings.get("options", {}).get("jobs"),
         "bundle": settings.get("bundle"),
+        "script": settings.get("script"),
         "settings": settings.get("digest"),
         "host": socket.gethostname(),
     }
@@ -177,7 +189,7 @@ def _delivered(home: Home, settings: dict[str, Any], log: Log, *, is_patient: bo
         except KitchenUnreachable as error:
             if not is_patient or shutdown.level:
                 raise
-            log.noted(f"{error} Trying again.")
+            log.noted(f"{error.sentence} Trying again.")
             time.sleep(random.uniform(2, 15))
 
 
@@ -188,10 +200,13 @@ def command_of(home: Home, settings: dict[str, Any]) -> tuple[Sequence[str], Del
         options = replace(options, name=f"{options.name}/{socket.gethostname()}")  # one name for each waiter
     words = list(settings["words"])
     folder = home.bundle(settings["bundle"]) if settings.get("bundle") else home.path.parent
+    if names_function(words, shell=options.shell) or not words:
+        with_site_packages()
+        sys.path.insert(0, str(folder))
     if options.cwd is None:
         return words, replace(options, cwd=str(folder))
     cwd = home.path.parent / Path(options.cwd).expanduser()
-    if not options.shell and (folder / words[0]).is_file():
+    if words and not options.shell and (folder / words[0]).is_file():
         words[0] = str(folder / words[0])
     return words, replace(options, cwd=str(cwd))
 

@@ -209,7 +209,7 @@ def _unpack(archive: Path, folder: Path) -> list[str]:
             content = packed.extractfile(member) if member.isreg() else None
             target = folder / member.name
             if content is None or ".." in target.parts or not target.is_relative_to(folder):
-                raise WaiterError(f"{archive.name}: {member.name} is no plain file below its folder")
+                raise WaiterError(f"{archive.name}: {member.name} is not a regular file below its folder")
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with target.open("wb") as out:
                 shutil.copyfileobj(content, out)
@@ -247,3 +247,10 @@ def is_alive(state: Mapping[str, Any]) -> bool:
     """Whether the process that wrote this state still lives."""
     pid = state.get("pid")
     return isinstance(pid, int) and process_start_id(pid) == state.get("birth") is not None
+
+
+def is_of_an_earlier_boot(state: Mapping[str, Any]) -> bool:
+    """Whether the host has been rebooted since the process that wrote this state began."""
+    then, colon, _ = str(state.get("birth")).partition(":")
+    now = processes.machine_boot_id()
+    return bool(colon and now) and then != now

@@ -25,7 +25,17 @@ from typing import Any
 from waiter import __version__
 from waiter.errors import KitchenMissing, WaiterError
 from waiter.host import boot
-from waiter.host.state_dir import KITCHEN, NEXT, OVERTAKEN, SETTINGS, STATE, Home, is_alive, process_start_id
+from waiter.host.state_dir import (
+    KITCHEN,
+    NEXT,
+    OVERTAKEN,
+    SETTINGS,
+    STATE,
+    Home,
+    is_alive,
+    is_of_an_earlier_boot,
+    process_start_id,
+)
 
 CHECK_IN_S = 20.0
 """How long `start` waits to hear that the kitchen has let the waiter in."""
@@ -33,7 +43,10 @@ CHECK_IN_S = 20.0
 KILL_AFTER_S = 20.0
 """How long after its commands' grace a waiter that was told to stop at once may live."""
 
-_OF_THE_SESSION = ("SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "SSH_AUTH_SOCK", "WAITER_KITCHEN", "WAITER_KITCHEN_FILE")
+_OF_THE_SESSION = (
+    *("SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "SSH_AUTH_SOCK"),
+    *("WAITER_KITCHEN", "WAITER_KITCHEN_FILE", "WAITER_KITCHEN_FROM_HOSTS"),
+)
 
 Reply = dict[str, Any]
 
@@ -52,7 +65,9 @@ def start(home: Home, sent: Reply) -> Reply:
             if sent.get("boot"):
                 boot.install(home.path / state["parcel"])
             is_same = not sent.get("settings") or state.get("settings") == sent["settings"]["digest"]
-            return {"outcome": "already running", **_told(state), "boot": boot.installed(), "is_same": is_same}
+            changed = [] if is_same else _changed_options(home.json(SETTINGS), state, sent["settings"])
+            told = {**_told(state), "boot": boot.installed()}
+            return {"outcome": "already running", **told, "is_same": is_same, "changed": changed}
         launch = _launch(home, sent, mine if is_busy else None)
         if not is_busy:
             return _first_word(home, launch)
@@ -81,7 +96,7 @@ def restart(home: Home, sent: Reply, grace_s: float) -> Reply:
 
 
 def stop(home: Home, *, grace_s: float, is_now: bool) -> Reply:
-    """Let the waiter finish its orders and go home, or stop them and give them back at once, never to return."""
+    """Let the waiter finish its orders and leave, or stop them and give them back at once, never to return."""
     with home.lock():
         home.new_intent()
         still_boots = ""
@@ -110,6 +125,7 @@ def status(home: Home, *, lines: int = 5) -> Reply:
         "is_next_ready": is_draining and _is_next_ready(home),
         **_told(state),
         "left": state.get("left"),
+        "is_rebooted": is_of_an_earlier_boot(state),
         "boot": boot.installed(),
         "log": home.log_lines(lines),
         "now": time.time(),
@@ -142,8 +158,17 @@ def _kitchen(url: str, db: str) -> Reply:
 
 
 def _told(state: Reply) -> Reply:
-    known = ("pid", "since", "shift", "waiter", "version", "parcel", "words", "jobs", "bundle", "settings")
+    known = ("pid", "since", "shift", "waiter", "version", "parcel", "words", "jobs", "bundle", "script", "settings")
     return {"host": socket.gethostname(), **{key: state.get(key) for key in known}}
+
+
+def _changed_options(there: Reply, state: Reply, asked: Reply) -> list[str]:
+    """The names of the options in which what is asked for differs from what the waiter of this state works with."""
+    if there.get("digest") != state.get("settings"):
+        return []  # they were sent for a waiter that is to come
+    old, new = there.get("options") or {}, asked.get("options") or {}
+    names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+    return names + (["db"] if there.get("db") != asked.get("db") else [])
 
 
 # Starting.

@@ -32,13 +32,16 @@ def split(words: Sequence[str]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]
 
 
 @contextmanager
-def typed_input(lists: Sequence[Sequence[str]]) -> Iterator[Input]:
-    """The rows that the lists make. Raises UsageError for an empty list, InputUnreadable for a file."""
+def typed_input(lists: Sequence[Sequence[str]], rows_each: int = 1) -> Iterator[Input]:
+    """The rows that the lists make, so many of them for one order.
+
+    Raises UsageError for an empty list, InputUnreadable for a file.
+    """
     with tempfile.TemporaryFile() as file:
         for row in _rows(lists):
             file.write(json.dumps(row).encode("ascii") + b"\n")
         file.seek(0)
-        yield Input(NAME, cast(BinaryIO, file), Format.JSONL)
+        yield Input(NAME, cast(BinaryIO, file), Format.JSONL, rows_each=rows_each)
 
 
 def _rows(lists: Sequence[Sequence[str]]) -> Iterator[list[str]]:

@@ -51,7 +51,7 @@ def delimiter_from(said: str) -> str:
     """The character that `--delimiter` names. Raises UsageError."""
     delimiter = _NAMES.get(said.lower(), said)
     if len(delimiter) != 1 or delimiter in '"\r\n\0' or (not delimiter.isprintable() and delimiter != "\t"):
-        raise UsageError(f"--delimiter {said!r}: one character is wanted\nhint: write ';', '|' or tab")
+        raise UsageError(f"--delimiter {said!r}: expected one character\nhint: write ';', '|' or tab")
     return delimiter
 
 

@@ -17,8 +17,9 @@ class RunningDigest:
     the end do not count.
     """
 
-    def __init__(self) -> None:
-        self._hash = hashlib.blake2b(digest_size=16)
+    def __init__(self, stage: str = "") -> None:
+        """`stage` tells the same rows for another purpose from these."""
+        self._hash = hashlib.blake2b(stage.encode("utf-8", "surrogateescape"), digest_size=16)
         self._number = 0
         self._names: Sequence[str] | None = None
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
-from typing import NoReturn
+from collections.abc import Collection, Iterable, Mapping
+from math import isfinite
+from typing import NoReturn, TypeGuard
 
 from waiter.errors import UsageError
 from waiter.intake.validation import CUT, TOO_LARGE, unfit
+from waiter.typed_arguments import JSON, PYTHON, TEXT, TypedArguments, is_literal
+
+_OF_PYTHON = "\0python"
+"""The key of what stands for a literal of Python's. No argument of anybody's holds a NUL."""
 
 
 class _Number(str):
@@ -40,9 +45,9 @@ def json_row(line: str) -> tuple[list[str], tuple[str, ...] | None]:
     try:
         value = _DECODER.decode(line)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"not JSON: {_said(error)}. Mend it, or skip such rows with --skip-bad.") from None
+        raise ValueError(f"not JSON: {_said(error)}. Fix it, or skip such rows with --skip-bad.") from None
     if isinstance(value, list):
-        return [_argument(item) for item in value], None
+        return _arguments(value), None
     if not isinstance(value, dict):
         raise ValueError('neither a list nor an object. Write ["a", "b"] or {"name": "value"}.')
     names = tuple(value)
@@ -50,7 +55,7 @@ def json_row(line: str) -> tuple[list[str], tuple[str, ...] | None]:
         raise ValueError(why)
     if "" in names:
         raise ValueError("a key is empty. Name it, or skip such rows with --skip-bad.")
-    return [_argument(item) for item in value.values()], names
+    return _arguments(value.values()), names
 
 
 def _said(error: Exception) -> str:
@@ -58,10 +63,27 @@ def _said(error: Exception) -> str:
     return f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else str(error)
 
 
+def _arguments(values: Collection[object]) -> list[str]:
+    arguments = list(map(_argument, values))
+    kinds = "".join(map(_kind, values))
+    return arguments if kinds == TEXT * len(kinds) else TypedArguments(arguments, kinds)
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, str):
+        return JSON if isinstance(value, _Number) else TEXT
+    return PYTHON if _is_of_python(value) else JSON
+
+
+def _is_of_python(value: object) -> TypeGuard[dict[str, str]]:
+    """Whether `python_row` wrote it."""
+    return isinstance(value, dict) and _OF_PYTHON in value
+
+
 def _argument(value: object) -> str:
     """Strings are themselves, everything else is its JSON text."""
     if not isinstance(value, str):
-        return _json_text(value)
+        return value[_OF_PYTHON] if _is_of_python(value) else _json_text(value)
     if value.isascii():
         return str(value)
     try:  # escapes of single bytes may add up to a character: what `os.fsdecode` makes of the bytes is the argument
@@ -81,15 +103,21 @@ def _json_text(value: object) -> str:
 
 
 def python_row(source: str, number: int, row: object) -> bytes:
-    """The line for a row of arguments, or of arguments by name: what is no text becomes text as `str` makes it."""
+    """The line for a row of arguments, or of arguments by name: what is no text becomes text as `str` makes it, and is
+    remembered if it can be got back from that."""
     if isinstance(row, str | bytes) or not isinstance(row, Iterable):
-        raise UsageError(f"{source}, row {number}: {row!r:.60} is not a list of arguments. Write [{row!r:.60}].")
+        raise UsageError(f"{source}, row {number}: {row!r:.60} is not a list of arguments\nhint: write [{row!r:.60}]")
     if isinstance(row, Mapping):
-        value: object = {str(name): _text(argument) for name, argument in row.items()}
+        value: object = {str(name): _told(argument) for name, argument in row.items()}
     else:
-        value = [_text(argument) for argument in row]
+        value = list(map(_told, row))
     return json.dumps(value).encode() + b"\n"
 
 
-def _text(argument: object) -> str:
+def _told(argument: object) -> object:
+    """What JSON has, if the same text comes of it; a literal of Python's so marked; else its text."""
+    if type(argument) is int or (type(argument) is float and isfinite(argument)):
+        return argument
+    if is_literal(argument):
+        return {_OF_PYTHON: str(argument)}
     return os.fsdecode(argument) if isinstance(argument, bytes) else str(argument)

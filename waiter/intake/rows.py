@@ -21,6 +21,7 @@ from typing import IO, cast
 from waiter.errors import BadRow, InputUnreadable
 from waiter.intake import delimiters
 from waiter.intake.json_lines import json_row
+from waiter.intake.needs_column import with_sound_needs
 from waiter.intake.source import Format, Input
 from waiter.intake.validation import CUT, TOO_LARGE, unfit
 from waiter.limits import ARGUMENTS_BYTES
@@ -80,6 +81,18 @@ class _ShortLines(io.BufferedIOBase):
         return piece
 
 
+class _Swapped:
+    """Bytes of a stream in which line ends and NUL bytes have changed places: what ends with NUL is read as lines."""
+
+    _OTHERS = bytes.maketrans(b"\0\n", b"\n\0")
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def read(self, size: int) -> bytes:
+        return self._stream.read(size).translate(self._OTHERS)
+
+
 def read(input: Input, *, on_bad: OnBad, seen: Seen) -> Iterator[list[Row]]:
     """The rows of an input, from its beginning, by the thousand; `seen` counts them.
 
@@ -88,8 +101,16 @@ def read(input: Input, *, on_bad: OnBad, seen: Seen) -> Iterator[list[Row]]:
     """
     csv.field_size_limit(max(csv.field_size_limit(), ARGUMENTS_BYTES))
     rejected: list[BadRow] = []
+    seen.rows += input.shift
     try:
-        for rows in _rows(input, lambda number, why: rejected.append(BadRow(input.name, number, why)), seen):
+
+        def reject(number: int, why: str) -> None:
+            rejected.append(BadRow(input.name, number - input.shift, why))
+
+        rows_of_orders = _rows(input, reject, seen)
+        for rows in rows_of_orders if input.rows_each == 1 else _joined(rows_of_orders, input.rows_each, reject):
+            if input.needs_from is not None:
+                rows = with_sound_needs(rows, input.needs_from, reject)  # noqa: PLW2901
             for bad in sorted(rejected, key=lambda bad: bad.row):
                 on_bad(bad)
             rejected.clear()
@@ -97,15 +118,19 @@ def read(input: Input, *, on_bad: OnBad, seen: Seen) -> Iterator[list[Row]]:
             if rows:
                 yield rows
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputUnreadable(f"{input.name}: not a whole gzip file ({error}). Make it anew, or unzip it.") from None
+        raise InputUnreadable(
+            f"{input.name}: not a whole gzip file ({error})\nhint: make it anew, or unzip it"
+        ) from None
     except OSError as error:
         why = error.strerror or str(error)
-        raise InputUnreadable(f"{input.name}: cannot be read after row {seen.rows}: {why}.") from None
+        raise InputUnreadable(f"{input.name}: cannot be read after row {seen.rows - input.shift}: {why}.") from None
 
 
 def _rows(input: Input, reject: Reject, seen: Seen) -> Iterator[list[Row]]:
     input.file.seek(0)
     stream = cast(IO[bytes], gzip.GzipFile(fileobj=input.file)) if input.is_gzip else input.file
+    if input.format is Format.NULL:
+        stream = cast(IO[bytes], _Swapped(stream))
     short = _ShortLines(input.name, stream)
     lines = io.TextIOWrapper(
         short, encoding="utf-8-sig", errors="surrogateescape", newline="" if input.format is Format.CSV else "\n"
@@ -114,6 +139,22 @@ def _rows(input: Input, reject: Reject, seen: Seen) -> Iterator[list[Row]]:
     for rows in _reader(input)(lines, reject, seen):
         fit = _fit(rows, reject) if short.is_odd or input.format is Format.JSONL else rows
         yield fit if names is None else _named(fit, names, input, reject)
+
+
+def _joined(lists: Iterator[list[Row]], rows_each: int, reject: Reject) -> Iterator[list[Row]]:
+    """So many rows in succession as one, by the number of the first; the last may be of fewer."""
+    begun: list[Row] = []
+    for rows in lists:
+        begun += rows
+        whole = len(begun) // rows_each * rows_each
+        yield _fit([_one(begun[at : at + rows_each]) for at in range(0, whole, rows_each)], reject)
+        begun = begun[whole:]
+    if begun:
+        yield _fit([_one(begun)], reject)
+
+
+def _one(rows: Sequence[Row]) -> Row:
+    return rows[0][0], [argument for _, arguments, _ in rows for argument in arguments], None
 
 
 def _fit(rows: list[Row], reject: Reject) -> list[Row]:
@@ -135,6 +176,20 @@ def _line_rows(lines: io.TextIOWrapper, _reject: Reject, seen: Seen) -> Iterator
         ]
         seen.rows += len(some)
         seen.blank += len(some) - len(rows)
+        yield rows
+
+
+def _null_rows(lines: io.TextIOWrapper, reject: Reject, seen: Seen) -> Iterator[list[Row]]:
+    """A name may consist of blanks, and may hold line ends, which are NUL bytes here (see _Swapped)."""
+    while some := lines.readlines(PIECE):
+        rows: list[Row] = []
+        for number, line in enumerate(some, seen.rows + 1):
+            if CUT in line:
+                reject(number, TOO_LARGE)
+            elif line != "\n":
+                rows.append((number, (line.removesuffix("\n").replace("\0", "\n"),), None))
+        seen.rows += len(some)
+        seen.blank += some.count("\n")
         yield rows
 
 
@@ -224,14 +279,14 @@ def _csv_words(error: str) -> str:
         return 'text follows a closing quote. Double the quotes inside a cell (""), or use --format lines.'
     if "field larger" in error:
         return TOO_LARGE
-    return f"not CSV: {error}. Mend it, or use --format lines."
+    return f"not CSV: {error}. Fix it, or use --format lines."
 
 
 def _header(input: Input, lines: io.TextIOWrapper, seen: Seen) -> tuple[str, ...]:
     """The names in the first row that is not blank. Raises BadRow: without them no row can be read."""
 
     def refuse(number: int, why: str) -> None:
-        raise BadRow(input.name, number, why)
+        raise BadRow(input.name, number - input.shift, why)
 
     for number, cells, _ in _first_row(input, lines, refuse, seen):
         names = tuple(cell.strip() for cell in cells)
@@ -265,7 +320,7 @@ def _named(rows: list[Row], names: tuple[str, ...], input: Input, reject: Reject
 
 def _width_words(cells: int, names: int) -> str:
     words = "1 cell" if cells == 1 else f"{cells} cells"
-    return f"{words}, but the header names {names}. Mend it, or skip such rows with --skip-bad."
+    return f"{words}, but the header names {names}. Fix it, or skip such rows with --skip-bad."
 
 
 def _json_rows(lines: io.TextIOWrapper, reject: Reject, seen: Seen) -> Iterator[list[Row]]:
@@ -297,5 +352,6 @@ def _reader(input: Input) -> Callable[[io.TextIOWrapper, Reject, Seen], Iterator
 _READERS: Mapping[Format, Callable[[io.TextIOWrapper, Reject, Seen], Iterator[list[Row]]]] = {
     Format.TSV: _tsv_rows,
     Format.LINES: _line_rows,
+    Format.NULL: _null_rows,
     Format.JSONL: _json_rows,
 }

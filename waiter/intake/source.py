@@ -29,6 +29,7 @@ class Format(StrEnum):
     TSV = "tsv"
     LINES = "lines"
     JSONL = "jsonl"
+    NULL = "null"  # lines that end with a NUL byte, as find -print0 writes them
 
 
 ENDINGS: Mapping[str, Format] = {
@@ -45,13 +46,13 @@ SAMPLE_BYTES = 1 << 16
 _GZIP = b"\x1f\x8b"
 _ZIP = b"PK\3\4"
 _NO_ROWS = {
-    b"SQLite f": "an SQLite database. Select of it: sqlite3 -csv FILE 'SELECT …' | waiter load --format csv -",
-    _ZIP: "a zip file, but no whole one of Excel's workbooks. Unzip it, or save the sheet as CSV.",
-    b"\xd0\xcf\x11\xe0": "a workbook of an old Excel, or one with a password. Save the sheet as CSV, or as .xlsx.",
-    b"\xfd7zXZ\0": "packed with xz. Unpack it on the way: xzcat FILE | waiter load --format csv -",
-    b"\x28\xb5\x2f\xfd": "packed with zstd. Unpack it on the way: zstdcat FILE | waiter load --format csv -",
+    b"SQLite f": "an SQLite database\nhint: select of it: sqlite3 -csv FILE 'SELECT …' | waiter load --format csv -",
+    _ZIP: "a zip file, but no whole one of Excel's workbooks\nhint: unzip it, or save the sheet as CSV",
+    b"\xd0\xcf\x11\xe0": "a workbook of an old Excel, or one with a password\nhint: save the sheet as CSV, or as .xlsx",
+    b"\xfd7zXZ\0": "packed with xz\nhint: unpack it on the way: xzcat FILE | waiter load --format csv -",
+    b"\x28\xb5\x2f\xfd": "packed with zstd\nhint: unpack it on the way: zstdcat FILE | waiter load --format csv -",
     **{
-        b"BZh%d1AY" % level: "packed with bzip2. Unpack it on the way: bzcat FILE | waiter load --format csv -"
+        b"BZh%d1AY" % level: "packed with bzip2\nhint: unpack it on the way: bzcat FILE | waiter load --format csv -"
         for level in range(1, 10)
     },
 }
@@ -75,6 +76,9 @@ class Input:
     better: str | None = None  # the delimiter that rows seem to have, where they do not fit this one
     header_like: tuple[str, ...] = ()  # the first row, if it looks like names and is an order
     notes: tuple[str, ...] = ()  # how it is read, where the user may have thought otherwise
+    needs_from: str | None = None  # the column, by name or number, that says what each order needs
+    rows_each: int = 1  # so many rows in succession become one order, without names
+    shift: int = 0  # the numbers of its rows are those in the file and so much more
 
 
 @contextmanager
@@ -120,7 +124,9 @@ def _format(source: str, delimiter: str | None) -> Format:
 def _refuse_for_format(source: str, format: Format, *, header: bool, delimiter: str | None) -> None:
     """Raise UsageError for an option that says nothing of this format."""
     if header and format not in (Format.CSV, Format.TSV):
-        raise UsageError(f"--header is for CSV, and {source} is read as {format}. Add --format csv, or leave it out.")
+        raise UsageError(
+            f"--header is for CSV, and {source} is read as {format}\nhint: add --format csv, or leave it out"
+        )
     if delimiter is not None and format is not Format.CSV:
         raise UsageError(f"--delimiter is for CSV, and {source} is read as {format}\nhint: add --format csv")
 
@@ -172,14 +178,14 @@ def _sample(input: Input) -> tuple[str, bool]:
 def _what_has_no_rows(start: bytes) -> str | None:
     """What begins like this, if it is known to be neither text nor gzip, and what to do about it."""
     if start[:2] in (b"\xff\xfe", b"\xfe\xff") and b"\0" in start[:4]:
-        return "UTF-16, as Excel's Unicode text is. Save it as UTF-8."
+        return "UTF-16, as Excel's Unicode text is\nhint: save it as UTF-8"
     return next((what for magic, what in _NO_ROWS.items() if start.startswith(magic)), None)
 
 
 @contextmanager
 def _stdin() -> Iterator[BufferedReader]:
     if sys.stdin is None or sys.stdin.closed:
-        raise InputUnreadable("stdin is closed. Pipe rows into it, or name a file.")
+        raise InputUnreadable("stdin is closed\nhint: pipe rows into it, or name a file")
     yield cast(BufferedReader, sys.stdin.buffer)
 
 
@@ -188,15 +194,15 @@ def _file(source: str) -> Iterator[BufferedReader]:
     path = Path(source)
     try:
         if not source:
-            raise InputUnreadable("the input's name is empty. Name a file, or - for stdin.")
+            raise InputUnreadable("the input's name is empty\nhint: name a file, or - for stdin")
         if path.is_dir():
-            raise InputUnreadable(f"{source}: a directory. Name a file, or list it: ls {source} | waiter load -")
+            raise InputUnreadable(f"{source}: a directory\nhint: name a file, or list it: ls {source} | waiter load -")
         if is_kitchen(path):
-            raise InputUnreadable(f"{source}: that is the kitchen itself. Name another file.")
+            raise InputUnreadable(f"{source}: that is the kitchen itself\nhint: name another file")
         file = path.open("rb")
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise InputUnreadable(f"{source}: cannot be read: {why}. Look at its name and permissions.") from None
+        raise InputUnreadable(f"{source}: cannot be read: {why}\nhint: look at its name and permissions") from None
     with file:
         yield file
 
@@ -214,6 +220,6 @@ def _seekable(name: str, raw: BufferedReader) -> Iterator[BinaryIO]:
             copy.seek(0)
         except OSError as error:
             folder = tempfile.gettempdir()
-            why = f"cannot be copied to {folder}: {error.strerror}. Set TMPDIR to a folder with room"
+            why = f"cannot be copied to {folder}: {error.strerror}\nhint: set TMPDIR to a folder with room"
             raise InputUnreadable(f"{name}: {why}.") from None
         yield copy

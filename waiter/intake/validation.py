@@ -13,7 +13,7 @@ _NUL = "a NUL byte cannot be passed to a command. Remove it, or skip such rows w
 TOO_LARGE = (
     f"more than the {ARGUMENTS_BYTES >> 20} MiB that an order may hold. Pass a file's name instead, or use --skip-bad."
 )
-_HALF = "half of a surrogate pair stands for no bytes. Mend the \\u escape, or skip such rows with --skip-bad."
+_HALF = "invalid \\u escape: half of a surrogate pair. Fix it, or skip such rows with --skip-bad."
 
 
 def unfit(arguments: Sequence[str]) -> str | None:

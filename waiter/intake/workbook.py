@@ -63,7 +63,7 @@ def _openpyxl(name: str) -> Any:
         import openpyxl  # here, because it is an extra
     except ImportError:
         raise InputUnreadable(
-            f"{name}: an Excel workbook, which needs one package more: pip install 'waiter[xlsx]'\n"
+            f"{name}: an Excel workbook, which needs one package more: pip install 'simple-waiter[xlsx]'\n"
             f"hint: or convert it: libreoffice --headless --convert-to csv {_as_file(name)}"
         ) from None
     return openpyxl
@@ -96,7 +96,7 @@ def _opened(openpyxl: Any, name: str, file: BinaryIO, *, is_computed: bool) -> I
 
 def _sheet(name: str, sheets: Sequence[Any], title: str | None) -> Any:
     if not sheets:
-        raise InputUnreadable(f"{name}: no sheet with cells is in it")
+        raise InputUnreadable(f"{name}: no sheet has any cells")
     if title is None:
         return next((sheet for sheet in sheets if sheet.sheet_state == "visible"), sheets[0])
     found = next((sheet for sheet in sheets if sheet.title == title), None)

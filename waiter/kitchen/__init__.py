@@ -33,12 +33,14 @@ ADDRESSES = f"{', '.join(_looks[:-1])}, or {_looks[-1]}"
 def kind_of(url: str) -> KitchenKind:
     """Which kind of kitchen `--kitchen` names. Raises UsageError for what names none."""
     if not url:
-        raise UsageError("--kitchen: the name is empty. Name a kitchen, or leave --kitchen out for the default one")
+        raise UsageError(
+            "--kitchen: the name is empty\nhint: name a kitchen, or leave --kitchen out for the default one"
+        )
     scheme = _SCHEME.match(url)
     kind = _with_scheme(scheme[1]) if scheme else next((kind for kind in KINDS if kind.takes(url)), None)
     if kind is None:
         said = f"{scheme[0]}…" if scheme else url
-        raise UsageError(f"--kitchen {said}: no such kind of kitchen. Name {ADDRESSES}")
+        raise UsageError(f"--kitchen {said}: no such kind of kitchen\nhint: name {ADDRESSES}")
     kind.check(url)
     return kind
 

@@ -4,17 +4,29 @@ Two kitchens keep it, `sqlite` and `mongo`, and one suite, tests/contract, holds
 those of docs/promises.md, under its heading "The promises"; the legal changes of an order stand in `transitions`.
 
 Every method may raise `KitchenUnreachable` (what was asked may or may not have happened) and `KitchenError` (asking
-again will not help). A kitchen object belongs to one thread; a waiter's heartbeat opens its own.
+again will not help). A kitchen object belongs to one thread; a waiter's heartbeat has its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum
-from random import Random
 from typing import Protocol, Self
 
+from waiter.kitchen.answers import Backlog as Backlog
+from waiter.kitchen.answers import Durations as Durations
+from waiter.kitchen.answers import Reclaimed as Reclaimed
+from waiter.kitchen.intervals import BEATS_PER_LEASE as BEATS_PER_LEASE
+from waiter.kitchen.intervals import LEASE_S as LEASE_S
+from waiter.kitchen.intervals import grace_s as grace_s
+from waiter.kitchen.intervals import lease_of_fleet_s as lease_of_fleet_s
+from waiter.kitchen.intervals import loss_delay_s as loss_delay_s
+from waiter.kitchen.intervals import sweep_s as sweep_s
+from waiter.kitchen.paging import Position as Position
+from waiter.kitchen.paging import position_of as position_of
+from waiter.kitchen.timeline import PER_DECADE as PER_DECADE
+from waiter.kitchen.timeline import Finished as Finished
+from waiter.kitchen.timeline import Timeline as Timeline
 from waiter.orders import (
     Batch,
     BatchProgress,
@@ -26,31 +38,10 @@ from waiter.orders import (
     Scope,
     Selector,
     Shift,
-    Status,
     Vitals,
 )
 from waiter.orders import FailureGroup as FailureGroup
 from waiter.orders import Throughput as Throughput
-
-LEASE_S = 60.0
-"""How long a shift lives without a heartbeat."""
-
-BEATS_PER_LEASE = 4
-"""How often a waiter renews its lease in its time (every 15 s): three beats may fail before the lease is in danger."""
-
-
-def sweep_s(lease_s: float) -> float:
-    """How often a waiter looks for the dead: with every heartbeat."""
-    return lease_s / BEATS_PER_LEASE
-
-
-def grace_s(lease_s: float) -> float:
-    """How long who is missed may still say that it lives, from the first look that missed it.
-
-    Less than a sweep, so that the next one decides; much more than a heartbeat needs once the kitchen is back.
-    """
-    return lease_s / 5
-
 
 MAX_LOSSES = 5
 """How many waiters an order may take down before it ends in ERROR."""
@@ -76,52 +67,7 @@ class Unchanged(Enum):
 UNCHANGED = Unchanged.UNCHANGED
 
 Row = tuple[int, Sequence[str], Sequence[str] | None]
-"""Row number, arguments, names or None."""
-
-
-MOST_DOUBLINGS = 7
-"""From here on a lost order waits up to 10 minutes, however often it is lost again."""
-
-
-def loss_delay_s(losses: int, rng: Random) -> float:
-    """Seconds to wait before an order that was lost `losses` times is offered again.
-
-    Full jitter between 0 and min(600, 5 * 2**losses): waiters that died together do not come back together.
-    """
-    return rng.uniform(0, min(600.0, 5.0 * 2.0 ** min(losses, MOST_DOUBLINGS)))
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """What a waiter that got nothing may hope for."""
-
-    ready: int  # claimable now, counted up to CLAIM_LIMIT
-    next_due_s: float | None  # seconds until a waiting READY order falls due
-    running: int  # in the hands of anybody, counted up to CLAIM_LIMIT
-
-    @property
-    def is_empty(self) -> bool:
-        """Nothing is READY, now or later."""
-        return not self.ready and self.next_due_s is None
-
-    @property
-    def is_done(self) -> bool:
-        """Nothing is READY or RUNNING: every order has found its end."""
-        return self.is_empty and not self.running
-
-
-@dataclass(frozen=True, slots=True)
-class Reclaimed:
-    """What one sweep did."""
-
-    ready: int = 0  # orders of dead shifts offered again
-    failed: int = 0  # orders that reached `max_losses`
-    shifts: tuple[str, ...] = ()  # names of the waiters that were found lost
-    missed: tuple[str, ...] = ()  # names of those whose lease ran out, and who may still say that they live
-    missed_s: float = 0.0  # so long from now: then a sweep decides
-
-    def __bool__(self) -> bool:
-        return bool(self.ready or self.failed or self.shifts)
+"""Row number, arguments, names or None. Arguments may be `TypedArguments`, whose kinds the order is to have as well."""
 
 
 class Kitchen(Protocol):
@@ -142,6 +88,12 @@ class Kitchen(Protocol):
         """
 
     def close(self) -> None: ...
+
+    def beside(self) -> Kitchen | None:
+        """This kitchen for another thread, over what is open already; None: that thread opens it anew.
+
+        What hangs in one thread holds up none of the other. Closing it leaves this one open, and not the other way.
+        """
 
     def __enter__(self) -> Self: ...
 
@@ -170,7 +122,10 @@ class Kitchen(Protocol):
         """The last of the batches that were loaded from there."""
 
     def open_batch(self, batch: Batch) -> None:
-        """Create the batch, or set its facts anew (`is_complete` included) when its id exists."""
+        """Create the batch, or set its facts anew (`is_complete` included) when its id exists.
+
+        For whom a new one waits it knows before its first order is there.
+        """
 
     def renew_batch(self, batch: Batch) -> None:
         """Set the facts of a batch that exists anew. Raises NoSuchBatch, and makes none, if somebody deleted it."""
@@ -201,8 +156,13 @@ class Kitchen(Protocol):
         command: Sequence[str] | Unchanged | None = UNCHANGED,
         weight: int | Unchanged | None = UNCHANGED,
         pause_reason: str | Unchanged | None = UNCHANGED,
+        after: Sequence[str] | Unchanged = UNCHANGED,
+        after_any: Sequence[str] | Unchanged = UNCHANGED,
+        after_row: Unchanged | None = UNCHANGED,
     ) -> None:
-        """Give the batch another name, command, weight or reason to pause; None takes it away.
+        """Give the batch another name, command, weight, reason to pause, or others to wait for; None takes it away.
+
+        Without `after_row` what was held of it may be taken.
 
         A command that is given so is reserved: no other takes its place by itself. Raises NoSuchBatch.
         """
@@ -218,9 +178,11 @@ class Kitchen(Protocol):
     def check_in(self, waiter: str, host: str, pid: int, vitals: Vitals | None = None) -> Shift:
         """Begin a shift with a new random 128-bit token and a lease of LEASE_S."""
 
-    def heartbeat(self, shift: Shift, vitals: Vitals) -> Notice:
-        """Renew the lease to now + LEASE_S on the kitchen's clock and hear what the kitchen has to say.
+    def heartbeat(self, shift: Shift, vitals: Vitals, lease_s: float | None = None) -> Notice:
+        """Renew the lease to now + `lease_s` on the kitchen's clock and hear what the kitchen has to say.
 
+        None: the kitchen's own `lease_s`. Who believes to have more than that left of its lease must ask for as much:
+        an answer may get lost. Only a waiter that was told of a large fleet (`Notice.fleet_size`) asks for another.
         A shift that was declared lost, has left or is unknown is never renewed: `Notice.is_lost` [7].
         """
 
@@ -233,11 +195,11 @@ class Kitchen(Protocol):
         """
 
     def check_out(self, shift: Shift, vitals: Vitals | None = None) -> None:
-        """End a shift, with the last it has to tell. Orders that it still holds become READY, their attempt
+        """End a shift, with its last vitals. Orders that it still holds become READY, their attempt
         uncounted [4]."""
 
     def shifts(self, include_left: bool = False) -> list[Shift]:
-        """Shifts that are checked in, with those lost in the last day; `include_left`: those that went home too.
+        """Shifts that are checked in, with those lost in the last day; `include_left`: those that left too.
 
         The `lease_until` of one that nobody has declared lost yet is past when its lease ran out, and as soon as its
         process on this machine is gone. On SQLite who provably lives has a lease, however late its heartbeat is.
@@ -260,6 +222,12 @@ class Kitchen(Protocol):
         if lost, else an empty list. An order that has grown too large for the kitchen to hand out ends in ERROR and
         keeps nobody from the others. After `KitchenUnreachable` the orders may be taken: ask `held` and run only
         what it names.
+        """
+
+    def peek(self, scope: Scope = ALL) -> Order | None:
+        """The order in `scope` that a claim would take first, were nobody faster; nothing changes.
+
+        One that has only just fallen due may be missed.
         """
 
     def held(self, shift: Shift) -> list[Order]:
@@ -299,8 +267,27 @@ class Kitchen(Protocol):
         [9, 11].
         """
 
+    def sweep(self, max_losses: int = MAX_LOSSES) -> Reclaimed:
+        """`reclaim` for a fleet in which everybody asks for it: who asks first in each `turn_s` does it for all.
+
+        Nobody holds that turn, so nobody keeps it by dying. Who asks meanwhile takes back what belonged to the dead of
+        its own machine, and hears when the next turn is (`Reclaimed.next_s`). A token that no shift has may stay
+        unnoticed for `STRAYS_S`. A kitchen whose `reclaim` is cheap may do that each time.
+        """
+
     def backlog(self, scope: Scope = ALL) -> Backlog:
         """What is READY, due later and RUNNING in `scope`, at a cost that does not grow with the kitchen."""
+
+    # Batches joined row by row (`Batch.after_row`): an order of such a batch is added HELD unless the one of its row
+    # in the other batch is DONE. When that one is, `finish` lets it go; a `reset` of that one holds it again if READY.
+
+    def release_rows(self) -> int:
+        """Let go what is held in vain: the other order is DONE (who finished it died before it said so), or its batch
+        was deleted. Returns how many. Where rows can be held in vain, each sweep of a fleet looks at some of them.
+        """
+
+    def held_rows(self) -> dict[str, int]:
+        """How many orders are held of each batch of which some are, by its id."""
 
     # Seeing.
 
@@ -319,8 +306,29 @@ class Kitchen(Protocol):
         Without `with_details` the tail, result, history and late lists are left out (None and empty).
         """
 
+    def page(self, selector: Selector, *, sort: str, limit: int, after: Position | None = None) -> list[Order]:
+        """The first orders that match, or those that come after a position, in the order of `find`, without details.
+
+        What was shown before is not read again. Raises UsageError for a position in a batch that does not exist.
+        """
+
     def throughput(self, window_s: float) -> Throughput:
         """What was finished in the last `window_s` seconds."""
+
+    def durations(self, since: float, bounds: Sequence[float]) -> Durations:
+        """How long the orders took that stopped later than `since`, by rising bounds in seconds."""
+
+    def timeline(
+        self, since: float | None = None, step_s: float | None = None, batch: str | None = None, *, not_begun: int = 0
+    ) -> Timeline:
+        """How the work went, step by step, of all or of one batch (its id or name): see `timeline.Timeline`.
+
+        None: since the first order that ended began, until the last one has if nothing runs any more, in about
+        `timeline.STEPS` round steps. It counts the last attempt of each order. Of the RUNNING orders so many are
+        `not_begun`, claimed ahead and in no slot, which only their waiters know. An index answers; of many orders so
+        few are looked at that it costs no more than some ten thousand. Raises NoSuchBatch, and UsageError for more
+        than `MOST_STEPS` steps.
+        """
 
     def failure_groups(self, selector: Selector | None = None) -> list[FailureGroup]:
         """Orders in ERROR by `error_group`, largest first."""
@@ -353,13 +361,17 @@ class Kitchen(Protocol):
         """Undo `pause`."""
 
     def drain(self, waiter: str) -> int:
-        """Ask the waiter of that name to finish what it runs and go home."""
+        """Ask the waiter of that name to finish its running orders and leave."""
 
     def clean(self, selector: Selector | None = None) -> int:
         """Delete the matching orders, RUNNING ones included; without a selector everything, batches and shifts that
-        left too.
-        """
+        left too, but not the ledger."""
 
+    # The ledger: what a fleet's verbs write down of machines before and after they ask for them.
 
-STATUS_WORDS = ", ".join(Status)
-"""The statuses, for messages and help texts."""
+    def ledger(self, prefix: str = "") -> dict[str, str]:
+        """The entries whose key begins with `prefix`: text by key, sorted by key, confirmed by a majority."""
+
+    def enter(self, key: str, text: str, *, instead_of: str | None = None) -> bool:
+        """Write an entry, durably, if its text is still `instead_of` (None: there is none yet). Whether it was written;
+        after `KitchenUnreachable` it may have been. No entry is ever removed."""

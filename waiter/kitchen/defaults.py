@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import time
+from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any, NoReturn, Self
 
 from waiter.errors import KitchenError
@@ -18,23 +20,31 @@ from waiter.kitchen.contract import (
     ALL,
     CLAIM_LIMIT,
     LEASE_S,
+    MAX_LOSSES,
     UNCHANGED,
     Backlog,
+    Durations,
     FailureGroup,
     Kitchen,
+    Position,
+    Reclaimed,
     Row,
     Throughput,
+    Timeline,
     Unchanged,
 )
 from waiter.kitchen.selecting import sort_of, unknown_batch
+from waiter.kitchen.timeline import Ended, Window, read_timeline
 from waiter.orders import Batch, BatchProgress, Counts, Order, Scope, Selector, Shift, Status, Vitals, is_in_scope
+from waiter.typed_arguments import kinds_of
 
 
 def new_order(batch_id: str, row: Row, priority: int) -> Order:
     """What a row becomes when it is added."""
     number, arguments, names = row
     named = None if names is None else tuple(names)
-    return Order(f"{batch_id}-{number}", batch_id, number, tuple(arguments), named, priority=priority)
+    kinds = kinds_of(arguments)
+    return Order(f"{batch_id}-{number}", batch_id, number, tuple(arguments), named, priority=priority, kinds=kinds)
 
 
 def new_shift(waiter: str, host: str, pid: int, vitals: Vitals | None, now: float, lease_s: float) -> Shift:
@@ -54,6 +64,9 @@ class KitchenDefaults(Kitchen):
 
     def close(self) -> None:
         """Nothing is open between two calls."""
+
+    def beside(self) -> Kitchen | None:
+        return None
 
     def __enter__(self) -> Self:
         return self
@@ -98,8 +111,12 @@ class KitchenDefaults(Kitchen):
         command: Sequence[str] | Unchanged | None = UNCHANGED,
         weight: int | Unchanged | None = UNCHANGED,
         pause_reason: str | Unchanged | None = UNCHANGED,
+        after: Sequence[str] | Unchanged = UNCHANGED,
+        after_any: Sequence[str] | Unchanged = UNCHANGED,
+        after_row: Unchanged | None = UNCHANGED,
     ) -> None:
         facts = {"name": name, "command": command, "weight": weight, "pause_reason": pause_reason}
+        facts |= {"after": after, "after_any": after_any, "after_row": after_row}
         changed: dict[str, Any] = {key: value for key, value in facts.items() if not isinstance(value, Unchanged)}
         if "command" in changed:
             changed["is_reserved"] = command is not None
@@ -120,8 +137,24 @@ class KitchenDefaults(Kitchen):
     def knows(self, token: str) -> bool:
         return any(shift.token == token for shift in self.shifts(include_left=True))
 
+    def peek(self, scope: Scope = ALL) -> Order | None:
+        now = self.now()
+        ready = (order for order in self.orders() if order.status is Status.READY and (order.due or 0) <= now)
+        return max((o for o in ready if is_in_scope(o, scope)), key=lambda order: order.priority, default=None)
+
     def held(self, shift: Shift) -> list[Order]:
         return [order for order in self.orders() if order.status is Status.RUNNING and order.shift == shift.token]
+
+    def sweep(self, max_losses: int = MAX_LOSSES) -> Reclaimed:
+        return self.reclaim(max_losses)
+
+    # Rows of one batch after those of another: a kitchen may do without.
+
+    def release_rows(self) -> int:
+        self._cannot("join batches row by row")
+
+    def held_rows(self) -> dict[str, int]:
+        return dict(Counter(order.batch for order in self.orders() if order.is_held))
 
     # Seeing
 
@@ -136,6 +169,13 @@ class KitchenDefaults(Kitchen):
         else:
             chosen.sort(key=lambda order: _number(order, by, now), reverse=is_descending)
         return iter(chosen[:limit])
+
+    def page(self, selector: Selector, *, sort: str, limit: int, after: Position | None = None) -> list[Order]:
+        """Behind the order of the position, where it stands now; nothing if it does not match any more."""
+        found = self.find(selector, sort=sort)
+        if after is not None:
+            any(order.id == after.order_id for order in found)  # reads up to it
+        return list(islice(found, limit))
 
     def _batch_id(self, wanted: str | None) -> set[str]:
         """The ids of the batches with that id or name. Raises NoSuchBatch."""
@@ -159,6 +199,19 @@ class KitchenDefaults(Kitchen):
 
     def throughput(self, window_s: float) -> Throughput:
         return _throughput(self.orders(), self.now(), window_s)
+
+    def durations(self, since: float, bounds: Sequence[float]) -> Durations:
+        ended = [order for order in self.orders() if order.status in (Status.DONE, Status.ERROR)]
+        ended = [order for order in ended if order.stop is not None and order.stop > since]
+        took = [max(0.0, _number(order, "duration", 0.0)) for order in ended]
+        by_bound = Counter(bisect_left(bounds, seconds) for seconds in took)
+        counts = tuple(by_bound[number] for number in range(len(bounds) + 1))
+        return Durations(counts, sum(order.status is Status.ERROR for order in ended), sum(took))
+
+    def timeline(
+        self, since: float | None = None, step_s: float | None = None, batch: str | None = None, *, not_begun: int = 0
+    ) -> Timeline:
+        return read_timeline(_Listed(list(self.find(Selector(batch=batch)))), self.now(), since, step_s, not_begun)
 
     def batch_progress(self, window_s: float) -> dict[str, BatchProgress]:
         of: dict[str, list[Order]] = {batch.id: [] for batch in self.batches()}
@@ -207,6 +260,14 @@ class KitchenDefaults(Kitchen):
     def _cannot(self, what: str) -> NoReturn:
         raise KitchenError(f"{self.url}: this kind of kitchen cannot {what}.")
 
+    # The ledger of machines
+
+    def ledger(self, prefix: str = "") -> dict[str, str]:
+        return {}
+
+    def enter(self, key: str, text: str, *, instead_of: str | None = None) -> bool:
+        self._cannot("keep a ledger of machines: launch the fleet for another kitchen")
+
 
 def _throughput(orders: Iterable[Order], now: float, window_s: float) -> Throughput:
     ended = [order for order in orders if order.status in (Status.DONE, Status.ERROR)]
@@ -221,7 +282,7 @@ def _matches(order: Order, selector: Selector, batch: set[str], now: float) -> b
     took_s = _number(order, "duration", now)
     return not (
         (selector.ids and order.id not in selector.ids)
-        or (selector.statuses and order.status not in selector.statuses)
+        or not _stands_right(order, selector)
         or (selector.batch is not None and order.batch not in batch)
         or (selector.waiter is not None and order.waiter != selector.waiter)
         or (selector.host is not None and order.host != selector.host)
@@ -231,6 +292,13 @@ def _matches(order: Order, selector: Selector, batch: set[str], now: float) -> b
         or (selector.error_group is not None and order.error_group != selector.error_group)
         or (selector.except_command is not None and order.command in (None, selector.except_command))
     )
+
+
+def _stands_right(order: Order, selector: Selector) -> bool:
+    if selector.waiting is None:
+        return not selector.statuses or order.status in selector.statuses
+    waits = order.status is Status.READY and (order.is_held or order.batch in selector.waiting)
+    return waits or order.status in selector.statuses
 
 
 def _number(order: Order, by: str, now: float) -> float:
@@ -251,3 +319,33 @@ def _group(name: str, orders: list[Order]) -> FailureGroup:
     return FailureGroup(
         name, len(orders), message, last.exit_code, last.signal, last.reason, hosts, first_stop, last_stop, last.id
     )
+
+
+class _Listed:
+    """The orders that a timeline is made of, all at hand; see `timeline.Source`."""
+
+    def __init__(self, orders: Sequence[Order]) -> None:
+        self._ended: list[Ended] = [
+            (order.stop, order.status.value, order.start, order.peak_memory, order.batch)
+            for order in orders
+            if order.stop is not None and order.start is not None
+        ]
+        self._running = [o.start for o in orders if o.status is Status.RUNNING and o.start is not None]
+        self.most = max(1, len(orders))
+
+    def size(self) -> int:
+        return len(self._ended)
+
+    def span(self) -> Window | None:
+        stops = sorted((one[0], one[2]) for one in self._ended)
+        return (stops[0][1], stops[-1][0]) if stops else None
+
+    def ended(self, windows: Sequence[Window], limit: int) -> list[Ended]:
+        within = (one for one in self._ended if any(since <= one[0] < until for since, until in windows))
+        return list(within)[:limit]
+
+    def ids(self, batches: Iterable[int | str]) -> Mapping[int | str, str]:
+        return {batch: str(batch) for batch in batches}
+
+    def running(self) -> tuple[Sequence[float], int]:
+        return self._running, len(self._running)

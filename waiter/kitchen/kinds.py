@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from waiter.errors import UsageError
+
 if TYPE_CHECKING:  # it is much, and `waiter --help` needs none of it
     from waiter.kitchen.contract import Kitchen
 
@@ -31,7 +33,11 @@ def _unchanged(url: str) -> str:
 
 
 def _not_on_hosts(url: str, is_for_hosts: bool) -> str | None:  # noqa: ARG001 - as above
-    return "hosts have no driver for this kind of kitchen. Give --kitchen mongodb://HOST/"
+    return "hosts have no driver for this kind of kitchen\nhint: give --kitchen mongodb://HOST/"
+
+
+def _no_tunnel(url: str, port: int) -> tuple[str, tuple[str, int]]:  # noqa: ARG001 - as above
+    raise UsageError("--tunnel leads to a MongoDB, and this kitchen is none\nhint: give --kitchen mongodb://localhost/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,12 @@ class KitchenKind:
 
     why_not_from_hosts: Callable[[str, bool], str | None] = _not_on_hosts
     """Why the hosts of a fleet cannot use an address, None if they can. True: it was said for hosts alone."""
+
+    through_tunnel: Callable[[str, int], tuple[str, tuple[str, int]]] = _no_tunnel
+    """For a host whose 127.0.0.1:port leads here: the address that it is to use, and where its port is to lead.
+
+    Raises UsageError.
+    """
 
     host_packages: tuple[str, ...] = ()
     """The driver's Python packages, pure Python, which are sent to a fleet's hosts along with Waiter."""

@@ -87,15 +87,15 @@ def checked(path: Path) -> Identity | None:
         raise _gone(path)
     if orphan is not None and (facts is None or (facts.st_size == 0 and orphan.endswith("-wal"))):
         raise KitchenDamaged(
-            f"{path}: the kitchen is missing, its {orphan} is here: it holds changes, or belongs to somebody at work. "
-            "Put the kitchen back beside it, or delete that file if nobody needs it."
+            f"{path}: the kitchen is missing, its {orphan} is here and may hold changes\n"
+            "hint: put the kitchen back beside it, or delete that file if nobody needs it"
         )
     if facts is None:
         return None
     if facts.st_nlink > 1:
         raise KitchenError(
-            f"{path}: has {facts.st_nlink} names (hard links), and whoever works under another one would destroy it. "
-            f"Remove the others: find {Path(real).parent} -samefile {real}"
+            f"{path}: has {facts.st_nlink} names (hard links), and use under another one would destroy it\n"
+            f"hint: remove the others: find {Path(real).parent} -samefile {real}"
         )
     return facts.st_dev, facts.st_ino
 

@@ -37,6 +37,6 @@ def to_command(
             raise CommandUnstartable(f"{words[0]}: cannot be started: {error.strerror}") from None
         if done.returncode:
             how = f"exit code {done.returncode}" if done.returncode > 0 else f"signal {-done.returncode}"
-            raise NotificationFailed(f"nobody was told: {shown or shlex.join(words)} ended with {how}.")
+            raise NotificationFailed(f"notification failed: {shown or shlex.join(words)} ended with {how}.")
 
     return tell

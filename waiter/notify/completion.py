@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from waiter.errors import KitchenHindered, KitchenUnreachable
+from waiter.errors import ExitCode, KitchenHindered, KitchenUnreachable
 from waiter.kitchen.contract import Kitchen
-from waiter.notify.result import TIMED_OUT, UNATTENDED, WaitResult, wait_result
-from waiter.orders import Counts, Selector
+from waiter.notify.result import WaitResult, wait_result
+from waiter.orders import Counts, Selector, Status
 from waiter.report.capacity import at_work
+from waiter.report.waiting import waiting_batches
 
 LOOK_S = 0.5
 """The least time between two looks at the kitchen."""
@@ -24,7 +25,7 @@ Say = Callable[[str], None]
 def wait_for_end(
     kitchen: Kitchen, say: Say, *, batch: str | None = None, timeout_s: float | None, unattended_s: float | None
 ) -> WaitResult:
-    """How it stands when all orders, or those of a batch, have found their end, or nobody waits any longer.
+    """How it stands when all orders, or those of a batch, have ended, or nobody waits any longer.
 
     Gives up after `timeout_s`, and when no waiter was at work for `unattended_s`; None: never. Raises UsageError for
     an unknown batch.
@@ -59,7 +60,7 @@ class CompletionWatcher:
                 return True
             self._say_once(self._hindrance())
         except KitchenUnreachable as error:
-            self._say_once(f"{error} Waiting for it.")
+            self._say_once(f"{error.sentence} Waiting for it.")
         return False
 
     @property
@@ -80,11 +81,27 @@ class CompletionWatcher:
         here = at_work(self._kitchen.shifts(), now)
         if here:
             self._nobody_since = None
-            return "All waiters are paused: waiter resume" if all(shift.is_paused for shift in here) else None
+            is_paused = all(shift.is_paused for shift in here)
+            return self._stuck() or ("All waiters are paused: waiter resume" if is_paused else None)
         if self._nobody_since is None:
             self._nobody_since = time.monotonic()
         self._take_back()
-        return "No waiter is at work. Start one: waiter deliver CMD…"
+        return self._stuck() or "No waiter is at work. Start one: waiter deliver CMD…"
+
+    def _stuck(self) -> str | None:
+        """What is said where all that is left belongs to batches that wait for others, some of which failed."""
+        waiting = waiting_batches(self._kitchen)
+        counts = self._kitchen.counts()
+        if (
+            not waiting
+            or not counts[Status.ERROR]
+            or sum(one.orders for one in waiting) < counts.total - counts.finished
+        ):
+            return None
+        named = "; ".join(map(str, waiting))
+        return (
+            f"{named}\nhint: do again what failed: waiter reset --status ERROR; or go on without: waiter batch release"
+        )
 
     def _take_back(self) -> None:
         """Else nobody would, and what was lost too often would never end."""
@@ -94,7 +111,7 @@ class CompletionWatcher:
             return
         if reclaimed:
             who = f" ({', '.join(reclaimed.shifts)})" if reclaimed.shifts else ""
-            self._say(f"Took back the orders of waiters that died{who}.")
+            self._say(f"Reclaimed the orders of waiters that died{who}.")
 
     def _say_once(self, hindrance: str | None) -> None:
         if hindrance != self._said:
@@ -109,10 +126,10 @@ def _wait(watcher: CompletionWatcher, ends: float | None) -> int:
         if watcher.is_over():
             return 0
         if watcher.is_hopeless:
-            return UNATTENDED
+            return ExitCode.UNATTENDED
         pause_s = max(LOOK_S, (time.monotonic() - began) / SHARE)
         if ends is not None:
             if time.monotonic() >= ends:
-                return TIMED_OUT
+                return ExitCode.LIMIT
             pause_s = min(pause_s, max(0.0, ends - time.monotonic()))
         time.sleep(pause_s)

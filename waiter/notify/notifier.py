@@ -1,4 +1,4 @@
-"""Telling somebody that orders have found their end: a command that gets the facts, or an HTTP POST of one JSON object.
+"""Telling somebody that orders have ended: a command that gets the facts, or an HTTP POST of one JSON object.
 
 Each process that waits tells once, when its own waiting is over. Waiters that share a kitchen do not agree on one of
 them, so `deliver` does not tell: let one `run`, `wait` or `notify` do it.

@@ -5,16 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from waiter.errors import ExitCode
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Counts, FailureGroup, Selector, Status
 from waiter.report.columns import printable, timestamp
 from waiter.report.formatting import format_counts
-
-TIMED_OUT = 124
-"""What `wait` ends with when the time is up: timeout(1)'s own code."""
-
-UNATTENDED = 125
-"""What `wait` ends with when nobody is at work for too long."""
 
 KINDS_TOLD = 5
 """How many kinds of failures are told."""
@@ -27,10 +22,11 @@ class WaitResult:
     kitchen: str  # never with a password
     batch: str | None  # as it was asked for; None: all orders
     counts: Counts
-    gave_up: int = 0  # the exit code of who waits no longer; 0: all orders have found their end
+    gave_up: int = 0  # the exit code of who waits no longer; 0: all orders have ended
     failures: tuple[FailureGroup, ...] = ()
     at: float | None = None  # the kitchen's clock; None: it does not answer
     is_enough: bool = False  # who asked for them wants no more to be delivered
+    report: str | None = None  # the path of a report that was written of it
 
     @property
     def exit_code(self) -> int:
@@ -42,12 +38,13 @@ class WaitResult:
     @property
     def sentence(self) -> str:
         """It in words."""
-        why = {0: "", TIMED_OUT: "The time is up: ", UNATTENDED: "Nobody is at work: "}.get(self.gave_up, "Not all: ")
+        whys = {0: "", ExitCode.LIMIT: "The time is up: ", ExitCode.UNATTENDED: "Nobody is at work: "}
+        why = whys.get(self.gave_up, "Not all: ")
         return f"{why}{format_counts(self.counts) if self.counts.total else 'Nothing was ordered'}."
 
 
 def wait_result(kitchen: Kitchen, batch: str | None, gave_up: int = 0) -> WaitResult:
-    """How the orders of a batch, or all, stand now, `gave_up` if some have not found their end."""
+    """How the orders of a batch, or all, stand now, `gave_up` if some have not ended."""
     selector = Selector(batch=batch) if batch else None
     counts = kitchen.counts(selector)
     gave_up = gave_up if counts.finished < counts.total else 0
@@ -70,13 +67,14 @@ def result_facts(result: WaitResult) -> dict[str, Any]:
             for g in result.failures
         ],
         "at": timestamp(result.at),
+        **({"report": printable(result.report)} if result.report else {}),
     }
 
 
 def result_variables(result: WaitResult) -> dict[str, str]:
     """The facts as WAITER_… variables; what nobody knows is left out."""
-    values = result_facts(result)
-    named = {f"WAITER_{name.upper()}": values[name] for name in ("text", "exit_code", "batch", "total")}
+    values = {"report": None, **result_facts(result)}
+    named = {f"WAITER_{name.upper()}": values[name] for name in ("text", "exit_code", "batch", "total", "report")}
     named |= {"WAITER_KITCHEN_URL": values["kitchen"]}
     named |= {f"WAITER_COUNT_{status}": count for status, count in values["counts"].items()}
     return {name: str(value) for name, value in named.items() if value is not None}

@@ -52,7 +52,7 @@ def webhook_address(url: str) -> WebhookAddress:
     except ValueError:
         host = port = None
     if not host or parts.scheme not in ("http", "https") or not url.isascii() or not url.isprintable() or " " in url:
-        raise UsageError("this is no address to POST to: write https://host/path, in ASCII")
+        raise UsageError("invalid webhook URL: write https://host/path, in ASCII")
     place = (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
     headers = {"Content-Type": "application/json", "User-Agent": f"waiter/{__version__}"}
     if parts.username is not None:
@@ -80,7 +80,7 @@ def post(
     else:
         trouble, _ = _tried(to, body)
     if trouble is not None:
-        raise NotificationFailed(f"nobody was told: {to.shown}: {trouble}.")
+        raise NotificationFailed(f"notification failed: {to.shown}: {trouble}.")
 
 
 def _tried(to: WebhookAddress, body: bytes) -> tuple[str | None, bool]:

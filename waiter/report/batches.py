@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from waiter.durations import format_duration
-from waiter.orders import Batch, BatchProgress, Status
+from waiter.orders import Batch, BatchProgress, Counts, Status
 from waiter.report.columns import timestamp
 from waiter.report.formatting import per_second
+from waiter.report.waiting import WaitingBatch, counts_by_word
 
 RECENT_S = 300.0
 """The window of a batch's rate, in seconds."""
@@ -30,9 +31,11 @@ def time_left(progress: BatchProgress | None) -> tuple[str, str]:
     return per_second(rate(progress)), "" if seconds is None else format_duration(seconds)
 
 
-def batch_facts(batch: Batch, progress: BatchProgress | None) -> dict[str, object]:
-    """One batch as JSON. `command` is a list of words, null where it is for any."""
-    counts = {status.value: progress.counts[status] if progress else 0 for status in Status}
+def batch_facts(
+    batch: Batch, progress: BatchProgress | None, claimed: int = 0, waiting: WaitingBatch | None = None
+) -> dict[str, object]:
+    """One batch as JSON. `command` is a list of words, null where it is for any; `claimed` orders have not begun."""
+    counts = counts_by_word(progress.counts if progress else Counts({}), [waiting] if waiting else [])
     return {
         "id": batch.id,
         "name": batch.name,
@@ -41,9 +44,15 @@ def batch_facts(batch: Batch, progress: BatchProgress | None) -> dict[str, objec
         "is_reserved": batch.is_reserved,
         "weight": batch.weight,
         "paused": batch.pause_reason,
+        "after": list(batch.after),
+        "after_any": list(batch.after_any),
+        "after_row": batch.after_row,
+        "waiting": waiting and waiting.why,
         "loaded_at": timestamp(batch.loaded_at),
         "is_complete": batch.is_complete,
         "counts": counts,
+        "running": counts[Status.RUNNING] - claimed,
+        "claimed": claimed,
         "rate": rate(progress) if progress else 0.0,
         "eta": left_s(progress) if progress else None,
     }

@@ -33,7 +33,7 @@ class Capacity:
 
     worked_s: float  # for so long somebody was; the whole time if nobody was
     slot_s: float  # slots, each for the time that it was there
-    slots: int  # now, of those who are neither paused nor going home
+    slots: int  # now, of those who are neither paused nor leaving
     hosts: int  # that they are on
 
 
@@ -89,6 +89,7 @@ def waiter_facts(shift: Shift, now: float) -> dict[str, object]:
         "failed": vitals.failed,
         "memory": vitals.memory,
         "load": vitals.load,
+        "waits_for": vitals.waits_for,
         "running": list(vitals.running),
         "command": vitals.command,
         "command_hash": vitals.command_hash,

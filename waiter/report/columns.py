@@ -55,7 +55,7 @@ COLUMNS: Mapping[str, Callable[[Order], Cell]] = {
     "attempt": lambda order: order.attempt,
     "failures": lambda order: order.failures,
     "losses": lambda order: order.losses,
-    "due": lambda order: timestamp(order.due),
+    "due": lambda order: None if order.is_held else timestamp(order.due),
     "host": lambda order: order.host,
     "exit_code": lambda order: order.exit_code,
     "signal": lambda order: order.signal,
@@ -121,16 +121,23 @@ def values(order: Order, names: Sequence[str]) -> list[object]:
         elif name.startswith(KEY):
             row.append(result.get(name.removeprefix(KEY)))
         else:
-            row.append(_argument(order, named, name.removeprefix(ARGUMENT)))
+            row.append(_argument(order.arguments, named, name.removeprefix(ARGUMENT)))
     return row
 
 
-def _argument(order: Order, named: Mapping[str, str], name: str) -> str | None:
+def _argument(arguments: Sequence[object], named: Mapping[str, object], name: str) -> object:
     """The argument of that name, else at that position, counted from 1."""
     if name in named:
         return named[name]
     at = int(name) if name.isascii() and name.isdigit() and len(name) < 9 else 0
-    return order.arguments[at - 1] if 0 < at <= len(order.arguments) else None
+    return arguments[at - 1] if 0 < at <= len(arguments) else None
+
+
+def _typed(order: Order, names: Sequence[str]) -> dict[str, object]:
+    """The columns of arguments, as what these were."""
+    arguments, named = order.typed_arguments, order.typed_named
+    typed = {name: _argument(arguments, named, name.removeprefix(ARGUMENT)) for name in names if is_argument(name)}
+    return {**typed, "arguments": list(arguments)} if "arguments" in names else typed
 
 
 def cells(order: Order, names: Sequence[str]) -> list[Cell]:
@@ -178,8 +185,10 @@ def record(order: Order, names: Sequence[str]) -> dict[str, object]:
 
 
 def typed_record(order: Order, names: Sequence[str]) -> dict[str, object]:
-    """The same with times as `datetime`."""
+    """The same with times as `datetime`, and arguments as what they were."""
     facts = record(order, names)
+    if order.kinds:
+        facts |= _typed(order, names)
     for name in TIMES:
         if name in facts:
             at = getattr(order, name)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Sequence
 
 from waiter.delivery.command import Command, command
 from waiter.errors import UsageError
 from waiter.orders import Order, Shift
+
+_FUNCTION = re.compile(r"python:[\w.]+:[\w.]+")
+"""A function in the place of a command; one without a name nobody can call by hand."""
 
 CUT_AT = 200
 """Waiters tell no more of their command line than so many characters: a longer one is not known exactly."""
@@ -28,6 +32,8 @@ def line_by_hand(order: Order, shifts: Sequence[Shift]) -> str | None:
         return None
     try:
         words = shlex.split(max(same, key=lambda shift: shift.since).vitals.command or "")
+        if words and words[0].startswith("python:"):
+            return f"waiter try {order.id} {words[0]}" if _FUNCTION.fullmatch(words[0]) else None
         argv = _template(words).argv(order)
     except (ValueError, UsageError):
         return None

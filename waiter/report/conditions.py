@@ -12,8 +12,9 @@ from waiter.durations import format_duration, parse_duration
 from waiter.errors import UsageError
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Selector, Status
+from waiter.report.waiting import WAITING
 
-COUNTS = (*(status.value.lower() for status in Status), "total", "claimed", "waiters")
+COUNTS = (*(status.value.lower() for status in Status), "waiting", "total", "claimed", "waiters")
 DURATIONS = ("idle", "oldest")
 NAMES = (*COUNTS, "rate", *DURATIONS)
 """What a condition may be on: orders by status, how many are claimed ahead, waiters at work, orders per second, for how
@@ -71,20 +72,20 @@ def _limit(text: str, name: str, limit: str) -> float:
 def measure(kitchen: Kitchen, name: str, facts: Mapping[str, Any], batch: str | None) -> float:
     """What a name stands for now; `facts` are those of `status`, of the batch or of all."""
     match name:
-        case "total" | "claimed" | "waiters" | "rate":
+        case "total" | "running" | "claimed" | "waiters" | "rate":
             return float(facts[name])
         case "oldest":
             return float(facts["oldest_running"]["seconds"]) if facts["oldest_running"] else 0.0
         case "idle":
             return idle_s(kitchen, facts, batch)
-    return float(facts["counts"][name.upper()])
+    return float(facts["counts"].get(name.upper(), 0))  # WAITING only where some wait
 
 
 def idle_s(kitchen: Kitchen, facts: Mapping[str, Any], batch: str | None) -> float:
     """For how long nobody has worked although orders are left: since one ended, or was loaded. Else 0."""
     counts = facts["counts"]
     is_worked_on = counts[Status.RUNNING] and facts["waiters"]
-    if is_worked_on or not counts[Status.READY] + counts[Status.RUNNING]:
+    if is_worked_on or not counts[Status.READY] + counts.get(WAITING, 0) + counts[Status.RUNNING]:
         return 0.0
     ended = next(kitchen.find(Selector(batch=batch), sort="-stop", limit=1), None)
     moments = [one.loaded_at for one in kitchen.batches() if batch in (None, one.id, one.name)]

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from waiter.durations import format_duration
+from waiter.kitchen.contract import Timeline
 from waiter.orders import Counts, FailureGroup, Order, Shift, Status, Throughput
 from waiter.report.capacity import Capacity, at_work, state
+from waiter.report.claimed import claimed_ahead
+from waiter.report.cost import FleetCost
 from waiter.report.eta import Eta, eta, percent, rate, shown_percent
 from waiter.report.failures import how, only_host
 from waiter.report.formatting import clock_time, escape_control, per_second, truncate_left
+from waiter.report.waiting import WAITING, WaitingBatch, counts_by_word
 
 Line = list[tuple[str, str]]
 """Pieces of text, each with a style as Rich names it; empty: none."""
 
-COLOURS = {
+COLOURS: Mapping[str, str] = {
+    WAITING: "blue",
     Status.READY: "cyan",
     Status.RUNNING: "yellow",
     Status.DONE: "green",
@@ -23,6 +28,13 @@ COLOURS = {
     Status.CANCELLED: "magenta",
 }
 NAME_WIDTH = 20
+OLD_S = 5.0
+"""Counts that are older say so."""
+
+COUNTING = "counting the orders…"
+
+WAITING_SHOWN = 3
+"""So many batches that wait are named."""
 
 _SAYS_HOW = ("exit code ", "killed by ", "timeout ", "lost")
 
@@ -35,7 +47,7 @@ class Seen:
     now: float  # kitchen's clock
     counts: Counts
     recent: Throughput  # the rate now
-    longer: Throughput  # the rate that the end is reckoned from
+    longer: Throughput  # the rate that the end is estimated from
     capacity: Capacity  # in that time
     shifts: Sequence[Shift]
     running: Sequence[Order]  # those that run longest
@@ -43,20 +55,50 @@ class Seen:
     delivering: Collection[str]  # hosts that take part
     every_s: float = 1.0  # how often the counts are asked for
     trouble: str | None = None  # why this may be old
+    waiting: Sequence[WaitingBatch] = ()  # batches whose turn has not come
+    costs: Sequence[FleetCost] = ()  # of the fleets that were launched from here
+    counted_s: float | None = 0.0  # how old the counts are; None: the orders are still being counted
+    hour: Timeline | None = None  # the last one; None: nobody has asked yet
+    of_batches: Sequence[str] | None = None  # ids; the orders are those of these batches alone
+    is_alone: bool = True  # no orders are left but these
 
     @property
     def at_work(self) -> list[Shift]:
         return at_work(self.shifts, self.now)
 
     @property
+    def claimed(self) -> int:
+        """RUNNING orders that have not begun."""
+        return claimed_ahead(self.counts[Status.RUNNING], self.shifts, self.now, self.of_batches)
+
+    @property
+    def shown_counts(self) -> list[tuple[str, int, str]]:
+        """Orders by status, each with its colour; what waits or is claimed ahead stands apart, if there is any."""
+        counts = [(word, n, COLOURS[word]) for word, n in counts_by_word(self.counts, self.waiting).items()]
+        if not self.claimed:
+            return counts
+        running = [word for word, _, _ in counts].index(Status.RUNNING)
+        apart = [("RUNNING", self.counts[Status.RUNNING] - self.claimed, "yellow"), ("claimed", self.claimed, "yellow")]
+        return [*counts[:running], *apart, *counts[running + 1 :]]
+
+    @property
     def eta(self) -> Eta | None:
-        """When all is done; None while nobody takes orders."""
+        """When all is done; None while nobody takes orders, and of a batch while others take part of the work."""
+        if not self.is_alone:
+            return None
         oldest_s = max((self.now - order.start for order in self.running if order.start is not None), default=0.0)
         return eta(self.counts, self.longer, self.capacity, oldest_s=oldest_s)
 
     @property
     def is_done(self) -> bool:
-        return self.counts.finished == self.counts.total
+        return self.counted_s is not None and self.counts.finished == self.counts.total
+
+    @property
+    def age(self) -> str:
+        """How old the counts are, where that is worth saying: among millions of orders they are not counted often."""
+        if self.counted_s is None or self.counted_s < OLD_S:
+            return ""
+        return f"counted {format_duration(self.counted_s)} ago"
 
 
 def frame(seen: Seen, width: int, height: int, *, is_unicode: bool = True) -> list[Line]:
@@ -78,8 +120,11 @@ def _ascii(text: str) -> str:
 
 def summary(seen: Seen) -> str:
     """The view in one line."""
-    counts = ", ".join(f"{seen.counts[status]:,} {status.value}" for status in Status if seen.counts[status])
-    return f"{percent_of(seen.counts)} of {seen.counts.total:,}: {counts or 'no orders'}; {pace(seen)}"
+    if seen.counted_s is None:
+        return f"{COUNTING}; {pace(seen)}"
+    counts = ", ".join(f"{count:,} {name}" for name, count, _ in seen.shown_counts if count)
+    age = f" ({seen.age})" if seen.age else ""
+    return f"{percent_of(seen.counts)} of {seen.counts.total:,}: {counts or 'no orders'}{age}; {pace(seen)}"
 
 
 def percent_of(counts: Counts) -> str:
@@ -90,10 +135,15 @@ def percent_of(counts: Counts) -> str:
 def pace(seen: Seen) -> str:
     """The rate now and over a longer time, and when all is done, in one line."""
     if seen.is_done:
-        return "all orders have found their end" if seen.counts.total else "nothing was ordered"
+        return "all orders have ended" if seen.counts.total else "no orders"
     window = format_duration(seen.longer.window_s).removesuffix(" 00 s")
     rates = f"{per_second(rate(seen.recent))} now, {per_second(rate(seen.longer))} over {window}"
     return f"{rates}; {f'done {seen.eta}' if seen.eta else 'no end in sight yet'}"
+
+
+def cost_words(seen: Seen) -> list[str]:
+    """What each fleet costs, where that is known."""
+    return [f"cost of {cost.words(seen.eta)}" for cost in seen.costs if cost.so_far is not None]
 
 
 def _head(seen: Seen, width: int, is_unicode: bool) -> list[Line]:
@@ -101,11 +151,35 @@ def _head(seen: Seen, width: int, is_unicode: bool) -> list[Line]:
     where = escape_control(seen.kitchen)[: max(10, width - len(clock) - 2)]
     share = f" {percent_of(seen.counts)}  {seen.counts.finished:,} of {seen.counts.total:,}"
     counts: Line = []
-    for status in Status:
-        style = COLOURS[status] if seen.counts[status] else "dim"
-        counts += [(f"{status.value} ", style), (f"{seen.counts[status]:,}", f"bold {style}"), ("  ", "")]
+    for name, count, colour in seen.shown_counts:
+        style = colour if count else "dim"
+        counts += [(f"{name} ", style), (f"{count:,}", f"bold {style}"), ("  ", "")]
     bar = _bar(seen.counts, max(10, width - len(share)), is_unicode)
-    return [[(where.ljust(width - len(clock)), "bold"), (clock, "")], [*bar, (share, "")], counts, [(pace(seen), "")]]
+    if seen.counted_s is None:
+        bar, counts, share = _bar(Counts({}), max(10, width - 1), is_unicode), [(COUNTING, "dim")], ""
+    waiting: list[Line] = [[(escape_control(str(one)), "dim")] for one in seen.waiting[:WAITING_SHOWN]]
+    first: Line = [(where.ljust(width - len(clock)), "bold"), (clock, "")]
+    costs: list[Line] = [[(escape_control(words), "dim")] for words in cost_words(seen)]
+    return [first, [*bar, (share, "")], counts, *waiting, [(pace(seen), "")], *_hour(seen, width, is_unicode), *costs]
+
+
+SPARKS = " ▁▂▃▄▅▆▇█"
+
+
+def sparkline(hour: Timeline) -> str:
+    """What was finished in each minute as the heights of blocks, the present minute last."""
+    finished = [step.done + step.failed for step in hour.steps]
+    most = max(finished, default=0)
+    return "".join(SPARKS[-(-n * (len(SPARKS) - 1) // most) if most else 0] for n in finished)
+
+
+def _hour(seen: Seen, width: int, is_unicode: bool) -> list[Line]:
+    """The last hour in a line, once something was finished in it."""
+    if seen.hour is None or not is_unicode or not (finished := seen.hour.done + seen.hour.failed):
+        return []
+    about = "about " if seen.hour.share < 1 else ""
+    words = f" {about}{finished:,} in the last hour"
+    return [[(sparkline(seen.hour)[-max(0, width - len(words)) :], "cyan"), (words, "")]]
 
 
 def _bar(counts: Counts, width: int, is_unicode: bool) -> Line:
@@ -144,6 +218,8 @@ def _waiter(shift: Shift, running: Sequence[Order], now: float) -> Line:
     runs = ", ".join(f"{_short(order)} {format_duration(max(0.0, now - (order.start or now)))}" for order in begun)
     if its_state == "paused" and shift.pause_reason:
         runs = escape_control(shift.pause_reason)
+    elif its_state == "alive" and vitals.waits_for and not running:
+        runs = f"waits for {escape_control(vitals.waits_for)}"
     style = {"alive": "green", "lost": "red", "late": "red"}.get(its_state, "yellow")
     return [
         (f"{truncate_left(shift.waiter, NAME_WIDTH):<{NAME_WIDTH}} ", ""),
@@ -185,6 +261,10 @@ def _cut(lines: list[Line], room: int, what: str) -> list[Line]:
 def _foot(seen: Seen) -> Line:
     if seen.trouble:
         return [(escape_control(seen.trouble), "bold red")]
+    if seen.age:
+        return [(f"q quits; {seen.age}, every {format_duration(seen.every_s)}", "dim")]
+    if seen.counted_s is None:
+        return [("q quits", "dim")]
     return [(f"q quits; asked every {format_duration(seen.every_s)}", "dim")]
 
 

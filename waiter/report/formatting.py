@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,16 @@ def size(count: int | None) -> str:
     while value >= 1024 and unit < len(_UNITS) - 1:
         value, unit = value / 1024, unit + 1
     return f"{value:.3g} {_UNITS[unit]}" if value < 1000 else f"{value:.0f} {_UNITS[unit]}"
+
+
+def dollars(amount: float) -> str:
+    """`$0.0031`, `$12.40`, `$1,240`."""
+    if amount >= 1000:
+        return f"${amount:,.0f}"
+    if 0 < amount < 0.095:
+        digits = min(9, 1 - math.floor(math.log10(amount)))
+        return f"${amount:.{digits}f}"
+    return f"${amount:.2f}"
 
 
 def per_second(rate: float) -> str:

@@ -1,13 +1,15 @@
-"""One order as JSON: what `show --json` and `orders --json` print."""
+"""One order in words, as `show` and the page have it, and as JSON: what `show --json` and `orders --json` print."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from waiter.durations import format_duration
-from waiter.orders import Event, Order, Shift, Status
+from waiter.orders import HELD, Event, Order, Shift, Status
 from waiter.report import columns
 from waiter.report.command_line import line_by_hand
+from waiter.report.failures import how
+from waiter.report.formatting import clock_time, size
 
 LIGHT_COLUMNS = tuple(name for name in columns.COLUMNS if name not in columns.NEED_WHOLE)
 
@@ -19,6 +21,27 @@ def took(order: Order, now: float) -> str:
     return format_duration(
         max(0.0, (now if order.status is Status.RUNNING else order.stop or order.start) - order.start)
     )
+
+
+def facts_in_words(order: Order, now: float) -> list[tuple[str, str]]:
+    """What is known of the order, by name; empty: it does not apply."""
+    by = " on ".join(filter(None, (order.waiter, order.host)))
+    counted = [f"{n} {what}" for n, what in ((order.failures, "failed"), (order.losses, "lost")) if n]
+    return [
+        ("batch", f"{order.batch}, row {order.row}"),
+        ("priority", str(order.priority or "")),
+        ("attempt", f"{order.attempt}{' (' + ', '.join(counted) + ')' if counted else ''}" if order.attempt else ""),
+        ("due", f"in {format_duration(order.due - now)}" if order.due and now < order.due < HELD else ""),
+        ("waiter", by),
+        ("started", clock_time(order.start, now)),
+        ("stopped", clock_time(order.stop, now)),
+        ("took", took(order, now)),
+        ("ended", how(order.reason, order.exit_code, order.signal)),
+        ("error", order.error or ""),
+        ("group", order.error_group or ""),
+        ("memory", size(order.peak_memory)),
+        ("command", order.command or ""),
+    ]
 
 
 def printable_record(record: dict[str, object]) -> dict[str, object]:

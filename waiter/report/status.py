@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from waiter.kitchen.contract import Kitchen
+from waiter.kitchen.contract import Kitchen, Timeline
 from waiter.orders import Counts, Selector, Shift, Status, Throughput
 from waiter.report.capacity import at_work, measure_capacity
+from waiter.report.claimed import claimed_ahead
+from waiter.report.cost import NO_PRICES, fleet_costs
 from waiter.report.eta import Eta, clip_to_busy, eta, rate
+from waiter.report.waiting import counts_by_word, waiting_batches, waiting_facts
 
 RECENT_S = 60.0
 """The window of the rate that `status` shows."""
 
 WINDOWS_S = (300.0, 3600.0, 86_400.0)
-"""The end is reckoned from the shortest of them that tells enough."""
+"""The end is estimated from the shortest of them that tells enough."""
+
+HOUR_S, MINUTE_S = 3600.0, 60.0
 
 ENOUGH = 20
 """So many finished orders tell enough; where they take long, it takes long until there are as many."""
@@ -30,10 +36,22 @@ def choose_window(kitchen: Kitchen) -> Throughput:
     return seen
 
 
-def status_facts(kitchen: Kitchen, batch: str | None, more_hosts: int | None) -> dict[str, Any]:
+def last_hour(kitchen: Kitchen, batch: str | None = None) -> Timeline:
+    """The last hour, minute by minute."""
+    return kitchen.timeline(kitchen.now() - HOUR_S, MINUTE_S, batch)
+
+
+def hour_facts(hour: Timeline) -> dict[str, Any]:
+    """What was finished in that time, as JSON."""
+    return {"done": hour.done, "failed": hour.failed, "mean": hour.mean_s}
+
+
+def status_facts(
+    kitchen: Kitchen, batch: str | None, more_hosts: int | None, prices: Mapping[str, float] = NO_PRICES
+) -> dict[str, Any]:
     """What `status --json` prints, of all or one batch. A batch has no ETA while others take part of the work."""
     selector = Selector(batch=batch) if batch else None
-    counts = kitchen.counts(selector)
+    counts, waiting = kitchen.counts(selector), waiting_batches(kitchen, batch)
     is_all = batch is None or _left(counts) == _left(kitchen.counts())
     oldest = next(kitchen.find(Selector(statuses=(Status.RUNNING,), batch=batch), sort="start", limit=1), None)
     now, shifts = kitchen.now(), kitchen.shifts(include_left=True)
@@ -45,19 +63,48 @@ def status_facts(kitchen: Kitchen, batch: str | None, more_hosts: int | None) ->
         eta(counts, lately, capacity, oldest_s=oldest_s, more_hosts=more) if is_all else None
         for more in (0, more_hosts or 0)
     ]
+    of_batches = None if batch is None else [one.id for one in kitchen.batches() if batch in (one.id, one.name)]
+    claimed = claimed_ahead(counts[Status.RUNNING], shifts, now, of_batches)
     facts = {
         "kitchen": kitchen.url,
         "total": counts.total,
-        "counts": {status.value: counts[status] for status in Status},
+        "counts": counts_by_word(counts, waiting),
         "oldest_running": oldest and {"_id": oldest.id, "waiter": oldest.waiter, "seconds": oldest_s},
-        "claimed": min(counts[Status.RUNNING], sum(shift.vitals.claimed for shift in at_work(shifts, now))),
+        "running": counts[Status.RUNNING] - claimed,
+        "claimed": claimed,
         "waiters": len(at_work(shifts, now)),
         "rate": rate(recent),
         **_eta_facts(ends[0]),
         "commands": kitchen.commands(selector),
+        "last_hour": hour_facts(last_hour(kitchen, batch)),
         "latest_command": latest_command(shifts),
     }
+    if batch is None and (costs := fleet_costs(kitchen, prices)):
+        facts["cost"] = [cost.to_json(ends[0]) | {"words": cost.words(ends[0])} for cost in costs]
+    if waiting:
+        facts["waiting"] = waiting_facts(waiting)
+    if paused := _paused(kitchen, batch):
+        facts["paused"] = paused
     return {**facts, "with_more_hosts": {"hosts": more_hosts, **_eta_facts(ends[1])}} if more_hosts else facts
+
+
+def _paused(kitchen: Kitchen, batch: str | None) -> list[dict[str, Any]]:
+    """The batches whose orders nobody takes, and why."""
+    paused = [one for one in kitchen.batches() if one.pause_reason is not None and batch in (None, one.id, one.name)]
+    return [{"batch": one.id, "name": one.name, "why": one.pause_reason} for one in paused]
+
+
+def current_eta(kitchen: Kitchen) -> Eta | None:
+    """When all is done, as `status` says it."""
+    now, shifts, lately = kitchen.now(), kitchen.shifts(include_left=True), choose_window(kitchen)
+    capacity = measure_capacity(shifts, now, lately.window_s)
+    return eta(kitchen.counts(), lately, capacity, oldest_s=oldest_running_s(kitchen, now))
+
+
+def oldest_running_s(kitchen: Kitchen, now: float) -> float:
+    """For how long the order has been running that has longest."""
+    oldest = next(kitchen.find(Selector(statuses=(Status.RUNNING,)), sort="start", limit=1), None)
+    return max(0.0, now - (oldest.start or now)) if oldest else 0.0
 
 
 def _left(counts: Counts) -> int:

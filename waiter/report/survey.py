@@ -1,7 +1,7 @@
 """Which columns a table of orders has, and of what type: one look through the orders before they are written.
 
 It is taken only where something follows from the orders: what `*`, `arguments.*` and `result.*` stand for, whether an
-argument has the name that is asked for (then it ends as soon as one has it), and the types of results.
+argument or a result has the name that is asked for (then it ends as soon as one has it), and the types of results.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ def find_columns(words: str | None, finder: OrderFinder, *, has_types: bool = Fa
     """The columns that `--columns` means for these orders, each with its type.
 
     It is bool, int64, double, string, time or texts; without `has_types` that of a result may be string all the same.
-    Raises UsageError for an argument that no order of the kitchen has.
+    Raises UsageError for an argument that no order of the kitchen has, and for a key that none of its results has.
     """
     names = columns(words)
     seen = survey(names, finder.find(names), has_types=has_types)
-    if missing := [name for name in names if is_argument(name) and not seen.has(name)]:
-        everywhere = survey(missing, finder.kitchen.find(Selector()))
+    if missing := [name for name in names if not seen.has(name)]:
+        everywhere = survey(missing, finder.kitchen.find(Selector(), with_details=needs_details(missing)))
         for name in missing:
             if not everywhere.has(name):
-                raise _unknown(name, everywhere)
+                raise _no_such_key(name, everywhere) if name.startswith(KEY) else _unknown(name, everywhere)
     return column_types(names, seen)
 
 
@@ -75,7 +75,11 @@ class Survey:
     has_other_results: bool = False  # some are no JSON object
 
     def has(self, name: str) -> bool:
-        """Whether some order has an argument of this column."""
+        """Whether some order has something for this column; where no result has keys yet, any may come to."""
+        if name.startswith(KEY):
+            return name.removeprefix(KEY) in self.keys or name == ALL_KEYS or not (self.keys or self.has_other_results)
+        if not is_argument(name):
+            return True
         word = name.removeprefix(ARGUMENT)
         return word in self.arguments or (word in map(str, range(1, self.most + 1)))
 
@@ -96,14 +100,15 @@ class Survey:
 def survey(names: Sequence[str], orders: Iterable[Order], *, has_types: bool = False) -> Survey:
     """Look through the orders, no further than these columns need."""
     seen = Survey()
-    with_result = ALL in names or ALL_KEYS in names or (has_types and any(name.startswith(KEY) for name in names))
-    is_whole = with_result or ALL_ARGUMENTS in names
+    keys = [name.removeprefix(KEY) for name in names if name.startswith(KEY)]
+    is_whole = ALL in names or ALL_KEYS in names or ALL_ARGUMENTS in names or bool(has_types and keys)
     asked = [name for name in names if is_argument(name)]
-    if not is_whole and not asked:
+    if not is_whole and not asked and not keys:
         return seen
+    with_result = ALL in names or bool(keys)
     for order in orders:
         seen.add(order, with_result=with_result)
-        if not is_whole and all(map(seen.has, asked)):
+        if not is_whole and all(map(seen.has, asked)) and all(key in seen.keys for key in keys):
             break
     return seen
 
@@ -137,6 +142,16 @@ def _unknown(name: str, seen: Survey) -> UsageError:
         f"--columns: unknown column {name}. No order has such an argument.\n"
         f"hint: {meant}Known are {', '.join(known)}, 1, 2, … for arguments by position, and result.KEY"
     )
+
+
+def _no_such_key(name: str, seen: Survey) -> UsageError:
+    from difflib import get_close_matches
+
+    known = [f"{KEY}{key}" for key in seen.keys]
+    near = get_close_matches(name, known, 1)
+    meant = f"Did you mean {near[0]}? " if near else ""
+    there = f"Known are {', '.join(known[:20])}" if known else "The results here are no JSON objects: take result"
+    return UsageError(f"--columns: unknown column {name}. No result has such a key.\nhint: {meant}{there}")
 
 
 def kind_of(value: object) -> str:

@@ -1,10 +1,12 @@
-"""Rename a batch, bind it to a command, or give it a weight.
+"""Rename, bind or weigh a batch, or let it wait for others.
 
 \b
 waiter batch rename 7f2e90c14a night
 waiter batch bind night ./align.sh {sample_id}
 waiter batch unbind night
 waiter batch weigh night 3         of four claims three are its own
+waiter batch after align prepare   those of prepare are to be DONE first
+waiter batch release align         they wait no more
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from waiter.cli.console import say
 from waiter.cli.groups import VerbGroup
 from waiter.cli.options import COMMAND, batch_argument, json_option, named_batch, open_kitchen_or_exit, with_settings
 from waiter.cli.tables import show_json
-from waiter.delivery.batch_scope import SHELL_WORD, command_line
+from waiter.delivery.batch_scope import bound_words, command_line
+from waiter.kitchen.stages import batch_named, refuse_ring
 from waiter.settings import Settings
 
 
@@ -39,13 +42,14 @@ def rename(settings: Settings, batch_name: str, new_name: str, is_json: bool) ->
 
 @batch.command(context_settings=COMMAND)
 @click.option("--shell", is_flag=True, help="The command is a line for sh, as in `deliver --shell`.")
+@click.option("--literal", is_flag=True, help="Braces in the command are plain text.")
 @json_option
 @with_settings
 @batch_argument
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, required=True, metavar="CMD…")
-def bind(settings: Settings, batch_name: str, words: tuple[str, ...], shell: bool, is_json: bool) -> int:
+def bind(settings: Settings, batch_name: str, words: tuple[str, ...], shell: bool, literal: bool, is_json: bool) -> int:
     """Reserve a batch for a command: no other takes its orders unless it is told to."""
-    words = (SHELL_WORD, " ".join(words)) if shell else words
+    words = bound_words(words, shell=shell, literal=literal)
     with open_kitchen_or_exit(settings) as kitchen:
         found = named_batch(kitchen, batch_name)
         kitchen.amend_batch(found.id, command=words)
@@ -75,6 +79,39 @@ def weigh(settings: Settings, batch_name: str, weight: int, is_json: bool) -> in
         found = named_batch(kitchen, batch_name)
         kitchen.amend_batch(found.id, weight=weight)
     return _show(is_json, found.id, {"weight": weight}, f"Batch {batch_name} has the weight {weight}.")
+
+
+@batch.command("after")
+@click.option("--any", "is_any", is_flag=True, help="Until they have ended, well or not.")
+@json_option
+@with_settings
+@batch_argument
+@click.argument("others", nargs=-1, required=True, metavar="OTHER…")
+def after_(settings: Settings, batch_name: str, others: tuple[str, ...], is_any: bool, is_json: bool) -> int:
+    """Let a batch wait until all orders of other batches are DONE."""
+    with open_kitchen_or_exit(settings) as kitchen:
+        every = kitchen.batches()
+        found, first = batch_named(every, batch_name), [batch_named(every, other) for other in others]
+        ids = tuple(one.id for one in first)
+        refuse_ring({one.id: one for one in every}, found.id, ids)
+        after, after_any = ((), ids) if is_any else (ids, ())
+        kitchen.amend_batch(found.id, after=after, after_any=after_any)
+    named = ", ".join(one.name or one.id for one in first)
+    changed: dict[str, object] = {"after": list(after), "after_any": list(after_any)}
+    return _show(is_json, found.id, changed, f"Batch {batch_name} waits for {'the end of ' if is_any else ''}{named}.")
+
+
+@batch.command()
+@batch_argument
+@json_option
+@with_settings
+def release(settings: Settings, batch_name: str, is_json: bool) -> int:
+    """Let a batch wait for others no more, whatever became of them."""
+    with open_kitchen_or_exit(settings) as kitchen:
+        found = named_batch(kitchen, batch_name)
+        kitchen.amend_batch(found.id, after=(), after_any=(), after_row=None)
+    changed: dict[str, object] = {"after": [], "after_any": [], "after_row": None}
+    return _show(is_json, found.id, changed, f"Batch {batch_name} waits for no other batch.")
 
 
 def _show(is_json: bool, batch_id: str, changed: dict[str, object], sentence: str) -> int:

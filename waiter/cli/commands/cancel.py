@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import click
 
-from waiter.cli.console import confirm, say
+from waiter.cli.console import LOOKING, confirm, said_if_long, say
 from waiter.cli.options import (
     Selection,
     json_option,
@@ -38,14 +38,16 @@ from waiter.settings import Settings
 def cancel(settings: Settings, selection: Selection, yes: bool, is_json: bool) -> int:
     with open_kitchen_or_exit(settings) as kitchen:
         selector = resolve_selector(kitchen, selection)
-        if not selector.statuses:
+        if not selector.statuses and selector.waiting is None:
             selector = replace(selector, statuses=(Status.READY, Status.RUNNING))
-        counts = kitchen.counts(selector)
+        with said_if_long(LOOKING):
+            counts = kitchen.counts(selector)
         ready, running = counts[Status.READY], counts[Status.RUNNING]
         affected = Counts({status: counts[status] for status in (Status.READY, Status.RUNNING)})
         question = f"Cancel {plural(affected.total, 'order')} ({format_counts(affected)}) in {kitchen.url}?"
         is_agreed = not affected.total or confirm(question, is_yes=yes)
-        done = kitchen.cancel(selector) if affected.total and is_agreed else 0
+        with said_if_long(f"Cancelling {plural(affected.total, 'order')}…"):
+            done = kitchen.cancel(selector) if affected.total and is_agreed else 0
     if is_json:
         show_json({"cancelled": done, "ready": ready, "running": running})
     elif is_agreed and not done:

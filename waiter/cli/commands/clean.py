@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import click
 
-from waiter.cli.console import confirm, say
+from waiter.cli.console import LOOKING, confirm, said_if_long, say
 from waiter.cli.options import Selection, open_kitchen_or_exit, resolve_selector, selecting, with_settings
 from waiter.cli.tables import show_json
 from waiter.errors import KitchenMissing
@@ -34,10 +34,12 @@ def clean(settings: Settings, selection: Selection, yes: bool, is_json: bool) ->
         return 0
     with kitchen:
         selector = resolve_selector(kitchen, selection)
-        counts = kitchen.counts(selector)
+        with said_if_long(LOOKING):
+            counts = kitchen.counts(selector)
         question = f"Delete {plural(counts.total, 'order')} ({format_counts(counts)}) from {kitchen.url}?"
         is_agreed = not counts.total or confirm(question, is_yes=yes)
-        deleted = kitchen.clean(None if selector == Selector() else selector) if is_agreed else 0
+        with said_if_long(f"Deleting {plural(counts.total, 'order')}…"):
+            deleted = kitchen.clean(None if selector == Selector() else selector) if is_agreed else 0
     if is_json:
         show_json({"deleted": deleted})
     elif is_agreed:

@@ -20,32 +20,52 @@ from pathlib import Path
 
 import click
 
-from waiter.cli.delivery_options import delivery_options, with_delivery_flags
+from waiter.cli.console import say
+from waiter.cli.delivery_options import options_for, with_delivery_flags
+from waiter.cli.dry_run import WithDryRun, dry_run_option, show_lines
 from waiter.cli.log_lines import for_service, log_as
 from waiter.cli.options import COMMAND, complete_file, open_kitchen_or_exit, with_settings
-from waiter.cli.printer import Printer
+from waiter.cli.printer import Printer, left_words
 from waiter.delivery.executors import deliver as deliver_orders
+from waiter.delivery.executors import orders_to_come
 from waiter.delivery.options import DeliveryOptions, Grouping, cpu_count, slots
 from waiter.errors import UsageError
 from waiter.kitchen import DEFAULT_DB, absolute, kind_of, open_kitchen
 from waiter.kitchen.address import shown
 from waiter.kitchen.contract import Kitchen
+from waiter.report.formatting import plural
 from waiter.settings import Settings
 
 
-@click.command(help=__doc__, context_settings=COMMAND)
+@click.command(help=__doc__, context_settings=COMMAND, cls=WithDryRun)
+@dry_run_option
 @with_delivery_flags
 @with_settings
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_file, metavar="CMD…")
-def deliver(settings: Settings, command: tuple[str, ...], flags: Mapping[str, object]) -> int:
+def deliver(settings: Settings, command: tuple[str, ...], flags: Mapping[str, object],
+            dry_run: bool, dry_run_all: bool) -> int:  # fmt: skip
     refuse_program_as_kitchen(settings)
-    options = delivery_options(flags, settings.deliver, settings.name, file=settings.file)
+    options = options_for(command, flags, settings)
     log_as(for_service(options.log_format))
-    printer = Printer(is_telling_each=is_one_at_a_time(options), tag=options.tag, names_orders=is_interleaved(options))
-    summary = deliver_orders(kitchen_opener(settings), command, options, listener=printer)
-    printer.summary(
-        summary, f"waiter errors{kitchen_words(settings.kitchen, settings.db) if settings.is_kitchen_said else ''}"
+    if dry_run or dry_run_all:
+        with open_kitchen_or_exit(settings) as kitchen:
+            return show_lines(*orders_to_come(kitchen, command, options), is_all=dry_run_all)
+    printer = Printer(
+        is_telling_each=is_one_at_a_time(options),
+        tag=options.tag,
+        names_orders=is_interleaved(options),
+        keeps_order=options.keep_order,
     )
+    summary = deliver_orders(kitchen_opener(settings), command, options, listener=printer)
+    where = kitchen_words(settings.kitchen, settings.db) if settings.is_kitchen_said else ""
+    printer.summary(summary, f"waiter errors{where}")
+    if summary.in_error and summary.left_because == "done":
+        say(
+            f"Nothing to deliver: {plural(summary.in_error, 'order')} in ERROR, which nobody tries again by itself\n"
+            f"hint: waiter errors{where} says why; waiter reset --status ERROR{where} makes them READY again"
+        )
+    elif summary.left and summary.left_because != "done":
+        say(left_words(summary.left, summary.left_because))
     return summary.exit_code or lost_output(printer)
 
 
@@ -61,7 +81,7 @@ def refuse_program_as_kitchen(settings: Settings) -> None:
     if settings.is_kitchen_said and name.isidentifier() and not Path(name).exists() and shutil.which(name):
         raise UsageError(
             f"-k {name}: -k names the kitchen here, and {name} is a command\n"
-            f"hint: leave -k out; for a MongoDB on a host of that name write -k mongodb://{name}"
+            f"hint: leave -k out, or write --keep-order; for a MongoDB on that host: -k mongodb://{name}"
         )
 
 
@@ -73,7 +93,11 @@ def kitchen_words(kitchen: str | None, db: str) -> str:
 
 def is_one_at_a_time(options: DeliveryOptions) -> bool:
     """Whether each order is announced: one slot, whose output streams."""
-    return slots(options.jobs, cpu_count()) == 1 and options.grouping in (Grouping.AUTO, Grouping.STREAM)
+    return (
+        slots(options.jobs, cpu_count()) == 1
+        and options.grouping in (Grouping.AUTO, Grouping.STREAM)
+        and not options.keep_order
+    )
 
 
 def is_interleaved(options: DeliveryOptions) -> bool:

@@ -1,4 +1,4 @@
-"""Ask a waiter to finish the orders that it runs and go home.
+"""Ask a waiter to finish its running orders and leave.
 
 \b
 waiter drain ip-10-0-3-7/4711
@@ -26,4 +26,4 @@ def drain(settings: Settings, waiter: str, is_json: bool) -> int:
     with open_kitchen_or_exit(settings) as kitchen:
         check_waiter_is_at_work(kitchen, waiter)
         changed = kitchen.drain(waiter)
-    return show_changed("draining", changed, is_json, f"{waiter} finishes what it runs and goes home.")
+    return show_changed("draining", changed, is_json, f"{waiter} finishes its running orders and leaves.")

@@ -8,25 +8,25 @@ waiter reset --like 3f9c2a1b           do the orders of one group again
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import click
 
-from waiter.cli.console import say
+from waiter.cli.console import LOOKING, said_if_long, say
+from waiter.cli.help_groups import GroupedOptions
 from waiter.cli.options import Selection, open_kitchen_or_exit, resolve_selector, selecting, with_settings
 from waiter.cli.tables import show_json, write_line
-from waiter.kitchen.contract import Kitchen
-from waiter.orders import FailureGroup, Order, Selector
+from waiter.errors import UsageError
+from waiter.orders import FailureGroup, Order, Selector, Status
 from waiter.report.eta import shown_percent
-from waiter.report.failures import group_facts, how, only_host
+from waiter.report.failures import how, only_host
 from waiter.report.formatting import clock_time, escape_control, last_lines, plural, truncate
+from waiter.report.json_answers import errors_answer, hosts_delivering
 from waiter.settings import Settings
 
 
-@click.command(help=__doc__)
+@click.command(help=__doc__, cls=GroupedOptions)
 @selecting
 @click.option(
-    "--limit", type=click.IntRange(min=1), metavar="N", help="At most so many groups. Default: 10; with --json, all."
+    "--limit", type=click.IntRange(min=1), metavar="N", help="At most N groups. Default: 10; with --json, all."
 )
 @click.option(
     "--lines", type=click.IntRange(min=0), metavar="N", default=3, show_default=True, help="Last lines of each example."
@@ -37,16 +37,18 @@ def errors(settings: Settings, selection: Selection, limit: int | None, lines: i
     with open_kitchen_or_exit(settings) as kitchen:
         now = kitchen.now()
         selector = resolve_selector(kitchen, selection)
-        groups = kitchen.failure_groups(selector)
-        shown = groups[: limit or (None if is_json else 10)]
+        if selection.statuses and Status.ERROR not in selector.statuses:
+            raise UsageError(f"--status {selection.statuses[0]}: only orders in ERROR are failures\nhint: leave it out")
+        if is_json:
+            show_json(errors_answer(kitchen, selector, limit, lines))
+            return 0
+        with said_if_long(LOOKING):
+            groups = kitchen.failure_groups(selector)
+        shown = groups[: limit or 10]
         delivering = hosts_delivering(kitchen, groups)
         ids = tuple(group.example for group in shown)
         examples = {order.id: order for order in kitchen.find(Selector(ids=ids), with_details=True)} if ids else {}
     total = sum(group.count for group in groups)
-    if is_json:
-        facts = [group_facts(group, total, delivering, examples.get(group.example), lines) for group in shown]
-        show_json({"groups": facts})
-        return 0
     if not groups:
         say("No failures.")
         return 0
@@ -56,11 +58,6 @@ def errors(settings: Settings, selection: Selection, limit: int | None, lines: i
     if len(groups) > len(shown):
         say(f"{plural(len(groups) - len(shown), 'smaller group')} left out: --limit {len(groups)} shows all.")
     return 0
-
-
-def hosts_delivering(kitchen: Kitchen, groups: Iterable[FailureGroup] = ()) -> set[str]:
-    """The hosts that take part: of waiters that are here or were, and of failures."""
-    return {shift.host for shift in kitchen.shifts(include_left=True)} | {h for group in groups for h in group.hosts}
 
 
 def _show_group(

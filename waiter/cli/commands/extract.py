@@ -1,4 +1,4 @@
-"""Write orders and their outcomes as CSV, JSON Lines or Parquet.
+"""Write orders and outcomes as CSV, JSON Lines or Parquet.
 
 Without --columns the columns are _id,status,waiter,start,stop,arguments,error.
 
@@ -16,6 +16,7 @@ import sys
 
 import click
 
+from waiter.cli.help_groups import GroupedOptions
 from waiter.cli.options import (
     Selection,
     complete_file,
@@ -36,14 +37,14 @@ STDOUT = ("-", "/dev/stdout")
 """What `-o` calls stdout."""
 
 
-@click.command(help=__doc__)
+@click.command(help=__doc__, cls=GroupedOptions)
 @click.argument("ids", nargs=-1, metavar="[ORDER]…")
 @selecting
 @click.option(
     "--columns",
     metavar="A,B,…",
-    help=f"Which columns: {', '.join(COLUMNS)}; an argument by its name, or 1, 2, …; result.KEY. "
-    "arguments.* is all arguments, result.* all keys, * both.",
+    help=f"Which: {', '.join(COLUMNS)}; an argument's name or 1, 2, …; result.KEY; "
+    "arguments.*, result.*, or * for both.",
 )
 @click.option("--format", "format_", type=click.Choice(FORMATS), default=DEFAULT_FORMAT, show_default=True)
 @click.option(
@@ -61,7 +62,7 @@ def extract(settings: Settings, selection: Selection, columns: str | None, forma
     path = None if output in STDOUT else output
     with open_kitchen_or_exit(settings) as kitchen:
         if path and is_kitchen(path):
-            raise UsageError(f"-o {path}: that is the kitchen itself. Name another file.")
+            raise UsageError(f"-o {path}: that is the kitchen itself\nhint: name another file")
         selector = resolve_selector(kitchen, selection)
         with _copy_of_stdout() as stdout:
             write_orders(

@@ -35,7 +35,7 @@ ns = kitchen_tasks()
 '''
 
 TOML = """\
-# Defaults for every command in this folder; flags win. Keep passwords out of it: WAITER_KITCHEN is the place for those.
+# Defaults for every command in this folder; flags win. Passwords belong into WAITER_KITCHEN.
 # kitchen = "mongodb://db.example/"
 # db = "simplewaiter"
 

@@ -1,6 +1,6 @@
-"""Deliver a few random orders, and estimate what the rest will take.
+"""Deliver a random sample, and estimate what the rest takes.
 
-It projects time, memory and cost of all the others from them.
+It projects time, memory and cost of all the others.
 
 They are real deliveries: what is DONE stays done. Failures are not tried again.
 
@@ -20,7 +20,8 @@ from itertools import islice
 import click
 
 from waiter.cli.console import say
-from waiter.cli.delivery_options import choosing_orders, delivery_options
+from waiter.cli.delivery_options import choosing_orders, options_for, saying_needs
+from waiter.cli.help_groups import GroupedOptions
 from waiter.cli.options import COMMAND, Duration, complete_file, open_kitchen_or_exit, with_settings
 from waiter.cli.tables import show_json, write_line
 from waiter.delivery.batch_scope import BatchScope, bound_words, wanted
@@ -49,7 +50,7 @@ class Observer(Listener):
 
     def checked_in(self, shift: Shift) -> None:
         if shift.is_paused:
-            say("All waiters are paused, and so is this one. Let them go on: waiter resume")
+            say("All waiters are paused, this one too. Run: waiter resume")
 
     def finished(self, order: Order, outcome: Outcome) -> None:
         if outcome.reason not in (Reason.INTERRUPTED, Reason.CANCELLED):
@@ -68,46 +69,58 @@ class Observer(Listener):
         )
 
 
-@click.command(help=__doc__, context_settings=COMMAND)
+@click.command(help=__doc__, context_settings=COMMAND, cls=GroupedOptions)
 @click.option(
     "-n", "--orders", "count", type=click.IntRange(min=1), metavar="N", default=20, show_default=True, help="How many."
 )
 @click.option("-j", "--jobs", metavar="N", help="Slots here: a number, auto, or 50% of the CPUs. Default: 1.")
-@click.option("--hosts", type=click.IntRange(min=1), metavar="N", help="Reckon for so many hosts …")
+@click.option("--hosts", type=click.IntRange(min=1), metavar="N", help="Estimate for N hosts.")
 @click.option(
-    "--slots", "per_host", type=click.IntRange(min=1), metavar="N", help="… with so many slots each. Default: as here."
+    "--slots",
+    "per_host",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Slots of each of these hosts. Default: as here.",
 )
 @click.option("--price", type=click.FloatRange(min=0), metavar="PRICE", help="What one host costs per hour.")
 @click.option("--shell", is_flag=True, default=None, help="The command is a line for sh; {1} or $1 is one word.")
 @click.option("--timeout", type=Duration(), help="Stop an order that runs longer.")
 @choosing_orders
+@saying_needs
 @click.option("--json", "is_json", is_flag=True, help="One JSON object.")
 @with_settings
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_file, metavar="CMD…")
 def pilot(settings: Settings, count: int, hosts: int | None, per_host: int | None,
           price: float | None, is_json: bool, command: tuple[str, ...],
           jobs: str | None, shell: bool | None, timeout: float | None,
-          choice: Mapping[str, object]) -> int:  # fmt: skip
-    flags = {**choice, "jobs": jobs, "shell": shell, "timeout": None if timeout is None else str(timeout), "retries": 0}
+          choice: Mapping[str, object], needed: Mapping[str, object]) -> int:  # fmt: skip
+    flags = {
+        **choice,
+        **needed,
+        "jobs": jobs,
+        "shell": shell,
+        "timeout": None if timeout is None else str(timeout),
+        "retries": 0,
+    }
     flags |= {"max_orders": count, "until": Until.EMPTY.value, "grouping": Grouping.NONE.value}
-    options = delivery_options(flags, settings.deliver, settings.name, file=settings.file)
+    options = options_for(command, flags, settings)
     here = slots(options.jobs, cpu_count())
     observer = Observer()
     with open_kitchen_or_exit(settings) as kitchen:
-        scope = BatchScope(kitchen, bound_words(command, shell=options.shell), wanted(options))
+        scope = BatchScope(kitchen, bound_words(command, shell=options.shell, literal=options.literal), wanted(options))
         scope.check()
         scope.refuse_if_all_are_others()
         picked = sample_orders(kitchen, count, random.Random(), scope.all())
         if not picked:
-            raise UsageError("pilot: no order is READY. Load some: waiter load FILE")
+            raise UsageError("pilot: no order is READY\nhint: load some: waiter load FILE")
         with _put_first(kitchen, picked):
             summary = deliver_orders(
                 lambda: open_kitchen(settings.kitchen, settings.db, create=False), command, options, listener=observer
             )
         left = kitchen.counts()[Status.READY]
     if not observer.outcomes:
-        say("No order was delivered: others were faster, or the waiters are paused.")
-        return summary.exit_code or 1
+        say("No order was delivered: other waiters took them, or the waiters are paused.")
+        return summary.ending(0) or 1
     sample = observer.sample()
     places = [(1, here)] + ([(hosts or 1, per_host or here)] if hosts or per_host else [])
     if is_json:
@@ -118,7 +131,9 @@ def pilot(settings: Settings, count: int, hosts: int | None, per_host: int | Non
 
 
 def _exit_code(sample: Sample, summary: Summary) -> int:
-    return summary.exit_code or (1 if sample.failed else 0)
+    """Not a limit that was reached: that is what a pilot is."""
+    code = summary.ending(summary.left if summary.signal else 0)
+    return code or (1 if sample.failed else 0)
 
 
 def sample_orders(kitchen: Kitchen, count: int, rng: random.Random, scope: Scope) -> list[Order]:

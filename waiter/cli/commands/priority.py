@@ -20,7 +20,6 @@ from waiter.cli.options import (
     with_settings,
 )
 from waiter.cli.tables import show_json
-from waiter.errors import UsageError
 from waiter.report.formatting import plural
 from waiter.settings import Settings
 
@@ -34,7 +33,9 @@ from waiter.settings import Settings
 def priority(settings: Settings, number: int, selection: Selection, is_json: bool) -> int:
     for word in selection.ids:
         if word.startswith("-"):  # negative numbers make us let unknown options through
-            raise UsageError(f"no such option: {word}")
+            context = click.get_current_context()
+            known = [option for parameter in context.command.params for option in parameter.opts]
+            raise click.NoSuchOption(word.partition("=")[0], possibilities=known, ctx=context)
     with open_kitchen_or_exit(settings) as kitchen:
         changed = kitchen.set_priority(resolve_selector(kitchen, selection), number)
     if is_json:

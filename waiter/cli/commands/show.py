@@ -7,11 +7,12 @@ waiter show --status RUNNING --sort start --limit 1     the longest running
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
 from waiter.cli.console import say
+from waiter.cli.help_groups import GroupedOptions
 from waiter.cli.options import (
     Selection,
     listing,
@@ -26,12 +27,14 @@ from waiter.errors import UsageError
 from waiter.orders import Event, Order, Selector, Shift
 from waiter.report.command_line import line_by_hand
 from waiter.report.failures import how
-from waiter.report.formatting import clock_time, escape_control, plural, size
-from waiter.report.order import order_facts, took
+from waiter.report.formatting import clock_time, escape_control, plural
+from waiter.report.json_answers import show_answer
+from waiter.report.order import facts_in_words
+from waiter.report.waiting import WAITING, WaitingBatch, waiting_batches, word_of
 from waiter.settings import Settings
 
 
-@click.command(help=__doc__)
+@click.command(help=__doc__, cls=GroupedOptions)
 @click.argument("ids", nargs=-1, metavar="[ORDER]…")
 @selecting
 @listing(10, "age")
@@ -42,28 +45,30 @@ def show(settings: Settings, selection: Selection, sort: str, limit: int, is_jso
         now = kitchen.now()
         selector = resolve_selector(kitchen, selection)
         if selector == Selector():
-            raise UsageError("show: say which order, for example: waiter show --status ERROR --limit 1")
+            raise UsageError("show: name an order, for example: waiter show --status ERROR --limit 1")
         found = list(kitchen.find(selector, sort=sort, limit=limit, with_details=True))
+        if is_json:
+            show_json(show_answer(kitchen, found, is_one=len(selection.ids) == 1))
+            return 0
         shifts = kitchen.shifts(include_left=True)
-    if is_json:
-        facts = [order_facts(order, shifts) for order in found]
-        show_json(facts[0] if len(selection.ids) == 1 and len(facts) == 1 else {"orders": facts})
-        return 0
+        waiting = {one.id: one for one in waiting_batches(kitchen)}
     if not found:
         say("No such orders.")
     for number, order in enumerate(found):
         if number:
             write_line()
-        _show_order(order, shifts, now)
+        _show_order(order, shifts, waiting, now)
     return 0
 
 
-def _show_order(order: Order, shifts: Sequence[Shift], now: float) -> None:
-    write_line(f"{order.id}  {order.status.value}{', a cancel was asked' if order.is_cancel_asked else ''}")
+def _show_order(order: Order, shifts: Sequence[Shift], waiting: Mapping[str, WaitingBatch], now: float) -> None:
+    word = word_of(order, waiting)
+    write_line(f"{order.id}  {word}{', a cancel was asked' if order.is_cancel_asked else ''}")
     names = order.names or [str(number) for number in range(1, len(order.arguments) + 1)]
     for name, argument in zip(names, order.arguments, strict=True):
         write_line(f"  {name}: {argument}")
-    for title, value in _facts(order, now):
+    why = str(waiting.get(order.batch, "")) if word == WAITING else ""
+    for title, value in [("waiting", why), *facts_in_words(order, now)]:
         if value:
             write_line(f"{title + ':':<12}{value}")
     for title, events in (("history", order.history), ("late", order.late)):
@@ -78,26 +83,6 @@ def _show_order(order: Order, shifts: Sequence[Shift], now: float) -> None:
                 write_line(f"  | {line}")
     if by_hand := line_by_hand(order, shifts):
         write_line(f"by hand:    {by_hand}")
-
-
-def _facts(order: Order, now: float) -> list[tuple[str, str]]:
-    by = " on ".join(filter(None, (order.waiter, order.host)))
-    counted = [f"{n} {what}" for n, what in ((order.failures, "failed"), (order.losses, "lost")) if n]
-    return [
-        ("batch", f"{order.batch}, row {order.row}"),
-        ("priority", str(order.priority or "")),
-        ("attempt", f"{order.attempt}{' (' + ', '.join(counted) + ')' if counted else ''}" if order.attempt else ""),
-        ("due", f"in {format_duration(order.due - now)}" if order.due and order.due > now else ""),
-        ("waiter", by),
-        ("started", clock_time(order.start, now)),
-        ("stopped", clock_time(order.stop, now)),
-        ("took", took(order, now)),
-        ("ended", how(order.reason, order.exit_code, order.signal)),
-        ("error", order.error or ""),
-        ("group", order.error_group or ""),
-        ("memory", size(order.peak_memory)),
-        ("command", order.command or ""),
-    ]
 
 
 def _event_line(event: Event, now: float) -> str:

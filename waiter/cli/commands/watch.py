@@ -1,6 +1,7 @@
 """The live view: how far, how fast, until when, and what fails. q or Ctrl-C quits.
 
-A kitchen that takes long to answer is asked less often, so that watching uses less than 5 % of one core of it.
+Waiters and rates are new each second. Millions of orders are counted beside that and less often, so that watching uses
+less than 5 % of one core of the kitchen; counts that are older than 5 s say so.
 Where stdout is no terminal, or one that cannot draw (TERM=dumb), it writes a line for each look until all is done.
 
 \b
@@ -24,10 +25,13 @@ from waiter.cli.console import say
 from waiter.cli.options import Duration, open_kitchen_or_exit, with_settings
 from waiter.cli.tables import show_json
 from waiter.errors import KitchenUnreachable
+from waiter.kitchen import open_kitchen
 from waiter.orders import Status
 from waiter.report.dashboard import Seen, frame, summary
 from waiter.report.eta import rate
 from waiter.report.poller import Poller
+from waiter.report.status import hour_facts
+from waiter.report.waiting import counts_by_word
 from waiter.settings import Settings
 
 CANNOT_DRAW = ("dumb", "unknown")
@@ -37,7 +41,7 @@ QUIT = ("q", "Q", "\x04")
 
 
 @click.command(help=__doc__)
-@click.option("--every", type=Duration(), default=1.0, help="Ask at most so often. Default: 1 s.")
+@click.option("--every", type=Duration(), default=1.0, help="Refresh at most this often. Default: 1 s.")
 @click.option("--json", "is_json", is_flag=True, help="One JSON object a line for each look, until all is done.")
 @with_settings
 def watch(settings: Settings, every: float, is_json: bool) -> int:
@@ -47,7 +51,12 @@ def watch(settings: Settings, every: float, is_json: bool) -> int:
 def watch_kitchen(settings: Settings, every: float = 1.0, *, is_json: bool = False) -> int:
     """Show the live view until all is done or somebody quits. Returns the exit code."""
     with open_kitchen_or_exit(settings) as kitchen:
-        onlooker = Poller(kitchen, max(0.1, every))
+        onlooker = Poller(
+            kitchen,
+            max(0.1, every),
+            lambda: open_kitchen(settings.kitchen, settings.db, create=False),
+            settings.prices,
+        )
         try:
             if is_json or not sys.stdout.isatty() or os.environ.get("TERM", "").lower() in CANNOT_DRAW:
                 _write(onlooker, every, is_json)
@@ -80,18 +89,23 @@ def _write(onlooker: Poller, every_s: float, is_json: bool) -> None:
                 sys.stdout.flush()
                 if seen.is_done:
                     return
-            if pressed(max(every_s, 0.1 if isinstance(seen, KitchenUnreachable) else seen.every_s)) in QUIT:
+            if pressed(max(every_s, 0.1)) in QUIT:
                 return
 
 
 def _facts(seen: Seen) -> dict[str, object]:
     return {
         "at": seen.now,
+        "counted": None if seen.counted_s is None else round(seen.counted_s, 1),
         "total": seen.counts.total,
-        "counts": {status.value: seen.counts[status] for status in Status},
+        "counts": counts_by_word(seen.counts, seen.waiting),
+        "running": seen.counts[Status.RUNNING] - seen.claimed,
+        "claimed": seen.claimed,
         "waiters": len(seen.at_work),
         "rate": rate(seen.recent),
         "eta": seen.eta and [seen.eta.soonest_s, seen.eta.latest_s],
+        **({"cost": [cost.to_json(seen.eta) for cost in seen.costs]} if seen.costs else {}),
+        "last_hour": seen.hour and hour_facts(seen.hour),
         "failures": [{"group": g.group, "count": g.count, "message": g.message} for g in seen.failures[:5]],
     }
 

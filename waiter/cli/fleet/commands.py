@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from waiter.cli.console import say
+from waiter.cli.fleet.cost import cost
+from waiter.cli.fleet.follow import OrdersLeft, follow_option, hosts_to_follow, start_and_follow
+from waiter.cli.fleet.kitchen_check import check_with_kitchen, packed_to_start
+from waiter.cli.fleet.life import LIFE
 from waiter.cli.fleet.options import (
     DeliveryRequest,
-    FleetCommand,
     KitchenNames,
     RunnerOptions,
     find_hosts,
     grace_option,
-    reachable,
     with_delivery,
     with_delivery_again,
     with_kitchen_names,
@@ -33,23 +33,29 @@ from waiter.cli.fleet.plan import (
     batch_size,
     files_in,
     host_settings,
+    kitchen_for_hosts,
     packed_command,
+    passage_of,
     payload,
     plan_of,
     start_request,
+    with_command,
 )
 from waiter.cli.fleet.reports import VerbCall, carry_out
+from waiter.cli.fleet.scale import scale
+from waiter.cli.fleet.status_view import StatusView
+from waiter.cli.fleet.toml_defaults import FleetCommand
+from waiter.cli.fleet.tunnelling import start_through_tunnels
 from waiter.cli.groups import VerbGroup
+from waiter.cli.options import COMMAND, complete_file
 from waiter.cli.tables import show_json, show_table
-from waiter.errors import KitchenError, UsageError
+from waiter.errors import UsageError
 from waiter.fleet.inventory import ALIVE, Host, HostSelection, described
-from waiter.kitchen import open_kitchen
-from waiter.orders import Shift
 from waiter.report.formatting import escape_control, plural
 
 if TYPE_CHECKING:
-    from waiter.fleet.actions import FleetRunner, Report
     from waiter.fleet.host_output import OnLine
+    from waiter.fleet.runner import FleetRunner, Report
 
 
 @click.group(cls=VerbGroup)
@@ -100,9 +106,9 @@ def doctor(options: RunnerOptions, delivery: DeliveryRequest) -> None:
     call = VerbCall("doctor", "examining", options, found, would="examine")
 
     def act(runner: FleetRunner) -> list[Report]:
-        digest = host_settings(delivery, packed_command(delivery)).digest if delivery.cmd else None
-        kitchen = None if delivery.kitchen.there is None else reachable(delivery.kitchen)
-        return examine(runner, found, payload(None), kitchen=kitchen, db=delivery.kitchen.db, settings=digest)
+        settings = host_settings(delivery, packed_command(delivery)) if delivery.cmd else None
+        kitchen = kitchen_for_hosts(delivery, is_needed=False)
+        return examine(runner, found, payload(None), kitchen=kitchen, db=delivery.kitchen.db, settings=settings)
 
     carry_out(call, act)
 
@@ -125,23 +131,42 @@ def push(options: RunnerOptions, delivery: DeliveryRequest) -> None:
     carry_out(call, lambda runner: actions.push(runner, found, payload(bundle)))
 
 
-@fleet.command(cls=FleetCommand)
+@fleet.command(cls=FleetCommand, context_settings=COMMAND)
 @with_runner_options
 @with_delivery
-def start(options: RunnerOptions, delivery: DeliveryRequest) -> None:
+@follow_option
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_file, metavar="[CMD…]")
+def start(options: RunnerOptions, delivery: DeliveryRequest, follow: bool, command: tuple[str, ...]) -> None:
     """Start one waiter on each host, detached, with a slot for each CPU. Those that run are left alone.
 
+    It stays until `stop`. Without CMD each batch is delivered with its own (`waiter load --for`). Everything after CMD
+    belongs to CMD; --cmd "CMD…" says the same as one text. Twice is safe. With --follow it goes on: hosts that come
+    later, or anew, are started too, until every order has ended; Ctrl-C leaves all of them running.
+
     \b
-    waiter fleet start --tag crunch --cmd "./crunch.sh --fast"
-    waiter fleet start --hosts crunch-1,crunch-2 --cmd ./crunch.sh --dry-run
+    waiter fleet start --tag crunch ./crunch.sh --fast
+    waiter fleet start --hosts ann,bob --cmd "./crunch.sh --fast" --dry-run
     """
     from waiter.fleet import actions
 
-    found = find_hosts(options.selection)
-    packed = packed_command(delivery)
+    delivery = with_command(delivery, command)
+    if follow and delivery.tunnel:
+        raise UsageError("--follow, and --tunnel, which stays for the hosts of its beginning: give one of them")
+    found = hosts_to_follow(options.selection) if follow else find_hosts(options.selection)
+    packed = packed_to_start(delivery)
     request = start_request(delivery, packed)
-    call = VerbCall("start", "starting", options, found, facts=plan_of(request, packed))
-    carry_out(call, lambda runner: actions.start(runner, found, payload(packed.bundle), request))
+    if request.settings and not options.dry_run:
+        check_with_kitchen(delivery, request.settings)
+    sent, passage = payload(packed.bundle), passage_of(delivery)
+    ways = [] if passage is None else [str(passage)]
+    call = VerbCall("start", "starting", options, found, facts=[*plan_of(request, packed), *ways])
+    if passage is not None:
+        return start_through_tunnels(call, passage, sent, request)
+    if follow:
+        orders = OrdersLeft(delivery.kitchen, delivery.flags["batch"] or ())
+        return start_and_follow(call, lambda runner, hosts: actions.start(runner, hosts, sent, request), orders)
+    carry_out(call, lambda runner: actions.start(runner, found, sent, request))
+    return None
 
 
 @fleet.command(cls=FleetCommand)
@@ -152,9 +177,9 @@ def start(options: RunnerOptions, delivery: DeliveryRequest) -> None:
     "--batch", metavar="N", default="25%", show_default=True, help="Hosts at a time: a number or a percentage."
 )
 def restart(options: RunnerOptions, delivery: DeliveryRequest, grace: float, batch: str) -> None:
-    """Rolling: so many hosts at a time finish their orders and start anew, with a new script or as before.
+    """Restart waiters, some hosts at a time: orders that run end first.
 
-    Without --cmd each host runs again what it ran. A host where nothing runs is started.
+    With --cmd they start with the new script, without it with what they ran. A host where nothing runs is started.
 
     \b
     waiter fleet restart --tag crunch --batch 25%
@@ -162,8 +187,10 @@ def restart(options: RunnerOptions, delivery: DeliveryRequest, grace: float, bat
     from waiter.fleet import actions
 
     found = find_hosts(options.selection)
-    packed = packed_command(delivery) if delivery.cmd else None
+    packed = packed_to_start(delivery) if delivery.cmd or delivery.own_commands else None
     request = start_request(delivery, packed)
+    if request.settings and not options.dry_run:
+        check_with_kitchen(delivery, request.settings)
     size = batch_size(batch, len(found))
     call = VerbCall("restart", "restarting", options, found, facts=[f"{size} at a time", *plan_of(request, packed)])
 
@@ -179,7 +206,7 @@ def restart(options: RunnerOptions, delivery: DeliveryRequest, grace: float, bat
 @grace_option
 @click.option("--now", is_flag=True, help="Stop the running orders too, and give them back at once.")
 def stop(options: RunnerOptions, grace: float, now: bool) -> None:
-    """Let every waiter finish its orders and go home, and wait for it; it does not come back after a reboot.
+    """Let every waiter finish its orders and leave, and wait for it; it does not come back after a reboot.
 
     \b
     waiter fleet stop --tag crunch
@@ -209,13 +236,13 @@ def status(options: RunnerOptions, kitchen: KitchenNames) -> None:
     carry_out(
         call,
         lambda runner: actions.status(runner, found, payload(None, is_any=True)),
-        show=lambda call, reports: show_status(call, kitchen, reports),
+        StatusView(call, kitchen),
     )
 
 
 @fleet.command(cls=FleetCommand)
 @with_runner_options
-@click.option("-f", "--follow", is_flag=True, help="Go on with what is added, until Ctrl-C.")
+@click.option("-f", "--follow", is_flag=True, help="Follow new lines until Ctrl-C.")
 @click.option(
     "-n",
     "--lines",
@@ -223,7 +250,7 @@ def status(options: RunnerOptions, kitchen: KitchenNames) -> None:
     metavar="N",
     default=20,
     show_default=True,
-    help="So many of the last lines.",
+    help="The last N lines.",
 )
 def logs(options: RunnerOptions, follow: bool, lines: int) -> None:
     """The end of each waiter's log, every line with its host.
@@ -277,6 +304,10 @@ def fetch(options: RunnerOptions, remote: str, local: Path) -> None:
     carry_out(call, lambda runner: fetch_files(runner, found, remote, local))
 
 
+for verb in (*LIFE, scale, cost):
+    fleet.add_command(verb)
+
+
 # What is shown.
 
 
@@ -297,35 +328,3 @@ def line_printer(call: VerbCall) -> OnLine | None:
             raise NobodyReads from error
 
     return None if call.options.is_json else show
-
-
-def show_status(call: VerbCall, names: KitchenNames, reports: Sequence[Report]) -> bool:
-    """SSH's reports and the kitchen's shifts as one table. Says whether nothing is wrong."""
-    from waiter.fleet import tables
-    from waiter.fleet.status import fleet_status
-
-    shifts, now, kitchen_error = kitchen_view(names)
-    rows = fleet_status(reports, shifts, now)
-    is_ok = kitchen_error is None and all(row.is_ok for row in rows)
-    if call.options.is_json:
-        facts = {"ok": is_ok, "waiters": [row.to_json() for row in rows], "kitchen_error": kitchen_error}
-        show_json({**tables.to_json("status", reports), **facts})
-        return is_ok
-    show_table(*tables.status_rows(rows, now))
-    for line in (*tables.status_notes(rows), *tables.problem_lines(reports), *filter(None, [kitchen_error])):
-        say(line)
-    if names.here is None:
-        say("This is what SSH sees. Give --kitchen, and it says what the kitchen knows of them too")
-    say(tables.summary(reports, time.monotonic() - call.began))
-    return is_ok
-
-
-def kitchen_view(names: KitchenNames) -> tuple[list[Shift] | None, float, str | None]:
-    """The kitchen's shifts, its clock, and why they are not known."""
-    if names.here is None:
-        return None, time.time(), None
-    try:
-        with open_kitchen(names.here, names.db, create=False) as kitchen:
-            return kitchen.shifts(), kitchen.now(), None
-    except KitchenError as error:
-        return None, time.time(), str(error)

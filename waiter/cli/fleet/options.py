@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,11 +12,12 @@ from click.core import ParameterSource
 
 from waiter.cli.console import say
 from waiter.cli.delivery_options import delivery_flags
+from waiter.cli.fleet.remedies import typed_words
 from waiter.cli.options import Duration, gathered, kitchen_options, resolve_settings
 from waiter.errors import UsageError
 from waiter.fleet.inventory import STATES, AddressKind, Host, HostSelection, select_hosts
-from waiter.kitchen import DEFAULT_DB, kind_of
-from waiter.settings import Source, settings
+from waiter.kitchen import DEFAULT_DB
+from waiter.settings import Source
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Option = Callable[[Any], Any]
@@ -39,7 +40,9 @@ _SELECTING: Sequence[Option] = (
         "--address", type=click.Choice([a.value for a in AddressKind]), default="auto", help="What to connect to."
     ),
     click.option("--hosts", multiple=True, metavar="A,B", help="These hosts, no cloud: [user@]host[:port]."),
-    click.option("--hosts-file", type=click.Path(path_type=Path, dir_okay=False), help="A file with one a line."),
+    click.option(
+        "--hosts-file", type=click.Path(path_type=Path, dir_okay=False), help="A file with one host per line."
+    ),
     click.option("--limit", multiple=True, metavar="GLOB", help="Only those whose name, address or id fits."),
 )
 
@@ -63,18 +66,30 @@ _RUNNING: Sequence[Option] = (
         type=Duration(),
         default=10.0,
         show_default=True,
-        help="… and to let us in.",
+        help="Seconds to connect and log in.",
     ),
-    click.option("--dry-run", is_flag=True, help="Say what would be done where, and connect to no host."),
+    click.option("--dry-run", is_flag=True, help="Print what would be done on which host; connect to none."),
     click.option("--json", "is_json", is_flag=True, help="One JSON value instead of a table."),
 )
 
 _DELIVERING: Sequence[Option] = (
     click.option("--cmd", metavar="LINE", help='What to run for each order: "./crunch.sh --some-param x".'),
-    click.option("--file", "files", multiple=True, type=click.Path(path_type=Path), help="Send this file along."),
-    click.option("--dir", "folders", multiple=True, type=click.Path(path_type=Path), help="Send this folder along."),
+    click.option("--own-commands", is_flag=True, help="Each batch with its own command; so does `start` without one."),
+    click.option(
+        "--file", "files", multiple=True, type=click.Path(path_type=Path), help="Copy this file to the hosts, too."
+    ),
+    click.option(
+        "--dir", "folders", multiple=True, type=click.Path(path_type=Path), help="Copy this folder to the hosts, too."
+    ),
     click.option("--kitchen-from-hosts", metavar="URL", help="The kitchen, as the hosts reach it."),
-    click.option("--boot", is_flag=True, help="Come back after a reboot (systemd or cron), until `stop`."),
+    click.option("--tunnel", is_flag=True, help="Hosts reach the kitchen through this machine, which stays on."),
+    click.option(
+        "--tunnel-port",
+        type=click.IntRange(1024, 65535),
+        metavar="N",
+        help="The tunnel's port there. Default: its own.",
+    ),
+    click.option("--boot", is_flag=True, help="Restart after a reboot (systemd or cron), until `stop`."),
 )
 
 grace_option = click.option(
@@ -93,6 +108,8 @@ class RunnerOptions:
     connect_timeout_s: float
     dry_run: bool
     is_json: bool
+    selection_words: str = ""  # the selection as it was typed
+    typed_words: str = ""  # all that was typed of hosts and of what they are to do
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +127,11 @@ class DeliveryRequest:
 
     kitchen: KitchenNames
     cmd: str | None
+    own_commands: bool  # each batch's, instead of `cmd`
     files: tuple[Path, ...]
     folders: tuple[Path, ...]
+    tunnel: bool
+    tunnel_port: int | None
     boot: bool
     name: str | None
     flags: Mapping[str, Any]  # those of `waiter deliver`
@@ -127,6 +147,17 @@ def with_runner_options(function: Function) -> Function:
     return _with_options(function, (*_SELECTING, *_RUNNING), _runner_options, "options")
 
 
+def with_life_options(function: Function) -> Function:
+    """The options of verbs that make and end a fleet's machines: the command gets one `options` value, whose selection
+    has no host yet."""
+    some = [option for option in _SELECTING if _names([option])[0] in ("regions", "profile", "address")]
+    return _with_options(function, (*some, *_RUNNING), _life_options, "options")
+
+
+def _life_options(**given: Any) -> RunnerOptions:
+    return _runner_options(tags=(), states=(), hosts=(), hosts_file=None, limit=(), **given)
+
+
 def with_kitchen_names(function: Function) -> Function:
     """-k and --db: the command gets one `kitchen` value."""
     return kitchen_options(gathered(("kitchen", "db"), kitchen_names, "kitchen")(function))
@@ -140,6 +171,11 @@ def with_delivery(function: Function) -> Function:
 def with_delivery_again(function: Function) -> Function:
     """The same for `restart`, whose --batch counts hosts."""
     return _with_delivery(function, [each for each in delivery_parameters() if each.name != "batch"])
+
+
+def with_delivery_of_launched(function: Function) -> Function:
+    """The same for `launch` and `scale`, whose --spot says what machines to buy: waiters on those leave in time."""
+    return _with_delivery(function, [each for each in delivery_parameters() if each.name != "spot"])
 
 
 def _with_delivery(function: Function, parameters: Sequence[click.Parameter]) -> Function:
@@ -179,60 +215,9 @@ def delivery_parameters() -> list[click.Parameter]:
     parameters: list[click.Parameter] = delivery_flags(bare).__click_params__  # type: ignore[attr-defined]
     for parameter in parameters:
         parameter.opts = _RENAMED.get(str(parameter.name), parameter.opts)
+        if parameter.name == "until" and isinstance(parameter, click.Option):
+            parameter.help = "When to leave: stopped (default), done or empty."
     return [parameter for parameter in parameters if parameter.name != "log_format"]  # hosts keep logs of their own
-
-
-class FleetCommand(click.Command):
-    """A verb whose options have their defaults in waiter.toml, under [fleet]."""
-
-    def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
-    ) -> click.Context:
-        found = settings()
-        if parent is not None and isinstance(parent.command, click.Group):
-            check_table(found.fleet, parent.command.commands.values(), str(found.file))
-        extra["default_map"] = {**defaults_for(self, found.fleet), **(extra.get("default_map") or {})}
-        return super().make_context(info_name, args, parent, **extra)
-
-
-def check_table(table: Mapping[str, Any], commands: Iterable[click.Command], file: str) -> None:
-    """Raise UsageError for a key of [fleet] that is no long flag of any verb, and for a value that no flag can have."""
-    flags = {name.lstrip("-"): flag for command in commands for flag in command.params for name in flag.opts}
-    for key, value in table.items():
-        flag = flags.get(key.replace("_", "-"))
-        if flag is None:
-            raise UsageError(f"{file}, [fleet]: unknown key {key}. The keys are the long flags of `waiter fleet` verbs")
-        if not fits(flag, value):
-            raise UsageError(f"{file}, [fleet] {key}: {value} says nothing here. See: waiter fleet start --help")
-
-
-def fits(flag: click.Parameter, value: Any) -> bool:
-    """Whether a value of waiter.toml has the shape that this flag takes."""
-    if isinstance(value, bool):
-        return isinstance(flag, click.Option) and flag.is_flag
-    if isinstance(value, Mapping):
-        return flag.name == "env"
-    if isinstance(value, list):
-        return bool(getattr(flag, "multiple", False)) and all(isinstance(each, (str, int, float)) for each in value)
-    return not (isinstance(flag, click.Option) and flag.is_flag)
-
-
-def defaults_for(command: click.Command, table: Mapping[str, Any]) -> dict[str, Any]:
-    """The table's values by the command's parameters. The kitchen goes another way: a variable comes before it."""
-    values: dict[str, Any] = {}
-    for parameter in command.params:
-        names = {name.lstrip("-").replace("-", "_") for name in parameter.opts}
-        for key, value in table.items():
-            if key.replace("-", "_") in names and key not in ("kitchen", "db"):
-                values[str(parameter.name)] = many(value) if getattr(parameter, "multiple", False) else value
-    return values
-
-
-def many(value: Any) -> list[Any]:
-    """What a flag that may be repeated is given by one value of waiter.toml: a list, a table of variables, or one."""
-    if isinstance(value, Mapping):
-        return [f"{name}={inner}" for name, inner in value.items()]
-    return value if isinstance(value, list) else [value]
 
 
 def host_selection(
@@ -280,7 +265,15 @@ def _runner_options(
     **selecting: Any,
 ) -> RunnerOptions:
     return RunnerOptions(
-        host_selection(**selecting), accept_new, parallel, host_timeout_s, connect_timeout_s, dry_run, is_json
+        host_selection(**selecting),
+        accept_new,
+        parallel,
+        host_timeout_s,
+        connect_timeout_s,
+        dry_run,
+        is_json,
+        typed_words(selecting),
+        typed_words(),
     )
 
 
@@ -293,15 +286,20 @@ def find_hosts(selection: HostSelection, *, states: tuple[str, ...] = ("running"
 
 
 def kitchen_names(kitchen: str | None, db: str | None, kitchen_from_hosts: str | None = None) -> KitchenNames:
-    """Flag > WAITER_KITCHEN > [fleet] > the rest of waiter.toml."""
-    named = resolve_settings(kitchen, db)
+    """Flag > WAITER_KITCHEN, WAITER_KITCHEN_FROM_HOSTS > [fleet] > the rest of waiter.toml."""
+    named = resolve_settings(kitchen, db, kitchen_from_hosts=kitchen_from_hosts)
 
     def first(key: str, value: str | None) -> str | None:
         is_before_files = named.sources.get(key) in (Source.FLAG, Source.VARIABLE)
-        return value if is_before_files else str(named.fleet.get(key) or "") or value
+        return (
+            value
+            if is_before_files
+            else str(named.fleet.get(key) or named.fleet.get(key.replace("_", "-")) or "") or value
+        )
 
     here = first("kitchen", named.kitchen)
-    return KitchenNames(here, kitchen_from_hosts or here, first("db", named.db) or DEFAULT_DB)
+    there = first("kitchen_from_hosts", named.kitchen_from_hosts) or here
+    return KitchenNames(here, there, first("db", named.db) or DEFAULT_DB)
 
 
 def _delivery_request(
@@ -310,21 +308,19 @@ def _delivery_request(
     db: str | None,
     kitchen_from_hosts: str | None,
     cmd: str | None,
+    own_commands: bool,
     files: tuple[Path, ...],
     folders: tuple[Path, ...],
+    tunnel: bool,
+    tunnel_port: int | None,
     boot: bool,
     name: str | None,
     **flags: Any,
 ) -> DeliveryRequest:
     names = kitchen_names(kitchen, db, kitchen_from_hosts)
-    return DeliveryRequest(names, cmd, tuple(files), tuple(folders), boot, name, flags)
-
-
-def reachable(names: KitchenNames) -> str:
-    """The kitchen's URL for hosts. Raises UsageError for one that exists on this machine only."""
-    if names.there is None:
-        raise UsageError("which kitchen? Hosts need one they can all reach: --kitchen mongodb://HOST/")
-    is_for_hosts = names.there != names.here
-    if problem := kind_of(names.there).why_not_from_hosts(names.there, is_for_hosts):
-        raise UsageError(problem)
-    return names.there
+    if own_commands and cmd and _is_typed("cmd"):
+        raise UsageError("--cmd and --own-commands exclude each other\nhint: give one of them")
+    cmd = None if own_commands else cmd
+    return DeliveryRequest(
+        names, cmd, own_commands, tuple(files), tuple(folders), tunnel, tunnel_port, boot, name, flags
+    )

@@ -15,17 +15,17 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 from binascii import a2b_base64
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from signal import SIGCONT, SIGKILL
 from typing import Any, Protocol
 
 from waiter.delivery.environment import KITCHEN
+from waiter.delivery.runner.child import has_ended_within, shared_file
 from waiter.delivery.runner.guard import BOOT, PYTHON_FLAGS
 
 CLOSE_S = 15.0
@@ -47,6 +47,7 @@ class End(StrEnum):
 
     EXITED = "exited"  # by itself, or by a signal from elsewhere
     TIMEOUT = "timeout"
+    MEMORY = "memory"  # it had more than it may
     STOPPED = "stopped"  # `stop` was asked for
     UNSTARTABLE = "unstartable"  # the kernel takes no such arguments: this job's own fault; `message` says why
 
@@ -62,6 +63,18 @@ class Job:
     stdout_path: str | None = None  # with Capture.FILES
     stderr_path: str | None = None
     spare_path: str | None = None  # without its ending, for when one of these files exists; None: it is written over
+    memory: int | None = None  # bytes that its processes may have together
+    is_alone: bool = False  # for workers: no other job is to be in the same call
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """That the program is a worker, which stays from job to job: see `workers`."""
+
+    argv: tuple[str, ...]  # of the program, for each worker
+    setup: str  # one line of JSON that each worker is told first
+    many: int = 1  # so many jobs at most in one call
+    is_forked: bool = False  # from one process that has read the setup
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +89,8 @@ class RunnerOptions:
     nice: int = 0
     grace_s: float = 10.0  # between TERM and KILL
     capture: Capture = Capture.DISCARD
+    workers: Workers | None = None  # None: one process for each job
+    has_limits: bool = False  # of memory: some jobs come with one
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +131,14 @@ class Returned:
 
 
 @dataclass(frozen=True, slots=True)
+class Entangled:
+    """A call of several jobs was stopped or took its process down, and nobody knows for which of them."""
+
+    ids: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """The program itself cannot be started: no job's fault. The runner starts nothing more."""
 
@@ -141,7 +164,7 @@ class RunnerDied:
     why: str | None = None  # what on this machine did not even let it begin
 
 
-Event = Ended | Output | Returned | Refused | Delayed | RunnerDied
+Event = Ended | Entangled | Output | Returned | Refused | Delayed | RunnerDied
 
 
 class Runner(Protocol):
@@ -151,8 +174,12 @@ class Runner(Protocol):
     def pid(self) -> int | None:
         """The process that holds the commands, once `events` has heard of it."""
 
+    @property
+    def folder(self) -> str | None:
+        """A folder that is locked until nothing of the commands lives, whoever dies; None where they die with us."""
+
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Queue the jobs. Each ends in exactly one Ended, Returned, Refused or RunnerDied."""
+        """Queue the jobs. Each ends in exactly one Ended, Entangled, Returned, Refused or RunnerDied."""
 
     def set_deadline(self, at: float) -> None:
         """Start nothing after this time on CLOCK_BOOTTIME, when the lease ends: what still waits then is returned."""
@@ -186,18 +213,19 @@ class ProcessRunner:
     """The runner for commands: a child process. Raises OSError when it cannot be started."""
 
     def __init__(self, options: RunnerOptions) -> None:
-        self._table_fd = _shared_file(8 * (1 + options.slots))
+        self._table_fd = shared_file(8 * (1 + options.slots))
         self._table = mmap.mmap(self._table_fd, 0)
         self._serial = 0
         self._in_flight: dict[str, int] = {}  # id → serial, in the order in which they start
         self._told: set[str] = set()  # of those, whose end was in the last `events`
         ours, theirs = socket.socketpair()
         self._pid: int | None = None
+        self._folder: str | None = None
         with theirs:
             passed = (theirs.fileno(), self._table_fd)
-            boot = BOOT.format(room="process")
+            boot = BOOT.format(room="main")
             self._process = subprocess.Popen(
-                [sys.executable, *PYTHON_FLAGS, boot, _package_root(), *map(str, passed)],
+                [sys.executable, *PYTHON_FLAGS, boot, package_root(), *map(str, passed)],
                 pass_fds=passed,
                 stdin=subprocess.DEVNULL,
                 env={name: value for name, value in os.environ.items() if name != KITCHEN},
@@ -221,11 +249,23 @@ class ProcessRunner:
             nice=options.nice,
             grace_s=options.grace_s,
             capture=options.capture.value,
+            workers=options.workers and asdict(options.workers),
+            has_limits=options.has_limits,
         )
 
     @property
     def pid(self) -> int | None:
         return self._pid
+
+    @property
+    def folder(self) -> str | None:
+        """As above; waits for the runner's first word if need be."""
+        while self._folder is None and not self._is_over and b"\n" not in self._received:
+            self._receive(1.0)
+        first, newline, _ = self._received.partition(b"\n")
+        if self._folder is None and newline:
+            self._event(json.loads(first))  # which `events` will find again
+        return self._folder
 
     def submit(self, jobs: Sequence[Job]) -> None:
         self._send(jobs=[self._numbered(job) for job in jobs])
@@ -236,7 +276,7 @@ class ProcessRunner:
         self._told.discard(job.id)
         stdin = None if job.stdin is None else job.stdin.decode("latin-1")
         paths = job.stdout_path, job.stderr_path, job.spare_path
-        return job.id, self._serial, job.argv, dict(job.env), stdin, *paths
+        return job.id, self._serial, job.argv, dict(job.env), stdin, *paths, job.is_alone, job.memory
 
     def set_deadline(self, at: float) -> None:
         if at != self._deadline:
@@ -275,7 +315,7 @@ class ProcessRunner:
 
     def close(self) -> Collection[str]:
         self._socket.close()  # it kills everything and leaves when our end is closed
-        if self._process.returncode is None and not _has_ended_within(self._process, CLOSE_S):
+        if self._process.returncode is None and not has_ended_within(self._process, CLOSE_S):
             self._force()
         self._process.wait()
         if self._table.closed:
@@ -290,7 +330,7 @@ class ProcessRunner:
         with suppress(ProcessLookupError):
             os.kill(self._pid or self._process.pid, SIGKILL)
         self._process.send_signal(SIGCONT)
-        if not _has_ended_within(self._process, CLOSE_S):
+        if not has_ended_within(self._process, CLOSE_S):
             self._process.kill()
 
     def _receive(self, timeout_s: float) -> None:
@@ -327,7 +367,7 @@ class ProcessRunner:
         kind, *facts = message
         match kind:
             case "hello":
-                self._pid = facts[0]
+                self._pid, self._folder = facts
                 return None
             case "cannot":
                 self._cannot = facts[0]
@@ -337,6 +377,9 @@ class ProcessRunner:
                 self._told.add(job)
                 how = code, signal, End(end), tail.encode("latin-1")
                 return Ended(job, slot, started, stopped, *how, words, result, peak, cut_from)
+            case "entangled":
+                self._told.update(facts[0])
+                return Entangled(tuple(facts[0]), facts[1])
             case "delayed":
                 return Delayed(facts[0])
             case "output":
@@ -350,33 +393,6 @@ class ProcessRunner:
                 return Returned(tuple(facts[0]))
 
 
-def _has_ended_within(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
-    if hasattr(os, "pidfd_open"):
-        descriptor = os.pidfd_open(process.pid)
-        try:
-            poll = select.poll()
-            poll.register(descriptor, select.POLLIN)
-            return bool(poll.poll(timeout_s * 1000))
-        finally:
-            os.close(descriptor)
-    try:
-        process.wait(timeout_s)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
-
-
-def _shared_file(size: int) -> int:
-    """A descriptor of a file without a name, which outlives the runner that writes to it."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("waiter-runner")
-    else:
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    os.ftruncate(descriptor, size)
-    return descriptor
-
-
-def _package_root() -> str:
+def package_root() -> str:
     """The folder, or the zipapp, that this package is imported from."""
     return os.fspath(Path(__file__).parents[3])

@@ -62,6 +62,10 @@ class ProcessTag:
         if self._is_possible:
             resource.setrlimit(_RLIMIT_LOCKS, (self._base + serial, self._hard))
 
+    def number(self, serial: int) -> int | None:
+        """What a process must call `bear` with to bear it; None where there is no such thing."""
+        return self._base + serial if self._is_possible else None
+
     def read(self, pid: int) -> int | None:
         """The serial that a process bears; None when it bears none of ours."""
         try:
@@ -71,6 +75,12 @@ class ProcessTag:
             return None
         number = int(words[0]) - self._base if words and words[0].isdigit() else -1
         return number if 0 <= number < 1 << 30 else None
+
+
+def bear(number: int | None) -> None:
+    """Let this process and its descendants bear that number, which a tag of another process has given."""
+    if number is not None:
+        resource.setrlimit(_RLIMIT_LOCKS, (number, resource.RLIM_INFINITY))
 
 
 def children(pid: int) -> list[int]:

@@ -18,20 +18,19 @@ import select
 import signal
 import socket
 import struct
-import sys
 from collections import deque
-from contextlib import suppress
+from math import inf
 from typing import Any
 
 from waiter import processes
-from waiter.delivery.runner import containment, last_guard
-from waiter.delivery.runner import folder as private_folder
-from waiter.delivery.runner.connection import Sender, decline, first_line
+from waiter.delivery.runner import containment, memory_groups
+from waiter.delivery.runner.connection import Sender
 from waiter.delivery.runner.descriptors import OpenFiles
 from waiter.delivery.runner.event_buffer import EventBuffer
+from waiter.delivery.runner.memory import MemoryWatch
 from waiter.delivery.runner.orphans import Orphans
 from waiter.delivery.runner.output_files import take_back
-from waiter.delivery.runner.slot import Running, Slot, encoded, files_per_slot, make_slots
+from waiter.delivery.runner.slot import Running, Slot, encoded, files_per_slot, make_slots, with_slot
 from waiter.delivery.runner.start_errors import (
     PASSING,
     THE_JOBS_OWN,
@@ -71,6 +70,8 @@ class RunnerProcess:
         self.queue: deque[list[Any]] = deque()
         self.refusal: str | None = None  # why nothing can be started
         self.spawn_again_at = 0.0
+        self.memory = MemoryWatch()
+        self.groups = memory_groups.delegated() if options["has_limits"] else memory_groups.MemoryGroups(None)
         self.delay = Delay()
         self.received = b""
         self.buffer = EventBuffer(options["capture"])
@@ -86,9 +87,9 @@ class RunnerProcess:
         self.tag = tag
         self.is_reaper = containment.become_subreaper()
         self.orphans = Orphans(tag, self.by_pid.keys())
-        self._settle(options)
+        self._settle(options, folder)
 
-    def _settle(self, options: dict[str, Any]) -> None:
+    def _settle(self, options: dict[str, Any], folder: str) -> None:
         try:
             os.nice(options["nice"])
             os.chdir(options["cwd"] or ".")
@@ -107,7 +108,7 @@ class RunnerProcess:
         self.control.setblocking(False)
         for fd in (self.control.fileno(), self.wake, self.guard_fd, *self.by_fd):
             self.poll.register(fd, select.POLLIN)
-        self.buffer.events.append(("hello", os.getpid()))
+        self.buffer.events.append(("hello", os.getpid(), folder))
         self._flush()
 
     def begin(self, received: bytes) -> None:
@@ -123,10 +124,11 @@ class RunnerProcess:
                     slot.read(stream, self.buffer)
                 elif fd == self.wake:
                     os.read(self.wake, 4096)
-                elif fd == self.guard_fd or not self._receive():  # without its guard it must not go on
+                elif not self._hear(fd):
                     return
             self._reap()
             self._stop_overdue()
+            self._kill_what_has_too_much()
             self._start_queued()
             self._flush()
             self._throttle()  # by what is still unsent: whoever reads nothing has to wait for something else
@@ -134,11 +136,16 @@ class RunnerProcess:
     def _wait_ms(self) -> float | None:
         """Until the next thing that happens by itself."""
         times = [slot.running.stop_at for slot in self._busy() if slot.running and slot.running.stop_at]
+        times += [self.memory.at] if self.memory.at != inf else []
         if (flush_at := self.sender.flush_at) is not None:
             times.append(flush_at)
         if self.queue and self.free and not self.sender.is_behind():
             times.append(self.spawn_again_at)
         return max(0.0, (min(times) - processes.boottime()) * 1000 + 1) if times else None
+
+    def _hear(self, fd: int) -> bool:
+        """Heed what was said there; False when it is time to go: without its guard it must not go on."""
+        return fd != self.guard_fd and self._receive()
 
     # The waiter's words.
 
@@ -212,7 +219,7 @@ class RunnerProcess:
                 self._start(self.queue.popleft(), self.free[-1])
 
     def _start(self, job: list[Any], slot: Slot) -> None:
-        job_id, serial, argv, env, stdin, out_path, err_path, spare = job
+        job_id, serial, argv, env, stdin, out_path, err_path, spare, _, limit = job
         try:
             actions, opened, paths = slot.file_actions(stdin, (out_path, err_path), spare)
         except OSError as error:
@@ -223,19 +230,13 @@ class RunnerProcess:
         struct.pack_into("<q", self.table, 0, serial)
         started = processes.boottime()
         self.files.give_back()
+        group = self.groups.enter(serial, limit)
         try:
-            pid = os.posix_spawn(
-                self.program,
-                argv,
-                {**slot.env, **encoded(env)},
-                file_actions=actions,
-                setsid=True,
-                setsigmask=(),
-                setsigdef=self.defaulted,
-            )
+            pid = self._spawned_in(group, argv, env, slot, actions)
         except OSError as error:
             struct.pack_into("<q", self.table, 0, serial - 1)  # it has not begun after all
             take_back(paths, spare)
+            self.groups.remove(group)
             self._not_started(job, error, why_not_started(self.program, error), THE_JOBS_OWN)
             return
         finally:
@@ -246,8 +247,24 @@ class RunnerProcess:
             self.buffer.events.append(("delayed", None))
         self.free.pop()
         self.by_pid[pid] = slot
-        slot.running = Running(job_id, serial, pid, started, self._times_out_at(started), *paths)
+        stop_at = self._times_out_at(started)
+        slot.running = Running(job_id, serial, pid, started, stop_at, *paths, memory=limit, group=group)
+        self.memory.begins(limit if group is None else None, started)
         struct.pack_into("<q", self.table, 8 * slot.number, pid)
+
+    def _spawned_in(self, group: str | None, argv: list[str], env: dict[str, str], slot: Slot, to: list[Any]) -> int:
+        try:
+            return os.posix_spawn(
+                self.program,
+                with_slot(argv, slot.number),
+                {**slot.env, **encoded(env)},
+                file_actions=to,
+                setsid=True,
+                setsigmask=(),
+                setsigdef=self.defaulted,
+            )
+        finally:
+            self.groups.leave(group)
 
     def _not_started(self, job: list[Any], error: OSError, why: str, own: set[int]) -> None:
         if error.errno in PASSING:
@@ -281,6 +298,18 @@ class RunnerProcess:
                 self.lingering.remove(slot)
                 self._ended(slot, running)
 
+    def _kill_what_has_too_much(self) -> None:
+        now = processes.boottime()
+        if now < self.memory.at:
+            return
+        running = [slot.running for slot in self.by_pid.values() if slot.running and slot.running.is_watched()]
+        for at in self.memory.look([(self._family(one), one.memory or 0) for one in running], now):
+            running[at].end, running[at].stop_at = "memory", now + KILL_AGAIN_S
+            self._signal(running[at], signal.SIGKILL)
+
+    def _family(self, running: Running) -> list[int]:
+        return containment.trees([running.pid, *self.orphans.of(running)])
+
     def _terminate(self, running: Running, end: str) -> None:
         running.end = end
         running.stop_at = processes.boottime() + self.grace_s
@@ -289,8 +318,7 @@ class RunnerProcess:
 
     def _signal(self, running: Running, number: int) -> None:
         """To each process of the job once: some take a second TERM for impatience."""
-        family = containment.trees([running.pid, *self.orphans.of(running)])
-        facts = {pid: processes.facts_of(pid) for pid in family}
+        facts = {pid: processes.facts_of(pid) for pid in self._family(running)}
         containment.send([pid for pid, fact in facts.items() if fact and fact.group != running.pid], number)
         containment.send_group(running.pid, number)
 
@@ -299,36 +327,50 @@ class RunnerProcess:
             pid, status, peak = reaped
             self.orphans.reaped(pid)
             slot = self.by_pid.pop(pid, None)
-            if slot is None or slot.running is None:
-                continue  # an orphan
-            struct.pack_into("<q", self.table, 8 * slot.number, 0)
-            slot.running.status, slot.running.peak = status, peak
-            if self._may_linger(slot.running):
-                self.lingering.append(slot)  # the loop looks at it in a moment
-            else:
-                self._ended(slot, slot.running)
+            if slot is not None:  # else an orphan
+                struct.pack_into("<q", self.table, 8 * slot.number, 0)
+                self._first_has_ended(slot, status, peak)
 
     def _before_reaping(self, pid: int) -> None:
         slot = self.by_pid.get(pid)
-        if slot and slot.running and not self._may_linger(slot.running):
+        if slot and not (slot.running and self._may_linger(slot.running)):
             containment.send_group(pid, signal.SIGKILL)
+
+    def _first_has_ended(self, slot: Slot, status: int, peak: int) -> None:
+        if running := slot.running:
+            running.status, running.peak = status, peak
+            if self._may_linger(running):
+                self.lingering.append(slot)  # the loop looks at it in a moment
+            else:
+                self._ended(slot, running)
 
     def _may_linger(self, running: Running) -> bool:
         # A shell dies of TERM at once; what it had started may need its time of grace to save its work.
         return self.is_reaper and running.end != "exited" and processes.boottime() < (running.stop_at or 0)
 
     def _ended(self, slot: Slot, running: Running) -> None:
-        slot.running = None
-        if self.orphans.all():
-            self.orphans.kill_strays([busy.running for busy in self._busy() if busy.running])
-        slot.running = running
-        tail = slot.finish(self.buffer)
+        tail = self._what_is_left(slot, running)
+        if running.had_too_much() or self.groups.has_killed(running.group):
+            running.end = "memory"
+        self.groups.remove(running.group)
         code = os.waitstatus_to_exitcode(running.status)
         exit_code, number = (None, -code) if code < 0 else (code, None)
         facts = (running.id, slot.number, running.started, processes.boottime(), exit_code, number, running.end)
         self.buffer.events.append(("ended", *facts, tail.decode("latin-1"), running.peak, *slot.words()))
         slot.running = None
         self.free.append(slot)
+
+    def _what_is_left(self, slot: Slot, running: Running) -> bytes:
+        """Kill what the ended process leaves behind; the end of its output."""
+        slot.running = None
+        if self.orphans.all():
+            self.orphans.kill_strays(self._alive())
+        slot.running = running
+        return slot.finish(self.buffer)
+
+    def _alive(self) -> list[Running]:
+        """Who may have children that are to live on."""
+        return [slot.running for slot in self._busy() if slot.running]
 
     def _busy(self) -> tuple[Slot, ...]:
         """The slots whose job runs, or is told to end."""
@@ -356,38 +398,3 @@ class RunnerProcess:
             containment.send_group(leader, signal.SIGKILL)
         if self.is_reaper:
             containment.kill_children(lambda: containment.children(os.getpid()), LEAVE_S)
-
-
-def main() -> None:
-    """`ROOT CONTROL TABLE`: the folder or zipapp of the waiter package, and two descriptors.
-
-    The first message on the control socket are the options. The table holds the serial of the job that was started
-    last, and for each slot the pid of its job's first process, or 0: eight bytes each. It outlives this process.
-    """
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whoever started the waiter may have blocked SIGCHLD
-    control = socket.socket(fileno=int(sys.argv[2]))
-    table_fd = int(sys.argv[3])
-    try:
-        folder = private_folder.make()
-        tag = containment.ProcessTag()
-        guard_fd, watched = last_guard.stand_guards(control.fileno(), table_fd, folder, tag)
-        control.set_inheritable(False)
-        os.set_inheritable(table_fd, False)
-        lock = private_folder.keep(folder)
-        options, rest = first_line(control)
-        table = mmap.mmap(table_fd, 0)
-        runner = RunnerProcess(control, table, folder, guard_fd, tag, json.loads(options)) if options else None
-    except OSError as error:
-        decline(control, error)
-        return
-    if runner:
-        try:
-            runner.begin(rest)
-            runner.loop()
-        finally:
-            runner.kill_everything()
-    os.close(lock)
-    private_folder.remove(folder)
-    for pipe in watched:
-        with suppress(BrokenPipeError):  # that guard was killed
-            os.write(pipe, b"bye\n")

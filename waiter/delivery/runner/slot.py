@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,14 @@ from waiter.limits import MESSAGE_BYTES, RESULT_BYTES, TAIL_BYTES
 _CHUNK = 1 << 16
 _PIPE_BYTES = 1 << 20
 """The most that a pipe holds, /proc/sys/fs/pipe-max-size: what an ended job can have left in it."""
+
+SLOT_MARK = "\0slot\0"
+"""Stands in a job's words where the number of its slot goes. No argument can hold a NUL."""
+
+
+def with_slot(argv: Sequence[str], number: int) -> list[str]:
+    """The words with the number of the slot where it belongs."""
+    return [word.replace(SLOT_MARK, str(number)) if "\0" in word else word for word in argv]
 
 
 @dataclass(slots=True)
@@ -33,6 +41,16 @@ class Running:
     end: str = "exited"  # see runner.End; anything else means that TERM was sent
     status: int = 0  # of its first process, once that has ended
     peak: int = 0
+    memory: int | None = None  # bytes that its processes may have
+    group: str | None = None  # where the kernel sees to that
+
+    def is_watched(self) -> bool:
+        """Whether the runner has to see to its limit of memory."""
+        return self.memory is not None and self.group is None and self.end == "exited"
+
+    def had_too_much(self) -> bool:
+        """Whether it failed with more memory than it may have, taken and gone between two looks."""
+        return self.is_watched() and self.status != 0 and self.peak > (self.memory or 0)
 
 
 class Slot:
@@ -71,6 +89,10 @@ class Slot:
     def pipes(self) -> list[tuple[int, int]]:
         """(stream, descriptor) of what is to be read."""
         return list(self._reads.items())
+
+    def outputs(self) -> tuple[int, int]:
+        """What stdout and stderr of a process of this slot are."""
+        return self._writes.get(1, self._null), self._writes.get(2, self._null)
 
     def file_actions(self, stdin: str | None, paths: Paths, spare: str | None) -> tuple[list[Any], list[int], Paths]:
         """What posix_spawn does to 0, 1 and 2, the descriptors to close here afterwards, and which files take output.
@@ -194,6 +216,10 @@ def _pipes(capture: str) -> tuple[int, ...]:
 def encoded(env: Mapping[str, str]) -> dict[bytes, bytes]:
     """An environment as posix_spawn takes it without further work."""
     return {os.fsencode(key): os.fsencode(value) for key, value in env.items()}
+
+
+def decoded(env: Mapping[bytes, bytes]) -> dict[str, str]:
+    return {os.fsdecode(key): os.fsdecode(value) for key, value in env.items()}
 
 
 def _end(path: str | None) -> bytes:

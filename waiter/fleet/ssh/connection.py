@@ -53,17 +53,23 @@ class Network:
         self._keys = HostKeys(options.accept_new)
         self._config = SshConfig()
 
+    def hasty(self) -> Network:
+        """The same, for who comes again anyway: one try."""
+        return Network(replace(self._options, attempts=1))
+
     @contextmanager
     def session(self, host: Host) -> Iterator[Session]:
         """Connect, and close whatever happens. Raises HostError."""
         if not host.address:
             raise HostError(Problem.NO_ADDRESS, "the instance has no such address")
         way = self._connected(host)
+        session = Session(way.connection.client)
         try:
-            yield Session(way.connection.client)
+            yield session
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise host_error_of(error) from error
         finally:
+            session.close()
             way.close()
 
     def _connected(self, host: Host) -> Way:
@@ -75,7 +81,7 @@ class Network:
         for attempt in range(1, self._options.attempts + 1):
             way = self._way(config)
             try:
-                way.open(self._keys)
+                way.open(self._keys, host.instance_id)
                 return way
             except (HostError, paramiko.SSHException, OSError, EOFError) as error:
                 failure = error if isinstance(error, HostError) else way.host_error_of(error)
@@ -128,14 +134,14 @@ class Way:
             },
         )
 
-    def open(self, keys: HostKeys) -> None:
+    def open(self, keys: HostKeys, instance_id: str | None = None) -> None:
         """Raises HostError, and what Paramiko and sockets raise."""
         if self._gateway is not None:
             try:
                 self._gateway.open(keys)
             except (paramiko.SSHException, OSError, EOFError, HostError) as error:
                 raise self._gateway.as_jump_host(error) from error
-        known = keys.of(self._config)
+        known = keys.of(self._config, instance_id)
         connection = self.connection
         connection.client.set_missing_host_key_policy(known)
         connection.connect_kwargs["transport_factory"] = known.transport
@@ -163,10 +169,13 @@ class Way:
 
     def host_error_of(self, error: Exception) -> HostError:
         """The name of what went wrong on the way to this host."""
-        if self._proxy is not None and (said := self._proxy.last_words()) is not None:
-            return HostError(
-                Problem.JUMP_HOST, f"ProxyCommand: {said}", f"run it by hand: {self._config.proxy_command}"
-            )
+        if self._proxy is not None:
+            remedy = f"run it by hand: {self._config.proxy_command}"
+            if (said := self._proxy.last_words()) is not None:
+                return HostError(Problem.JUMP_HOST, f"ProxyCommand: {said}", remedy)
+            if host_error_of(error).problem is Problem.TIMEOUT:  # whatever it waits for, it is no port of the host's
+                said = self._proxy.said() or "it neither connects nor ends"
+                return HostError(Problem.TIMEOUT, f"ProxyCommand: {said}", remedy)
         if self._gateway is not None and isinstance(error, paramiko.ChannelException):
             gate = self._gateway.connection.host
             return HostError(Problem.NO_ROUTE, f"the jump host {gate} cannot reach it: {error}", f"ssh {gate} true")

@@ -122,11 +122,11 @@ def _ssh_error(error: paramiko.SSHException, words: str) -> HostError:
         is_hung_up = isinstance(error.__context__, EOFError) or "eof" in low
         if is_hung_up:
             return HostError(Problem.CONNECTION_LOST, "it hung up before its greeting")
-        return HostError(Problem.TIMEOUT, "it accepts connections and says nothing")
+        return HostError(Problem.TIMEOUT, "it accepts connections, but does not respond")
     if "indecipherable" in low or "banner" in low or "incompatible version" in low:
         return HostError(Problem.NOT_SSH, words)
     if "no existing session" in low:  # Paramiko's words when its own time for the handshake is up
-        return HostError(Problem.TIMEOUT, "it accepts connections and says nothing")
+        return HostError(Problem.TIMEOUT, "it accepts connections, but does not respond")
     if "timeout" in low or "timed out" in low:
         return HostError(Problem.TIMEOUT, words)
     if "eof" in low or "session not active" in low or "not open" in low:

@@ -21,8 +21,12 @@ class HostKeys:
     accept_new: bool
     _read: dict[tuple[str, ...], list[known_hosts.KnownKey]] = field(default_factory=dict)
 
-    def of(self, config: HostConfig) -> KnownHost:
-        """Who this host is, as far as known_hosts knows."""
+    def of(self, config: HostConfig, instance_id: str | None = None) -> KnownHost:
+        """Who this host is, as far as known_hosts knows; a launched machine's own keys come before those of its
+        address."""
+        if instance_id and (launched := launched_keys(instance_id)):
+            keys, file = launched, known_hosts.fleet_file()
+            return KnownHost(keys=keys, also=set(), revoked=set(), accept_new=False, file=file, name=instance_id)
         known = self._read.get(config.known_hosts)
         if known is None:
             known = self._read[config.known_hosts] = known_hosts.read([Path(file) for file in config.known_hosts])
@@ -37,6 +41,11 @@ class HostKeys:
             file=Path(config.known_hosts[0]),
             name=config.key_name,
         )
+
+
+def launched_keys(instance_id: str) -> list[known_hosts.KnownKey]:
+    """The keys that a launched machine wrote to its console, if it was read. They come while a verb runs."""
+    return known_hosts.keys_of(instance_id, known_hosts.read([known_hosts.fleet_file()]))
 
 
 class KnownHost(paramiko.MissingHostKeyPolicy):

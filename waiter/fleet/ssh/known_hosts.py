@@ -16,6 +16,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from waiter.user_dirs import Kind, own_folder
+
 _appending = threading.Lock()
 
 
@@ -100,6 +102,11 @@ def remember(file: Path, name: str, key_type: str, key: bytes) -> None:
         there = held.read()
         if line not in there:
             held.write(line if there.endswith("\n") or not there else f"\n{line}")
+
+
+def fleet_file() -> Path:
+    """The keys of launched machines, by instance id: their addresses come and go, and known_hosts stays the user's."""
+    return own_folder(Kind.DATA) / "fleet_known_hosts"
 
 
 def fingerprint(key: bytes) -> str:

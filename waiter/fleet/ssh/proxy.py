@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import tempfile
+import threading
 from contextlib import suppress
 
 SHOWN_BYTES = 4096
@@ -30,6 +31,13 @@ class Proxy:
                 stderr=self._stderr,
                 start_new_session=True,  # Ctrl-C is ours: the connection ends in order
             )
+        threading.Thread(target=self._hang_up, daemon=True).start()
+
+    def _hang_up(self) -> None:
+        """A command that fails closes the way at once, though something that it left behind may hold it open."""
+        if self._process.wait():
+            with suppress(OSError):
+                self.sock.shutdown(socket.SHUT_RDWR)
 
     def last_words(self) -> str | None:
         """What a command that has ended said; None while it lives."""
@@ -37,9 +45,14 @@ class Proxy:
             code = self._process.wait(0.3)
         except subprocess.TimeoutExpired:
             return None
-        self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - SHOWN_BYTES))
-        said = " ".join(self._stderr.read().decode("utf-8", "replace").split())
-        return f"{said[-300:]} (exit code {code})" if said else f"it ended with exit code {code}"
+        said = self.said()
+        return f"{said} (exit code {code})" if said else f"it ended with exit code {code}"
+
+    def said(self) -> str:
+        """The end of what the command has written to stderr so far, in one line."""
+        file = self._stderr.fileno()  # whose position is the command's, too: it is not moved
+        tail = os.pread(file, SHOWN_BYTES, max(0, os.fstat(file).st_size - SHOWN_BYTES))
+        return " ".join(tail.decode("utf-8", "replace").split())[-300:]
 
     def close(self) -> None:
         self.sock.close()

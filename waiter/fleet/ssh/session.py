@@ -6,7 +6,7 @@ import selectors
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 
 import paramiko
@@ -14,6 +14,7 @@ import paramiko
 from waiter.fleet.problems import HostError, Problem
 from waiter.fleet.ssh.errors import host_error_of
 from waiter.fleet.ssh.files import Files
+from waiter.fleet.ssh.forwarding import forward_back
 
 OnChunk = Callable[[int, bytes], None]
 """Is told each piece of output as it comes: stream (1 or 2) and bytes."""
@@ -49,6 +50,7 @@ class Session:
 
     def __init__(self, client: paramiko.SSHClient) -> None:
         self._client = client
+        self._watched = ExitStack()
 
     def run(
         self,
@@ -106,6 +108,29 @@ class Session:
             if (channel := sftp.get_channel()) is not None:
                 channel.settimeout(timeout_s)
             yield sftp
+
+    def forward_back(self, port: int, target: tuple[str, int]) -> bool:
+        """Let the host's 127.0.0.1:port lead to `target` here. False: it refuses, or the port is taken there."""
+        transport = self._transport()
+        try:
+            with _answering(transport, ANSWER_S):
+                forward_back(transport, port, target)
+        except paramiko.SSHException:
+            if not transport.is_active():
+                raise
+            return False
+        self._watched.enter_context(_alive(transport))
+        return True
+
+    def close(self) -> None:
+        """Watch over it no longer."""
+        self._watched.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection still stands, as far as this side knows."""
+        transport = self._client.get_transport()
+        return transport is not None and transport.is_active()
 
     def _transport(self) -> paramiko.Transport:
         transport = self._client.get_transport()
@@ -172,7 +197,7 @@ def _answering(transport: paramiko.Transport, within_s: float) -> Iterator[None]
         yield
     except (paramiko.SSHException, OSError, EOFError) as error:
         if is_late.is_set():
-            raise HostError(Problem.TIMEOUT, "it let us in and says nothing") from error
+            raise HostError(Problem.TIMEOUT, "connected, but the server stopped responding") from error
         raise
     finally:
         timer.cancel()

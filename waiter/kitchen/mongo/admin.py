@@ -5,21 +5,30 @@ Every verb ends with `announce_change`, so that idle waiters look again.
 
 from __future__ import annotations
 
-from waiter.kitchen.mongo import updates
+from collections.abc import Sequence
+
+from pymongo.errors import DuplicateKeyError
+
+from waiter.kitchen.mongo import held, updates
 from waiter.kitchen.mongo.batches import in_steps, remove, remove_all, remove_empty
 from waiter.kitchen.mongo.claims import BY_ID
 from waiter.kitchen.mongo.connection import Connection
-from waiter.kitchen.mongo.documents import Document
+from waiter.kitchen.mongo.documents import Document, seqs_of
 from waiter.kitchen.mongo.leases import declare_lost
-from waiter.kitchen.mongo.outcomes import dead_tokens
+from waiter.kitchen.mongo.pieces import change_announced
 from waiter.kitchen.mongo.queries import selected
 from waiter.kitchen.mongo.schema import strange_collection
+from waiter.kitchen.mongo.sweeps import dead_tokens
 from waiter.kitchen.printable import printable
 from waiter.orders import Selector
 from waiter.processes import Place
 
 EVERYBODY = "pause"
 """Id of the document that pauses waiters to come; `is_paused` and `turn`, which rises with each change."""
+
+
+_LEDGER = "ledger/"
+"""How the ids of the ledger's entries begin among the kitchen's other state."""
 
 
 def announce_change(to: Connection) -> None:
@@ -40,8 +49,13 @@ def reset(to: Connection, selector: Selector, here: Place, lease_s: float, from_
     def change(those: Document) -> int:
         return to.orders.update_many(those, updates.reset(to.now), hint=BY_ID).modified_count
 
+    def step(orders: Sequence[Document], those: Document) -> int:
+        return change_announced(to, seqs_of(orders), those, change, is_number_changed=False)
+
     # Running first: an order that ends in between is then still reset.
-    changed = sum(in_steps(to, {"$and": [chosen, those]}, change) for those in (running, ended))
+    changed = sum(in_steps(to, {"$and": [chosen, those]}, step) for those in (running, ended))
+    with to.patiently():
+        held.hold_again(to)
     announce_change(to)
     return changed
 
@@ -51,7 +65,7 @@ def cancel(to: Connection, selector: Selector) -> int:
         chosen = selected(to, selector)
     open_ = {"status": {"$in": ["READY", "RUNNING"]}, "is_cancel_asked": {"$ne": True}}
 
-    def change(those: Document) -> int:
+    def change(_: Sequence[Document], those: Document) -> int:
         return to.orders.update_many(those, updates.cancelled(to.now), hint=BY_ID).modified_count
 
     changed = in_steps(to, {"$and": [chosen, open_]}, change)
@@ -68,7 +82,7 @@ def set_priority(to: Connection, selector: Selector, priority: int) -> int:
     with to.patiently():
         chosen = {"$and": [selected(to, selector), {"status": "READY", "priority": {"$ne": priority}}]}
 
-    def change(those: Document) -> int:
+    def change(_: Sequence[Document], those: Document) -> int:
         return to.orders.update_many(those, {"$set": {"priority": priority}}, hint=BY_ID).modified_count
 
     changed = in_steps(to, chosen, change)
@@ -132,5 +146,26 @@ def clean(to: Connection, selector: Selector | None) -> int:
             to.shifts.delete_many({"is_open": {"$ne": True}})
         else:
             remove_empty(to)
+            held.repair(to)
     announce_change(to)
     return deleted
+
+
+def ledger(to: Connection, prefix: str) -> dict[str, str]:
+    begin = f"{_LEDGER}{prefix}"
+    with to.patiently():
+        found = to.state.find({"_id": {"$gte": begin, "$lt": f"{begin}\U0010ffff"}}, sort=[("_id", 1)])
+        return {entry["_id"].removeprefix(_LEDGER): entry["text"] for entry in found}
+
+
+def enter(to: Connection, key: str, text: str, instead_of: str | None) -> bool:
+    name = f"{_LEDGER}{key}"
+    with to.translate_errors():
+        if instead_of is not None:
+            return to.state.update_one({"_id": name, "text": instead_of}, {"$set": {"text": text}}).matched_count == 1
+        try:
+            to.state.insert_one({"_id": name, "text": text})
+        except DuplicateKeyError:
+            # A write that was repeated because its reply was lost finds itself.
+            return to.state.find_one({"_id": name, "text": text}) is not None
+        return True

@@ -15,11 +15,14 @@ from bson.binary import Binary
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from waiter.kitchen.contract import Row
+from waiter.kitchen.mongo import held
 from waiter.kitchen.mongo.claims import BY_ID
 from waiter.kitchen.mongo.connection import DUPLICATE_KEY, Connection
 from waiter.kitchen.mongo.documents import (
+    AT_ONCE,
     ROWS,
     Document,
+    after_document,
     argument_document,
     batch_command,
     batch_document,
@@ -27,10 +30,12 @@ from waiter.kitchen.mongo.documents import (
     ids_of,
     new_order,
     rows_of,
+    seqs_of,
 )
+from waiter.kitchen.mongo.pieces import Loading, change_announced, forget
 from waiter.kitchen.mongo.queries import STANDING, no_such_batch
 from waiter.kitchen.printable import printable
-from waiter.orders import Batch
+from waiter.orders import HELD, Batch
 
 _CHUNK = 2000
 """How many rows one insert carries."""
@@ -71,7 +76,9 @@ def open_batch(to: Connection, batch: Batch) -> None:
     while not _set_facts(to, batch):
         _finish_leaving(to, batch.id)
         try:
-            to.batches.insert_one({"_id": batch.id, "number": _next_number(to), **batch_document(batch)})
+            # For whom it waits it has before its first order, or somebody could take that one.
+            facts = {**batch_document(batch), **after_document(batch)}
+            to.batches.insert_one({"_id": batch.id, "number": _next_number(to), **facts})
         except DuplicateKeyError:
             continue  # somebody opened it just now
         return
@@ -103,6 +110,8 @@ def amend(to: Connection, batch_id: str, facts: Mapping[str, Any]) -> None:
         stored["is_reserved"] = facts["command"] is not None
     if to.batches.update_one({"_id": printable(batch_id), **STANDING}, {"$set": stored}).matched_count == 0:
         raise no_such_batch(to, batch_id)
+    if "after_row" in facts:
+        held.let_go_all(to, int(_standing(to, batch_id)["number"]))
 
 
 def _words(command: Sequence[str]) -> list[str | Binary]:
@@ -127,14 +136,20 @@ def _next_number(to: Connection) -> int:
     return 1 if before is None else int(before["n"]) + 1
 
 
-def add(to: Connection, batch_id: str, rows: Iterable[Row], priority: int) -> int:
+def add(to: Connection, loading: Loading, batch_id: str, rows: Iterable[Row], priority: int) -> int:
     """See `Kitchen.add`."""
     with to.translate_errors():
-        number = _number(to, batch_id)
+        batch = _standing(to, batch_id)
+    number, after = int(batch["number"]), batch.get("after_row")
+    due = HELD if after else AT_ONCE
     rows, added = iter(rows), 0
-    while chunk := [new_order(batch_id, number, row, priority) for row in islice(rows, _CHUNK)]:
+    while chunk := [{**new_order(batch_id, number, row, priority), "due": due} for row in islice(rows, _CHUNK)]:
         with to.translate_errors():
+            loading.before(seqs_of(chunk))
             added += insert(to, chunk)
+            loading.after()
+            if after:
+                held.let_go_those_that_may(to, batch, [order["row"] for order in chunk])
             mine = {"_id": printable(batch_id), "number": number, **STANDING}
             is_gone = to.batches.find_one(mine, {"_id": 1}) is None
         if is_gone:
@@ -143,11 +158,11 @@ def add(to: Connection, batch_id: str, rows: Iterable[Row], priority: int) -> in
     return added
 
 
-def _number(to: Connection, batch_id: str) -> int:
-    batch = to.batches.find_one({"_id": printable(batch_id), **STANDING}, {"number": 1})
+def _standing(to: Connection, batch_id: str) -> Document:
+    batch = to.batches.find_one({"_id": printable(batch_id), **STANDING}, {"number": 1, "after_row": 1})
     if batch is None:
         raise no_such_batch(to, batch_id)
-    return int(batch["number"])
+    return batch
 
 
 def insert(to: Connection, chunk: list[Document]) -> int:
@@ -164,11 +179,14 @@ def insert(to: Connection, chunk: list[Document]) -> int:
 def remove_batch(to: Connection, batch_id: str) -> int:
     """See `Kitchen.remove_batch`."""
     with to.translate_errors():
-        number = _number(to, batch_id)
+        number = int(_standing(to, batch_id)["number"])
         to.batches.update_one({"_id": printable(batch_id), "number": number}, {"$set": _LEAVING})
     removed = remove(to, {"seq": rows_of(number)})
     with to.translate_errors():
         to.batches.delete_one({"_id": printable(batch_id), "number": number})
+        forget(to, rows_of(number))
+    with to.patiently():
+        held.repair(to)
     return removed
 
 
@@ -181,6 +199,8 @@ def remove_all(to: Connection) -> int:
     removed += sum(remove(to, {"seq": rows_of(number)}) for number in _numbers_without_a_batch(to))
     with to.patiently():
         to.batches.delete_many({"number": {"$in": numbers}, **_LEAVING})
+        for span in _spans(numbers):
+            forget(to, span)
     return removed
 
 
@@ -217,6 +237,7 @@ def remove_empty(to: Connection) -> None:
         if to.orders.find_one(rows, {"_id": 1}) is not None:
             continue
         deleted = to.batches.delete_one({"_id": batch["_id"], "number": batch["number"], "is_complete": True})
+        forget(to, rows["seq"])
         # Somebody who loads may have added one between the two.
         if deleted.deleted_count and to.orders.find_one(rows, {"_id": 1}) is not None:
             _put_back(to, batch)
@@ -231,20 +252,30 @@ def _put_back(to: Connection, batch: Document) -> None:
 
 def remove(to: Connection, chosen: Document) -> int:
     """Delete the orders that match; how many."""
-    return in_steps(to, chosen, lambda those: to.orders.delete_many(those, hint=BY_ID).deleted_count)
+
+    def delete(those: Document) -> int:
+        return to.orders.delete_many(those, hint=BY_ID).deleted_count
+
+    def step(orders: Sequence[Document], those: Document) -> int:
+        return change_announced(to, seqs_of(orders), those, delete, is_number_changed=True)
+
+    return in_steps(to, chosen, step)
 
 
-def in_steps(to: Connection, chosen: Document, change: Callable[[Document], int]) -> int:
-    """Change all orders that match, some thousands at a time: each step has a deadline, the whole has none."""
+def in_steps(to: Connection, chosen: Document, change: Callable[[Sequence[Document], Document], int]) -> int:
+    """Change all orders that match, some thousands at a time: each step has a deadline, the whole has none.
+
+    `change` is given the ids and seqs of some orders, and what matches those of them that still are to be changed.
+    """
     changed = 0
     with to.patiently():
-        cursor = to.orders.find(chosen, {"_id": 1}, batch_size=_STEP)
+        cursor = to.orders.find(chosen, {"_id": 1, "seq": 1}, batch_size=_STEP)
     try:
         while True:
             with to.patiently():
-                ids = ids_of(list(islice(cursor, _STEP)))
-                if not ids:
+                orders = list(islice(cursor, _STEP))
+                if not orders:
                     return changed
-                changed += change({"$and": [{"_id": {"$in": ids}}, chosen]})
+                changed += change(orders, {"$and": [{"_id": {"$in": ids_of(orders)}}, chosen]})
     finally:
         cursor.close()

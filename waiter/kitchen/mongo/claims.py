@@ -59,14 +59,24 @@ class Claims:
     def _claim_in(self, shift: Shift, limit: int, exclude: Sequence[str], scope: Scope) -> list[Order]:
         spans = self.spans.of(scope)
         for some in [None] if spans is None else chunks(spans):
-            if orders := self._claim(shift, limit, _claimable(exclude, scope, some)):
+            if orders := self._claim(shift, limit, _claimable(exclude, scope, some), is_strict=scope.is_strict):
                 return orders
         return []
 
-    def _claim(self, shift: Shift, limit: int, claimable: Document) -> list[Order]:
+    def peek(self, scope: Scope) -> Order | None:
+        """See `Kitchen.peek`."""
+        self.spans.are_others(scope)
+        spans = self.spans.of(scope)
+        for some in [None] if spans is None else chunks(spans):
+            first = self._to.orders.find(_claimable((), scope, some), dict.fromkeys(BULKY, 0))
+            for order in first.sort([("priority", -1), ("seq", 1)]).limit(1):
+                return order_from(order)
+        return None
+
+    def _claim(self, shift: Shift, limit: int, claimable: Document, *, is_strict: bool) -> list[Order]:
         """The same, of the orders that `claimable` matches."""
         limit = min(limit, CLAIM_LIMIT)
-        skip = self._skip(limit)
+        skip = 0 if is_strict else self._skip(limit)
         for _ in range(TRIES):
             try:
                 look = self._look(shift, limit, skip, claimable)
@@ -87,7 +97,7 @@ class Claims:
             orders = self._take(shift, _together(look["first"]), look["now"])
             if orders:
                 return orders
-            skip = self._skip(limit) if look["first"] else 0
+            skip = self._skip(limit) if look["first"] and not is_strict else 0
         return []
 
     def _skip(self, limit: int) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -42,9 +43,20 @@ CONNECT_MS = 5000
 """How long a host may take to accept a connection."""
 
 _ENCODE = (
-    "hint: this asks for it, and prints it so: "
-    "python3 -c 'import getpass, urllib.parse; print(urllib.parse.quote(getpass.getpass(), safe=str()))'"
+    "hint: to encode it:\n  python3 -c 'import getpass, urllib.parse as u; print(u.quote(getpass.getpass(), str()))'"
 )
+
+_OURS = {
+    "appname": "waiter",
+    # A watched server is asked every 10 s, over one connection; the driver's own way takes a second one for each.
+    "serverMonitoringMode": "poll",
+    # Two threads need a second connection while something hangs in one, and seldom again. Longer than a waiter of a
+    # large fleet is silent: one that is made anew costs more than one that is kept.
+    "maxIdleTimeMS": 60_000,
+}
+
+PATIENCE_S = 2.5
+"""How long one thread of a waiter waits for what the other one asks, before it takes a connection of its own."""
 
 LONG_STEP_S = 60.0
 """For one step over many orders."""
@@ -75,6 +87,9 @@ class Connection:
 
     def __init__(self, url: str, db: str, ahead: Callable[[], float], timeout_s: float) -> None:
         self._ahead = ahead
+        self._turn, self._is_shared = threading.RLock(), False
+        self.fleet_size = 0  # as the server said last, to whoever asked it for news; and so is
+        self.swept_at: float | None = None  # on the server's clock
         address = url if "://" in url else f"mongodb://{url}"
         self.url, self._user = re.split(r"(?<!/)[/?](?!/)", without_user(address))[0], user_of(address)
         if has_bare_password(address):
@@ -94,6 +109,8 @@ class Connection:
             self.shifts: Collection[Document] = self.db["shifts"]
             self.batches: Collection[Document] = self.db["batches"]
             self.state: Collection[Document] = self.db["state"]
+            self.counts: Collection[Document] = self.db["counts"]
+            self.counts_w1 = self.counts.with_options(write_concern=WriteConcern(1))
 
     def _find_server(self, within_s: float) -> None:
         """Look for the primary as long as the address allows: inside `timeoutMS` the driver leaves that limit out."""
@@ -151,11 +168,27 @@ class Connection:
         with pymongo.timeout(CLOSE_S):  # else a server that is away is waited for, to end the driver's sessions
             self._client.close()
 
+    def share(self) -> None:
+        """Two threads ask from here on: they take turns, so that one connection is enough for both."""
+        self._is_shared = True
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """What hangs in one thread holds up the other for no longer than `PATIENCE_S`: that one has another connection
+        then."""
+        has_turn = self._is_shared and self._turn.acquire(timeout=min(PATIENCE_S, self._timeout_s / 4))
+        try:
+            yield
+        finally:
+            if has_turn:
+                self._turn.release()
+
     @contextmanager
     def translate_errors(self) -> Iterator[None]:
         """Every use of the driver happens inside, so that its errors come out as `KitchenError`."""
         try:
-            yield
+            with self._in_turn():
+                yield
         except (PyMongoError, BSONError, OverflowError, OSError) as problem:
             raise self._in_words(problem) from problem
 
@@ -177,7 +210,7 @@ class Connection:
         if is_too_large(problem):
             return KitchenError(f"{self.url}: an order is larger than the 16 MB that MongoDB takes. {said}")
         if code in _NO_SPACE:
-            return KitchenHindered(f"{self.url}: no space is left on the server's disk. Free some, then go on. {said}")
+            return KitchenHindered(f"{self.url}: no space is left on the server's disk. ({said})\nhint: free some")
         if _may_pass(problem, code):
             return KitchenUnreachable(self._why_not_now(problem, code, said))
         if code in _UNKNOWN_TO_IT:
@@ -187,14 +220,14 @@ class Connection:
     def _why_not_now(self, problem: Exception, code: int | None, said: str) -> str:
         # The driver gives its label for overload to a server that keeps silent, too.
         if code in _THROTTLED or (code is not None and _has_label(problem, "SystemOverloadedError")):
-            return f"{self.url} turns requests away: it is asked for more than it may do. ({said})"
+            return f"{self.url} rejects requests: a limit is exceeded. ({said})"
         if _met_no_primary(problem) or self._sees_no_primary():
             return (
-                f"{self.url} has no primary just now, or is not it: name all nodes of a replica set, without"
-                f" directConnection: mongodb://A,B,C/?replicaSet=NAME ({said})"
+                f"{self.url} has no primary at the moment. Name all nodes, without directConnection: "
+                f"?replicaSet=NAME ({said})"
             )
         return (
-            f"{self.url} gave no answer within {self._timeout_s:g} s. Is MongoDB running there, and may this host"
+            f"{self.url} did not answer within {self._timeout_s:g} s. Is MongoDB running there, and may this host"
             f" connect to it? ({said})"
         )
 
@@ -209,26 +242,27 @@ class Connection:
     def _refused(self, code: int, said: str) -> KitchenHindered:
         if code == _AUTHENTICATION_FAILED:
             return KitchenHindered(
-                f"wrong user or password for {self.url} (user {self._user}). If the user is kept in another database,"
-                " add ?authSource=NAME to the address."
+                f"wrong user or password for {self.url} (user {self._user})\n"
+                "hint: for a user that another database keeps, add ?authSource=NAME"
             )
         if self._user is None:
             return KitchenHindered(
-                f"{self.url} wants a user and a password: mongodb://USER:PASSWORD@HOST/{self.db.name}"
+                f"{self.url} needs a user and a password\nhint: mongodb://USER:PASSWORD@HOST/{self.db.name}"
             )
         return KitchenHindered(
-            f"user {self._user} may not do this on {self.url}: grant the role readWrite on the database. ({said})"
+            f"user {self._user} may not do this on {self.url} ({said})\n"
+            "hint: grant it the role readWrite on the database"
         )
 
     def _misconfigured(self, problem: ConfigurationError, said: str) -> KitchenError:
         if "dnspython" in said:
-            return KitchenError(f"{self.url}: mongodb+srv:// needs dnspython here: pip install 'waiter[srv]'")
+            return KitchenError(f"{self.url}: mongodb+srv:// needs dnspython here: pip install 'simple-waiter[srv]'")
         if "reports wire version" in said:
             return self._too_old(said)
         if isinstance(problem, InvalidURI):
             return KitchenError(
-                f"{self.url} is no MongoDB address: {said}. Write it as mongodb://[USER:PASSWORD@]HOST[:PORT][/DB],"
-                " special characters of the password as %XX."
+                f"{self.url} is no MongoDB address: {said}\n"
+                "hint: mongodb://[USER:PASSWORD@]HOST[:PORT][/DB], special characters of the password as %XX"
             )
         return KitchenError(f"{self.url}: {said}")
 
@@ -246,9 +280,8 @@ def _limits(address: str, timeout_s: float) -> dict[str, int]:
 
 def _client(address: str, limits: Mapping[str, int]) -> MongoClient[Document]:
     _refuse_misspelt(address)
-    ours: dict[str, Any] = {"appname": "waiter", **limits}
-    if "appname" in options_of(address):
-        del ours["appname"]  # an argument would win over the address
+    said = options_of(address)  # an argument would win over it
+    ours: dict[str, Any] = {name: value for name, value in _OURS.items() if name.lower() not in said} | dict(limits)
     try:
         return MongoClient(address, **ours)
     except ValueError as problem:  # how the driver refuses a port

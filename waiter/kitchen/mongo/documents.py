@@ -15,7 +15,8 @@ from bson.binary import Binary
 
 from waiter.kitchen.contract import Row
 from waiter.kitchen.printable import printable
-from waiter.orders import BINDING, Batch, Event, Order, Reason, Shift, Status, Vitals
+from waiter.orders import BINDING, USUAL_LEASE_S, Batch, Event, Order, Reason, Shift, Status, Vitals
+from waiter.typed_arguments import kinds_of
 
 Document = dict[str, Any]
 
@@ -70,6 +71,8 @@ def new_order(batch: str, number: int, row: Row, priority: int) -> Document:
     }
     if names is not None:
         order["names"] = [argument_document(name) for name in names]
+    if (kinds := kinds_of(arguments)) is not None:
+        order["kinds"] = kinds
     if any(isinstance(argument, bytes) for argument in order["arguments"]) and sum(map(len, arguments)) <= _SEARCHED:
         order["raw"] = [raw(argument) for argument in arguments]
     return order
@@ -106,6 +109,7 @@ def order_from(stored: Mapping[str, Any]) -> Order:
         peak_memory=stored.get("peak_memory"),
         history=tuple(map(_event_from, stored.get("history", ()))),
         late=tuple(map(_event_from, stored.get("late", ()))),
+        kinds=stored.get("kinds"),
     )
 
 
@@ -134,7 +138,7 @@ def _event_from(stored: Mapping[str, Any]) -> Event:
 
 def vitals_document(vitals: Vitals) -> Document:
     stored = asdict(vitals)
-    for field in ("command", "command_hash", "version"):
+    for field in ("command", "command_hash", "version", "waits_for"):
         stored[field] = printable(stored[field])
     return stored | {"running": list(vitals.running)}
 
@@ -149,6 +153,7 @@ def shift_from(stored: Mapping[str, Any]) -> Shift:
         since=stored["since"],
         lease_until=stored["lease_until"],
         heartbeat_at=stored["heartbeat_at"],
+        lease_s=stored.get("lease_s", USUAL_LEASE_S),
         left_at=stored.get("left_at"),
         lost_at=stored.get("lost_at"),
         is_paused=stored.get("is_paused", False),
@@ -165,6 +170,13 @@ def batch_document(batch: Batch) -> Document:
     return stored | {"name": printable(batch.name), "source": printable(batch.source)}
 
 
+def after_document(batch: Batch) -> Document:
+    """The fields of a batch that say for what its orders wait."""
+    facts: Document = {"after": list(batch.after), "after_any": list(batch.after_any), "after_row": batch.after_row}
+    facts["needs_from"] = printable(batch.needs_from)
+    return {name: value for name, value in facts.items() if value}
+
+
 def batch_from(stored: Mapping[str, Any]) -> Batch:
     left_out = ("id", "earlier", *BINDING)
     facts = {field: stored[field] for field in Batch.__dataclass_fields__ if field not in left_out}
@@ -175,6 +187,10 @@ def batch_from(stored: Mapping[str, Any]) -> Batch:
         is_reserved=stored.get("is_reserved", False),
         weight=stored.get("weight"),
         pause_reason=stored.get("pause_reason"),
+        after=tuple(stored.get("after") or ()),
+        after_any=tuple(stored.get("after_any") or ()),
+        after_row=stored.get("after_row"),
+        needs_from=stored.get("needs_from"),
         **facts,
     )
 
@@ -188,6 +204,10 @@ def batch_command(stored: Mapping[str, Any]) -> tuple[str, ...] | None:
 def rows_of(number: int) -> Document:
     """What `seq` is for the orders of the batch with that number."""
     return {"$gte": number * ROWS, "$lt": (number + 1) * ROWS}
+
+
+def seqs_of(documents: Sequence[Mapping[str, Any]]) -> list[int]:
+    return [document["seq"] for document in documents]
 
 
 def ids_of(documents: Sequence[Mapping[str, Any]]) -> list[str]:

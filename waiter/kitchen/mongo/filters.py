@@ -9,18 +9,21 @@ from waiter.kitchen.mongo.documents import Document, raw, rows_of
 from waiter.kitchen.mongo.updates import Expression
 from waiter.kitchen.printable import printable
 from waiter.kitchen.selecting import sort_of
-from waiter.orders import Selector
+from waiter.orders import HELD, Selector
 
 _NOTHING: Document = {"_id": {"$in": []}}
 
 
-def filter_of(selector: Selector, batches: Iterable[int], now: Expression) -> Document:
-    """What `selector` means; `batches` are the numbers of the batches that it names."""
+def filter_of(selector: Selector, batches: Iterable[int], now: Expression, waiting: Iterable[int] = ()) -> Document:
+    """What `selector` means; `batches` and `waiting` are the numbers of the batches that it names."""
     parts: list[Document] = [{field: value} for field, value in _plain(selector) if value is not None]
     if selector.ids:
         parts.append({"_id": {"$in": [printable(order_id) for order_id in selector.ids]}})
-    if selector.statuses:
-        parts.append({"status": {"$in": [status.value for status in selector.statuses]}})
+    if selector.waiting is not None:
+        ready = [{"status": "READY", "due": HELD}, *({"status": "READY", "seq": rows_of(n)} for n in waiting)]
+        parts.append({"$or": [*_with_status(selector), *ready]})
+    else:
+        parts += _with_status(selector)
     if selector.batch is not None:
         spans: list[Document] = [{"seq": rows_of(n)} for n in batches]
         parts.append({"$or": spans} if spans else _NOTHING)
@@ -33,6 +36,10 @@ def filter_of(selector: Selector, batches: Iterable[int], now: Expression) -> Do
     if selector.except_command is not None:
         parts.append({"command": {"$exists": True, "$ne": printable(selector.except_command)}})
     return {"$and": parts} if parts else {}
+
+
+def _with_status(selector: Selector) -> list[Document]:
+    return [{"status": {"$in": [status.value for status in selector.statuses]}}] if selector.statuses else []
 
 
 def contains(words: str) -> Document:

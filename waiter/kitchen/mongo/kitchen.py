@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from copy import copy
 from typing import Self
 
 from pymongo.read_concern import ReadConcern
@@ -20,14 +21,18 @@ from waiter.kitchen.contract import (
     MAX_LOSSES,
     UNCHANGED,
     Backlog,
+    Durations,
     FailureGroup,
+    Position,
     Reclaimed,
     Row,
     Throughput,
+    Timeline,
     Unchanged,
 )
-from waiter.kitchen.mongo import admin, batches, leases, queries, schema
+from waiter.kitchen.mongo import admin, batches, failures, held, leases, paging, queries, schema, sweeps
 from waiter.kitchen.mongo import outcomes as outcomes_
+from waiter.kitchen.mongo import timeline as timelines
 from waiter.kitchen.mongo.claims import Claims
 from waiter.kitchen.mongo.connection import Connection
 from waiter.kitchen.mongo.documents import (
@@ -36,7 +41,9 @@ from waiter.kitchen.mongo.documents import (
     shift_from,
     vitals_document,
 )
+from waiter.kitchen.mongo.pieces import Loading
 from waiter.kitchen.printable import printable
+from waiter.kitchen.timeline import read_timeline
 from waiter.orders import (
     Batch,
     BatchProgress,
@@ -82,8 +89,9 @@ class MongoKitchen:
         except BaseException:
             self._to.close()
             raise
-        self._claims = Claims(self._to)
+        self._claims, self._loading = Claims(self._to), Loading(self._to)
         self._id: str | None = None
+        self._is_owner = True
         self._here = processes.here()
 
     @property
@@ -96,7 +104,15 @@ class MongoKitchen:
         return self._id
 
     def close(self) -> None:
-        self._to.close()
+        if self._is_owner:
+            self._to.close()
+
+    def beside(self) -> MongoKitchen:
+        """Over the same connection, in turns: see `Connection.share`."""
+        self._to.share()
+        other = copy(self)
+        other._is_owner, other._claims, other._loading = False, Claims(self._to), Loading(self._to)
+        return other
 
     def __enter__(self) -> Self:
         return self
@@ -139,7 +155,7 @@ class MongoKitchen:
             batches.renew_batch(self._to, batch)
 
     def add(self, batch_id: str, rows: Iterable[Row], priority: int = 0) -> int:
-        added = batches.add(self._to, batch_id, rows, priority)
+        added = batches.add(self._to, self._loading, batch_id, rows, priority)
         admin.announce_change(self._to)
         return added
 
@@ -159,8 +175,12 @@ class MongoKitchen:
         command: Sequence[str] | Unchanged | None = UNCHANGED,
         weight: int | Unchanged | None = UNCHANGED,
         pause_reason: str | Unchanged | None = UNCHANGED,
+        after: Sequence[str] | Unchanged = UNCHANGED,
+        after_any: Sequence[str] | Unchanged = UNCHANGED,
+        after_row: Unchanged | None = UNCHANGED,
     ) -> None:
         facts = {"name": name, "command": command, "weight": weight, "pause_reason": pause_reason}
+        facts |= {"after": after, "after_any": after_any, "after_row": after_row}
         with self._to.translate_errors():
             batches.amend(self._to, batch_id, {key: v for key, v in facts.items() if not isinstance(v, Unchanged)})
         admin.announce_change(self._to)
@@ -185,28 +205,29 @@ class MongoKitchen:
             **{name: {"$literal": value} for name, value in leases.signs(pid, self._here).items()},
             "is_open": True,
             "since": now,
-            **self._alive(vitals or Vitals()),
+            **self._alive(vitals or Vitals(), self.lease_s),
         }
         with self._to.translate_errors():
             self._to.shifts.update_one({"_id": token}, [{"$set": facts}], upsert=True)
             admin.follow_pause(self._to, token)
             return shift_from(self._to.shifts.find_one({"_id": token}) or {})
 
-    def _alive(self, vitals: Vitals) -> Document:
+    def _alive(self, vitals: Vitals, lease_s: float) -> Document:
         now = self._to.now
         return {
             "heartbeat_at": now,
-            "lease_until": {"$add": [now, self.lease_s]},
+            "lease_until": {"$add": [now, lease_s]},
+            "lease_s": lease_s,
             "missed_at": "$$REMOVE",
             "vitals": {"$literal": vitals_document(vitals)},
         }
 
-    def heartbeat(self, shift: Shift, vitals: Vitals) -> Notice:
+    def heartbeat(self, shift: Shift, vitals: Vitals, lease_s: float | None = None) -> Notice:
         with self._to.translate_errors():
             stored = self._to.shifts.find_one_and_update(
                 {"_id": shift.token, "is_open": True},
-                [{"$set": self._alive(vitals)}],
-                {"is_paused": 1, "is_draining": 1, "has_cancelled": 1},
+                [{"$set": self._alive(vitals, lease_s or self.lease_s)}],
+                {"is_paused": 1, "is_draining": 1, "has_cancelled": 1, "now": self._to.now},
             )
             if stored is None:
                 return Notice(is_lost=True)
@@ -214,6 +235,8 @@ class MongoKitchen:
                 is_paused=stored.get("is_paused", False),
                 is_draining=stored.get("is_draining", False),
                 cancelled=self._cancelled(shift) if "has_cancelled" in stored else (),
+                fleet_size=self._to.fleet_size,
+                is_sweep_overdue=sweeps.is_overdue(self._to, stored["now"], self.lease_s),
             )
 
     def _cancelled(self, shift: Shift) -> tuple[str, ...]:
@@ -225,6 +248,8 @@ class MongoKitchen:
             told = self._to.state.find_one({"_id": "news"})
             if told is None:
                 raise self._to.gone()
+            # What the next heartbeat tells.
+            self._to.fleet_size, self._to.swept_at = int(told.get("shifts", 0)), told.get("swept_at")
             return told.get("n")
 
     def check_out(self, shift: Shift, vitals: Vitals | None = None) -> None:
@@ -232,7 +257,7 @@ class MongoKitchen:
         with self._to.translate_errors():
             # Orders first: were the shift closed before, a sweep beside us could take them for lost.
             outcomes_.release_all(self._to, shift)
-            left: Document = {"left_at": self._to.now, "is_open": "$$REMOVE", **told}
+            left: Document = {"left_at": self._to.now, **leases.ENDED, **told}
             self._to.shifts.update_one({"_id": shift.token, "is_open": True}, [{"$set": left}])
 
     def shifts(self, include_left: bool = False) -> list[Shift]:
@@ -256,6 +281,10 @@ class MongoKitchen:
         with self._to.translate_errors():
             return self._claims.claim(shift, limit, exclude, scope)
 
+    def peek(self, scope: Scope = ALL) -> Order | None:
+        with self._to.translate_errors():
+            return self._claims.peek(scope)
+
     def held(self, shift: Shift) -> list[Order]:
         with self._to.translate_errors():
             orders = self._to.orders.with_options(read_concern=ReadConcern("majority"))
@@ -272,12 +301,24 @@ class MongoKitchen:
 
     def reclaim(self, max_losses: int = MAX_LOSSES) -> Reclaimed:
         with self._to.translate_errors():
-            return outcomes_.reclaim(self._to, self._here, self.lease_s, max_losses)
+            return sweeps.reclaim(self._to, self._here, self.lease_s, max_losses)
+
+    def sweep(self, max_losses: int = MAX_LOSSES) -> Reclaimed:
+        with self._to.translate_errors():
+            return sweeps.sweep(self._to, self._here, self.lease_s, max_losses)
 
     def backlog(self, scope: Scope = ALL) -> Backlog:
         with self._to.translate_errors():
             self._claims.spans.are_others(scope)
             return queries.backlog(self._to, scope, self._claims.spans.of(scope))
+
+    def release_rows(self) -> int:
+        with self._to.patiently():
+            return held.repair(self._to)
+
+    def held_rows(self) -> dict[str, int]:
+        with self._to.patiently():
+            return held.held_rows(self._to)
 
     # Seeing
 
@@ -289,13 +330,28 @@ class MongoKitchen:
     ) -> Iterator[Order]:
         return queries.find(self._to, selector, sort, limit, with_details)
 
+    def page(self, selector: Selector, *, sort: str, limit: int, after: Position | None = None) -> list[Order]:
+        with self._to.patiently():
+            return paging.page(self._to, selector, sort, limit, after)
+
     def throughput(self, window_s: float) -> Throughput:
         with self._to.patiently():
             return queries.throughput(self._to, window_s)
 
+    def durations(self, since: float, bounds: Sequence[float]) -> Durations:
+        with self._to.patiently():
+            return queries.durations(self._to, since, bounds)
+
+    def timeline(
+        self, since: float | None = None, step_s: float | None = None, batch: str | None = None, *, not_begun: int = 0
+    ) -> Timeline:
+        with self._to.patiently():
+            of = None if batch is None else queries.named_batches(self._to, batch)
+            return read_timeline(timelines.Source(self._to, of), self._to.time(), since, step_s, not_begun)
+
     def failure_groups(self, selector: Selector | None = None) -> list[FailureGroup]:
         with self._to.patiently():
-            return queries.failure_groups(self._to, selector)
+            return failures.failure_groups(self._to, selector)
 
     def commands(self, selector: Selector | None = None) -> dict[str, int]:
         with self._to.patiently():
@@ -323,3 +379,9 @@ class MongoKitchen:
 
     def clean(self, selector: Selector | None = None) -> int:
         return admin.clean(self._to, selector)
+
+    def ledger(self, prefix: str = "") -> dict[str, str]:
+        return admin.ledger(self._to, prefix)
+
+    def enter(self, key: str, text: str, *, instead_of: str | None = None) -> bool:
+        return admin.enter(self._to, key, text, instead_of)

@@ -15,6 +15,9 @@ from waiter.kitchen.mongo.connection import Connection
 from waiter.kitchen.mongo.documents import Document, ids_of
 from waiter.orders import Shift
 
+ENDED: Document = {"is_open": updates.GONE, "is_unsettled": True}
+"""What a shift is from its end on: until a sweep has seen that no order is in its hands."""
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -32,15 +35,20 @@ def signs(pid: int, here: processes.Place) -> Document:
 
 def declare_lost(to: Connection, here: processes.Place, lease_s: float) -> Look:
     """Look at the open shifts: declare lost who is dead here or was missed twice, mark who is missed now."""
-    lost = _lose(to, [{"_id": shift["_id"]} for shift in _dead_here(to, here)])
-    missed = [(shift, _missed_for_s(shift, lease_s)) for shift in _missed(to, lease_s)]
-    twice = [shift for shift, for_s in missed if shift["is_over"] and for_s is not None and for_s >= grace_s(lease_s)]
+    lost = lose_dead_here(to, here)
+    missed = [(shift, _missed_for_s(shift)) for shift in _missed(to, lease_s)]
+    twice = [shift for shift, for_s in missed if shift["is_over"] and for_s is not None and for_s >= _grace_s(shift)]
     # A heartbeat since takes the mark away, and the shift is left alone.
-    lost += _lose(to, [{"_id": shift["_id"], "missed_at": shift["missed_at"]} for shift in twice])
+    lost |= _lose(to, [{"_id": shift["_id"], "missed_at": shift["missed_at"]} for shift in twice])
     _mark(to, [shift for shift, for_s in missed if for_s is None], lease_s)
     waiting = [(shift, for_s or 0.0) for shift, for_s in missed if shift["is_over"] and shift not in twice]
-    missed_s = max((grace_s(lease_s) - for_s for _, for_s in waiting), default=0.0)
-    return Look(lost, tuple(shift["waiter"] for shift, _ in waiting), missed_s)
+    missed_s = max((_grace_s(shift) - for_s for shift, for_s in waiting), default=0.0)
+    return Look(tuple(lost.values()), tuple(shift["waiter"] for shift, _ in waiting), missed_s)
+
+
+def lose_dead_here(to: Connection, here: processes.Place) -> dict[str, str]:
+    """Declare lost whose process on this machine is dead: the names of the waiters, by token."""
+    return _lose(to, [{"_id": shift["_id"]} for shift in _dead_here(to, here)])
 
 
 def _dead_here(to: Connection, here: processes.Place) -> list[Document]:
@@ -66,16 +74,22 @@ def _missed(to: Connection, lease_s: float) -> list[Document]:
     facts = {
         "waiter": 1,
         "missed_at": 1,
+        "lease_s": {"$ifNull": ["$lease_s", lease_s]},
         "is_over": {"$lt": ["$lease_until", to.now]},
         "missed_s": {"$subtract": [to.now, "$missed_at"]},  # null for one that nobody missed yet
     }
     return list(to.shifts.aggregate([{"$match": _nearly_over(to, lease_s)}, {"$project": facts}]))
 
 
-def _missed_for_s(shift: Document, lease_s: float) -> float | None:
+def _grace_s(shift: Document) -> float:
+    """In a large fleet, whose leases are longer, it also takes longer until everybody has asked a kitchen again."""
+    return grace_s(float(shift["lease_s"]))
+
+
+def _missed_for_s(shift: Document) -> float | None:
     """None: nobody missed it yet, or too long ago to say that it was missed ever since."""
     missed_s = shift["missed_s"]
-    return float(missed_s) if missed_s is not None and 0 <= missed_s <= lease_s else None
+    return float(missed_s) if missed_s is not None and 0 <= missed_s <= shift["lease_s"] else None
 
 
 def _mark(to: Connection, shifts: Sequence[Document], lease_s: float) -> None:
@@ -84,10 +98,10 @@ def _mark(to: Connection, shifts: Sequence[Document], lease_s: float) -> None:
         to.shifts.update_many(those, [{"$set": {"missed_at": to.now}}])
 
 
-def _lose(to: Connection, fences: Sequence[Document]) -> tuple[str, ...]:
-    marks = [{"$set": {"lost_at": to.now, "is_open": updates.GONE}}]
+def _lose(to: Connection, fences: Sequence[Document]) -> dict[str, str]:
+    marks = [{"$set": {"lost_at": to.now, **ENDED}}]
     found = (to.shifts.find_one_and_update({**fence, "is_open": True}, marks) for fence in fences)
-    return tuple(shift["waiter"] for shift in found if shift is not None)
+    return {shift["_id"]: shift["waiter"] for shift in found if shift is not None}
 
 
 def as_it_is(shift: Shift, stored: Document, here: processes.Place) -> Shift:

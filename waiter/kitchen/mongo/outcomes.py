@@ -1,4 +1,4 @@
-"""How orders leave a waiter's hands in a MongoDB kitchen: finished, given back, or taken from the dead.
+"""How orders leave a waiter's hands in a MongoDB kitchen: finished or given back.
 
 Every update is fenced by the shift's token, so a waiter that was declared lost changes nothing any more.
 """
@@ -10,14 +10,10 @@ from random import getrandbits
 
 from pymongo import UpdateMany, UpdateOne
 
-from waiter.kitchen.contract import Reclaimed
-from waiter.kitchen.mongo import updates
+from waiter.kitchen.mongo import held, updates
 from waiter.kitchen.mongo.claims import BY_ID
 from waiter.kitchen.mongo.connection import Connection
-from waiter.kitchen.mongo.documents import Document
-from waiter.kitchen.mongo.leases import declare_lost
 from waiter.orders import FinishResult, Order, Outcome, Shift, Status
-from waiter.processes import Place
 
 _TOGETHER = 64
 """Outcomes in one update: with results and tails of full size it stays under MongoDB's 16 MB."""
@@ -27,7 +23,19 @@ def finish(to: Connection, shift: Shift, outcomes: Sequence[Outcome]) -> list[Fi
     results: list[FinishResult] = []
     for at in range(0, len(outcomes), _TOGETHER):
         results += _finish(to, shift, outcomes[at : at + _TOGETHER])
+    if done := _done(to, outcomes, results):
+        held.let_go(to, done)
     return results
+
+
+def _done(to: Connection, outcomes: Sequence[Outcome], results: Sequence[FinishResult]) -> list[str]:
+    """The orders that are DONE by these. What was known before may have ended otherwise, or been reset since."""
+    ended = [(o.order_id, result) for o, result in zip(outcomes, results, strict=True) if o.status is Status.DONE]
+    known = [order_id for order_id, result in ended if result is FinishResult.KNOWN]
+    if known:
+        still = to.orders.find({"_id": {"$in": known}, "status": "DONE"}, {"_id": 1}, hint=BY_ID)
+        known = [order["_id"] for order in still]
+    return known + [order_id for order_id, result in ended if result is FinishResult.ACCEPTED]
 
 
 def _finish(to: Connection, shift: Shift, outcomes: Sequence[Outcome]) -> list[FinishResult]:
@@ -89,31 +97,3 @@ def release(to: Connection, shift: Shift, orders: Sequence[Order]) -> int:
 
 def release_all(to: Connection, shift: Shift) -> int:
     return to.orders.update_many({"shift": shift.token, "status": "RUNNING"}, updates.released(to.now)).matched_count
-
-
-def reclaim(to: Connection, here: Place, lease_s: float, max_losses: int) -> Reclaimed:
-    look = declare_lost(to, here, lease_s)
-    dead = dead_tokens(to)
-    if not dead:
-        return Reclaimed(shifts=look.lost, missed=look.missed, missed_s=look.missed_s)
-    theirs = {"status": "RUNNING", "shift": {"$in": dead}}
-
-    def take(those: Document, status: Status) -> int:
-        return to.orders.update_many({**theirs, **those}, updates.lost(status, to.now)).modified_count
-
-    take({"is_cancel_asked": True}, Status.CANCELLED)
-    failed = take({"losses": {"$gte": max_losses - 1}}, Status.ERROR)
-    return Reclaimed(take({}, Status.READY), failed, look.lost, look.missed, look.missed_s)
-
-
-def dead_tokens(to: Connection) -> list[str]:
-    """Tokens on RUNNING orders that no open shift has.
-
-    The orders are read first: a shift that checks in and claims in between is then not among them, and one that
-    is among them had checked in before the shifts are read.
-    """
-    tokens = to.orders.distinct("shift", {"shift": {"$gt": ""}})
-    if not tokens:
-        return []
-    living = to.shifts.find({"_id": {"$in": tokens}, "is_open": True}, {"_id": 1})
-    return sorted(set(tokens) - {shift["_id"] for shift in living})

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
-from pymongo.client_session import ClientSession
-
 from waiter.errors import UsageError
-from waiter.kitchen.contract import CLAIM_LIMIT, Backlog, FailureGroup, Throughput
+from waiter.kitchen.answers import Durations, durations_from
+from waiter.kitchen.contract import CLAIM_LIMIT, Backlog, Throughput
+from waiter.kitchen.mongo import tally
 from waiter.kitchen.mongo.connection import Connection
 from waiter.kitchen.mongo.documents import AT_ONCE, BULKY, Document, order_from
 from waiter.kitchen.mongo.filters import filter_of, sort_stages
 from waiter.kitchen.mongo.scope import in_scope
 from waiter.kitchen.mongo.updates import lookup
 from waiter.kitchen.printable import printable
-from waiter.kitchen.selecting import PORTION, unknown_batch
+from waiter.kitchen.selecting import PORTION, is_of_batches, unknown_batch
 from waiter.kitchen.spans import Span, chunks
-from waiter.orders import BatchProgress, Counts, Order, Reason, Scope, Selector, Status
+from waiter.orders import HELD, BatchProgress, Counts, Order, Scope, Selector, Status
 
 STANDING: Document = {"number": {"$gt": 0}, "is_leaving": {"$ne": True}}
 """Matches batches that nobody is deleting."""
-
-_ENDS = tuple(status for status in Status if status.is_final)
 
 _STREAM = 10_000
 """How many places are fetched at once."""
@@ -33,12 +32,18 @@ def selected(to: Connection, selector: Selector) -> Document:
     """The selector as a filter; `UsageError` if it names a batch that does not exist."""
     numbers: list[int] = []
     if selector.batch is not None:
-        name = printable(selector.batch)
-        named = to.batches.find({"$or": [{"_id": name}, {"name": name}]}, {"number": 1})
-        numbers = [batch["number"] for batch in named]
-        if not numbers:
-            raise no_such_batch(to, selector.batch)
-    return filter_of(selector, numbers, to.now)
+        numbers = [batch["number"] for batch in named_batches(to, selector.batch)]
+    ids = {"_id": {"$in": [*map(printable, selector.waiting or ())]}}
+    waiting = [batch["number"] for batch in to.batches.find(ids, {"number": 1})] if selector.waiting else []
+    return filter_of(selector, numbers, to.now, waiting)
+
+
+def named_batches(to: Connection, batch: str) -> list[Document]:
+    """The number and orders of the batches with that id or name; `NoSuchBatch` if there are none."""
+    name = printable(batch)
+    if named := list(to.batches.find({"$or": [{"_id": name}, {"name": name}]}, {"number": 1, "orders": 1})):
+        return named
+    raise no_such_batch(to, batch)
 
 
 def no_such_batch(to: Connection, batch: str) -> UsageError:
@@ -59,8 +64,9 @@ def backlog(to: Connection, scope: Scope, spans: Sequence[Span] | None) -> Backl
         return _backlog(to, scope, None)
     parts = [_backlog(to, scope, some) for some in chunks(spans)]
     dues = [part.next_due_s for part in parts if part.next_due_s is not None]
-    ready, running = (sum(getattr(part, of) for part in parts) for of in ("ready", "running"))
-    return Backlog(min(ready, CLAIM_LIMIT), min(dues, default=None), min(running, CLAIM_LIMIT))
+    sums = (sum(getattr(part, of) for part in parts) for of in ("ready", "running", "held"))
+    ready, running, held = (min(n, CLAIM_LIMIT) for n in sums)
+    return Backlog(ready, min(dues, default=None), running, held)
 
 
 def _backlog(to: Connection, scope: Scope, spans: Sequence[Span] | None) -> Backlog:
@@ -76,18 +82,20 @@ def _backlog(to: Connection, scope: Scope, spans: Sequence[Span] | None) -> Back
         lookup("orders", "ready", [{"$match": mine({"status": "READY", "due": AT_ONCE})}, *count]),
         lookup("orders", "overdue", [{"$match": mine(late)}, *count]),
         lookup("orders", "running", [{"$match": mine({"status": "RUNNING"})}, *count]),
+        lookup("orders", "held", [{"$match": mine({"status": "READY", "due": HELD})}, *count]),
         next_due(to, mine),
     ]
     for seen in to.state.aggregate(stages):
-        ready, late, running = (sum(part["n"] for part in seen[key]) for key in ("ready", "overdue", "running"))
+        asked = ("ready", "overdue", "running", "held")
+        ready, late, running, held = (sum(part["n"] for part in seen[key]) for key in asked)
         next_due_s = next((max(0.0, order["due"] - seen["now"]) for order in seen["next"]), None)
-        return Backlog(min(ready + late, CLAIM_LIMIT), next_due_s, running)
+        return Backlog(min(ready + late, CLAIM_LIMIT), next_due_s, running, held)
     raise to.gone()
 
 
 def next_due(to: Connection, mine: Callable[[Document], Document]) -> Document:
     """A look at the first order that waits, and is not due yet; `mine` narrows what is looked at."""
-    waiting = mine({"status": "READY", "due": {"$gt": AT_ONCE}, "$expr": {"$gt": ["$due", to.now]}})
+    waiting = mine({"status": "READY", "due": {"$gt": AT_ONCE, "$lt": HELD}, "$expr": {"$gt": ["$due", to.now]}})
     stages: list[Document] = [
         {"$match": waiting},
         {"$sort": {"due": 1}},
@@ -98,31 +106,23 @@ def next_due(to: Connection, mine: Callable[[Document], Document]) -> Document:
 
 
 def counts(to: Connection, selector: Selector | None) -> Counts:
-    if selector is None or selector == Selector():
-        with to.translate_errors(), to.one_moment() as moment:
-            by_status = _all_counts(to, moment)
-    else:
-        with to.patiently(), to.one_moment() as moment:
-            stages = [{"$match": selected(to, selector)}, {"$group": {"_id": "$status", "n": {"$sum": 1}}}]
-            by_status = {Status(row["_id"]): row["n"] for row in to.orders.aggregate(stages, session=moment)}
-    return Counts({status: n for status, n in by_status.items() if n})
+    wanted = selector or Selector()
+    if is_of_batches(wanted):
+        return _counts_of_batches(to, wanted)
+    with to.patiently(), to.one_moment() as moment:
+        stages = [{"$match": selected(to, wanted)}, {"$group": {"_id": "$status", "n": {"$sum": 1}}}]
+        return Counts({Status(row["_id"]): row["n"] for row in to.orders.aggregate(stages, session=moment)})
 
 
-def _all_counts(to: Connection, moment: ClientSession | None) -> dict[Status, int]:
-    """One count over an index for each status is faster than one group over all."""
-
-    def count(status: Status) -> int:
-        return to.orders.count_documents({"status": status.value}, session=moment)
-
-    by_status = {status: count(status) for status in (*_ENDS, Status.RUNNING, Status.READY)}
-    if moment is not None or sum(by_status.values()) == to.orders.estimated_document_count():
-        return by_status
-    # Orders move from status to status while these are counted, but never in age. So the total is certain, and what was
-    # counted twice or missed is taken from, or given to, those whose status changes most.
-    total = to.orders.count_documents({"seq": {"$gte": 0}}, hint="age")
-    rest = max(0, total - sum(by_status[end] for end in _ENDS))
-    running = min(by_status[Status.RUNNING], rest)
-    return by_status | {Status.RUNNING: running, Status.READY: rest - running}
+def _counts_of_batches(to: Connection, wanted: Selector) -> Counts:
+    numbers = None
+    if wanted.batch is not None:
+        with to.patiently():
+            numbers = [batch["number"] for batch in named_batches(to, wanted.batch)]
+    by_status: Counter[Status] = Counter()
+    for found in tally.count(to, numbers).values():
+        by_status.update(found.by_status)
+    return Counts({status: n for status, n in by_status.items() if not wanted.statuses or status in wanted.statuses})
 
 
 def find(to: Connection, selector: Selector, sort: str, limit: int | None, with_details: bool) -> Iterator[Order]:
@@ -184,19 +184,35 @@ def throughput(to: Connection, window_s: float) -> Throughput:
     return _throughput(rows, window_s)
 
 
+def durations(to: Connection, since: float, bounds: Sequence[float]) -> Durations:
+    seconds = {"$max": [0, {"$ifNull": [{"$subtract": ["$stop", "$start"]}, 0]}]}
+    cases = [{"case": {"$lte": ["$seconds", bound]}, "then": number} for number, bound in enumerate(bounds)]
+    stages: list[Document] = [
+        {"$match": {"stop": {"$gt": since}, "status": {"$in": ["DONE", "ERROR"]}}},
+        {"$project": {"_id": 0, "status": 1, "seconds": seconds}},
+        {
+            "$group": {
+                "_id": {"status": "$status", "bound": {"$switch": {"branches": cases, "default": len(bounds)}}},
+                "n": {"$sum": 1},
+                "seconds": {"$sum": "$seconds"},
+            }
+        },
+    ]
+    rows = to.orders.aggregate(stages)
+    return durations_from(((r["_id"]["status"], r["_id"]["bound"], r["n"], r["seconds"]) for r in rows), len(bounds))
+
+
 def batch_progress(to: Connection, window_s: float) -> dict[str, BatchProgress]:
     """How far each batch is, by its id, and how fast lately."""
     by_batch: Document = {"_id": {"batch": "$batch", "status": "$status"}, "n": {"$sum": 1}}
     seconds = {"seconds": {"$sum": {"$subtract": ["$stop", "$start"]}}}
-    counts: dict[str, dict[Status, int]] = {}
-    for row in to.orders.aggregate([{"$group": by_batch}], allowDiskUse=True):
-        counts.setdefault(row["_id"]["batch"], {})[Status(row["_id"]["status"])] = row["n"]
+    counts = tally.count(to)
     recent: dict[str, dict[str, Document]] = {}
     for row in to.orders.aggregate([_finished_within(to, window_s), {"$group": by_batch | seconds}], allowDiskUse=True):
         recent.setdefault(row["_id"]["batch"], {})[row["_id"]["status"]] = row
     return {
-        batch: BatchProgress(Counts(counts.get(batch, {})), _throughput(recent.get(batch, {}), window_s))
-        for batch, _ in numbered_batches(to)
+        batch: BatchProgress(counts.get(number, Counts({})), _throughput(recent.get(batch, {}), window_s))
+        for batch, number in numbered_batches(to)
     }
 
 
@@ -210,47 +226,6 @@ def _throughput(rows: dict[str, Document], window_s: float) -> Throughput:
     done, failed = (rows.get(status, {"n": 0})["n"] for status in ("DONE", "ERROR"))
     seconds = sum(row["seconds"] for row in rows.values())
     return Throughput(window_s, done, failed, seconds / (done + failed) if done + failed else None)
-
-
-def failure_groups(to: Connection, selector: Selector | None) -> list[FailureGroup]:
-    # The greatest of these documents is that of the latest stop: fields compare in their order.
-    fields = ("stop", "_id", "error", "exit_code", "signal", "reason")
-    stages: list[Document] = [
-        {
-            "$match": {
-                "$and": [{"status": "ERROR", "error_group": {"$exists": True}}, selected(to, selector or Selector())]
-            }
-        },
-        {
-            "$group": {
-                "_id": "$error_group",
-                "count": {"$sum": 1},
-                "hosts": {"$addToSet": "$host"},
-                "first": {"$min": "$stop"},
-                "last": {"$max": "$stop"},
-                "example": {"$max": {field: f"${field}" for field in fields}},
-            }
-        },
-        {"$sort": {"count": -1, "_id": 1}},
-    ]
-    return [_failure_group(row) for row in to.orders.aggregate(stages, allowDiskUse=True)]
-
-
-def _failure_group(row: Document) -> FailureGroup:
-    example = row["example"]
-    reason = example.get("reason")
-    return FailureGroup(
-        group=row["_id"],
-        count=row["count"],
-        message=example.get("error") or "",
-        exit_code=example.get("exit_code"),
-        signal=example.get("signal"),
-        reason=None if reason is None else Reason(reason),
-        hosts=tuple(sorted(host for host in row["hosts"] if host is not None)),
-        first=row["first"],
-        last=row["last"],
-        example=example["_id"],
-    )
 
 
 def commands(to: Connection, selector: Selector | None) -> dict[str, int]:

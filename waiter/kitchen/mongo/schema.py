@@ -14,11 +14,13 @@ from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 from waiter.errors import KitchenError, KitchenMissing
+from waiter.kitchen.mongo import tally
 from waiter.kitchen.mongo.connection import UNAUTHORIZED, Connection
 from waiter.kitchen.mongo.documents import Document
 
-VERSION = 2
-"""1: batches knew no command. Such a database becomes one of 2 when somebody opens it to bring work."""
+VERSION = 4
+"""1: batches knew no command; 2: none waited for others; 3: orders were counted each time. Such a database becomes one
+of 4 when somebody opens it to bring work."""
 MARK = "waiter"
 
 BUILD_S = 3600.0
@@ -30,17 +32,26 @@ _OF_ORDERS = (
     ),
     IndexModel("seq", name="age"),
     IndexModel("shift", name="shift", sparse=True),
-    IndexModel("stop", name="stop", sparse=True),
+    IndexModel(
+        [("stop", ASCENDING), *((field, ASCENDING) for field in ("status", "start", "peak_memory", "seq"))],
+        name="ended",
+        partialFilterExpression={"stop": {"$gt": 0}},
+    ),
     IndexModel(
         [("command", ASCENDING), ("status", ASCENDING)],
         name="commands",
         partialFilterExpression={"command": {"$gt": ""}},
     ),
-    IndexModel("error_group", name="failures", partialFilterExpression={"status": "ERROR"}),
+    IndexModel(
+        [(field, ASCENDING) for field in ("status", "error_group", "host", "stop")],
+        name="failed",
+        partialFilterExpression={"status": "ERROR"},
+    ),
 )
 _OF_SHIFTS = (
     IndexModel("lease_until", name="open", partialFilterExpression={"is_open": True}),
     IndexModel("boot", name="here", partialFilterExpression={"is_open": True}),
+    IndexModel("is_unsettled", name="unsettled", sparse=True),
 )
 _OF_BATCHES = (
     IndexModel("orders", name="lengths"),
@@ -48,12 +59,18 @@ _OF_BATCHES = (
     IndexModel("earlier", name="earlier"),
     IndexModel([("source", ASCENDING), ("number", ASCENDING)], name="source"),
     IndexModel("name", name="name"),
+    IndexModel("after_row", name="after_row", sparse=True),
 )
 _INDEXES: Mapping[str, tuple[IndexModel, ...]] = {
     "orders": _OF_ORDERS,
     "shifts": _OF_SHIFTS,
     "batches": _OF_BATCHES,
 }
+
+_BEFORE = {"orders": ("stop", "failures")}
+"""Indexes of earlier versions that others stand for now: each costs something with every order."""
+
+_NO_SUCH_INDEX = 27
 
 _OF_MONGODB = ("admin", "config", "local")
 
@@ -79,7 +96,7 @@ def prepare(to: Connection, *, create: bool) -> None:
     if to.db.name in _OF_MONGODB:
         raise KitchenError(
             f"{to.url}: MongoDB keeps its own things in this database.\n"
-            "hint: name another one, --db NAME or after the host in the address; where the user is kept is ?authSource="
+            "hint: name another one: --db NAME; if the user is kept there, ?authSource= says so"
         )
     found = to.state.find_one({"_id": "schema"})
     to.require_version()
@@ -87,18 +104,20 @@ def prepare(to: Connection, *, create: bool) -> None:
         _refuse_strangers(to)
     if found and found["version"] > VERSION:
         raise KitchenError(
-            f"{to.url} was set up by another version of waiter (schema {found['version']}, this one has {VERSION}):"
-            " use the same version everywhere, or another database (--db)."
+            f"{to.url} was made by a newer Waiter (schema {found['version']}, this one has {VERSION})\n"
+            "hint: use the same version everywhere, or another database: --db"
         )
     if not create:
         if found is None:
-            raise KitchenMissing(f"{to.url}: no such kitchen: nothing was loaded there. Check the name.")
+            raise KitchenMissing(f"{to.url}: no such kitchen: nothing was loaded there\nhint: check the name")
         return
     _make_indexes(to, is_new=found is None)
     if found and found["version"] < VERSION:
         to.state.update_one({"_id": "schema"}, {"$max": {"version": VERSION}})
+        # After it: an earlier version that begins now announces none of its changes, and is refused.
+        to.state.update_one({"_id": "news", "pieces": None}, {"$set": {"pieces": tally.UNKNOWN}})
     if found is None:
-        to.state.update_one({"_id": "news"}, {"$inc": {"n": 1}}, upsert=True)
+        to.state.update_one({"_id": "news"}, {"$inc": {"n": 1}, "$set": {"pieces": tally.KNOWN}}, upsert=True)
     if not _is_ours(found):
         # As every other change of ours it needs the server's clock: what has none is told before there are orders.
         mark = {"version": VERSION, "program": MARK, "marked_at": to.now}
@@ -126,6 +145,7 @@ def strange_collection(to: Connection) -> KitchenError | None:
     for collection, foreign in (
         (to.shifts, _lacks(_SHIFT)),
         (to.batches, _lacks(_BATCH)),
+        (to.counts, {"mark": {"$exists": False}}),
         (to.orders, {"seq": {"$exists": False}}),  # an index answers this, however many there are
     ):
         if collection.find_one(foreign, {"_id": 1}) is not None:
@@ -147,8 +167,8 @@ def _lacks(fields: Mapping[str, str]) -> Document:
 
 def _stranger(to: Connection, collection: str) -> KitchenError:
     return KitchenError(
-        f"{to.url}: its collection `{collection}` holds documents of another program, or of the Waiter of 2014."
-        " Nothing was changed.\n"
+        f"{to.url}: its collection `{collection}` holds documents of another program, or of the Waiter of 2014.\n"
+        "Nothing was changed\n"
         "hint: name another database for the kitchen: --db NAME, or after the host in the address"
     )
 
@@ -161,6 +181,16 @@ def _make_indexes(to: Connection, *, is_new: bool) -> None:
         if missing:
             with pymongo.timeout(BUILD_S):
                 to.db[name].create_indexes(missing)
+        for index in set(_BEFORE.get(name, ())) & (there or set()):
+            _drop(to.db[name], index)
+
+
+def _drop(collection: Collection[Document], index: str) -> None:
+    try:
+        collection.drop_index(index)
+    except OperationFailure as problem:
+        if problem.code not in (_NO_SUCH_INDEX, UNAUTHORIZED):  # somebody else was faster, or must do it
+            raise
 
 
 def _names_of_indexes(collection: Collection[Document]) -> set[str] | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from waiter.kitchen import transitions
-from waiter.kitchen.contract import MOST_DOUBLINGS
+from waiter.kitchen.intervals import MOST_DOUBLINGS
 from waiter.kitchen.mongo.documents import AT_ONCE, Document
 from waiter.kitchen.printable import printable
 from waiter.kitchen.transitions import OF_AN_ATTEMPT, OF_AN_EVENT, Change, Given, IfCancelAsked, Now, Own, Plus, Value
@@ -44,7 +44,7 @@ def literal(value: object) -> Expression:
 
 
 def claimed(shift: Shift, at: float, *, is_first: bool) -> Document:
-    """READY → RUNNING, in the hands of the shift, started `at`. No pipeline: `Claims` has the clock from its look.
+    """READY → RUNNING, held by the shift, started `at`. No pipeline: `Claims` has the clock from its look.
 
     `is_first`: no order was claimed before, so there is nothing of an earlier attempt to forget.
     """

@@ -45,7 +45,7 @@ def file_path(url: str) -> Path:
     Raises UsageError.
     """
     if "\0" in url:
-        raise UsageError(f"--kitchen {shown(url)!r}: no file's name holds a NUL byte")
+        raise UsageError(f"--kitchen {shown(url)!r}: a file name cannot contain a NUL byte")
     if url.startswith("sqlite:"):
         if not url.startswith("sqlite:///") or len(url) == len("sqlite:///"):
             raise UsageError(f"--kitchen {shown(url)}: write sqlite:///PATH, or just the path")
@@ -54,18 +54,20 @@ def file_path(url: str) -> Path:
     try:
         return full_path(Path(url).expanduser())
     except RuntimeError:  # a user that is not known here
-        raise UsageError(f"--kitchen {url}: no such user. Write ./ before a file whose name begins with ~") from None
+        raise UsageError(
+            f"--kitchen {url}: no such user\nhint: write ./ before a file whose name begins with ~"
+        ) from None
 
 
 def default_path(db: str) -> Path:
     """The file named after `db` in the user's data folder. Raises UsageError for a path."""
     if "/" in db or "\0" in db:
-        raise UsageError(f"--db {db!r}: a name is wanted, not a path. A file is named with --kitchen")
+        raise UsageError(f"--db {db!r}: expected a name, not a path. A file is named with --kitchen")
     return own_folder(Kind.DATA) / f"{db}.sqlite"
 
 
 def _why_not_from_hosts(url: str, is_for_hosts: bool) -> str | None:
-    return None if is_for_hosts else f"hosts cannot reach the file {shown(url)}. Give --kitchen mongodb://HOST/"
+    return None if is_for_hosts else f"hosts cannot reach the file {shown(url)}\nhint: give --kitchen mongodb://HOST/"
 
 
 def _open(url: str, db: str, *, create: bool) -> Kitchen:  # noqa: ARG001 - the file alone names the kitchen

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from waiter.kitchen import transitions
 from waiter.kitchen.printable import printable
+from waiter.kitchen.sqlite import tally
 from waiter.kitchen.sqlite.changes import update
+from waiter.kitchen.sqlite.file import keeps_tally
 from waiter.kitchen.sqlite.leases import OPEN
 from waiter.kitchen.sqlite.rows import ROW_BITS, Condition
+
+_LEDGER = "ledger/"
+"""How the names of the ledger's entries begin among the kitchen's other state."""
 
 _NOT_LIVING = "NOT (status = 'RUNNING' AND shift IN (SELECT value FROM json_each(:living)))"
 
@@ -59,7 +64,10 @@ def drain(db: sqlite3.Connection, waiter: str) -> int:
 
 
 def clean(db: sqlite3.Connection, chosen: Condition, *, is_everything: bool) -> int:
-    removed = db.execute(f"DELETE FROM orders WHERE {chosen.sql}", chosen.values).rowcount
+    if is_everything and keeps_tally(db):
+        removed = tally.remove_all(db)
+    else:
+        removed = db.execute(f"DELETE FROM orders WHERE {chosen.sql}", chosen.values).rowcount
     if is_everything:
         db.execute("DELETE FROM batches")
         db.execute("DELETE FROM shifts WHERE left_at IS NOT NULL OR lost_at IS NOT NULL")
@@ -69,4 +77,22 @@ def clean(db: sqlite3.Connection, chosen: Condition, *, is_everything: bool) -> 
             f"DELETE FROM batches WHERE is_complete AND NOT EXISTS (SELECT 1 FROM orders "
             f"WHERE seq BETWEEN number << {ROW_BITS} AND ((number + 1) << {ROW_BITS}) - 1)"
         )
+        if keeps_tally(db):
+            tally.forget_empty(db)
     return removed
+
+
+def ledger(read: Callable[[str, Sequence[str]], list[sqlite3.Row]], prefix: str) -> dict[str, str]:
+    begin = f"{_LEDGER}{prefix}"
+    rows = read(
+        "SELECT name, value FROM state WHERE name >= ? AND name < ? ORDER BY name", (begin, f"{begin}\U0010ffff")
+    )
+    return {row["name"].removeprefix(_LEDGER): row["value"] for row in rows}
+
+
+def enter(db: sqlite3.Connection, key: str, text: str, instead_of: str | None) -> bool:
+    name = f"{_LEDGER}{key}"
+    if instead_of is None:
+        return db.execute("INSERT INTO state VALUES (?, ?) ON CONFLICT DO NOTHING", (name, text)).rowcount == 1
+    changed = db.execute("UPDATE state SET value = ? WHERE name = ? AND value = ?", (text, name, instead_of))
+    return changed.rowcount == 1

@@ -6,21 +6,20 @@ import json
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 from waiter.kitchen.contract import UNCHANGED, Row, Unchanged
 from waiter.kitchen.printable import printable
 from waiter.kitchen.selecting import unknown_batch
-from waiter.kitchen.sqlite import queries
-from waiter.kitchen.sqlite.file import HAS_LOOK_UPS, translate_errors, upgraded
-from waiter.kitchen.sqlite.rows import ROW_BITS, batch_facts, batch_from, portions
+from waiter.kitchen.sqlite import held, queries, tally
+from waiter.kitchen.sqlite.file import HAS_LOOK_UPS, keeps_tally, translate_errors, upgraded
+from waiter.kitchen.sqlite.rows import ROW_BITS, after_facts, batch_facts, batch_from, names_text, portions
 from waiter.kitchen.sqlite.session import Session
 from waiter.orders import Batch, BatchProgress
 
 _INSERT = """
-INSERT INTO orders (seq, arguments, names, priority) SELECT ? + key, value, ?, ? FROM json_each(?) WHERE true
-ON CONFLICT (seq) DO NOTHING
+INSERT INTO orders (seq, arguments, names, priority) SELECT :base + key, value, :names, :priority
+FROM json_each(:arguments) WHERE true ON CONFLICT (seq) DO NOTHING
 """
 
 _BATCHES_OF = """
@@ -67,6 +66,9 @@ class BatchStore(Session):
     def open_batch(self, batch: Batch) -> None:
         facts = batch_facts(batch)
         sets = ", ".join(f"{name} = excluded.{name}" for name in facts if name != "id")
+        if others := after_facts(batch):  # which a batch has before its first order, or somebody could take that one
+            self._upgrade()
+            facts |= others
         with self._writing() as db:
             db.execute(
                 f"INSERT INTO batches ({', '.join(facts)}) VALUES ({', '.join(f':{name}' for name in facts)}) "
@@ -82,16 +84,19 @@ class BatchStore(Session):
             db.execute(f"UPDATE batches SET {sets} WHERE id = :id", facts)
 
     def add(self, batch_id: str, rows: Iterable[Row], priority: int = 0) -> int:
+        self._upgrade()
         with self._writing(is_change=True) as db:
-            base = self._batch_number(db, batch_id) << ROW_BITS
-            before = db.total_changes
+            number = self._batch_number(db, batch_id)
+            other, added = held.other_of(db, number), 0
+            places = {"base": number << ROW_BITS, "other": (other or 0) << ROW_BITS}
+            insert = _INSERT if other is None else held.INSERT
             for portion in portions(rows):
-                for names, alike in groupby(portion, key=itemgetter(2)):
+                for named, alike in groupby(portion, key=names_text):
                     # One statement for thousands of rows: binding each row's values costs more than inserting it.
                     arguments = json.dumps({number: arguments for number, arguments, _ in alike})
-                    named = None if names is None else json.dumps(names)
-                    db.execute(_INSERT, (base, named, priority, arguments))
-            return db.total_changes - before
+                    facts = {**places, "names": named, "priority": priority, "arguments": arguments}
+                    added += db.execute(insert, facts).rowcount
+            return added
 
     def _batch_number(self, db: sqlite3.Connection, batch_id: str) -> int:
         found = db.execute("SELECT number FROM batches WHERE id = ?", (printable(batch_id),)).fetchone()
@@ -119,29 +124,51 @@ class BatchStore(Session):
         command: Sequence[str] | Unchanged | None = UNCHANGED,
         weight: int | Unchanged | None = UNCHANGED,
         pause_reason: str | Unchanged | None = UNCHANGED,
+        after: Sequence[str] | Unchanged = UNCHANGED,
+        after_any: Sequence[str] | Unchanged = UNCHANGED,
+        after_row: Unchanged | None = UNCHANGED,
     ) -> None:
         words = command if command is None or isinstance(command, Unchanged) else json.dumps([*command])
         facts: dict[str, Any] = {"name": name, "bound_to": words, "weight": weight, "pause_reason": pause_reason}
+        facts["after_row"] = after_row
+        for key, others in (("after", after), ("after_any", after_any)):
+            facts[key] = others if isinstance(others, Unchanged) else json.dumps([*others])
         changed = {key: value for key, value in facts.items() if not isinstance(value, Unchanged)}
         if "bound_to" in changed:
             changed["is_reserved"] = command is not None
         self._set_binding(batch_id, ", ".join(f"{key} = :{key}" for key in changed), changed)
 
     def _set_binding(self, batch_id: str, sets: str, facts: Mapping[str, Any]) -> None:
-        with translate_errors(self.path):
-            upgraded(self._db, self.path)
+        self._upgrade()
         values = {key: printable(value) if isinstance(value, str) else value for key, value in facts.items()}
         with self._writing(is_change=True) as db:
-            self._batch_number(db, batch_id)
+            number = self._batch_number(db, batch_id)
             db.execute(f"UPDATE batches SET {sets} WHERE id = :id", {**values, "id": printable(batch_id)})
+            if "after_row" in facts:
+                held.let_go_all(db, number)
+
+    def _upgrade(self) -> None:
+        with translate_errors(self.path):
+            upgraded(self._db, self.path)
 
     def batch_progress(self, window_s: float) -> dict[str, BatchProgress]:
-        return queries.batch_progress(self._read, self.now(), window_s)
+        return queries.batch_progress(self._read, self.now(), window_s, is_kept=keeps_tally(self._db))
+
+    def release_rows(self) -> int:
+        self._upgrade()
+        with self._writing() as db:
+            return held.repair(db)
+
+    def held_rows(self) -> dict[str, int]:
+        return queries.held_rows(self._read)
 
     def remove_batch(self, batch_id: str) -> int:
+        self._upgrade()
         with self._writing(is_change=True) as db:
             number = self._batch_number(db, batch_id)
             span = (number << ROW_BITS, (number + 1) << ROW_BITS)
             removed = db.execute("DELETE FROM orders WHERE seq >= ? AND seq < ?", span).rowcount
             db.execute("DELETE FROM batches WHERE number = ?", (number,))
+            tally.forget_empty(db)
+            held.repair(db)
             return removed

@@ -13,10 +13,12 @@ from pathlib import Path
 
 from waiter.errors import KitchenDamaged, KitchenError, KitchenHindered, KitchenMissing, KitchenUnreachable
 from waiter.kitchen.open_files import BESIDE, Identity, checked, hold, let_go, still_there
+from waiter.kitchen.sqlite import tally
 
 APPLICATION_ID = 0x57414954  # "WAIT", where SQLite keeps what a file is for
-VERSION = 2
-"""1: batches knew no command. Such a file becomes one of 2 when somebody opens it to bring work."""
+VERSION = 4
+"""1: batches knew no command; 2: none waited for others; 3: orders were counted each time. Such a file becomes one of 4
+when somebody opens it to bring work."""
 BUSY_S = 30.0
 OLDEST = (3, 35, 0)  # UPDATE … RETURNING
 
@@ -31,20 +33,23 @@ CREATE TABLE batches (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, name TEXT, source TEXT NOT NULL,
     digest TEXT NOT NULL, rows INTEGER NOT NULL, orders INTEGER NOT NULL, priority INTEGER NOT NULL,
     loaded_at REAL NOT NULL, is_complete INTEGER NOT NULL,
-    bound_to TEXT, is_reserved INTEGER NOT NULL DEFAULT 0, weight INTEGER, pause_reason TEXT);
--- seq is batch number * 2^32 + row: the age of an order, and its identity.
+    bound_to TEXT, is_reserved INTEGER NOT NULL DEFAULT 0, weight INTEGER, pause_reason TEXT,
+    after TEXT, after_any TEXT, after_row TEXT,
+    needs_from TEXT);
+CREATE INDEX batches_by_after_row ON batches (after_row) WHERE after_row IS NOT NULL;
+-- seq is batch number * 2^32 + row: the age of an order, and its identity. names holds kinds, too: `rows.names_text`.
 CREATE TABLE orders (
     seq INTEGER PRIMARY KEY, arguments TEXT NOT NULL, names TEXT, status TEXT NOT NULL DEFAULT 'READY',
     priority INTEGER NOT NULL DEFAULT 0, attempt INTEGER NOT NULL DEFAULT 0, failures INTEGER NOT NULL DEFAULT 0,
     losses INTEGER NOT NULL DEFAULT 0, due REAL, waiter TEXT, host TEXT, shift TEXT,
     is_cancel_asked INTEGER NOT NULL DEFAULT 0, start REAL, stop REAL, exit_code INTEGER, signal INTEGER, reason TEXT,
     error TEXT, error_group TEXT, tail TEXT, result TEXT, command TEXT, peak_memory INTEGER, history TEXT, late TEXT);
-CREATE INDEX by_status ON orders (status, command);
+CREATE INDEX by_status ON orders (status);
 CREATE INDEX claimable ON orders (priority DESC, seq) WHERE status = 'READY' AND due IS NULL;
 CREATE INDEX waiting ON orders (due) WHERE status = 'READY' AND due IS NOT NULL;
 CREATE INDEX running ON orders (shift) WHERE status = 'RUNNING';
-CREATE INDEX failures ON orders (error_group, stop) WHERE status = 'ERROR';
-CREATE INDEX by_stop ON orders (stop) WHERE stop IS NOT NULL;
+CREATE INDEX failures ON orders (error_group, host, stop) WHERE status = 'ERROR';
+CREATE INDEX by_stop ON orders (stop, status, start, peak_memory) WHERE stop IS NOT NULL;
 CREATE TABLE shifts (
     token TEXT PRIMARY KEY, waiter TEXT NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL, pid_started TEXT NOT NULL,
     namespace TEXT NOT NULL, boot TEXT NOT NULL, since REAL NOT NULL, lease_ends REAL NOT NULL,
@@ -74,11 +79,26 @@ _LOOK_UPS = (
 )
 """What finds one batch among thousands. Files were made without it; they get it when somebody opens them to write."""
 
-_BINDING = tuple(
-    f"ALTER TABLE batches ADD COLUMN {column}"
-    for column in ("bound_to TEXT", "is_reserved INTEGER NOT NULL DEFAULT 0", "weight INTEGER", "pause_reason TEXT")
-)
-"""What batches of version 1 lack."""
+_COLUMN = "ALTER TABLE batches ADD COLUMN "
+_ADDED = {
+    2: [
+        _COLUMN + column
+        for column in ("bound_to TEXT", "is_reserved INTEGER NOT NULL DEFAULT 0", "weight INTEGER", "pause_reason TEXT")
+    ],
+    3: [
+        *(_COLUMN + column for column in ("after TEXT", "after_any TEXT", "after_row TEXT", "needs_from TEXT")),
+        "CREATE INDEX batches_by_after_row ON batches (after_row) WHERE after_row IS NOT NULL",
+    ],
+    # By status and age now: how many orders each version of the command delivered is counted no more.
+    4: [*tally.COUNTED, "DROP INDEX by_status", "CREATE INDEX by_status ON orders (status)"],
+}
+"""What files of earlier versions lack: what came with each."""
+
+_WIDENED = {
+    "by_stop": "CREATE INDEX by_stop ON orders (stop, status, start, peak_memory) WHERE stop IS NOT NULL",
+    "failures": "CREATE INDEX failures ON orders (error_group, host, stop) WHERE status = 'ERROR'",
+}
+"""Indexes of these names had fewer columns; they have all that rates, timelines and groups of failures ask for."""
 
 HAS_LOOK_UPS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'digests'"
 
@@ -103,7 +123,7 @@ def connect(path: Path, *, create: bool) -> Connection:
     """
     if sqlite3.sqlite_version_info < OLDEST:
         raise KitchenError(
-            f"Python's SQLite is {sqlite3.sqlite_version}; a kitchen needs 3.35. Use another Python, or MongoDB."
+            f"Python's SQLite is {sqlite3.sqlite_version}; a kitchen needs 3.35\nhint: use another Python, or MongoDB"
         )
     with translate_errors(path):
         if path.is_dir():
@@ -140,7 +160,7 @@ def _has_wal(path: Path) -> bool:
 def _made(path: Path, *, create: bool) -> Identity:
     """A new, empty file."""
     if not create:
-        raise KitchenMissing(f"{path}: no such kitchen. Check the name, or make one: waiter load FILE")
+        raise KitchenMissing(f"{path}: no such kitchen\nhint: check the name, or make one: waiter load FILE")
     real = Path(os.path.realpath(path))
     _make_folder(real.parent)
     with suppress(FileExistsError):  # somebody else was faster, and has locks that this would drop
@@ -170,23 +190,45 @@ def _opened(path: Path, identity: Identity, **how: str) -> Connection:
 
 
 def upgraded(db: Connection, path: Path) -> Connection:
-    """The connection to a file whose batches know their command. Who only looks adds nothing, and does without."""
+    """The connection to a file of this version: its batches know their command, and each other.
+
+    Who only looks adds nothing, and does without.
+    """
     if _pragma(db, "user_version") < VERSION:
         with _made_once(db, path):
-            if _pragma(db, "user_version") < VERSION:  # nobody else was faster
-                for statement in _BINDING:
-                    db.execute(statement)
-                db.execute(f"PRAGMA user_version = {VERSION}")
+            has = _pragma(db, "user_version")  # perhaps somebody else was faster
+            for statement in (one for version, added in _ADDED.items() if version > has for one in added):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {VERSION}")
     return db
 
 
+def knows_stages(db: Connection) -> bool:
+    """Whether batches of the file may wait for others: a file of before has no such columns."""
+    return _pragma(db, "user_version") >= 3
+
+
+def keeps_tally(db: sqlite3.Connection) -> bool:
+    """Whether the file knows how many orders have which status: a file of before has to count."""
+    return _pragma(db, "user_version") >= 4
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
 def _with_look_ups(db: Connection, path: Path) -> Connection:
-    """The connection to a file that has `_LOOK_UPS`."""
-    if db.execute(HAS_LOOK_UPS).fetchone() is None:
-        with _made_once(db, path):
-            if db.execute(HAS_LOOK_UPS).fetchone() is None:  # nobody else was faster
-                for statement in _LOOK_UPS:
-                    db.execute(statement)
+    """The connection to a file that has `_LOOK_UPS`, and the indexes of today."""
+    needed: list[tuple[str, tuple[str, ...]]] = [(HAS_LOOK_UPS, _LOOK_UPS)]
+    for name, made in _WIDENED.items():
+        is_wide = f"SELECT 1 FROM sqlite_master WHERE name = '{name}' AND sql = {_quoted(made)}"
+        needed.append((is_wide, (f"DROP INDEX {name}", made)))
+    for there, statements in needed:
+        if db.execute(there).fetchone() is None:
+            with _made_once(db, path):
+                if db.execute(there).fetchone() is None:  # nobody else was faster
+                    for statement in statements:
+                        db.execute(statement)
     return db
 
 
@@ -229,13 +271,13 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     if _is_empty(db):
         if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
             raise KitchenError(
-                f"{path}: this file system is too simple for SQLite's WAL. Use another disk, or MongoDB."
+                f"{path}: this file system is too simple for SQLite's WAL\nhint: use another disk, or MongoDB"
             )
         _create(db)
     if _pragma(db, "application_id") != APPLICATION_ID:
-        raise KitchenError(f"{path}: an SQLite database of something else. Name another file for the kitchen.")
+        raise KitchenError(f"{path}: an SQLite database of another program\nhint: name another file for the kitchen")
     if _pragma(db, "user_version") > VERSION:
-        raise KitchenError(f"{path}: made by a newer Waiter. Upgrade this one: pip install -U waiter")
+        raise KitchenError(f"{path}: made by a newer Waiter\nhint: upgrade this one: pip install -U simple-waiter")
     db.execute("PRAGMA synchronous = FULL")
 
 
@@ -248,10 +290,13 @@ def _is_empty(db: sqlite3.Connection) -> bool:
 
 
 def _create(db: sqlite3.Connection) -> None:
+    # Not durable by itself, which an empty kitchen need not be: the first write makes all before it durable.
+    db.execute("PRAGMA synchronous = NORMAL")
     db.execute("BEGIN IMMEDIATE")
     if _is_empty(db):  # nobody else was faster
-        for statement in SCHEMA.split(";"):
+        for statement in (*SCHEMA.split(";"), *_LOOK_UPS, *tally.MADE):
             db.execute(statement)
+        db.execute("INSERT INTO state VALUES ('id', ?)", (os.urandom(16).hex(),))
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {VERSION}")
     db.execute("COMMIT")
@@ -274,13 +319,15 @@ def refuse_network(path: Path, mounts: Callable[[], bytes] | None = None) -> Non
         _, point, type_, *_ = line.split(b" ")
         point = _OCTAL.sub(lambda octal: bytes([int(octal[1], 8)]), point)
         if real == point and not path.is_dir():
-            raise KitchenError(f"{path}: mounted by itself, without what SQLite keeps beside it. Mount its folder.")
+            raise KitchenError(
+                f"{path}: mounted by itself, without what SQLite keeps beside it\nhint: mount its folder"
+            )
         if real.startswith(point.rstrip(b"/") + b"/") and len(point) >= len(where):
             where, kind = point, type_
     if kind.decode() in NETWORK:
         raise KitchenError(
-            f"{path}: on a network file system ({kind.decode()} at {os.fsdecode(where)}), where SQLite loses data. "
-            "Use a local file, or MongoDB: --kitchen mongodb://HOST"
+            f"{path}: on a network file system ({kind.decode()} at {os.fsdecode(where)}), where SQLite loses data\n"
+            "hint: use a local file, or MongoDB: --kitchen mongodb://HOST"
         )
 
 
@@ -292,11 +339,11 @@ def translate_errors(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         raise _translated(error, path) from None
     except OverflowError as error:
-        raise KitchenError(f"{path}: {error}. Use a smaller number.") from None
+        raise KitchenError(f"{path}: {error}\nhint: use a smaller number") from None
     except OSError as error:
         raise KitchenError(
-            f"{path}: cannot be used as a kitchen: {error.strerror or error}. "
-            "Name a file in a folder that you may write to."
+            f"{path}: cannot be used as a kitchen: {error.strerror or error}\n"
+            "hint: name a file in a folder that you may write to"
         ) from None
 
 
@@ -306,11 +353,11 @@ def _translated(error: sqlite3.Error, path: Path) -> KitchenError:
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return KitchenUnreachable(f"{path}: locked by somebody else for more than {BUSY_S:.0f} s.")
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-        return KitchenDamaged(f"{path}: not a database, or a damaged one ({said}). Name another file for the kitchen.")
+        return KitchenDamaged(f"{path}: not a database, or damaged ({said})\nhint: name another file for the kitchen")
     if code == sqlite3.SQLITE_FULL:
-        return KitchenHindered(f"{path}: the disk is full. Make room on it.")
+        return KitchenHindered(f"{path}: the disk is full\nhint: make room on it")
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
-        return KitchenHindered(f"{path}: cannot be written: {said}. Check who owns the file and its folder.")
+        return KitchenHindered(f"{path}: cannot be written: {said}\nhint: check who owns the file and its folder")
     if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM):  # a quota that is used up is an IOERR
-        return KitchenHindered(f"{path}: {said}. Check its disk: errors, or a quota that is used up.")
-    return KitchenError(f"{path}: {said}. Check the file and its disk, or name another file for the kitchen.")
+        return KitchenHindered(f"{path}: {said}\nhint: check its disk: errors, or a quota that is used up")
+    return KitchenError(f"{path}: {said}\nhint: check the file and its disk, or name another file for the kitchen")

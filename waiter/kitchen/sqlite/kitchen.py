@@ -22,18 +22,22 @@ from waiter.kitchen.contract import (
     LOST_SHOWN_S,
     MAX_LOSSES,
     Backlog,
+    Durations,
     FailureGroup,
+    Position,
     Reclaimed,
     Throughput,
+    Timeline,
     loss_delay_s,
 )
 from waiter.kitchen.printable import printable
-from waiter.kitchen.selecting import unknown_batch
-from waiter.kitchen.sqlite import admin, leases, queries
+from waiter.kitchen.selecting import PORTION, is_of_batches, unknown_batch, unknown_position
+from waiter.kitchen.sqlite import admin, held, leases, paging, queries, tally
 from waiter.kitchen.sqlite import outcomes as outcomes_
 from waiter.kitchen.sqlite import scope as scopes
+from waiter.kitchen.sqlite import timeline as timelines
 from waiter.kitchen.sqlite.batches import BatchStore
-from waiter.kitchen.sqlite.file import translate_errors
+from waiter.kitchen.sqlite.file import keeps_tally, knows_stages, translate_errors
 from waiter.kitchen.sqlite.rows import (
     EVERYTHING,
     FROM,
@@ -47,6 +51,7 @@ from waiter.kitchen.sqlite.rows import (
     seq_of,
     shift_from,
 )
+from waiter.kitchen.timeline import read_timeline
 from waiter.orders import (
     Counts,
     FinishResult,
@@ -97,8 +102,13 @@ class SqliteKitchen(BatchStore):
         stored = db.execute("SELECT * FROM shifts WHERE token = ?", (token,)).fetchone()
         return shift_from(stored, self.now() - self._steady())
 
-    def heartbeat(self, shift: Shift, vitals: Vitals) -> Notice:
-        facts = (self._steady() + self.lease_s, self.now(), json.dumps(dataclasses.asdict(vitals)), shift.token)
+    def heartbeat(self, shift: Shift, vitals: Vitals, lease_s: float | None = None) -> Notice:
+        facts = (
+            self._steady() + (lease_s or self.lease_s),
+            self.now(),
+            json.dumps(dataclasses.asdict(vitals)),
+            shift.token,
+        )
         with self._writing() as db:
             stored = db.execute(
                 "UPDATE shifts SET lease_ends = ?, heartbeat_at = ?, vitals = ? WHERE token = ? "
@@ -167,6 +177,12 @@ class SqliteKitchen(BatchStore):
             orders = [order_from(row) for row in rows]
         return sorted(orders, key=lambda order: -order.priority)
 
+    def peek(self, scope: Scope = ALL) -> Order | None:
+        with translate_errors(self.path):
+            first = self._first(self._db, scope, 1)
+        found = self._read(f"SELECT {LIGHT} {FROM} WHERE seq = ?", (first[0]["seq"],)) if first else []
+        return order_from(found[0]) if found else None
+
     def _first(self, db: sqlite3.Connection, scope: Scope, limit: int) -> list[sqlite3.Row]:
         if scope == ALL:
             return outcomes_.first(db, limit)
@@ -202,9 +218,14 @@ class SqliteKitchen(BatchStore):
     def finish(self, shift: Shift, outcomes: Sequence[Outcome]) -> list[FinishResult]:
         with self._writing() as db:
             numbers, now = self._numbers(db, [outcome.order_id for outcome in outcomes]), self.now()
-            return [
-                outcomes_.finish(db, shift, outcome, seq_of(outcome.order_id, numbers), now) for outcome in outcomes
+            seqs = [seq_of(outcome.order_id, numbers) for outcome in outcomes]
+            results = [
+                outcomes_.finish(db, shift, outcome, seq, now) for outcome, seq in zip(outcomes, seqs, strict=True)
             ]
+            if knows_stages(self._db):
+                ended = zip(outcomes, seqs, results, strict=True)
+                held.let_go(db, outcomes_.done(ended), numbers)
+            return results
 
     def release(self, shift: Shift, orders: Sequence[Order]) -> int:
         with self._writing() as db:
@@ -228,6 +249,9 @@ class SqliteKitchen(BatchStore):
         names = tuple(row["waiter"] for row in look.dead)
         return Reclaimed(ends.count(Status.READY), ends.count(Status.ERROR), names, look.missed, look.missed_s)
 
+    def sweep(self, max_losses: int = MAX_LOSSES) -> Reclaimed:
+        return self.reclaim(max_losses)  # a look at the processes of one machine, without a lock
+
     def _is_anybody_missed(self) -> bool:
         rows, looker = self._read(f"SELECT * {leases.OPEN}"), self._looker()
         living = json.dumps([row["token"] for row in rows])
@@ -250,32 +274,72 @@ class SqliteKitchen(BatchStore):
     def _condition(self, selector: Selector | None) -> Condition:
         if selector is None or selector == Selector():
             return EVERYTHING
-        batches = self._read(_NAMED, (json.dumps([*batches_of_orders(selector.ids)]), *[printable(selector.batch)] * 2))
+        ids = [*batches_of_orders(selector.ids), *map(printable, selector.waiting or ())]
+        batches = self._read(_NAMED, (json.dumps(ids), *[printable(selector.batch)] * 2))
         if selector.batch is not None and not named(selector.batch, batches):
             raise unknown_batch(selector.batch, self._batch_names())
         return condition(selector, batches, self.now())
 
+    def _numbers_of(self, batch: str | None) -> list[int] | None:
+        """The numbers of the batches of that id or name; None: of all."""
+        if batch is None:
+            return None
+        return [int(row["number"]) for row in self._read(_NAMED, ("[]", *[printable(batch)] * 2))]
+
     def counts(self, selector: Selector | None = None) -> Counts:
-        return queries.counts(self._read, selector, self._condition(selector))
+        chosen = self._condition(selector)
+        wanted = selector or Selector()
+        if is_of_batches(wanted) and keeps_tally(self._db):
+            return tally.counts(self._read, self._numbers_of(wanted.batch), wanted.statuses)
+        return queries.counts(self._read, selector, chosen)
 
     def find(
         self, selector: Selector, *, sort: str = "age", limit: int | None = None, with_details: bool = False
     ) -> Iterator[Order]:
         chosen, ordered = self._condition(selector), order_by(sort, self.now())
+        if limit is not None and limit <= PORTION and not (with_details or selector.batch):
+            return iter(self.page(selector, sort=sort, limit=limit))
         return self._stream(queries.find(self._db, selector, chosen, ordered, limit, with_details))
 
     def _stream(self, orders: Iterator[Order]) -> Iterator[Order]:
         with translate_errors(self.path):
             yield from orders
 
+    def page(self, selector: Selector, *, sort: str, limit: int, after: Position | None = None) -> list[Order]:
+        place = None if after is None else paging.Place(after.value, self._seq(after.order_id))
+        return paging.page(self._read, selector, self._condition(selector), sort, self.now(), max(0, limit), place)
+
+    def _seq(self, order_id: str) -> int:
+        with translate_errors(self.path):
+            numbers = self._numbers(self._db, [order_id])
+        if (seq := seq_of(order_id, numbers)) is None:
+            raise unknown_position(order_id)
+        return seq
+
     def throughput(self, window_s: float) -> Throughput:
         return queries.throughput(self._read, self.now(), window_s)
+
+    def durations(self, since: float, bounds: Sequence[float]) -> Durations:
+        return queries.durations(self._read, since, bounds)
+
+    def timeline(
+        self, since: float | None = None, step_s: float | None = None, batch: str | None = None, *, not_begun: int = 0
+    ) -> Timeline:
+        of, numbers = EVERYTHING, None
+        if batch is not None:
+            of = self._condition(Selector(batch=batch))
+            numbers = self._numbers_of(batch)
+        return read_timeline(timelines.Source(self._read, of, numbers), self.now(), since, step_s, not_begun)
 
     def failure_groups(self, selector: Selector | None = None) -> list[FailureGroup]:
         return queries.failure_groups(self._read, self._condition(selector))
 
     def commands(self, selector: Selector | None = None) -> dict[str, int]:
-        return queries.commands(self._read, self._condition(selector))
+        chosen = self._condition(selector)
+        wanted = selector or Selector()
+        if is_of_batches(wanted) and not wanted.statuses and keeps_tally(self._db):
+            return tally.commands(self._read, self._numbers_of(wanted.batch))
+        return queries.commands(self._read, chosen)
 
     # Steering
 
@@ -284,7 +348,10 @@ class SqliteKitchen(BatchStore):
         with self._writing(is_change=True) as db:
             # Asked under the lock: a shift that begins just now is not taken for a dead one.
             living = [] if from_living else self._declare_lost(db).living
-            return admin.reset(db, chosen, living, self.now())
+            changed = admin.reset(db, chosen, living, self.now())
+            if knows_stages(self._db):
+                held.hold_again(db)
+            return changed
 
     def cancel(self, selector: Selector) -> int:
         chosen = self._condition(selector)
@@ -314,4 +381,14 @@ class SqliteKitchen(BatchStore):
     def clean(self, selector: Selector | None = None) -> int:
         chosen = self._condition(selector)
         with self._writing(is_change=True) as db:
-            return admin.clean(db, chosen, is_everything=selector is None)
+            removed = admin.clean(db, chosen, is_everything=selector is None)
+            if knows_stages(self._db):
+                held.repair(db)
+            return removed
+
+    def ledger(self, prefix: str = "") -> dict[str, str]:
+        return admin.ledger(self._read, prefix)
+
+    def enter(self, key: str, text: str, *, instead_of: str | None = None) -> bool:
+        with self._writing() as db:
+            return admin.enter(db, key, text, instead_of)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from waiter.kitchen import transitions
 from waiter.kitchen.sqlite.changes import update
@@ -71,6 +71,15 @@ def finish(db: sqlite3.Connection, shift: Shift, outcome: Outcome, seq: int | No
     if db.execute(_TRY_AGAIN if is_again else _END, facts).rowcount == 1:
         return FinishResult.ACCEPTED
     return _known_or_late(db, seq, event)
+
+
+def done(ended: Iterable[tuple[Outcome, int | None, FinishResult]]) -> list[int]:
+    """The orders that are DONE by these outcomes, as the kitchen took them."""
+    return [
+        seq
+        for outcome, seq, result in ended
+        if seq is not None and outcome.status is Status.DONE and result is FinishResult.ACCEPTED
+    ]
 
 
 def _known_or_late(db: sqlite3.Connection, seq: int | None, event: Event) -> FinishResult:

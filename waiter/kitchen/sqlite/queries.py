@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
+from waiter.kitchen.answers import Durations, durations_from
 from waiter.kitchen.contract import CLAIM_LIMIT, Backlog, FailureGroup, Throughput
 from waiter.kitchen.selecting import PORTION
+from waiter.kitchen.sqlite import tally
 from waiter.kitchen.sqlite.rows import (
     AGE,
     EVERYTHING,
@@ -21,7 +23,7 @@ from waiter.kitchen.sqlite.rows import (
     order_from,
     reason_from,
 )
-from waiter.orders import BatchProgress, Counts, Order, Selector, Status
+from waiter.orders import HELD, BatchProgress, Counts, Order, Selector, Status
 
 Read = Callable[..., list[sqlite3.Row]]
 """A statement and its parameters to rows."""
@@ -29,6 +31,9 @@ Read = Callable[..., list[sqlite3.Row]]
 # What an index finds would have to be sorted, or gone through, for each portion.
 _BY_TABLE = FROM.replace("orders", "orders NOT INDEXED", 1)
 _ALL = ", ".join(repr(status.value) for status in Status)
+_COUNT_BY_BATCH = (
+    f"SELECT seq >> {ROW_BITS} AS number, status, count(*) AS n FROM orders INDEXED BY by_status GROUP BY 1, 2"
+)
 
 
 def backlog(read: Read, now: float) -> Backlog:
@@ -38,8 +43,16 @@ def backlog(read: Read, now: float) -> Backlog:
     ready = read(few % "claimable WHERE status = 'READY' AND due IS NULL")[0]["n"]
     running = read(few % "running WHERE status = 'RUNNING'")[0]["n"]
     overdue = read(few % f"{waiting} <= ?", (now,))[0]["n"]
-    due = read(f"SELECT min(due) AS due FROM orders INDEXED BY {waiting} > ?", (now,))[0]["due"]
-    return Backlog(min(CLAIM_LIMIT, ready + overdue), None if due is None else due - now, running)
+    due = read(f"SELECT min(due) AS due FROM orders INDEXED BY {waiting} > ? AND due < {HELD!r}", (now,))[0]["due"]
+    held = read(few % f"{waiting} = {HELD!r}")[0]["n"]
+    return Backlog(min(CLAIM_LIMIT, ready + overdue), None if due is None else due - now, running, held)
+
+
+def held_rows(read: Read) -> dict[str, int]:
+    """How many orders of each batch wait for the same row of another one."""
+    held = f"INDEXED BY waiting WHERE status = 'READY' AND due IS NOT NULL AND due = {HELD!r}"
+    grouped = f"SELECT seq >> {ROW_BITS} AS number, count(*) AS n FROM orders {held} GROUP BY 1"
+    return {row["id"]: row["n"] for row in read(f"SELECT id, n FROM ({grouped}) JOIN batches USING (number)")}
 
 
 def counts(read: Read, selector: Selector | None, where: Condition) -> Counts:
@@ -101,11 +114,23 @@ def _throughput(rows: list[sqlite3.Row], window_s: float) -> Throughput:
     return Throughput(window_s, counts.get("DONE", 0), counts.get("ERROR", 0), mean_s)
 
 
-def batch_progress(read: Read, now: float, window_s: float) -> dict[str, BatchProgress]:
-    """How far each batch is, by its id, and how fast lately."""
-    counted = read(
-        f"SELECT seq >> {ROW_BITS} AS number, status, count(*) AS n FROM orders INDEXED BY by_status GROUP BY 1, 2"
+def durations(read: Read, since: float, bounds: Sequence[float]) -> Durations:
+    cases = " ".join(f"WHEN seconds <= {bound!r} THEN {number}" for number, bound in enumerate(bounds))
+    ended = (
+        "SELECT status, max(0, ifnull(stop - start, 0)) AS seconds FROM orders INDEXED BY by_stop "
+        "WHERE stop IS NOT NULL AND stop > ? AND status IN ('DONE', 'ERROR')"
     )
+    rows = read(
+        f"SELECT status, CASE {cases} WHEN 1 THEN {len(bounds)} END AS bound, count(*) AS n, total(seconds) AS seconds "
+        f"FROM ({ended}) GROUP BY 1, 2",
+        (since,),
+    )
+    return durations_from(((row["status"], row["bound"], row["n"], row["seconds"]) for row in rows), len(bounds))
+
+
+def batch_progress(read: Read, now: float, window_s: float, *, is_kept: bool) -> dict[str, BatchProgress]:
+    """How far each batch is, by its id, and how fast lately. `is_kept`: the file knows how many orders there are."""
+    counted = tally.by_batch(read) if is_kept else read(_COUNT_BY_BATCH)
     ended = read(
         f"SELECT seq >> {ROW_BITS} AS number, status, count(*) AS n, total(stop - start) AS seconds "
         "FROM orders INDEXED BY by_stop WHERE stop IS NOT NULL AND stop >= ? AND status IN ('DONE', 'ERROR') "
@@ -126,33 +151,44 @@ def batch_progress(read: Read, now: float, window_s: float) -> dict[str, BatchPr
 
 
 def failure_groups(read: Read, chosen: Condition) -> list[FailureGroup]:
-    where, values = f"{chosen.sql} AND status = 'ERROR' AND error_group IS NOT NULL", chosen.values
-    hosts: dict[str, list[str]] = {}
-    for row in read(f"SELECT DISTINCT error_group, host FROM orders WHERE {where} ORDER BY host", values):
-        if row["host"] is not None:
-            hosts.setdefault(row["error_group"], []).append(row["host"])
-    # max() makes SQLite take the other columns from the latest row of each group.
-    groups = read(
-        f"SELECT error_group, count(*) AS n, min(stop) AS first, max(stop) AS last, seq, error, exit_code, signal, "
-        f"reason FROM orders WHERE {where} GROUP BY error_group ORDER BY n DESC, error_group",
-        values,
+    # An index knows how many there are of all, where and when; only the latest one of each is read.
+    index = "INDEXED BY failures" if chosen is EVERYTHING else ""
+    failed = "status = 'ERROR' AND error_group IS NOT NULL"
+    counted = (
+        "SELECT error_group AS kind, host AS place, count(*) AS n, min(stop) AS first, max(stop) AS last "
+        f"FROM orders {index} WHERE {failed} AND {chosen.sql} GROUP BY 1, 2"
     )
-    return [_failure_group(read, row, tuple(hosts.get(row["error_group"], ()))) for row in groups]
+    latest = (
+        f"SELECT seq FROM orders INDEXED BY failures WHERE {failed} AND error_group = kind AND host IS place "
+        f"AND stop IS last AND {chosen.sql} ORDER BY seq DESC LIMIT 1"
+    )
+    rows = read(
+        "SELECT kind, place, n, first, last, seq, error, exit_code, signal, reason "
+        f"FROM ({counted}) CROSS JOIN orders ON seq = ({latest})",
+        chosen.values,
+    )
+    places: dict[str, list[sqlite3.Row]] = {}
+    for row in rows:
+        places.setdefault(row["kind"], []).append(row)
+    batches = {row["number"]: row["id"] for row in read("SELECT number, id FROM batches")} if rows else {}
+    groups = [_failure_group(rows, batches) for rows in places.values()]
+    return sorted(groups, key=lambda group: (-group.count, group.group))
 
 
-def _failure_group(read: Read, row: sqlite3.Row, hosts: tuple[str, ...]) -> FailureGroup:
-    batch = read("SELECT id FROM batches WHERE number = ?", (row["seq"] >> ROW_BITS,))[0]["id"]
+def _failure_group(places: list[sqlite3.Row], batches: Mapping[int, str]) -> FailureGroup:
+    """The failures of one kind; those on each host are a row."""
+    latest = max(places, key=lambda row: (row["last"], row["seq"]))
     return FailureGroup(
-        group=row["error_group"],
-        count=row["n"],
-        message=row["error"] or "",
-        exit_code=row["exit_code"],
-        signal=row["signal"],
-        reason=reason_from(row["reason"]),
-        hosts=hosts,
-        first=row["first"],
-        last=row["last"],
-        example=f"{batch}-{row['seq'] & ((1 << ROW_BITS) - 1)}",
+        group=latest["kind"],
+        count=sum(row["n"] for row in places),
+        message=latest["error"] or "",
+        exit_code=latest["exit_code"],
+        signal=latest["signal"],
+        reason=reason_from(latest["reason"]),
+        hosts=tuple(sorted(row["place"] for row in places if row["place"] is not None)),
+        first=min(row["first"] for row in places),
+        last=latest["last"],
+        example=f"{batches[latest['seq'] >> ROW_BITS]}-{latest['seq'] & ((1 << ROW_BITS) - 1)}",
     )
 
 

@@ -7,13 +7,28 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from waiter.kitchen.contract import Row
 from waiter.kitchen.printable import printable
 from waiter.kitchen.selecting import sort_of
 from waiter.kitchen.transitions import OF_AN_EVENT
-from waiter.orders import BINDING, EVENTS_KEPT, Batch, Event, Order, Outcome, Reason, Selector, Shift, Status, Vitals
+from waiter.orders import (
+    BINDING,
+    EVENTS_KEPT,
+    HELD,
+    Batch,
+    Event,
+    Order,
+    Outcome,
+    Reason,
+    Selector,
+    Shift,
+    Status,
+    Vitals,
+)
+from waiter.typed_arguments import kinds_of
 
 ROW_BITS = 32
 """An order's seq is its batch's number, and below these bits its row."""
@@ -65,7 +80,7 @@ def order_from(row: Iterable[Any]) -> Order:
         batch,
         number,
         tuple(json.loads(arguments)),
-        None if names is None else tuple(json.loads(names)),
+        *_names(names)[:1],
         _STATUSES[status],
         priority,
         attempt,
@@ -89,7 +104,33 @@ def order_from(row: Iterable[Any]) -> Order:
         peak_memory,
         events_from(history),
         events_from(late),
+        _names(names)[1],
     )
+
+
+def names_text(row: Row) -> str | None:
+    """The column `names` of a row: a list, or, where arguments were no text, an object with their kinds as well."""
+    _, arguments, names = row
+    kinds = kinds_of(arguments)
+    if kinds is None:
+        return None if names is None else _names_json(tuple(names))
+    return json.dumps({"names": names, "kinds": kinds})
+
+
+@lru_cache(maxsize=64)
+def _names_json(names: tuple[str, ...]) -> str:
+    return json.dumps(names)
+
+
+@lru_cache(maxsize=64)
+def _names(text: str | None) -> tuple[tuple[str, ...] | None, str | None]:
+    """Names and kinds."""
+    if text is None:
+        return None, None
+    stored = json.loads(text)
+    if isinstance(stored, list):
+        return tuple(stored), None
+    return None if stored["names"] is None else tuple(stored["names"]), stored["kinds"]
 
 
 def batch_facts(batch: Batch) -> dict[str, Any]:
@@ -100,12 +141,22 @@ def batch_facts(batch: Batch) -> dict[str, Any]:
     return {**facts, "digest": " ".join([batch.digest, *batch.earlier])}
 
 
+def after_facts(batch: Batch) -> dict[str, Any]:
+    """The columns of a batch that say for what its orders wait; none for one that waits for nothing."""
+    lists = {"after": batch.after, "after_any": batch.after_any}
+    facts: dict[str, Any] = {name: json.dumps(others) for name, others in lists.items() if others}
+    words = {"after_row": batch.after_row, "needs_from": printable(batch.needs_from)}
+    return facts | {name: word for name, word in words.items() if word}
+
+
 def batch_from(row: sqlite3.Row) -> Batch:
     facts = dict(row)
     del facts["number"]
     bound_to = facts.pop("bound_to", None)  # a file of before has no such column
     facts["command"] = None if bound_to is None else tuple(json.loads(bound_to))
     facts["is_reserved"] = bool(facts.get("is_reserved"))
+    for field in ("after", "after_any"):
+        facts[field] = tuple(json.loads(facts.get(field) or "[]"))
     digest, *earlier = facts["digest"].split(" ")
     return Batch(**{**facts, "digest": digest, "earlier": tuple(earlier), "is_complete": bool(facts["is_complete"])})
 
@@ -233,8 +284,8 @@ def condition(selector: Selector, batches: Sequence[sqlite3.Row], now: float) ->
     if selector.ids:
         seqs = [seq for order_id in selector.ids if (seq := seq_of(order_id, numbers)) is not None]
         hold("seq IN (SELECT value FROM json_each(:seqs))", seqs=json.dumps(seqs))
-    if selector.statuses:
-        hold(f"status IN ({', '.join(repr(status.value) for status in selector.statuses)})")
+    if selector.statuses or selector.waiting is not None:
+        hold(_stands(selector, [numbers[id] for id in map(printable, selector.waiting or ()) if id in numbers]))
     if selector.batch is not None:
         chosen = [int(batch["number"]) for batch in named(selector.batch, batches)]
         if len(chosen) > _SPANS:
@@ -250,10 +301,31 @@ def condition(selector: Selector, batches: Sequence[sqlite3.Row], now: float) ->
     if selector.longer_than_s is not None:
         hold(f"{duration(now)} > :longer_than_s", longer_than_s=selector.longer_than_s)
     if selector.match is not None:
-        hold("some_argument_has(arguments, :match)", match=json.dumps(selector.match))
+        hold(MATCHES, **matching(selector.match))
     if selector.except_command is not None:
         hold("command <> :except_command", except_command=printable(selector.except_command))
     return Condition(" AND ".join(parts) or "1", values)
+
+
+def _stands(selector: Selector, waiting: Sequence[int]) -> str:
+    """What is said of the status; `waiting` are the numbers of batches whose READY orders are meant as well."""
+    words = f"status IN ({', '.join(repr(status.value) for status in selector.statuses)})"
+    if selector.waiting is None:
+        return words
+    held = f"due = {HELD!r} OR seq >> {ROW_BITS} IN ({', '.join(map(str, waiting))})"
+    return f"({words} OR status = 'READY' AND ({held}))"
+
+
+MATCHES = "(:plain IS NULL OR instr(arguments, :plain)) AND some_argument_has(arguments, :match)"
+"""Some argument contains the words, byte for byte. SQLite itself passes over most that do not, many times as fast."""
+
+_PLAIN = re.compile("[A-Za-z0-9 _.,:;=+@-]+")
+"""What stands in JSON as it is, whoever writes it."""
+
+
+def matching(words: str) -> dict[str, str | None]:
+    """The parameters of MATCHES."""
+    return {"match": json.dumps(words), "plain": words if _PLAIN.fullmatch(words) else None}
 
 
 def some_argument_has(arguments: str, needle: str) -> bool:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 from waiter.kitchen.contract import CLAIM_LIMIT, Backlog
 from waiter.kitchen.spans import Span, chunks
-from waiter.orders import Scope
+from waiter.kitchen.sqlite.rows import MATCHES, matching
+from waiter.orders import HELD, Scope
 
 Read = Callable[..., list[sqlite3.Row]]
 
 _CLAIMABLE = "FROM orders INDEXED BY claimable WHERE status = 'READY' AND due IS NULL AND priority >= :least"
-_MATCHES = "(:match IS NULL OR some_argument_has(arguments, :match))"
+_MATCHES = f"(:match IS NULL OR {MATCHES})"
 
 _NEXT_PRIORITY = f"SELECT priority {_CLAIMABLE} AND priority < :below ORDER BY priority DESC LIMIT 1"
 _OF_A_SPAN = f"""
@@ -40,7 +40,7 @@ def first_in(read: Read, scope: Scope, spans: Sequence[Span] | None, limit: int)
 
 def _facts(scope: Scope) -> dict[str, object]:
     least = _BELOW_ALL if scope.priority_min is None else scope.priority_min
-    return {"least": least, "match": None if scope.match is None else json.dumps(scope.match)}
+    return {"least": least, **({"match": None, "plain": None} if scope.match is None else matching(scope.match))}
 
 
 def _by_priority(read: Read, facts: dict[str, object], spans: Sequence[Span]) -> Iterator[sqlite3.Row]:
@@ -56,23 +56,23 @@ def backlog(read: Read, scope: Scope, spans: Sequence[Span] | None, now: float) 
     """What waits and what runs of the scope, counted up to CLAIM_LIMIT."""
     ready = len(first_in(read, scope, spans, CLAIM_LIMIT))
     parts = [_rest(read, scope, some, now) for some in ([None] if spans is None else chunks(spans))]
-    dues = [due for _, due, _ in parts if due is not None]
-    overdue, running = sum(part[0] for part in parts), sum(part[2] for part in parts)
-    next_due_s = min(dues) - now if dues else None
-    return Backlog(min(CLAIM_LIMIT, ready + overdue), next_due_s, min(CLAIM_LIMIT, running))
+    dues = [part.next_due_s for part in parts if part.next_due_s is not None]
+    overdue, running, held = (sum(getattr(part, of) for part in parts) for of in ("ready", "running", "held"))
+    few = (min(CLAIM_LIMIT, n) for n in (running, held))
+    return Backlog(min(CLAIM_LIMIT, ready + overdue), min(dues, default=None), *few)
 
 
-def _rest(read: Read, scope: Scope, spans: Sequence[Span] | None, now: float) -> tuple[int, float | None, int]:
-    """Orders overdue, when the next falls due, and those RUNNING."""
+def _rest(read: Read, scope: Scope, spans: Sequence[Span] | None, now: float) -> Backlog:
+    """Orders overdue, when the next falls due, those RUNNING, and those held."""
     facts = {**_facts(scope), "now": now}
     places = "1" if spans is None else " OR ".join(f"seq >= {first} AND seq < {end}" for first, end in spans) or "0"
     mine = f"priority >= :least AND {_MATCHES} AND ({places})"
     waiting = f"FROM orders INDEXED BY waiting WHERE status = 'READY' AND due IS NOT NULL AND {mine} AND due"
-    running = f"FROM orders INDEXED BY running WHERE status = 'RUNNING' AND {mine}"
     few = f"SELECT count(*) AS n FROM (SELECT 1 {{}} LIMIT {CLAIM_LIMIT})"
-    overdue = read(few.format(f"{waiting} <= :now"), facts)[0]["n"]
-    due = read(f"SELECT due {waiting} > :now ORDER BY due LIMIT 1", facts)
-    return overdue, due[0]["due"] if due else None, read(few.format(running), facts)[0]["n"]
+    wanted = (f"{waiting} <= :now", f"FROM orders INDEXED BY running WHERE status = 'RUNNING' AND {mine}")
+    overdue, running, held = (read(few.format(of), facts)[0]["n"] for of in (*wanted, f"{waiting} = {HELD!r}"))
+    due = read(f"SELECT due {waiting} > :now AND due < {HELD!r} ORDER BY due LIMIT 1", facts)
+    return Backlog(overdue, due[0]["due"] - now if due else None, running, held)
 
 
 def numbered_batches(read: Read) -> Iterator[tuple[str, int]]:

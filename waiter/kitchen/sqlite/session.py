@@ -75,6 +75,9 @@ class Session:
     def close(self) -> None:
         self._db.close()
 
+    def beside(self) -> None:
+        return None  # a connection to SQLite belongs to one thread
+
     def __enter__(self) -> Self:
         return self
 

@@ -31,7 +31,9 @@ def _check(file: IO[bytes]) -> None:
     try:
         import pyarrow  # noqa: F401 - whether it is there
     except ImportError:
-        raise UsageError("--format parquet needs pyarrow. Install it: pip install 'waiter[parquet]'") from None
+        raise UsageError(
+            "--format parquet needs pyarrow\nhint: install it: pip install 'simple-waiter[parquet]'"
+        ) from None
 
 
 def _write(table: Table, file: IO[bytes]) -> None:
@@ -60,7 +62,9 @@ def fitted(order: Order, kinds: Mapping[str, str]) -> list[Any]:
         elif kind == "string":
             row.append(printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
         elif name.startswith(KEY) and kind_of(value) not in NARROWER.get(kind, {kind}):
-            raise OrdersChanged(f"{order.id} brought a {name} of another type while the orders were read. Try again.")
+            raise OrdersChanged(
+                f"{order.id} brought a {name} of another type while the orders were read\nhint: try again"
+            )
         else:
             row.append(value)
     return row

@@ -1,0 +1,219 @@
+"""Who should not get in, takes too long, or comes in crowds: refused or served, and never a traceback."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import http.client
+import ipaddress
+import re
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tests.conftest import Mongod, fill
+from tests.serving import Site, serving
+from waiter import open_kitchen
+from waiter.web.gate import Secret
+from waiter.web.server import Serving, application
+from waiter.web.viewing import Viewing
+
+TOKEN = "a-token-of-the-tests"
+
+
+@pytest.fixture
+def site(tmp_path, home) -> Iterator[Site]:
+    with open_kitchen(str(tmp_path / "orders.sqlite")) as kitchen:
+        fill(kitchen, [["a"]])
+    with serving(str(tmp_path / "orders.sqlite"), home) as served:
+        yield served
+
+
+def connect(site: Site) -> socket.socket:
+    host, _, port = site.address.rpartition(":")
+    return socket.create_connection((host, int(port)), 60)
+
+
+def answer(connection: socket.socket) -> bytes:
+    """What comes until the server closes."""
+    with connection:
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_two_hundred_connections_and_slow_clients_keep_nobody_out(site):
+    events = f"GET /events/run HTTP/1.1\r\nHost: {site.address}\r\nAuthorization: Bearer {site.token}\r\n\r\n".encode()
+    with ExitStack() as held:
+        for number in range(200):
+            client = held.enter_context(connect(site))
+            # Nothing, half a request, and the events without ever reading them.
+            client.sendall((b"", b"GET / HTTP/1.1\r\nHost: ", events)[number % 3])
+        slow = held.enter_context(connect(site))
+        asked = f"GET /orders HTTP/1.1\r\nHost: {site.address}\r\nAuthorization: Bearer {site.token}\r\n\r\n".encode()
+        for start in range(0, len(asked), 40):
+            slow.sendall(asked[start : start + 40])
+        assert site.ask("/orders")[0] == 200
+        assert slow.recv(65536).startswith(b"HTTP/1.1 200")
+    assert site.ask("/orders")[0] == 200
+
+
+def test_what_is_no_request_is_refused(site):
+    close = b"\r\nConnection: close\r\n\r\n"
+    for sent, status in {
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03": b"400",  # TLS, where there is none
+        b"GARBAGE\r\n\r\n": b"400",
+        b"GET / HTTP/1.1" + close: b"400",  # no Host
+        b"GET / HTTP/1.1\r\nHost: [" + close: b"421",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: waiter_1=\xff\xfe; \x01=" + close: b"401",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer \xff" + close: b"401",
+        b"GET /%ff%00?token=%ff HTTP/1.1\r\nHost: localhost" + close: b"401",
+        b"POST /do/pause HTTP/1.1\r\nHost: localhost\r\nOrigin: null" + close: b"403",
+        b"OPTIONS / HTTP/1.1\r\nHost: localhost" + close: b"401",
+    }.items():
+        connection = connect(site)
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        said = answer(connection)
+        assert said[9:12] == status, (sent, said)
+    inside = {"Authorization": f"Bearer {site.token}"}
+    odd = {
+        "/%ff": 404,
+        "/orders/%00": 404,
+        "/orders?match=%ff%00": 200,
+        "/orders?status=%F0%9F%92%A9": 400,
+        "/static/%2e%2e%2f%2e%2e%2fetc/passwd": 404,
+        "/orders?after=1e999~b-1": 400,
+        "/api/../metrics": 404,
+        "//evil.example/": 404,
+        "/orders?limit=9" + "9" * 5000: 400,
+    }
+    assert {path: site.ask(path, **inside)[0] for path in odd} == odd
+    put = {method: site.ask("/do/pause", method=method, **inside)[0] for method in ("PUT", "DELETE", "GET")}
+    assert put == dict.fromkeys(put, 405)
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that signs itself, and its key."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "waiter")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    made = made.not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=1))
+    here = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    signed = made.add_extension(here, critical=False).sign(key, hashes.SHA256())
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "cert.pem").write_bytes(signed.public_bytes(pem))
+    (folder / "key.pem").write_bytes(private)
+    return folder / "cert.pem", folder / "key.pem"
+
+
+def test_over_tls_the_cookie_never_travels_in_the_clear(tmp_path, home):
+    cert, key = certificate(tmp_path)
+    with open_kitchen(str(tmp_path / "orders.sqlite")) as kitchen:
+        fill(kitchen, [["a"]])
+    with serving(str(tmp_path / "orders.sqlite"), home, "--certfile", str(cert), "--keyfile", str(key)) as site:
+        trusted = http.client.HTTPSConnection(site.address, timeout=60, context=ssl.create_default_context(cafile=cert))
+        trusted.request("GET", f"/?token={site.token}")
+        let_in = trusted.getresponse()
+        let_in.read()
+        trusted.request("GET", "/orders", headers={"Cookie": let_in.headers["Set-Cookie"].partition(";")[0]})
+        assert trusted.getresponse().status == 200
+        assert re.search("; secure", let_in.headers["Set-Cookie"], re.IGNORECASE)
+        plain = connect(site)
+        plain.sendall(f"GET / HTTP/1.1\r\nHost: {site.address}\r\n\r\n".encode())
+        assert b"200" not in answer(plain)
+
+
+def test_a_mongodb_kitchen_that_goes_away_is_missed_and_comes_back_by_itself(server: Mongod, home):
+    where = f"{server.url}/kitchen?serverSelectionTimeoutMS=1000"
+    with open_kitchen(where) as kitchen:
+        fill(kitchen, [["a"]])
+
+    with serving(where, home) as site:
+        looks = site.looks()
+        assert any("READY</a> <b>1</b>" in part for part in looks), "the order is not shown"
+        assert "\nwaiter_kitchen_up 1.0" in site.ask("/metrics")[2]
+        server.kill()
+        assert any('role="alert"' in part for part in looks), "nothing is said of the kitchen"
+        answers = {path: site.ask(path) for path in ("/orders", "/failures", "/api/status", "/metrics", "/")}
+        server.start()
+        assert any('role="alert"' not in part for part in looks), "it did not come back"
+        again = {path: site.ask(path) for path in answers}
+
+    assert {path: status for path, (status, _, _) in answers.items()} == {
+        "/orders": 503, "/failures": 503, "/api/status": 503, "/metrics": 200, "/": 200
+    }  # fmt: skip
+    assert "\nwaiter_kitchen_up 0.0" in answers["/metrics"][2]
+    assert "\nwaiter_kitchen_up 1.0" in again["/metrics"][2]
+    assert {status for status, _, _ in again.values()} == {200}
+
+
+class Counted:
+    """A kitchen that counts what it is asked."""
+
+    def __init__(self, kitchen: object, calls: Counter[str]) -> None:
+        self._kitchen, self._calls = kitchen, calls
+
+    def __getattr__(self, name: str) -> object:
+        value = getattr(self._kitchen, name)
+        if not callable(value):
+            return value
+
+        def call(*arguments: object, **named: object) -> object:
+            self._calls[name] += 1
+            return value(*arguments, **named)
+
+        return call
+
+
+async def cost(open_counted: Callable[[], Counted], calls: Counter[str], viewers: int) -> tuple[float, int]:
+    """How often the kitchen is asked for each look while so many look, and for as many scrapes at once."""
+    viewing = Viewing(open_counted)
+    app = application(Serving("127.0.0.1", 1, Secret(TOKEN)), 1, "kitchen", open_counted, viewing)
+    headers = [(b"host", b"127.0.0.1:1"), (b"authorization", f"Bearer {TOKEN}".encode())]
+    told: Counter[int] = Counter()
+
+    async def ask(number: int, path: str) -> None:
+        async def send(message: dict) -> None:
+            told[number] += b"event: " in message.get("body", b"")
+
+        scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": headers}
+        await app({**scope, "http_version": "1.1", "scheme": "http", "root_path": ""}, asyncio.Event().wait, send)
+
+    async with app.router.lifespan_context(app):
+        watching = [asyncio.create_task(ask(number, "/events/run")) for number in range(viewers)]
+        await viewing.next_look(0, 60)
+        before, number = calls.total(), viewing.number
+        while viewing.number < number + 2:
+            await viewing.next_look(viewing.number, 60)
+        asked = (calls.total() - before) / (viewing.number - number)
+        calls.clear()
+        await asyncio.gather(*(ask(-1, "/metrics") for _ in range(viewers)))
+        scraped = calls["durations"]
+        viewing.is_ending = True
+        await asyncio.wait(watching, timeout=60)
+    assert all(told[number] for number in range(viewers)), "somebody was told nothing"
+    return asked, scraped
+
+
+@pytest.mark.parametrize("kitchen_url", ["sqlite"], indirect=True)
+def test_fifty_viewers_and_scrapers_cost_the_kitchen_what_one_does(kitchen, kitchen_url):
+    fill(kitchen, [[str(n)] for n in range(20)])
+    calls: Counter[str] = Counter()
+
+    def open_counted() -> Counted:
+        return Counted(open_kitchen(kitchen_url), calls)
+
+    alone, scraped_alone = asyncio.run(cost(open_counted, calls, 1))
+    many, scraped = asyncio.run(cost(open_counted, calls, 50))
+
+    assert scraped == scraped_alone
+    assert 0 < many < 5 * alone

@@ -1,0 +1,173 @@
+"""The run as a page: charts of it, one batch alone, several side by side."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+from tests.conftest import check_in, eventually, fill, outcome
+from tests.serving import Site, serving
+from waiter.fleet.life.ledger import Call, Ledger, Machine, Market
+from waiter.kitchen.timeline import Step, Timeline
+from waiter.orders import Reason, Selector, Status, Vitals
+from waiter.web.charts import charts
+
+HOSTILE = "<b>night</b>\u202e"
+
+
+def work(kitchen) -> None:
+    """Two batches, one of them with a name that is markup; of one something failed."""
+    for batch in ("a", "b"):
+        fill(kitchen, [[str(n)] for n in range(10)], batch=batch)
+    kitchen.amend_batch("a", name=HOSTILE)
+    shift = check_in(kitchen)
+    now = kitchen.now()
+    for at, order in enumerate(kitchen.claim(shift, limit=15)):
+        facts = {"start": now - 200 + at, "stop": now - 140 + at, "peak_memory": 50_000_000}
+        if order.batch == "b" and at % 2:
+            facts |= {"exit_code": 3, "reason": Reason.EXIT, "error": "no such tile", "error_group": "3f9c2a1b"}
+            kitchen.finish(shift, [outcome(order, Status.ERROR, **facts)])
+        else:
+            kitchen.finish(shift, [outcome(order, **facts)])
+
+
+class Labels(HTMLParser):
+    """The pictures of a page, by what they say to who cannot see them."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "svg":
+            assert dict(attrs)["role"] == "img"
+            self.found.append(dict(attrs)["aria-label"] or "")
+
+    def one(self, beginning: str) -> str:
+        (label,) = [label for label in self.found if label.startswith(beginning)]
+        return label
+
+
+def shown(site: Site, path: str, words: str) -> str:
+    """The page, once it has these words: on a busy machine the first look at the kitchen may take its time."""
+    return eventually(lambda: page if words in (page := site.ask(path)[2]) else "")
+
+
+def test_the_run_is_drawn_whole_and_batch_by_batch(kitchen, kitchen_url, home):
+    work(kitchen)
+
+    machine = Machine("i-1", "m7a.large", Market.SPOT, kitchen.now() - 3600, price=0.5)
+    call = Call("0" * 32, kitchen.now() - 3600, "ann@laptop", 1, Market.SPOT, {}, machines=(machine,))
+    Ledger(kitchen, "crunch").intend(call)
+
+    with serving(kitchen_url, home) as site:
+        paths = {batch: f"/?batch={batch}" if batch else "/" for batch in ("", "a", "b")}
+        pages = {batch: shown(site, path, "Finished per minute") for batch, path in paths.items()}
+        status, _, none = site.ask("/?batch=none")
+        hour, minute = (shown(site, f"/?batch=a&last={last}", 'class="share"') for last in ("1h", "1m"))
+        refused = [site.ask(f"/?last={last}")[0] for last in ("soon", "0", "9" * 400)]
+
+    labels = {batch: Labels(page) for batch, page in pages.items()}
+    assert labels[""].one("Finished per minute: 13 delivered and 2 failed")
+    assert labels[""].one("Slots busy: ")
+    assert "15 orders; 1 min 00 s on average" in labels[""].one("How long")
+    assert labels[""].one("How much memory orders take: 15 orders; the most: 47.7 MiB")
+    assert sorted(label for label in labels[""].found if label.startswith("Finished over time")) == [
+        "Finished over time: 10 delivered, 0 failed",
+        "Finished over time: 3 delivered, 2 failed",
+    ]
+    assert "cost of crunch: $0.50 so far" in pages[""]
+    assert labels["a"].one("Orders by status: 10 DONE")
+    assert labels["b"].one("Orders by status: 5 READY, 3 DONE, 2 ERROR")
+    assert labels["b"].one("Finished per minute: 3 delivered and 2 failed")
+    assert "no such tile" in pages["b"]
+    assert "no such tile" not in pages["a"]
+    assert re.search(r"&lt;b&gt;night&lt;/b&gt;\\u202e", pages[""])
+    assert not any(HOSTILE in page or "style=" in page for page in pages.values())
+    assert (status, "no such batch: none" in none) == (400, True)
+    assert Labels(hour).one("Finished per minute: 10 delivered")
+    assert '?batch=a&amp;last=1h" aria-current="true">the last hour' in hour
+    assert not [label for label in Labels(minute).found if label.startswith("Finished per minute")]
+    assert refused == [400, 400, 400]
+
+
+def test_what_was_estimated_says_so_and_what_never_was_is_no_chart():
+    line = Timeline(0.0, 60.0, 120.0, (Step(100, 20, 1.0, (1.0, 2.0, 3.0), 2.0), Step()), 1 / 40, durations={0: 120})
+
+    finished, slots, durations = charts(line, 120.0)
+
+    assert "one in 40" in finished.note
+    assert [part.css for part in finished.bars[0].parts] == ["s-DONE", "s-ERROR"]
+    assert sum(part.height for part in finished.bars[0].parts) == 60  # 120 a minute, on an axis up to 200
+    assert len(finished.rows) == 1
+    assert "2 slots busy" in slots.bars[0].words
+    assert durations.marks == ("1 s", "10 s")
+    assert charts(replace(line, steps=(Step(), Step())), 120.0) == []
+
+
+def test_a_report_is_one_file_that_loads_nothing(kitchen, kitchen_url, home, waiter_cli, tmp_path):
+    work(kitchen)
+
+    whole = waiter_cli("-k", kitchen_url, "report", "--html", "run.html")
+    told = waiter_cli(
+        "-k", kitchen_url, "notify", "--batch", "a", "--report", "a.html", "sh", "-c", 'echo "$WAITER_REPORT"; cat'
+    )
+
+    assert (whole.returncode, whole.stderr) == (0, "Wrote run.html.\n")
+    path, facts = told.stdout.splitlines()
+    assert path == json.loads(facts)["report"] == str(tmp_path / "a.html")
+    text, of_a = ((tmp_path / name).read_text() for name in ("run.html", "a.html"))
+    assert Labels(text).one("Finished per minute: 13 delivered and 2 failed")
+    assert Labels(of_a).one("Finished per minute: 10 delivered and 0 failed")
+    assert "no such tile" in text
+    assert "host-of-a" in text
+    assert not re.search("<(a|link|img|form)[ >]|<script|(src|href|action)=|url\\(|@import", text)
+    assert HOSTILE not in text
+
+
+def test_a_report_that_cannot_be_written_is_said_in_a_line(kitchen, kitchen_url, waiter_cli, tmp_path):
+    fill(kitchen, [])
+    for words, said in (
+        (["report", "--html", "none/run.html"], "hint: create its folder first"),
+        (["report", "--html", "run.html", "--batch", "x"], "no such batch: x"),
+        (["notify", "--report", "-", "true"], "name a file"),
+    ):
+        refused = waiter_cli("-k", kitchen_url, *words)
+        assert refused.returncode
+        assert said in refused.stderr
+        assert "Traceback" not in refused.stderr
+    told = waiter_cli(
+        "-k", kitchen_url, "notify", "--report", "none/run.html", "sh", "-c", 'echo "told $WAITER_REPORT"'
+    )
+    assert (told.returncode, told.stdout) == (0, "told \n")
+
+
+def test_waiters_stand_by_host_with_a_cell_for_each_slot(kitchen, kitchen_url, home):
+    fill(kitchen, [[f"tile {n}"] for n in range(3)])
+    vitals = Vitals(slots=4, busy=3, memory=50 << 20, load=1.5, command_hash="abc123", version="1.0")
+    shift = kitchen.check_in("ada", "east", os.getpid(), vitals)
+    kitchen.check_in("bob", "west", os.getpid(), Vitals(slots=80, command_hash="def456"))
+    kitchen.pause("bob", "its disk is full")
+    kitchen.claim(shift, limit=2)
+
+    with serving(kitchen_url, home) as site:
+        page = shown(site, "/waiters", "<h2>west")
+        order = next(kitchen.find(Selector(statuses=(Status.RUNNING,))))
+        kitchen.finish(shift, [outcome(order, Status.READY, reason=Reason.EXIT, exit_code=1)])
+        whole = site.ask(f"/orders/{order.id}")[2]
+
+    west, east = page.index("<h2>west"), page.index("<h2>east")
+    assert west < east  # who needs a look comes first
+    assert "its disk is full" in page[west:east]
+    assert (page[west:east].count("free</li>"), "and 16 slots more" in page[west:east]) == (64, True)
+    assert "3 of 4 slots busy; load 1.5, 50 MiB of memory" in page[east:]
+    assert page[east:].count('<li class="cell runs"><a href="/orders/b-') == 2
+    assert page[east:].count("busy</li>") == 1
+    assert page[east:].count("free</li>") == 1
+    assert "command abc123, Waiter 1.0" in page[east:]
+    assert "2 versions of the command: " in page
+    assert "attempt 1" in Labels(whole).one("Attempts over time")

@@ -1,0 +1,143 @@
+"""The page in a browser: a real `waiter serve`, asked over HTTP."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.conftest import check_in, eventually, fill, outcome
+from tests.serving import serving
+from waiter.orders import Reason, Selector, Status
+
+HOSTILE = "<script>alert(1)</script>\u202eevil"
+
+
+def test_what_failed_is_seen_and_done_again(kitchen, kitchen_url, home):
+    fill(kitchen, [[HOSTILE], ["fine"], ["later"]])
+    shift = check_in(kitchen, "a<b>")
+    bad, fine = kitchen.claim(shift, limit=2)
+    group = "3f9c2a1b"
+    facts = {"exit_code": 3, "reason": Reason.EXIT, "error": f"no {HOSTILE}", "error_group": group, "tail": HOSTILE}
+    kitchen.finish(shift, [outcome(bad, Status.ERROR, **facts), outcome(fine)])
+
+    with serving(kitchen_url, home) as site:
+        looks = site.looks()
+        assert any('status=ERROR">ERROR</a> <b>1</b>' in part for part in looks), "no failure is shown"
+        pages = {path: site.ask(path) for path in ("/", "/failures", "/waiters", "/orders", f"/orders/{bad.id}")}
+        form = re.search('name="form" value="(.*?)"', pages["/failures"][2])[1]
+        asked, _, question = site.ask("/do/reset", method="POST", body={"form": form, "group": group})
+        assert (asked, "Yes, do 1 order again" in question) == (200, True)
+        assert kitchen.counts()[Status.ERROR] == 1
+        fields = dict(re.findall('name="(.*?)" value="(.*?)"', question))
+        back, there, _ = site.ask("/do/reset", method="POST", body={**fields, "back": "//evil.example/"})
+        assert (back, there["Location"]) == (303, "/evil.example/")
+        assert any('status=ERROR">ERROR</a> <b>0</b>' in part for part in looks), "the page did not change"
+        site.ask("/do/pause", method="POST", body={"form": form})
+        assert eventually(lambda: all(one.is_paused for one in kitchen.shifts()))
+        _, _, ready = site.ask("/orders?status=READY&match=script&sort=-age")
+        refused, _, why = site.ask("/orders?since=soon")
+
+    assert kitchen.counts(Selector(statuses=(Status.READY,))).total == 2
+    for path, (status, headers, text) in pages.items():
+        assert (path, status) == (path, 200)
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert "<script>alert" not in text
+        assert "\u202e" not in text
+        assert "a<b>" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;\\u202eevil" in pages[f"/orders/{bad.id}"][2]
+    assert "33.3 %" not in pages["/"][2]
+    assert "66.7 %" in pages["/"][2]
+    assert f'href="/orders/{bad.id}"' in ready
+    assert f'href="/orders/{fine.id}"' not in ready
+    assert (refused, "not a duration" in why) == (400, True)
+
+
+def test_only_who_has_the_token_is_let_in_and_another_site_changes_nothing(tmp_path, home, waiter_cli):
+    where = str(tmp_path / "orders.sqlite")
+    waiter_cli("-k", where, "load", "-", input="a\n")
+
+    with serving(where, home) as site:
+        _, headers, _ = site.ask(f"/orders?status=READY&token={site.token}", Cookie="")
+        _, _, page = site.ask("/waiters")
+        form = {"form": re.search('name="form" value="(.*?)"', page)[1]}
+        change = {"method": "POST", "body": form}
+        answers = {
+            "no token": site.ask("/", Cookie="")[0],
+            "wrong token": site.ask("/?token=wrong", Cookie="")[0],
+            "foreign host": site.ask("/", Host="evil.example")[0],
+            "foreign origin": site.ask("/do/pause", **change, Origin="http://evil.example")[0],
+            "form without its token": site.ask("/do/pause", method="POST", body={})[0],
+            "unknown action": site.ask("/do/format", **change)[0],
+            "way out": site.ask("/static/../server.py")[0],
+            "encoded way out": site.ask("/static/%2e%2e/server.py")[0],
+            "large form": site.ask("/do/pause", method="POST", body={"form": "x" * 100_000})[0],
+            "no such order": site.ask("/orders/none")[0],
+        }
+
+    with serving(where, home, "--read-only") as site:
+        answers["read only"] = site.ask("/do/pause", **change)[0]
+        assert "<button>Pause" not in site.ask("/waiters")[2]
+
+    assert headers["Location"] == "/orders?status=READY"
+    assert "HttpOnly" in headers["Set-Cookie"]
+    assert answers == {
+        "no token": 401,
+        "wrong token": 401,
+        "foreign host": 421,
+        "foreign origin": 403,
+        "form without its token": 403,
+        "unknown action": 404,
+        "way out": 404,
+        "encoded way out": 404,
+        "large form": 413,
+        "no such order": 404,
+        "read only": 403,
+    }
+
+
+def test_a_kitchen_that_goes_away_is_missed_and_comes_back_by_itself(tmp_path, home, waiter_cli):
+    where = tmp_path / "orders.sqlite"
+    waiter_cli("-k", str(where), "load", "-", input="a\n")
+
+    with serving(str(where), home) as site:
+        looks = site.looks()
+        assert any('status=READY">READY</a> <b>1</b>' in part for part in looks), "the order is not shown"
+        where.rename(tmp_path / "away.sqlite")
+        assert any('role="alert"' in part for part in looks), "nothing is said of the kitchen"
+        status, _, said = site.ask("/orders")
+        (tmp_path / "away.sqlite").rename(where)
+        assert any('role="alert"' not in part for part in looks), "it did not come back"
+        again, _, orders = site.ask("/orders")
+
+    assert (status, again) == (500, 200)
+    assert "orders.sqlite" in said
+    assert "READY" in orders
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--listen", "0.0.0.0:0"], "hint: give --token-file"),
+        (["--listen", "here"], "no HOST:PORT"),
+        (["--token-file", "short.txt"], "16 letters"),
+    ],
+)
+def test_what_would_be_open_to_all_is_refused_in_a_line(options, said, tmp_path, waiter_cli):
+    (tmp_path / "short.txt").write_text("secret\n")
+    waiter_cli("-k", "orders.sqlite", "load", "-", input="a\n")
+
+    refused = waiter_cli("-k", "orders.sqlite", "serve", *options)
+
+    assert refused.returncode == 2
+    assert said in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_plain_install_says_what_brings_the_page(tmp_path, waiter_cli):
+    (tmp_path / "starlette.py").write_text('raise ModuleNotFoundError("No module", name="starlette")\n')
+
+    refused = waiter_cli("-k", "orders.sqlite", "serve", PYTHONPATH=str(tmp_path))
+
+    assert refused.returncode == 2
+    assert refused.stderr.endswith("hint: pip install 'simple-waiter[web]'\n")

@@ -1,0 +1,177 @@
+"""How the work went over time: the same from both kitchens, exact for few orders and near the truth for many."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.conftest import check_in, fill, outcome
+from tests.toy_kitchen import ToyKitchen
+from waiter.errors import NoSuchBatch, UsageError
+from waiter.kitchen.contract import Kitchen
+from waiter.kitchen.mongo import timeline as mongo_timeline
+from waiter.kitchen.sqlite import timeline as sqlite_timeline
+from waiter.kitchen.sqlite.rows import EVERYTHING
+from waiter.kitchen.timeline import duration_class, read_timeline
+from waiter.orders import Reason, Selector, Status
+
+MINUTE = 60.0
+BEGIN = 1_700_000_040.0  # a whole minute
+
+
+def work(kitchen: Kitchen) -> None:
+    """Ten minutes long: an order of 30 s begins each minute, every third fails; and others."""
+    fill(kitchen, [[str(n)] for n in range(11)], batch="a")
+    fill(kitchen, [[str(n)] for n in range(5)], batch="b")
+    shift = check_in(kitchen)
+    for at, order in enumerate(kitchen.claim(shift, limit=10)):
+        start = BEGIN + at * MINUTE
+        status = Status.ERROR if at % 3 == 2 else Status.DONE
+        facts = {"start": start, "stop": start + 30, "peak_memory": 1_000_000 * (at + 1)}
+        kitchen.finish(shift, [outcome(order, status, **facts)])
+    last, again, running = kitchen.claim(shift, limit=3)
+    kitchen.finish(shift, [outcome(last, start=BEGIN, stop=BEGIN + 120)])
+    facts = {"start": BEGIN, "stop": BEGIN + 1, "reason": Reason.EXIT, "delay_s": 3600.0}
+    kitchen.finish(shift, [outcome(again, Status.READY, **facts)])
+    kitchen.release(shift, [running])
+    kitchen.cancel(Selector(ids=("b-3", "b-4")))  # they stop, and never began
+
+
+def numbers(line) -> list[tuple[int, int]]:
+    return [(step.done, step.failed) for step in line.steps]
+
+
+@pytest.fixture(params=["its own", "by default"])
+def worked(request: pytest.FixtureRequest, kitchen: Kitchen, tmp_path) -> Kitchen:
+    """Each of our kitchens, and one that answers from the list of its orders."""
+    work(kitchen)
+    if request.param == "its own":
+        return kitchen
+    listed = ToyKitchen(f"toy://{tmp_path / 'toy'}", "", create=True)
+    listed.orders = lambda: kitchen.find(Selector(), with_details=True)
+    listed.batches = kitchen.batches
+    return listed
+
+
+def test_what_was_finished_is_told_step_by_step(worked):
+    line = worked.timeline(step_s=MINUTE)
+
+    assert (line.since, line.share, len(line.steps)) == (BEGIN, 1.0, 10)
+    assert numbers(line) == [(1, 0), (1, 0), (1, 1), (1, 0), (1, 0), (0, 1), (1, 0), (1, 0), (0, 1), (1, 0)]
+    assert (line.done, line.failed) == (8, 3)
+    assert line.steps[2].mean_s == pytest.approx(75)
+    assert line.steps[2].quantiles_s == pytest.approx((30, 120, 120))
+    busy = [1.5 + 1 / 60, 1.5, *[0.5] * 8]
+    assert [step.busy for step in line.steps] == pytest.approx(busy)
+    assert line.durations == {duration_class(30): 10, duration_class(120): 1}
+    assert line.peak_memory == 10_000_000
+    assert sum(line.memory.values()) == 10
+
+    assert numbers(worked.timeline(step_s=MINUTE, batch="a"))[:3] == numbers(line)[:3]
+    assert worked.timeline(batch="b").done == 0
+    assert line.finished == {"a": dict(enumerate(numbers(line)))}
+
+
+@pytest.mark.parametrize("batch", [None, "b"])
+def test_of_many_orders_a_few_are_looked_at_and_tell_of_all(kitchen, monkeypatch, batch):
+    for source in (sqlite_timeline.Source, mongo_timeline.Source):
+        monkeypatch.setattr(source, "most", 200)
+    fill(kitchen, [[str(n)] for n in range(2000)])
+    shift, rng, now = check_in(kitchen), random.Random(7), kitchen.now()
+    while orders := kitchen.claim(shift, limit=64):
+        stops = (now - rng.uniform(0, 1800) for _ in orders)
+        ends = zip(orders, stops, (rng.expovariate(1 / 10) for _ in orders), strict=True)
+        kitchen.finish(shift, [outcome(order, start=stop - took, stop=stop) for order, stop, took in ends])
+
+    whole, half_hour = kitchen.timeline(batch=batch), kitchen.timeline(now - 1800, 300.0, batch)
+
+    for line in (whole, half_hour):
+        assert 1 / 20 < line.share < 1 / 5
+        assert 1000 < line.done < 3000
+        assert 6 < line.mean_s < 15
+        assert 4 < sum(step.busy for step in line.steps) * line.step_s / 1800 < 22
+    assert len(half_hour.steps) in (6, 7)
+
+
+def test_a_crowd_that_stopped_at_one_moment_is_not_looked_for_for_ever(kitchen, monkeypatch):
+    for source in (sqlite_timeline.Source, mongo_timeline.Source):
+        monkeypatch.setattr(source, "most", 10)
+    fill(kitchen, [[str(n)] for n in range(100)])
+    shift = check_in(kitchen)
+    while orders := kitchen.claim(shift, limit=64):
+        kitchen.finish(shift, [outcome(order, start=BEGIN, stop=BEGIN + 1) for order in orders])
+
+    line = kitchen.timeline()
+
+    assert (line.since, line.failed, len(line.steps)) == (BEGIN, 0, 2)
+    assert line.share < 1
+
+
+def test_an_index_alone_answers(kitchen, kitchen_url):
+    work(kitchen)
+    if kitchen_url.startswith("mongodb"):
+        db = kitchen._to.db
+        db.command("profile", 2)
+        kitchen.timeline()
+        db.command("profile", 0)
+        asked = [*db["system.profile"].find({"command.aggregate": "orders"})]
+        assert [one["docsExamined"] for one in asked] == [0, 0, 0]
+        return
+    said: list[tuple[str, object]] = []
+
+    def read(sql: str, values: object = ()) -> list[object]:
+        said.append((sql, values))
+        return kitchen._read(sql, values)
+
+    read_timeline(sqlite_timeline.Source(read, EVERYTHING, None), kitchen.now(), None, None)
+
+    plans = [kitchen._read(f"EXPLAIN QUERY PLAN {sql}", values) for sql, values in said if "by_stop" in sql]
+    assert len(plans) == 3
+    assert all("USING COVERING INDEX by_stop" in step["detail"] for plan in plans for step in plan)
+
+
+def test_what_makes_no_sense_is_refused(kitchen):
+    work(kitchen)
+    for words in ({"step_s": 0.0}, {"since": BEGIN, "step_s": 0.001}):
+        with pytest.raises(UsageError):
+            kitchen.timeline(**words)
+    with pytest.raises(NoSuchBatch):
+        kitchen.timeline(batch="none")
+
+
+def test_an_empty_kitchen_has_an_empty_timeline(kitchen):
+    line = kitchen.timeline()
+
+    assert (line.done, line.failed, line.mean_s, line.durations) == (0, 0, None, {})
+
+
+def test_a_kitchen_of_before_gets_the_index_when_work_is_brought(kitchen, kitchen_url, open_again):
+    work(kitchen)
+    if kitchen_url.startswith("mongodb"):
+        orders = kitchen._to.orders
+        orders.drop_index("ended")
+        orders.create_index("stop", name="stop", sparse=True)
+        open_again()
+        assert {"ended", "stop"} & set(orders.index_information()) == {"ended"}
+    else:
+        kitchen._db.execute("DROP INDEX by_stop")
+        kitchen._db.execute("CREATE INDEX by_stop ON orders (stop) WHERE stop IS NOT NULL")
+        assert kitchen.timeline().done == 8  # slower, and right
+        open_again()
+        assert (
+            "peak_memory" in kitchen._db.execute("SELECT sql FROM sqlite_master WHERE name = 'by_stop'").fetchone()[0]
+        )
+    assert kitchen.timeline().done == 8
+
+
+def test_orders_that_are_claimed_ahead_keep_no_slot_busy(kitchen, clock):
+    fill(kitchen, [[str(n)] for n in range(4)])
+    kitchen.claim(check_in(kitchen), limit=4)
+    clock.advance(3 * MINUTE)
+
+    def busy(not_begun: int) -> float:
+        """Two minutes ago, when all four were RUNNING for all of that step."""
+        return kitchen.timeline(kitchen.now() - 2 * MINUTE, MINUTE, not_begun=not_begun).steps[0].busy
+
+    assert [busy(ahead) for ahead in (0, 3, 4, 9)] == pytest.approx([4, 1, 0, 0])

@@ -1,0 +1,98 @@
+"""`fleet leftovers`: machines that some launch made and that still cost money, and ending those that nobody has."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from waiter.cli.console import confirm, say
+from waiter.cli.fleet.options import KitchenNames, RunnerOptions
+from waiter.cli.tables import show_json, show_table
+from waiter.errors import FleetError, KitchenError, KitchenMissing
+from waiter.kitchen import open_kitchen
+from waiter.report.cost import cost_of
+from waiter.report.formatting import plural
+from waiter.settings import settings
+
+if TYPE_CHECKING:
+    from waiter.fleet.aws import Ec2
+    from waiter.fleet.life.leftovers import KitchenKnows, Leftover
+
+
+def show_leftovers(options: RunnerOptions, kitchen: KitchenNames, *, is_ending: bool, is_yes: bool) -> None:
+    """Show them; end those of no fleet of this kitchen, if somebody says so."""
+    from waiter.fleet.life.cloud import end_machines
+    from waiter.fleet.life.leftovers import HEADER, found_in
+    from waiter.fleet.tables import fitted
+
+    clouds = asked_clouds(options)
+    known = known_to(kitchen)
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        found: list[Leftover] = [each for some in pool.map(lambda ec2: found_in(ec2, known), clouds) for each in some]
+    if options.is_json:
+        gone = [asdict(each) for each in known.gone]
+        show_json({"verb": "leftovers", "machines": [each.to_json() for each in found], "gone": gone})
+    else:
+        if found:
+            show_table(*fitted(HEADER, [each.cells() for each in found], ("REGION", "TYPE", "STATE")))
+        for each in known.gone:
+            say(str(each))
+        say(plural(len(found), "machine"))
+    if is_ending and not known.is_asked:
+        raise FleetError("Nothing was ended: which machines are left over is not known without their kitchen")
+    lost = [each for each in found if each.is_lost]
+    if not is_ending or not lost:
+        return
+    names = ", ".join(each.id for each in lost[:5]) + (" …" if len(lost) > 5 else "")
+    if confirm(f"End {plural(len(lost), 'machine')} that no fleet of this kitchen has ({names})?", is_yes=is_yes):
+        for ec2 in clouds:
+            end_machines(ec2, [each.id for each in lost if each.region == ec2.region])
+        say(f"Ended {plural(len(lost), 'machine')}")
+
+
+def asked_clouds(options: RunnerOptions) -> list[Ec2]:
+    """The regions that were named, else all that the account uses. Raises FleetError."""
+    from waiter.fleet.aws import AwsRefused, Ec2
+
+    regions = list(options.selection.regions)
+    usual = Ec2(options.selection.profile, regions[0] if regions else None, say)
+    if not regions:
+        try:
+            regions = [each["RegionName"] for each in usual.ask("describe_regions")["Regions"]]
+        except AwsRefused as error:
+            say(f"Only {usual.region} is asked: {error.sentence}\nhint: name the others, --region NAME, once for each")
+            return [usual]
+    return [usual.in_region(region) for region in sorted(regions)]
+
+
+def known_to(names: KitchenNames) -> KitchenKnows:
+    """What this kitchen has in its ledgers, and when it heard from which waiter; nothing where there is none."""
+    from waiter.fleet.life.ledger import Ledger, fleets_in
+    from waiter.fleet.life.leftovers import KitchenKnows, lost_lately
+
+    if names.here is None:
+        say("No kitchen is named that would know whose they are\nhint: --kitchen mongodb://HOST/")
+        return KitchenKnows(time.time(), is_asked=False)
+    try:
+        with open_kitchen(names.here, names.db, create=False) as kitchen:
+            by_fleet = {fleet: Ledger(kitchen, fleet).calls() for fleet in fleets_in(kitchen)}
+            calls = [call for some in by_fleet.values() for call in some]
+            machines = [(machine, call) for call in calls for machine in call.machines if machine.is_living]
+            now, prices = kitchen.now(), settings().prices
+            return KitchenKnows(
+                now=now,
+                id=kitchen.id,
+                calls={call.token for call in calls},
+                ends={each.id: each.launched_at + call.max_life_s for each, call in machines if call.max_life_s},
+                costs={each.id: cost_of(each, call, now, prices) for each, call in machines},
+                shifts=kitchen.shifts(include_left=True),
+                gone=[gone for fleet, some in by_fleet.items() for gone in lost_lately(fleet, some, now)],
+            )
+    except KitchenMissing:
+        say("This kitchen does not exist (any more): no machine is in its ledger")
+        return KitchenKnows(time.time())
+    except KitchenError as error:
+        say(str(error))
+        return KitchenKnows(time.time(), is_asked=False)

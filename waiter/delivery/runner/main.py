@@ -1,0 +1,71 @@
+"""Where the runner's process begins and ends: its guards stand before it, and are told when all is well.
+
+Only light modules of the standard library are imported, see `process`.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from waiter.delivery.runner import containment, last_guard
+from waiter.delivery.runner import folder as private_folder
+from waiter.delivery.runner.connection import decline, first_line
+from waiter.delivery.runner.process import RunnerProcess
+
+
+def _runner(options: dict[str, Any]) -> Callable[..., RunnerProcess]:
+    if options["workers"] is None:
+        return partial(RunnerProcess, options=options)
+    if options["workers"]["is_forked"]:
+        from waiter.delivery.runner.forked_workers import ForkingRunner  # most waiters have none
+
+        return partial(ForkingRunner, options=options)
+    from waiter.delivery.runner.workers import WorkerRunner
+
+    return partial(WorkerRunner, options=options)
+
+
+def main() -> None:
+    """`ROOT CONTROL TABLE`: the folder or zipapp of the waiter package, and two descriptors.
+
+    The first message on the control socket are the options. The table holds the serial of the job that was started
+    last, and for each slot the pid of its job's first process, or 0: eight bytes each. It outlives this process.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whoever started the waiter may have blocked SIGCHLD
+    control = socket.socket(fileno=int(sys.argv[2]))
+    table_fd = int(sys.argv[3])
+    try:
+        folder = private_folder.make()
+        tag = containment.ProcessTag()
+        lock = private_folder.keep(folder)
+        os.set_inheritable(lock, True)  # the guards have it, too: the folder is locked until all is cleaned up
+        guard_fd, watched = last_guard.stand_guards(control.fileno(), table_fd, folder, tag)
+        control.set_inheritable(False)
+        os.set_inheritable(table_fd, False)
+        os.set_inheritable(lock, False)
+        options, rest = first_line(control)
+        table = mmap.mmap(table_fd, 0)
+        runner = _runner(json.loads(options))(control, table, folder, guard_fd, tag) if options else None
+    except OSError as error:
+        decline(control, error)
+        return
+    if runner:
+        try:
+            runner.begin(rest)
+            runner.loop()
+        finally:
+            runner.kill_everything()
+    os.close(lock)
+    private_folder.remove(folder)
+    for pipe in watched:
+        with suppress(BrokenPipeError):  # that guard was killed
+            os.write(pipe, b"bye\n")

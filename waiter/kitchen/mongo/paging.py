@@ -1,0 +1,107 @@
+"""A page of orders of a MongoDB kitchen. What is sorted is small, and an index has it where there is one."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from waiter.kitchen.mongo.connection import Connection
+from waiter.kitchen.mongo.documents import BULKY, ROWS, Document, order_from
+from waiter.kitchen.mongo.filters import duration
+from waiter.kitchen.mongo.queries import selected
+from waiter.kitchen.paging import FEW, Position
+from waiter.kitchen.printable import printable
+from waiter.kitchen.selecting import sort_of, unknown_position
+from waiter.orders import Order, Selector
+
+_PLACE = "place"
+_ROW = re.compile("[0-9]{1,10}")
+_NATURAL = {"$natural": 1}
+
+
+def page(to: Connection, selector: Selector, sort: str, limit: int, after: Position | None) -> list[Order]:
+    """The first orders that match, behind a position if it is given. Raises UsageError."""
+    by, is_descending = sort_of(sort)
+    direction = -1 if is_descending else 1
+    what = {"age": "seq", "duration": _PLACE}.get(by, by)
+    behind = {} if after is None else _behind(what, direction, after.value, _seq(to, after.order_id))
+    matching = [part for part in (selected(to, selector),) if part]
+    if selector == Selector(statuses=selector.statuses):
+        if sort in ("-stop", "-start"):
+            matching += _narrowed(to, sort, [*matching, *([behind] if behind else [])], limit)
+        elif sort == "-duration":
+            matching += _long(to, matching, after, limit)
+    computed: list[Document] = [{"$set": {_PLACE: duration(to.now)}}] if by == "duration" else []
+    order = {"seq": direction} if by == "age" else {what: direction, "seq": direction}
+    stages = [{"$match": {"$and": [*matching, {}]}}, *computed, {"$match": behind}, {"$sort": order}, {"$limit": limit}]
+    hint = None if by == "age" else _hint(to, selector)
+    hinted = {} if hint is None else {"hint": hint}
+    found = to.orders.aggregate([*stages, {"$unset": list(BULKY)}], allowDiskUse=True, **hinted)
+    return list(map(order_from, found))
+
+
+def _narrowed(to: Connection, sort: str, matching: list[Document], limit: int) -> list[Document]:
+    """What the orders of the page have besides: an index finds the few that may be it. Nothing if it cannot.
+
+    Who began after some time has stopped after it, or runs: so the index by the time of the end knows them, too.
+    """
+    since = _nth(to, "stop", [{"stop": {"$gt": 0}}, *matching], limit)
+    if since is None or sort == "-stop":
+        return [] if since is None else [{"stop": {"$gte": since}}]
+    began = _nth(to, "start", [{"stop": {"$gte": since}}, *matching], limit)
+    return [] if began is None else [{"$or": [{"stop": {"$gte": began}}, {"status": "RUNNING"}]}]
+
+
+def _long(to: Connection, matching: list[Document], after: Position | None, limit: int) -> list[Document]:
+    """What long orders have, so that few are sorted: some of those that ended lately took at least so long."""
+    if after is not None and after.value is None:
+        return []
+    took = {"$subtract": ["$stop", "$start"]}
+    least = [] if after is None else [{"$match": {_PLACE: {"$lt": after.value}}}]
+    lately: list[Document] = [
+        {"$match": {"$and": [{"stop": {"$gt": 0}}, {"start": {"$gt": 0}}, *matching]}},
+        {"$sort": {"stop": -1}},
+        {"$limit": FEW},
+        {"$project": {"_id": 0, _PLACE: took}},
+        *least,
+        {"$sort": {_PLACE: -1}},
+        {"$skip": limit - 1},
+        {"$limit": 1},
+    ]
+    found = next(iter(to.orders.aggregate(lately)), None)
+    return [] if found is None else [{"$or": [{"status": "RUNNING"}, {"$expr": {"$gte": [took, found[_PLACE]]}}]}]
+
+
+def _nth(to: Connection, field: str, matching: list[Document], number: int) -> float | None:
+    """The value of the order that comes at this place from the top; None: there are fewer."""
+    found = to.orders.find({"$and": matching}, {"_id": 0, field: 1}).sort(field, -1).skip(number - 1).limit(1)
+    return next((float(order[field]) for order in found if field in order), None)
+
+
+def _seq(to: Connection, order_id: str) -> int:
+    batch, _, row = order_id.rpartition("-")
+    known = to.batches.find_one({"_id": printable(batch)}, {"number": 1})
+    if known is None or not _ROW.fullmatch(row):
+        raise unknown_position(order_id)
+    return int(known["number"] * ROWS) + int(row)
+
+
+def _behind(what: str, direction: int, value: float | None, after: int) -> Document:
+    """The filter of what comes later; what is missing is less than any value."""
+    beyond = "$lt" if direction < 0 else "$gt"
+    if what == "seq":
+        return {"seq": {beyond: after}}
+    if value is None:
+        missing = {what: None, "seq": {beyond: after}}
+        return missing if direction < 0 else {"$or": [missing, {what: {"$ne": None}}]}
+    later: list[Document] = [{what: {beyond: value}}, {what: value, "seq": {beyond: after}}]
+    return {"$or": [*later, {what: None}]} if direction < 0 else {"$or": later}
+
+
+def _hint(to: Connection, selector: Selector) -> Any:
+    """Of a large batch more is read by its index than without one."""
+    if selector.batch is None or selector.statuses or selector.ids or selector.error_group is not None:
+        return None
+    name = printable(selector.batch)
+    sizes = to.batches.find({"$or": [{"_id": name}, {"name": name}]}, {"_id": 0, "orders": 1})
+    return _NATURAL if sum(batch["orders"] for batch in sizes) > FEW else None

@@ -1,0 +1,148 @@
+"""A whole run for a page or a report: how it went over time, its batches side by side, one of them alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from waiter.kitchen.contract import Finished, Kitchen, Timeline
+from waiter.orders import Batch, BatchProgress, Counts, Selector, Status, Throughput
+from waiter.report.batches import RECENT_S, left_s, rate
+from waiter.report.claimed import claimed_ahead
+from waiter.report.dashboard import Seen
+from waiter.report.poller import ThrottledQuery
+
+SHARES = {"counts": 0.005, **dict.fromkeys(("line", "batches", "progress", "failures"), 0.003)}
+"""How much of one core of the kitchen each question may use."""
+
+CHARTS_EVERY_S = 5.0
+"""Charts are made anew no more often."""
+
+BATCHES_SHOWN = 12
+"""So many batches stand side by side: those with work left first, the latest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aspect:
+    """What of a kitchen somebody looks at."""
+
+    batch: str | None = None  # its id or name; None: all orders
+    last_s: float | None = None  # charts are of so many seconds up to now; None: of the whole run
+
+
+WHOLE = Aspect()
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSeen:
+    """One of several batches."""
+
+    id: str
+    name: str | None
+    counts: Counts
+    rate: float  # orders finished per second lately
+    left_s: float | None  # until it is done at that rate
+    pause_reason: str | None
+    finished: Finished  # by the steps of the whole run
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """What charts show, of all orders or of one batch."""
+
+    line: Timeline
+    batches: tuple[BatchSeen, ...] = ()  # none where there is but one
+    more_batches: int = 0  # that are not among them
+
+
+class RunPoller:
+    """Asks for a run again and again, at a bounded cost; of one batch, also for what its page says besides."""
+
+    def __init__(self, kitchen: Kitchen, of: Aspect = WHOLE, every_s: float = 1.0) -> None:
+        self._batch = batch = of.batch
+
+        def asked(name: str, ask: Callable[[], Any], least_s: float = every_s) -> ThrottledQuery[Any]:
+            return ThrottledQuery(ask, SHARES[name], least_s)
+
+        self._questions: Mapping[str, ThrottledQuery[Any]] = {
+            "line": asked("line", lambda: _line(kitchen, of), CHARTS_EVERY_S),
+            "batches": asked("batches", kitchen.batches),
+            "progress": asked("progress", lambda: _progress(kitchen)),
+        }
+        if batch is not None:
+            mine = Selector(batch=batch)
+            self._questions |= {
+                "counts": asked("counts", lambda: kitchen.counts(mine)),
+                "failures": asked("failures", lambda: kitchen.failure_groups(mine)),
+            }
+
+    def forget(self) -> None:
+        """Ask everything anew with the next look: something was changed."""
+        for question in self._questions.values():
+            question.forget()
+
+    def _answer(self, name: str) -> Any:
+        return self._questions[name].answer()
+
+    def view(self) -> RunView:
+        """The latest view. Raises KitchenError."""
+        line: Timeline = self._answer("line")
+        found: Sequence[Batch] = self._answer("batches") if self._batch is None else ()
+        if len(found) < 2:
+            return RunView(line)
+        progress: Mapping[str, BatchProgress] = self._answer("progress")
+        shown = sorted(found, key=lambda one: (_is_over(progress.get(one.id)), -one.loaded_at))[:BATCHES_SHOWN]
+        seen = tuple(_seen(one, progress.get(one.id), line) for one in shown)
+        return RunView(line, seen, len(found) - len(seen))
+
+    def seen(self, whole: Seen) -> Seen:
+        """What was seen of all, for the batch alone: with its own rates, unless nothing else is left.
+
+        Raises KitchenError.
+        """
+        if self._batch is None:
+            return whole
+        counts: Counts = self._answer("counts")
+        ids = {batch.id for batch in self._answer("batches") if self._batch in (batch.id, batch.name)}
+        is_alone = counts.total - counts.finished == whole.counts.total - whole.counts.finished
+        seen = replace(
+            whole,
+            counts=counts,
+            running=[order for order in whole.running if order.batch in ids],
+            failures=self._answer("failures"),
+            waiting=[one for one in whole.waiting if one.id in ids],
+            of_batches=tuple(ids),
+            is_alone=is_alone,
+        )
+        if is_alone:
+            return seen
+        recent = _recent(self._answer("progress"), ids)
+        return replace(seen, recent=recent, longer=recent)
+
+
+def _line(kitchen: Kitchen, of: Aspect) -> Timeline:
+    now = kitchen.now()
+    running = kitchen.counts(Selector(statuses=(Status.RUNNING,), batch=of.batch))[Status.RUNNING]
+    ids = None if of.batch is None else {one.id for one in kitchen.batches() if of.batch in (one.id, one.name)}
+    ahead = claimed_ahead(running, kitchen.shifts(), now, ids)
+    return kitchen.timeline(None if of.last_s is None else now - of.last_s, None, of.batch, not_begun=ahead)
+
+
+def _progress(kitchen: Kitchen) -> Mapping[str, BatchProgress]:
+    return kitchen.batch_progress(RECENT_S)
+
+
+def _is_over(progress: BatchProgress | None) -> bool:
+    return progress is None or progress.counts.finished == progress.counts.total
+
+
+def _seen(batch: Batch, progress: BatchProgress | None, whole: Timeline) -> BatchSeen:
+    counts = progress.counts if progress else Counts({})
+    pace, left = (rate(progress), left_s(progress)) if progress else (0.0, None)
+    return BatchSeen(batch.id, batch.name, counts, pace, left, batch.pause_reason, whole.finished.get(batch.id, {}))
+
+
+def _recent(progress: Mapping[str, BatchProgress], ids: Collection[str]) -> Throughput:
+    recent = [progress[id].recent for id in ids if id in progress]
+    return Throughput(RECENT_S, sum(one.done for one in recent), sum(one.failed for one in recent), None)

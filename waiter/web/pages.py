@@ -1,0 +1,186 @@
+"""The pages, each a function from a request to HTML; the app holds what they share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response, StreamingResponse
+
+from waiter.errors import KitchenUnreachable, UsageError, WaiterError
+from waiter.orders import Selector, Status
+from waiter.report.command_line import line_by_hand
+from waiter.report.order import facts_in_words, took
+from waiter.report.run_view import WHOLE, Aspect
+from waiter.report.selection import STATUS_WORDS
+from waiter.report.waiting import word_of
+from waiter.web.asking import (
+    SORTS,
+    aspect_from,
+    find_failures,
+    find_order,
+    find_orders,
+    query_of,
+    sort_from,
+)
+from waiter.web.charts import attempts
+from waiter.web.rendering import render
+from waiter.web.viewing import KitchenThread, Viewing
+
+GROUPS_SHOWN = 50
+QUIET_S = 1.0
+"""So often something is sent to who watches, even if there is no news: so it is found out who has left."""
+
+FIRST_LOOK_S = 5.0
+"""So long a page waits for the first look at the kitchen."""
+
+PARTS = {"run": ("run", "charts", "below"), "waiters": ("waiters",)}
+"""The live parts of each page, from top to bottom."""
+
+Page = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """What the pages share."""
+
+    where: str  # the kitchen, in words that may be shown
+    viewing: Viewing
+    kitchen: KitchenThread
+    form: str | None  # the token of forms; None: nothing may be changed
+
+    def html(self, template: str, title: str, here: str, status: int = 200, **values: object) -> Response:
+        text = render(template, title=title, here=here, kitchen=self.where, form=self.form, **values)
+        return HTMLResponse(text, status)
+
+    def parts(self, page: str, aspect: Aspect = WHOLE) -> dict[str, str]:
+        """The live parts of a page as they are now, by name."""
+        look, trouble, batch = self.viewing.looks.get(aspect), self.viewing.trouble, aspect.batch
+        seen, run = (look.seen, look.run) if look else (None, None)
+
+        def made(name: str) -> str:
+            of = run if name == "charts" else seen
+            values = {"seen": seen, "view": run, "trouble": trouble, "batch": batch, "linked": True}
+            return self.viewing.text(
+                name, aspect, (of, trouble), lambda: render(f"{name}_part.html", form=self.form, **values)
+            )
+
+        return {name: made(name) for name in PARTS[page]}
+
+    async def run(self, request: Request) -> Response:
+        aspect = aspect_from(request.query_params)
+        await self._looked_at(aspect)
+        return self._live("run", "Run", aspect)
+
+    async def _looked_at(self, aspect: Aspect) -> None:
+        """Wait until there was a look at this. Raises NoSuchBatch."""
+        number, batch = 0, aspect.batch  # the first look has begun with the server
+        if aspect != WHOLE and aspect not in self.viewing.looks:
+            await self.kitchen.ask(lambda kitchen: kitchen.counts(Selector(batch=batch, statuses=(Status.RUNNING,))))
+            number = self.viewing.number
+        self.viewing.want(aspect)
+        for _ in range(1 if aspect == WHOLE else 2):  # the look that is under way may not know of it
+            if aspect not in self.viewing.looks:
+                number = await self.viewing.next_look(number, FIRST_LOOK_S)
+
+    async def waiters(self, _request: Request) -> Response:
+        await self.viewing.next_look(0, FIRST_LOOK_S)
+        return self._live("waiters", "Waiters")
+
+    def _live(self, name: str, title: str, aspect: Aspect = WHOLE) -> Response:
+        parts = {part: Markup(text) for part, text in self.parts(name, aspect).items()}
+        query = urlencode(query_of(aspect))
+        return self.html(
+            "live.html", title, title, parts=parts, events=f"/events/{name}?{query}".rstrip("?"), aspect=aspect
+        )
+
+    async def events(self, request: Request) -> Response:
+        """The live parts as they change, as server-sent events; who reads slowly misses some of them."""
+        name = request.path_params["name"]
+        if name not in PARTS:
+            return await self.missing(request)
+        aspect = aspect_from(request.query_params)
+
+        async def looks() -> AsyncIterator[str]:
+            number, sent = 0, dict[str, str]()
+            while not self.viewing.is_ending:
+                self.viewing.want(aspect)
+                number = await self.viewing.next_look(number, QUIET_S)
+                parts = self.parts(name, aspect)
+                news = {part: text for part, text in parts.items() if sent.get(part) != text}
+                yield "".join(f"event: {part}\ndata: {json.dumps(text)}\n\n" for part, text in news.items()) or ":\n\n"
+                sent = parts
+
+        return StreamingResponse(looks(), media_type="text/event-stream")
+
+    async def failures(self, request: Request) -> Response:
+        batch = request.query_params.get("batch") or None
+        await self._looked_at(Aspect(batch))
+        look = self.viewing.looks.get(Aspect(batch))
+        if look is None:
+            return self.message(self.viewing.trouble or "The kitchen has not answered yet.", 503)
+        found = await self.kitchen.ask(find_failures(look.seen.failures, look.seen.delivering, GROUPS_SHOWN))
+        return self.html(
+            "failures.html", "Failures", "Failures", found=found, batch=batch, linked=True, most=GROUPS_SHOWN
+        )
+
+    async def orders(self, request: Request) -> Response:
+        query = request.query_params
+        found = await self.kitchen.ask(find_orders(query))
+        return self.html(
+            "orders.html",
+            "Orders",
+            "Orders",
+            orders=found.orders,
+            more=found.more,
+            first=urlencode([(name, value) for name, value in query.multi_items() if value and name != "after"]),
+            now=found.now,
+            took=took,
+            query=query,
+            chosen=[word.upper() for word in query.getlist("status")],
+            statuses=STATUS_WORDS.split(", "),
+            waiting=found.waiting,
+            word_of=word_of,
+            sorts=SORTS,
+            sort=sort_from(query),
+        )
+
+    async def order(self, request: Request) -> Response:
+        found = await self.kitchen.ask(find_order(request.path_params["id"]))
+        if found.order is None:
+            return self.message("There is no such order.", 404)
+        order, by_hand = found.order, line_by_hand(found.order, found.shifts)
+        return self.html(
+            "order.html",
+            f"Order {order.id}",
+            "Orders",
+            order=order,
+            now=found.now,
+            by_hand=by_hand,
+            ran=attempts(order, found.now),
+            facts=facts_in_words(order, found.now),
+        )
+
+    def message(self, said: str, status: int) -> Response:
+        return self.html("message.html", "Waiter", "", status, said=said)
+
+    async def missing(self, _request: Request) -> Response:
+        return self.message("There is no such page.", 404)
+
+    async def failed(self, _request: Request, error: Exception) -> Response:
+        """What is said of an error that somebody can do something about."""
+        status = 400 if isinstance(error, UsageError) else 503 if isinstance(error, KitchenUnreachable) else 500
+        return self.message(str(error), status)
+
+
+def errors_told(pages: Pages) -> dict[type[Exception] | int, Callable[[Request, Exception], Awaitable[Response]]]:
+    """What answers instead of a page."""
+
+    async def missing(request: Request, _error: Exception) -> Response:
+        return await pages.missing(request)
+
+    return {WaiterError: pages.failed, 404: missing}

@@ -1,0 +1,87 @@
+"""Who is at work as a grid: hosts, their waiters, and a cell for each slot."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from waiter.orders import Order, Shift
+from waiter.report.capacity import state
+from waiter.report.dashboard import Seen
+
+WAITERS_SHOWN = 200
+
+SLOTS_SHOWN = 64
+"""So many slots of a waiter are cells."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaiterCells:
+    """A waiter as a row of the grid: a cell for each slot."""
+
+    shift: Shift
+    state: str
+    running: Sequence[Order]  # in the first slots, those that run longest first
+    busy: int  # slots that something else runs in
+    free: int
+    more: int  # slots that are not drawn
+
+
+@dataclass(frozen=True, slots=True)
+class HostCells:
+    """A host, with its waiters."""
+
+    host: str
+    waiters: Sequence[WaiterCells]
+
+    @property
+    def slots(self) -> int:
+        return sum(one.shift.vitals.slots for one in self.waiters)
+
+    @property
+    def busy(self) -> int:
+        return sum(one.shift.vitals.busy for one in self.waiters)
+
+    @property
+    def load(self) -> float:
+        return max(one.shift.vitals.load for one in self.waiters)
+
+    @property
+    def memory(self) -> int:
+        return sum(one.shift.vitals.memory for one in self.waiters)
+
+
+def grid(seen: Seen) -> list[HostCells]:
+    """Hosts and slots; hosts with a waiter that needs a look come first. `WAITERS_SHOWN` waiters at most."""
+    running, hosts = running_by_shift(seen), dict[str, list[WaiterCells]]()
+    for shift in ranked(seen.shifts, seen.now)[:WAITERS_SHOWN]:
+        hosts.setdefault(shift.host, []).append(_cells(shift, state(shift, seen.now), running[shift.token]))
+    return [HostCells(host, waiters) for host, waiters in hosts.items()]
+
+
+def _cells(shift: Shift, its_state: str, running: Sequence[Order]) -> WaiterCells:
+    slots = shift.vitals.slots
+    drawn = min(slots, SLOTS_SHOWN)
+    running = running[:drawn]
+    busy = max(0, min(shift.vitals.busy, drawn) - len(running)) if its_state != "lost" else 0
+    return WaiterCells(shift, its_state, running, busy, drawn - len(running) - busy, slots - drawn)
+
+
+def running_by_shift(seen: Seen) -> dict[str, list[Order]]:
+    """The orders that each shift has, those that run longest first, as many as it has slots."""
+    by_shift: dict[str, list[Order]] = {}
+    for order in seen.running:
+        by_shift.setdefault(order.shift or "", []).append(order)
+    return {shift.token: by_shift.get(shift.token, [])[: shift.vitals.slots] for shift in seen.shifts}
+
+
+def ranked(shifts: Sequence[Shift], now: float) -> list[Shift]:
+    """Who needs a look comes first."""
+    rank = {"lost": 0, "late": 1, "paused": 2, "draining": 3}
+    return sorted(shifts, key=lambda shift: (rank.get(state(shift, now), 4), shift.waiter))
+
+
+def command_versions(seen: Seen) -> dict[str, int]:
+    """How many waiters at work deliver which version (hash) of the command, most first."""
+    return dict(Counter(one.vitals.command_hash for one in seen.at_work if one.vitals.command_hash).most_common())
