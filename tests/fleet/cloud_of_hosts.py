@@ -128,7 +128,7 @@ class CloudOfHosts:
         """Wait until each machine's waiter has given a sign of life, and its guard has seen it."""
         hosts = [host for host in list(self.hosts.values()) if host.process is not None]
         before = {host.name: sign_of_life(host) for host in hosts}
-        eventually(lambda: all(sign_of_life(host) != before[host.name] for host in hosts), 60)
+        eventually(lambda: all(Clock(host).stands or sign_of_life(host) != before[host.name] for host in hosts), 60)
         for host in hosts:
             Clock(host).wait_for_looks(2)
 
@@ -224,6 +224,11 @@ class Clock:
             "sleep": f"printf . >>{self.looks}; exec /bin/sleep 0.2",
         }
 
+    @property
+    def stands(self) -> bool:
+        """Whether nobody looks any more: the machine has ended itself, or EC2 has ended it."""
+        return self.host.process is None or (self.host.folder / "off").exists()
+
     def advance(self, seconds: float) -> None:
         now = float(self.file.read_text().split()[0]) if self.file.exists() else 0.0
         # Written over in one go, never longer or shorter: it is mounted there, and may be read at any moment.
@@ -235,4 +240,4 @@ class Clock:
             return self.looks.stat().st_size if self.looks.exists() else 0
 
         wanted = seen() + count
-        eventually(lambda: (self.host.folder / "off").exists() or seen() >= wanted, 60)
+        eventually(lambda: self.stands or seen() >= wanted, 60)
