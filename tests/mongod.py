@@ -110,17 +110,24 @@ class Mongod:
 class ReplicaSet:
     """Three servers that elect a primary, and another one within seconds when it is gone."""
 
-    def __init__(self, binary: str) -> None:
-        self.nodes = [Mongod(binary, "--replSet", "rs") for _ in range(3)]
+    def __init__(self, binary: str, *, address: str = "127.0.0.1") -> None:
+        """They know each other by that address; whoever uses them is told it, and must reach them there."""
+        bind = ",".join(dict.fromkeys(("127.0.0.1", address)))
+        self.nodes = [Mongod(binary, "--replSet", "rs", bind=bind) for _ in range(3)]
+        self._address = address
+
+    @property
+    def hosts(self) -> list[str]:
+        return [f"{self._address}:{node.port}" for node in self.nodes]
 
     @property
     def url(self) -> str:
-        return f"mongodb://{','.join(f'127.0.0.1:{node.port}' for node in self.nodes)}/?replicaSet=rs"
+        return f"mongodb://{','.join(self.hosts)}/?replicaSet=rs"
 
     def start(self) -> None:
         for node in self.nodes:
             node.start()
-        members = [{"_id": number, "host": f"127.0.0.1:{node.port}"} for number, node in enumerate(self.nodes)]
+        members = [{"_id": number, "host": host} for number, host in enumerate(self.hosts)]
         settings = {"electionTimeoutMillis": ELECTION_MS}
         _ask(self.nodes[0], {"replSetInitiate": {"_id": "rs", "members": members, "settings": settings}})
         self.primary()

@@ -16,7 +16,7 @@ from tests.docs.page import ROOT, blocks
 from tests.docs.sandbox import Sandbox
 from tests.fleet.environment import Ec2, moto_server
 from tests.fleet.network import Network
-from tests.mongod import Mongod
+from tests.mongod import Mongod, ReplicaSet
 
 PASSWORD = "pa55word"
 """The one that the docs name."""
@@ -118,7 +118,7 @@ def certificates(folder: Path) -> tuple[Path, Path]:
 
 @contextmanager
 def fleet(root: Path, binary: str) -> Iterator[Fleet]:
-    """A laptop, two hosts that EC2 knows with the tag role=crunch, and a MongoDB that all of them reach."""
+    """A laptop, two hosts that EC2 knows with the tag role=crunch, and a replica set that all of them reach."""
     import pymongo
 
     with ExitStack() as stack:
@@ -126,24 +126,24 @@ def fleet(root: Path, binary: str) -> Iterator[Fleet]:
         stack.callback(network.close)
         for name in HOSTS:
             network.add(name)
-        server = Mongod(binary, bind=f"127.0.0.1,{network.address}")
-        server.start()
-        stack.callback(server.remove)
-        with pymongo.MongoClient[Any](server.url) as client:
+        replicas = ReplicaSet(binary, address=network.address)
+        stack.callback(replicas.remove)
+        replicas.start()
+        with pymongo.MongoClient[Any](replicas.url) as client:
             client.admin.command("createUser", "waiter", pwd=PASSWORD, roles=["root"])
         ec2 = Ec2.at(stack.enter_context(moto_server()))
         ids = [ec2.launch(address=network.hosts[name].address, Name=name, role="crunch")[0] for name in HOSTS]
-        yield Fleet(root, network, server, ec2, ids)
+        yield Fleet(root, network, replicas, ec2, ids)
 
 
 class Fleet:
     """The fleet's environment; each page has a laptop of its own there."""
 
-    def __init__(self, root: Path, network: Network, server: Mongod, ec2: Ec2, instances: list[str]) -> None:
-        self.root, self.network, self.server, self.ec2 = root, network, server, ec2
+    def __init__(self, root: Path, network: Network, replicas: ReplicaSet, ec2: Ec2, instances: list[str]) -> None:
+        self.root, self.network, self.replicas, self.ec2 = root, network, replicas, ec2
         self.names = {f"10.0.3.{n}": network.hosts[name].address for n, name in enumerate(HOSTS, 11)}
         self.names |= {f"i-0c1a5e7b9d3f2468{n}": instance for n, instance in enumerate(instances, 1)}
-        self.names |= {"db.example": f"{network.address}:{server.port}"}
+        self.names |= {f"db{number}.example": host for number, host in enumerate(replicas.hosts, 1)}
 
     @contextmanager
     def laptop(self, name: str) -> Iterator[Sandbox]:
@@ -152,7 +152,7 @@ class Fleet:
 
         for host in self.network.hosts.values():
             host.refresh()
-        with pymongo.MongoClient[Any](self.server.url) as client:
+        with pymongo.MongoClient[Any](self.replicas.url) as client:
             client.drop_database("simplewaiter")
         root = self.root / name
         root.mkdir()

@@ -36,7 +36,7 @@ ns = kitchen_tasks()
 
 TOML = """\
 # Defaults for every command in this folder; flags win. Passwords belong into WAITER_KITCHEN.
-# kitchen = "mongodb://db.example/"
+# kitchen = "mongodb://db1.example,db2.example,db3.example/?replicaSet=rs"
 # db = "simplewaiter"
 
 [deliver]
