@@ -66,6 +66,7 @@ MAY_IMPORT = {
     "runs": {"errors", "orders", "delivery.batch_scope", "delivery.options", "intake", "kitchen", "user_dirs"},
     "reconciling": {"errors", "orders", "intake", "known", "kitchen.contract", "loading", "matching"},
     "past_runs": {"errors", "orders", "kitchen", "runs"},
+    "machines": {"errors", "kitchen.contract"},
     "report": {
         "errors",
         "orders",
@@ -74,7 +75,7 @@ MAY_IMPORT = {
         "delivery.command",
         "kitchen.contract",
         "kitchen.stages",
-        "fleet.life.ledger",  # what machines there are, and were
+        "machines",  # those that there are, and were
     },
     "notify": {"errors", "orders", "delivery.command", "delivery.environment", "kitchen.contract", "report"},
     "web": {"errors", "orders", "durations", "kitchen.contract", "report"},
@@ -86,7 +87,8 @@ MAY_IMPORT = {
         "report.capacity",  # what hosts do, for how many there are to be
         "report.cost",
         "report.formatting",
-        "kitchen.contract",  # the ledger of machines
+        "kitchen.contract",
+        "machines",
         "kitchen.host_packages",
         "delivery.named_functions",
         "host.REPLY_MARK",

@@ -10,8 +10,8 @@ from html.parser import HTMLParser
 
 from tests.conftest import check_in, eventually, fill, outcome
 from tests.serving import Site, serving
-from waiter.fleet.life.ledger import Call, Ledger, Machine, Market
 from waiter.kitchen.timeline import Step, Timeline
+from waiter.machines import Call, Ledger, Machine, Market
 from waiter.orders import Reason, Selector, Status, Vitals
 from waiter.web.charts import charts
 

@@ -15,7 +15,7 @@ from tests.docs.page import ROOT
 from waiter import open_kitchen
 from waiter.delivery import hooks
 from waiter.errors import ExitCode
-from waiter.fleet.life.ledger import Call, Ledger, Machine, Market
+from waiter.machines import Call, Ledger, Machine, Market
 from waiter.orders import Order, Reason, Status
 from waiter.report.columns import COLUMNS
 from waiter.settings import _KINDS

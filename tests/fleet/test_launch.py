@@ -18,7 +18,7 @@ from tests.fleet.cloud_of_hosts import CloudOfHosts
 from tests.fleet.environment import Laptop, SharedKitchen
 from tests.fleet.network import Network
 from tests.fleet.test_follow import following
-from waiter.fleet.life.ledger import Ledger, living
+from waiter.machines import Ledger, living
 from waiter.orders import Selector, Status
 
 

@@ -23,10 +23,10 @@ from waiter.fleet.inventory import AddressKind, Host, HostSelection, select_host
 from waiter.fleet.life import cloud, ending
 from waiter.fleet.life.guard import GuardTimes, guard_script, user_data
 from waiter.fleet.life.launching import Account, give_up, grow, intended, look, settle
-from waiter.fleet.life.ledger import CallState, Ledger, Market
 from waiter.fleet.life.leftovers import KitchenKnows, leftover
 from waiter.fleet.life.plan import LaunchPlan
 from waiter.kitchen import open_kitchen
+from waiter.machines import CallState, Ledger, Market
 from waiter.orders import Shift, Vitals
 
 PLAN = LaunchPlan(

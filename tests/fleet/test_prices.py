@@ -11,8 +11,8 @@ from tests.fleet.test_ledger_and_ec2 import PLAN
 from tests.fleet.test_ledger_and_ec2 import account as account
 from tests.fleet.test_ledger_and_ec2 import aws as aws
 from waiter.fleet.life.launching import Account, grow, look
-from waiter.fleet.life.ledger import Market
 from waiter.fleet.life.prices import dearest, find_prices, keep_prices, offers
+from waiter.machines import Market
 from waiter.report.cost import fleet_costs
 
 BOTH = replace(PLAN, market=Market.SPOT_THEN_ON_DEMAND)

@@ -10,8 +10,8 @@ import pytest
 
 from tests.conftest import fill
 from waiter.errors import UsageError
-from waiter.fleet.life.ledger import Call, CallState, Ledger, Machine, Market
 from waiter.kitchen import open_kitchen
+from waiter.machines import Call, CallState, Ledger, Machine, Market
 from waiter.report.cost import cost_of, fleet_costs
 from waiter.report.dashboard import frame
 from waiter.report.eta import Eta

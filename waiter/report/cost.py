@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from waiter.errors import FleetError
-from waiter.fleet.life.ledger import Call, Ledger, Machine, Market, fleets_in
 from waiter.kitchen.contract import Kitchen
+from waiter.machines import Call, Ledger, Machine, Market, fleets_in
 from waiter.report.eta import Eta
 from waiter.report.formatting import dollars, plural
 

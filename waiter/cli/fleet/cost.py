@@ -11,9 +11,9 @@ from waiter.cli.fleet.options import KitchenNames, with_kitchen_names
 from waiter.cli.fleet.toml_defaults import FleetCommand
 from waiter.cli.tables import show_json, show_table
 from waiter.errors import FleetError, UsageError
-from waiter.fleet.life.ledger import Ledger
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.address import shown
+from waiter.machines import Ledger
 from waiter.report.cost import FleetCost, fleet_cost
 from waiter.report.formatting import dollars
 from waiter.report.status import current_eta

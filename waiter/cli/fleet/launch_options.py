@@ -12,8 +12,8 @@ from waiter.cli.fleet.options import RunnerOptions
 from waiter.cli.options import Duration, gathered
 from waiter.errors import UsageError
 from waiter.fleet.life.guard import ARRIVAL_S
-from waiter.fleet.life.ledger import Market
 from waiter.fleet.life.plan import LaunchPlan, check
+from waiter.machines import Market
 
 Option = Callable[[Any], Any]
 

@@ -69,8 +69,8 @@ def asked_clouds(options: RunnerOptions) -> list[Ec2]:
 
 def known_to(names: KitchenNames) -> KitchenKnows:
     """What this kitchen has in its ledgers, and when it heard from which waiter; nothing where there is none."""
-    from waiter.fleet.life.ledger import Ledger, fleets_in
     from waiter.fleet.life.leftovers import KitchenKnows, lost_lately
+    from waiter.machines import Ledger, fleets_in
 
     if names.here is None:
         say("No kitchen is named that would know whose they are\nhint: --kitchen mongodb://HOST/")

@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from waiter.fleet.inventory import Host
     from waiter.fleet.life.arrival import Arrival
     from waiter.fleet.life.launching import Account
-    from waiter.fleet.life.ledger import Call, Market
     from waiter.fleet.life.plan import LaunchPlan
     from waiter.fleet.runner import Report
+    from waiter.machines import Call, Market
 
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 count_option = click.option(
@@ -173,7 +173,7 @@ def account_of(name: str, names: KitchenNames, options: RunnerOptions, *, is_new
     """The fleet's ledger, in its kitchen, and its region of EC2. Raises UsageError, KitchenError, FleetError."""
     from waiter.fleet.aws import Ec2
     from waiter.fleet.life.launching import Account
-    from waiter.fleet.life.ledger import Ledger
+    from waiter.machines import Ledger
 
     if names.here is None:
         raise UsageError("which kitchen? It keeps the list of machines: --kitchen mongodb://HOST/")
@@ -193,7 +193,7 @@ def account_of(name: str, names: KitchenNames, options: RunnerOptions, *, is_new
 
 def leaving_in_time(delivery: DeliveryRequest, market: Market) -> DeliveryRequest:
     """The same, with waiters that leave spot machines before EC2 takes those back. Raises UsageError for a tunnel."""
-    from waiter.fleet.life.ledger import Market
+    from waiter.machines import Market
 
     if delivery.tunnel:
         raise UsageError("--tunnel ends with this computer, and launched machines do not\nhint: --kitchen-from-hosts")

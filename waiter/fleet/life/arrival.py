@@ -22,12 +22,12 @@ from waiter.fleet.aws import Ec2
 from waiter.fleet.inventory import AddressKind, Host, host_of
 from waiter.fleet.life import cloud
 from waiter.fleet.life.launching import Account, look
-from waiter.fleet.life.ledger import Machine
 from waiter.fleet.life.plan import TAG_CALL
 from waiter.fleet.problems import Finding, HostError, Problem
 from waiter.fleet.runner import FleetRunner, Report, failed
 from waiter.fleet.ssh import known_hosts
 from waiter.fleet.ssh.host_keys import launched_keys
+from waiter.machines import Machine
 
 PAUSE_S = 2.0
 """Between two looks at machines that are not there yet."""

@@ -10,8 +10,8 @@ from typing import Any
 
 from waiter.errors import FleetError
 from waiter.fleet.aws import AwsRefused, Ec2
-from waiter.fleet.life.ledger import Machine, Market, PoolError
 from waiter.fleet.life.plan import TAG_CALL, TAG_FLEET, TAG_KITCHEN, LaunchPlan, template_data, template_name
+from waiter.machines import Machine, Market, PoolError
 
 AT_ONCE = 200
 """Machines that one call to see or to end them names; a filter of EC2's takes no more."""

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from waiter.fleet.life.ending import NEVER_CAME
-from waiter.fleet.life.ledger import Call, CallState, Ledger, Machine
 from waiter.fleet.life.policy import USUAL_BOOT_S, Pace, Scene, pace_of
 from waiter.kitchen.contract import Kitchen
+from waiter.machines import Call, CallState, Ledger, Machine
 from waiter.orders import Selector, Shift, Status, Throughput
 from waiter.report.capacity import Capacity, at_work, measure_capacity
 from waiter.report.cost import cost_of, price_of, total

@@ -10,11 +10,11 @@ from waiter.fleet.following import Changes
 from waiter.fleet.life import ending
 from waiter.fleet.life.arrival import Arrival, met, note_up, too_late, what_is_waited_for
 from waiter.fleet.life.launching import Account, FleetState, grow, look, settle
-from waiter.fleet.life.ledger import Call, Machine
 from waiter.fleet.life.plan import LaunchPlan
 from waiter.fleet.life.scaling import WHY, holder, keep_turn, take_turn
 from waiter.fleet.problems import Finding, Problem
 from waiter.fleet.runner import FleetRunner, Report, failed
+from waiter.machines import Call, Machine
 
 AGAIN_S = 60.0
 """How long EC2 is not asked for more after it had fewer than were wanted."""

@@ -18,8 +18,8 @@ from typing import Any
 from waiter.errors import FleetError
 from waiter.fleet.aws import AwsRefused, Ec2
 from waiter.fleet.life import cloud
-from waiter.fleet.life.ledger import Call, CallState, Ledger, Machine, Market, PoolError, living
 from waiter.fleet.life.plan import TAG_CALL, LaunchPlan, fleet_request, pools_to_ask, tags
+from waiter.machines import Call, CallState, Ledger, Machine, Market, PoolError, living
 
 MOST_AT_ONCE = 1000
 """Machines that one CreateFleet of type instant may bring."""

@@ -12,10 +12,10 @@ from waiter.fleet.aws import Ec2
 from waiter.fleet.inventory import AddressKind, host_of
 from waiter.fleet.life import cloud
 from waiter.fleet.life.following import is_to_be_replaced
-from waiter.fleet.life.ledger import Call
 from waiter.fleet.life.plan import TAG_CALL, TAG_FLEET, TAG_KITCHEN
 from waiter.fleet.status import is_called
 from waiter.fleet.tables import format_age
+from waiter.machines import Call
 from waiter.orders import Shift
 from waiter.report.formatting import dollars
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from waiter.errors import UsageError
 from waiter.fleet.life.guard import GuardTimes, user_data
-from waiter.fleet.life.ledger import Call, Market
+from waiter.machines import Call, Market
 
 TAG_FLEET, TAG_KITCHEN, TAG_CALL = "waiter:fleet", "waiter:kitchen", "waiter:call"
 """What each machine carries from its first moment: the fleet's name, the kitchen's id, the ClientToken of its call."""

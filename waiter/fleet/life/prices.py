@@ -15,8 +15,8 @@ from waiter.errors import FleetError
 from waiter.fleet.aws import Ec2
 from waiter.fleet.life.cloud import zone_of
 from waiter.fleet.life.launching import Account, FleetState, markets
-from waiter.fleet.life.ledger import Machine, Market
 from waiter.fleet.life.plan import LaunchPlan
+from waiter.machines import Machine, Market
 from waiter.report.cost import listed_price
 
 Offer = tuple[str, Market]

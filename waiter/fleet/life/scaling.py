@@ -22,13 +22,13 @@ from waiter.fleet.life import ending
 from waiter.fleet.life.arrival import Arrival, met, note_up, too_late
 from waiter.fleet.life.figures import scene_of
 from waiter.fleet.life.launching import Account, FleetState, grow, look, settle
-from waiter.fleet.life.ledger import Call, Ledger, Machine
 from waiter.fleet.life.plan import LaunchPlan
 from waiter.fleet.life.policy import Decision, Scene, Wish, decide
 from waiter.fleet.life.prices import Prices, dearest, find_prices, keep_prices, offers
 from waiter.fleet.life.shrinking import least_needed
 from waiter.fleet.problems import Finding, Problem
 from waiter.fleet.runner import FleetRunner, Report, failed
+from waiter.machines import Call, Ledger, Machine
 
 PRICES_LAST_S = 300.0
 """How long prices are taken to be what they were."""
