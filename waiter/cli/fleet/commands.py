@@ -306,6 +306,9 @@ def fetch(options: RunnerOptions, remote: str, local: Path) -> None:
 
 for verb in (*LIFE, scale, cost):
     fleet.add_command(verb)
+for each in fleet.commands.values():
+    if isinstance(each, FleetCommand):
+        each.of = fleet
 
 
 # What is shown.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from waiter.cli.fleet.options import RunnerOptions
 from waiter.cli.options import Duration, gathered
@@ -68,16 +69,14 @@ def with_machines(function: Any) -> Any:
     return command
 
 
+_MARKETS = {"spot": Market.SPOT, "on_demand": Market.ON_DEMAND, "spot_then_on_demand": Market.SPOT_THEN_ON_DEMAND}
+
+
 def _request(*, spot: bool, on_demand: bool, spot_then_on_demand: bool, **facts: Any) -> MachineRequest:
-    said = [
-        market
-        for market, is_said in (
-            (Market.SPOT, spot),
-            (Market.ON_DEMAND, on_demand),
-            (Market.SPOT_THEN_ON_DEMAND, spot_then_on_demand),
-        )
-        if is_said
-    ]
+    given = {"spot": spot, "on_demand": on_demand, "spot_then_on_demand": spot_then_on_demand}
+    source = click.get_current_context().get_parameter_source
+    typed = [name for name in given if source(name) is ParameterSource.COMMANDLINE]
+    said = [_MARKETS[name] for name in typed or given if given[name]]  # what is typed comes before waiter.toml
     if len(said) > 1:
         raise UsageError(f"--{said[0]}, and --{said[1]}: two wishes\nhint: give one of them")
     lists = {key: _parted(facts[key]) for key in ("kinds", "subnets", "groups")}

@@ -16,15 +16,17 @@ class FleetCommand(GroupedOptions):
     """A verb whose options have their defaults in waiter.toml, under [fleet]."""
 
     groups = HOST_GROUPS
+    of: click.Group | None = None
+    """All verbs of the fleet, whose flags may be keys: Fabric's tasks have no parent that would say so."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         found = settings()
         table, own = dict(found.fleet), {}
-        if parent is not None and isinstance(parent.command, click.Group):
-            own = self._own_table(table, parent.command, str(found.file))
-            check_table(table, parent.command.commands.values(), str(found.file))
+        if self.of is not None:
+            own = self._own_table(table, self.of, str(found.file))
+            check_table(table, self.of.commands.values(), str(found.file))
         extra["default_map"] = {**defaults_for(self, {**table, **own}), **(extra.get("default_map") or {})}
         return super().make_context(info_name, args, parent, **extra)
 
@@ -34,6 +36,11 @@ class FleetCommand(GroupedOptions):
             return {}
         own = dict(table.pop(LAUNCH))
         check_table(own, [group.commands[LAUNCH]], file, name=f"fleet.{LAUNCH}")
+        for key in own:
+            if key.replace("-", "_") in _KITCHENS:
+                raise UsageError(
+                    f"{file}, [fleet.{LAUNCH}]: {key} is the same for all verbs\nhint: put it under [fleet]"
+                )
         return own if self.name in ROOMS_OF_LAUNCH else {}
 
 
@@ -77,8 +84,18 @@ def defaults_for(command: click.Command, table: Mapping[str, Any]) -> dict[str, 
         names = {name.lstrip("-").replace("-", "_") for name in parameter.opts}
         for key, value in table.items():
             if key.replace("-", "_") in names and key.replace("-", "_") not in _KITCHENS:
-                values[str(parameter.name)] = many(value) if getattr(parameter, "multiple", False) else value
+                if (meant := meant_by(parameter, value)) is not None:
+                    values[str(parameter.name)] = meant
     return values
+
+
+def meant_by(parameter: click.Parameter, value: Any) -> Any:
+    """What a flag's parameter is set to by its value in waiter.toml; None: that leaves it alone."""
+    if getattr(parameter, "multiple", False):
+        return many(value)
+    if isinstance(parameter, click.Option) and parameter.is_flag and not parameter.is_bool_flag:  # --line-buffer
+        return parameter.flag_value if value else None
+    return value
 
 
 def many(value: Any) -> list[Any]:
