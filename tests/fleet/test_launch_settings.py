@@ -85,3 +85,16 @@ def test_what_is_typed_of_the_market_comes_before_the_table_and_unknown_keys_are
     for is_task in (False, True):
         with pytest.raises(UsageError, match=r"waiter.toml, \[fleet.launch\]: unknown key typo"):
             asked("--count", "2", is_task=is_task)
+
+
+def test_follow_of_the_table_is_for_hosts_that_come_and_not_for_logs() -> None:
+    Path("waiter.toml").write_text("[fleet]\nfollow = true\n")
+
+    def follows(verb: str, *words: str) -> bool:
+        parent = click.Context(fleet)
+        return bool(fleet.commands[verb].make_context(verb, list(words), parent=parent).params["follow"])
+
+    assert follows("start")
+    assert not follows("start", "--no-follow")
+    assert asked("--count", "2").params["follow"]
+    assert (follows("logs"), follows("logs", "-f")) == (False, True)

@@ -33,7 +33,7 @@ GOES_ON = "Waiters go on without this command; the same line follows them again"
 Start = Callable[["FleetRunner", Sequence[Host]], "list[Report]"]
 
 follow_option = click.option(
-    "--follow", is_flag=True, help="Go on: start also on hosts that come later, until all is done."
+    "--follow/--no-follow", help="Go on: start also on hosts that come later, until all is done."
 )
 
 

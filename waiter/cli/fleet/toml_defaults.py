@@ -76,6 +76,9 @@ def fits(flag: click.Parameter, value: Any) -> bool:
 _KITCHENS = ("kitchen", "db", "kitchen_from_hosts")
 """Keys of [fleet] before which a variable comes."""
 
+_OTHER_MEANING = {("logs", "follow")}
+"""Flags of a verb that share a key's name and not its meaning: `follow` is who comes later, and no log's end."""
+
 
 def defaults_for(command: click.Command, table: Mapping[str, Any]) -> dict[str, Any]:
     """The table's values by the command's parameters, but for those of the kitchen."""
@@ -83,7 +86,8 @@ def defaults_for(command: click.Command, table: Mapping[str, Any]) -> dict[str, 
     for parameter in command.params:
         names = {name.lstrip("-").replace("-", "_") for name in parameter.opts}
         for key, value in table.items():
-            if key.replace("-", "_") in names and key.replace("-", "_") not in _KITCHENS:
+            word = key.replace("-", "_")
+            if word in names and word not in _KITCHENS and (command.name, word) not in _OTHER_MEANING:
                 if (meant := meant_by(parameter, value)) is not None:
                     values[str(parameter.name)] = meant
     return values
