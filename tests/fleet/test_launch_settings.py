@@ -1,4 +1,4 @@
-"""[fleet.launch] of waiter.toml: each flag of `launch` as a key, for `waiter fleet launch` and for `fab fleet.launch`."""
+"""[fleet.launch] of waiter.toml: each flag of `launch` as a key, for Click and for Fabric."""
 
 from __future__ import annotations
 

@@ -82,14 +82,13 @@ _OTHER_MEANING = {("logs", "follow")}
 
 def defaults_for(command: click.Command, table: Mapping[str, Any]) -> dict[str, Any]:
     """The table's values by the command's parameters, but for those of the kitchen."""
+    words = {key.replace("-", "_"): value for key, value in table.items()}
+    kept = {key: words[key] for key in words if key not in _KITCHENS and (command.name, key) not in _OTHER_MEANING}
     values: dict[str, Any] = {}
     for parameter in command.params:
-        names = {name.lstrip("-").replace("-", "_") for name in parameter.opts}
-        for key, value in table.items():
-            word = key.replace("-", "_")
-            if word in names and word not in _KITCHENS and (command.name, word) not in _OTHER_MEANING:
-                if (meant := meant_by(parameter, value)) is not None:
-                    values[str(parameter.name)] = meant
+        for name in (name.lstrip("-").replace("-", "_") for name in parameter.opts):
+            if name in kept and (meant := meant_by(parameter, kept[name])) is not None:
+                values[str(parameter.name)] = meant
     return values
 
 
