@@ -208,8 +208,44 @@ def test_the_brake_of_one_waiter_pauses_the_batch_for_all(waiter, begin):
     told = waiter("deliver", "--any-command", "false")
 
     assert told.returncode == 1
-    assert "hint: waiter resume --batch" in told.stderr
+    assert "batch night is paused for all waiters\n" in told.stderr
+    assert "hint: fix the command, then: waiter reset; waiter resume --batch night" in told.stderr
     assert "the first 20 orders all failed" in waiter("batches").stderr
     other.send_signal(signal.SIGINT)
     other.send_signal(signal.SIGINT)
     other.wait(30)
+
+
+@pytest.mark.parametrize("delivered_before", [0, 2])
+def test_the_brake_of_many_commands_leaves_a_batch_alone_and_delivers_the_others(waiter, delivered_before):
+    load(waiter, "bad", *map(str, range(60)), options=("--for", "sh -c 'echo broken >&2; exit 7'"))
+    load(waiter, "good", *map(str, "abcde"), options=("--for", "true"))
+    if delivered_before:  # and so not paused for others, who may do well
+        waiter("deliver", "--batch", "bad", "--max-orders", str(delivered_before), "true")
+        waiter("batch", "bind", "bad", "sh", "-c", "echo broken >&2; exit 7")
+
+    told = waiter("deliver")
+
+    assert told.returncode == 1
+    assert counts(waiter, "good") == {"DONE": 5}
+    assert counts(waiter, "bad")["ERROR"] == 20
+    assert counts(waiter, "bad")["READY"] == 40 - delivered_before
+    assert told.stderr.count("the first 20 orders all failed") == 1
+    assert "hint: fix the command, then: waiter reset, and start again" in told.stderr
+    assert f"{40 - delivered_before} orders left." in told.stderr
+
+
+def test_a_batch_that_the_brake_paused_for_a_waiter_of_many_commands_goes_on_when_it_is_resumed(
+    waiter, begin, tmp_path
+):
+    load(waiter, "bad", *map(str, range(30)), options=("--for", f"test -e {tmp_path}/mended -a"))
+    service = begin("deliver", "--until", "stopped")
+    eventually(lambda: "bad is paused: the first 20" in waiter("batches").stderr)
+    assert counts(waiter, "bad") == {"ERROR": 20, "READY": 10}
+
+    (tmp_path / "mended").touch()
+    assert waiter("resume", "--batch", "bad").returncode == 0
+
+    eventually(lambda: counts(waiter, "bad") == {"ERROR": 20, "DONE": 10})
+    service.send_signal(signal.SIGTERM)
+    assert service.wait(30) == 0

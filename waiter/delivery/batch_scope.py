@@ -102,6 +102,9 @@ class BatchScope:
         self._wanted = wanted
         self.left_out: dict[str, str] = {}
         """Batches whose command cannot run here, and why."""
+        self.braked: dict[str, str] = {}
+        """Batches whose first orders all failed, and how: this waiter takes no more of them, and waits for none."""
+        self._paused_by_brake: set[str] = set()
         self._batches: dict[str, Batch] = {}
         self.has_rows_with_needs = False
         self._mine = self._all = self._claim = Scope()
@@ -114,13 +117,14 @@ class BatchScope:
     def look(self) -> None:
         """Read the batches anew."""
         self._batches = {batch.id: batch for batch in self._kitchen.batches()}
+        self._forget_resumed()
         mine = [batch for batch in self._batches.values() if self._is_mine(batch)]
         self.waiting = waiting(self._kitchen, mine, self._batches)
-        open_ = [batch for batch in mine if batch.pause_reason is None and not self._is_shut(batch)]
+        open_ = [batch for batch in mine if self._is_open(batch)]
         has_weights = any(batch.weight is not None for batch in open_)
         self._weights = {batch.id: batch.weight or 1 for batch in open_} if has_weights else {}
         self._mine = self._scope_of(mine)
-        stuck = {id for id, one in self.waiting.items() if one.is_stuck and not one.is_by_row}
+        stuck = {id for id, one in self.waiting.items() if one.is_stuck and not one.is_by_row}.union(self.braked)
         self._all = self._scope_of([batch for batch in mine if batch.id not in stuck]) if stuck else self._mine
         self._claim = self._mine if len(open_) == len(mine) else self._scope_of(open_)
         self.has_rows_with_needs = any(batch.needs_from is not None for batch in mine)
@@ -163,6 +167,11 @@ class BatchScope:
         Batches that are paused are part of it, and those whose turn may still come by itself.
         """
         return self._all
+
+    @property
+    def mine(self) -> Scope:
+        """All batches that are this waiter's, also those of which it waits for nothing."""
+        return self._mine
 
     @property
     def claimable(self) -> Scope:
@@ -251,6 +260,25 @@ class BatchScope:
         self.left_out[batch_id] = why
         self.is_stale = True
 
+    def brake(self, batch_id: str, why: str, *, is_paused: bool) -> None:
+        """Take no more orders of this batch; one that is paused for all waiters again when somebody resumes it."""
+        self.braked[batch_id] = why
+        if is_paused:
+            self._paused_by_brake.add(batch_id)
+        self.is_stale = True
+
+    def _forget_resumed(self) -> None:
+        for batch_id in list(self._paused_by_brake):
+            batch = self._batches.get(batch_id)
+            if batch is None or batch.pause_reason is None:
+                self._paused_by_brake.remove(batch_id)
+                del self.braked[batch_id]
+
+    def name_of(self, batch_id: str) -> str:
+        """What its user calls it, as a word of a command line."""
+        batch = self._batches.get(batch_id)
+        return shlex.quote((batch.name if batch else None) or batch_id)
+
     def admit(self, orders: Sequence[Order]) -> tuple[list[Order], list[Order]]:
         """Of orders just claimed, those to run and those to give back. Binds their batches to the command first."""
         verdicts = {batch_id: self._admits(batch_id) for batch_id in dict.fromkeys(order.batch for order in orders)}
@@ -263,8 +291,11 @@ class BatchScope:
         if batch_id not in self._batches:  # loaded since the last look
             self.look()
         batch = self._batches.get(batch_id)
-        is_open = batch is not None and batch.pause_reason is None and not self._is_shut(batch)
-        return batch is not None and is_open and self._is_mine(batch)
+        return batch is not None and self._is_open(batch) and self._is_mine(batch)
+
+    def _is_open(self, batch: Batch) -> bool:
+        """Whether nothing keeps its orders back: no pause, no brake, no stage before it."""
+        return batch.pause_reason is None and batch.id not in self.braked and not self._is_shut(batch)
 
     def _is_shut(self, batch: Batch) -> bool:
         """Whether all of it waits for others."""

@@ -13,6 +13,7 @@ from waiter.delivery.earlier import with_earlier
 from waiter.delivery.endings import Endings
 from waiter.delivery.held_orders import HeldOrder, may_be_poison
 from waiter.delivery.idle_notes import IdleNotes, why_nothing_to_claim
+from waiter.delivery.listener import BRAKED
 from waiter.delivery.options import Until
 from waiter.delivery.outcomes import unstartable
 from waiter.delivery.packed_claims import ASK_AGAIN_S, PackedClaims
@@ -263,7 +264,7 @@ class Claims:
             backlog = replace(backlog, ready=0)  # what is left is for other hosts
         is_over = {Until.DONE: backlog.is_done, Until.EMPTY: backlog.is_empty, Until.STOPPED: False}
         if work.outbox.is_clear and is_over[work.options.until] and not work.scope.expects_rows:
-            work.why_left = "done"
+            work.why_left = BRAKED if work.scope.braked else "done"
             is_for_one_command = work.executor.words is not None
             if work.scope.left_out and (is_for_one_command or not work.counters.claimed):
                 work.unstartable = next(iter(work.scope.left_out.values()))
@@ -289,6 +290,8 @@ class Claims:
         """Why orders that are READY are not taken, once."""
         work = self._work
         for batch, why in work.scope.pauses().items():
+            if why in work.scope.braked.values():  # said already, when it was stopped
+                continue
             hint = f"hint: to go on: waiter resume --batch {shlex.quote(batch)}"
             self._say_once(f"Batch {batch} is paused: {why}\n{hint}")
         for batch, why in work.scope.left_out.items():

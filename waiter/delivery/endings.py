@@ -200,42 +200,44 @@ class Endings:
         """Take no more orders of a command that does nothing but fail; others that do are to pause, too.
 
         A waiter with one command leaves, unless it is one that stays: it leaves the batches alone until somebody
-        resumes them.
+        resumes them. One with many commands leaves the batches alone, and goes on with the others.
         """
         work = self._work
         stays = work.options.until is Until.STOPPED
+        paused: tuple[str, ...] = ()
         try:
-            mine = work.current.shift.token
-            others = [shift for shift in work.kitchen.shifts() if shift.token != mine and shift.lost_at is None]
-            are_paused = (others or stays or work.executor.words is None) and self._pause_batches(braked)
+            if stays or self._others_at_work():
+                paused = self._pause_batches(braked)
         except PASSING as error:
             work.absence.went_away(error)
-            are_paused = False
         except KitchenError as error:
             work.lose_kitchen(error)
             return
-        if work.executor.words is not None and not (stays and are_paused):
-            work.listener.noted(
-                f"Stopped: {braked.sentence}\nhint: fix the command, then: waiter reset, and start again"
-            )
+        leaves = work.executor.words is not None and not (stays and len(paused) == len(braked.batches))
+        work.listener.noted(_words_of_brake(braked, [work.scope.name_of(batch) for batch in paused], leaves=leaves))
+        if leaves:
             work.shutdown.request(Stop.DRAIN, BRAKED)
         else:
-            work.listener.noted(f"Paused: {braked.sentence}\nhint: fix the command (a fleet: waiter fleet restart)")
+            for batch in braked.batches:
+                work.scope.brake(batch, braked.sentence, is_paused=batch in paused)
             work.brake.rearm(command)
         work.runner.give_back()
 
-    def _pause_batches(self, braked: Braked) -> bool:
-        """Let all waiters leave the batches alone of which nothing was ever delivered; whether those are all."""
+    def _others_at_work(self) -> bool:
+        mine = self._work.current.shift.token
+        return any(shift.token != mine and shift.lost_at is None for shift in self._work.kitchen.shifts())
+
+    def _pause_batches(self, braked: Braked) -> tuple[str, ...]:
+        """Let all waiters leave those of the batches alone of which nothing was ever delivered. Returns these."""
         work = self._work
         work.scope.is_stale = True
-        paused = 0
+        paused = []
         for batch in braked.batches:
             delivered = Selector(statuses=(Status.DONE,), batch=batch)
             if not any(work.kitchen.find(delivered, limit=1)):
                 work.kitchen.amend_batch(batch, pause_reason=braked.sentence)
-                work.listener.noted(f"All waiters leave batch {batch} alone now\nhint: waiter resume --batch {batch}")
-                paused += 1
-        return paused == len(braked.batches)
+                paused.append(batch)
+        return tuple(paused)
 
     def _pause_if_others_do_well(self) -> None:
         work, mine = self._work, self._work.current.shift
@@ -250,6 +252,14 @@ class Endings:
             work.absence.went_away(error)
         except KitchenError as error:
             work.lose_kitchen(error)
+
+
+def _words_of_brake(braked: Braked, paused: Sequence[str], *, leaves: bool) -> str:
+    """What is said when it stops a command; `paused` are the names of batches that all waiters leave alone now."""
+    again = "".join(f"; waiter resume --batch {name}" for name in paused) or ", and start again"
+    named = "".join(f"; batch {name} is paused for all waiters" for name in paused)
+    what = "Stopped" if leaves else "Left alone from now on"
+    return f"{what}: {braked.sentence}{named}\nhint: fix the command, then: waiter reset{again}"
 
 
 def _sentence(words: str) -> str:

@@ -135,7 +135,7 @@ class Delivery:
         counters = work.counters
         if work.why_left == "done" and (counters.delivered or counters.failed or counters.cancelled):
             return Remaining(0, 0)
-        return remaining(work.kitchen, work.scope.all())
+        return remaining(work.kitchen, work.scope.mine if work.scope.braked else work.scope.all())
 
     def _tick(self) -> None:
         self._handle_events(self._work.runner.events(RUNNER_WAIT_S))
