@@ -10,7 +10,9 @@ from tests.conftest import check_in, fill, outcome
 from tests.toy_kitchen import ToyKitchen
 from waiter.errors import NoSuchBatch, UsageError
 from waiter.kitchen.contract import Kitchen
+from waiter.kitchen.mongo import queries as mongo_queries
 from waiter.kitchen.mongo import timeline as mongo_timeline
+from waiter.kitchen.sqlite import queries as sqlite_queries
 from waiter.kitchen.sqlite import timeline as sqlite_timeline
 from waiter.kitchen.sqlite.rows import EVERYTHING
 from waiter.kitchen.timeline import duration_class, read_timeline
@@ -77,6 +79,8 @@ def test_what_was_finished_is_told_step_by_step(worked):
 def test_of_many_orders_a_few_are_looked_at_and_tell_of_all(kitchen, monkeypatch, batch):
     for source in (sqlite_timeline.Source, mongo_timeline.Source):
         monkeypatch.setattr(source, "most", 200)
+    for queries in (sqlite_queries, mongo_queries):
+        monkeypatch.setattr(queries, "MOST_COUNTED", 500)
     fill(kitchen, [[str(n)] for n in range(2000)])
     shift, rng, now = check_in(kitchen), random.Random(7), kitchen.now()
     while orders := kitchen.claim(shift, limit=64):
@@ -92,6 +96,9 @@ def test_of_many_orders_a_few_are_looked_at_and_tell_of_all(kitchen, monkeypatch
         assert 6 < line.mean_s < 15
         assert 4 < sum(step.busy for step in line.steps) * line.step_s / 1800 < 22
     assert len(half_hour.steps) in (6, 7)
+    rates = [kitchen.throughput(window_s) for window_s in (900, 1800)]
+    assert [0.5 < seen.done / seen.window_s / (2000 / 1800) < 1.5 and 6 < seen.mean_s < 15 for seen in rates] == [1, 1]
+    assert kitchen.throughput(1).done < 20, "of few orders the number is known"
 
 
 def test_a_crowd_that_stopped_at_one_moment_is_not_looked_for_for_ever(kitchen, monkeypatch):

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import count
 from typing import Any
@@ -310,7 +311,14 @@ def test_what_takes_long_is_said(kitchen, proxy, waiter_cli):
     fill(kitchen, [["1"]])
     proxy.delay("aggregate", SILENT_S + 1)
 
-    seen = waiter_cli("orders", WAITER_KITCHEN=with_database(proxy.url, kitchen.url.rpartition("/")[2]))
+    url = with_database(proxy.url, kitchen.url.rpartition("/")[2])
+    with ThreadPoolExecutor() as terminals:
+        asked = [
+            terminals.submit(waiter_cli, *verb, WAITER_KITCHEN=url)
+            for verb in (["orders"], ["extract"], ["errors", "--json"], ["show", "--match", "1"])
+        ]
+    orders, *others = [one.result() for one in asked]
 
-    assert (seen.returncode, "b-1" in seen.stdout) == (0, True), seen.stderr
-    assert LOOKING in seen.stderr
+    assert (orders.returncode, "b-1" in orders.stdout) == (0, True), orders.stderr
+    for seen in (orders, *others):
+        assert (seen.returncode, LOOKING in seen.stderr) == (0, True), seen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import click
@@ -37,14 +37,14 @@ LOOKING = "Looking through the orders…"
 
 
 @contextmanager
-def said_if_long(message: str) -> Iterator[None]:
-    """Say what is waited for, once that has taken a moment."""
+def said_if_long(message: str) -> Iterator[Callable[[], None]]:
+    """Say what is waited for, once that has taken a moment. What it gives is called when that has come before."""
     notice = threading.Timer(SILENT_S, say, (message,))
     notice.daemon = True
     with suppress(RuntimeError):  # a machine that starts no more threads
         notice.start()
     try:
-        yield
+        yield notice.cancel
     finally:
         notice.cancel()
 

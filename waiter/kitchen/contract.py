@@ -313,7 +313,7 @@ class Kitchen(Protocol):
         """
 
     def throughput(self, window_s: float) -> Throughput:
-        """What was finished in the last `window_s` seconds."""
+        """What was finished in the last `window_s` seconds. More than `timeline.MOST_COUNTED` orders are estimated."""
 
     def durations(self, since: float, bounds: Sequence[float]) -> Durations:
         """How long the orders took that stopped later than `since`, by rising bounds in seconds."""

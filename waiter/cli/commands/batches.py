@@ -33,7 +33,9 @@ from waiter.settings import Settings
 def batches(settings: Settings, is_all: bool, is_json: bool) -> int:
     with open_kitchen_or_exit(settings) as kitchen:
         if is_json:
-            show_json(batches_answer(kitchen, is_all=is_all))
+            with said_if_long(LOOKING):
+                answer = batches_answer(kitchen, is_all=is_all)
+            show_json(answer)
             return 0
         with said_if_long(LOOKING):
             progress = kitchen.batch_progress(RECENT_S)

@@ -40,7 +40,9 @@ def errors(settings: Settings, selection: Selection, limit: int | None, lines: i
         if selection.statuses and Status.ERROR not in selector.statuses:
             raise UsageError(f"--status {selection.statuses[0]}: only orders in ERROR are failures\nhint: leave it out")
         if is_json:
-            show_json(errors_answer(kitchen, selector, limit, lines))
+            with said_if_long(LOOKING):
+                answer = errors_answer(kitchen, selector, limit, lines)
+            show_json(answer)
             return 0
         with said_if_long(LOOKING):
             groups = kitchen.failure_groups(selector)

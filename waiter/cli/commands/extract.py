@@ -13,9 +13,12 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
+from waiter.cli.console import LOOKING, said_if_long
 from waiter.cli.help_groups import GroupedOptions
 from waiter.cli.options import (
     Selection,
@@ -32,6 +35,11 @@ from waiter.kitchen.open_files import is_kitchen
 from waiter.report.columns import COLUMNS
 from waiter.report.writers import DEFAULT_FORMAT, FORMATS, write_orders
 from waiter.settings import Settings
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+_WRITING = "Writing orders to the file…"
 
 STDOUT = ("-", "/dev/stdout")
 """What `-o` calls stdout."""
@@ -64,7 +72,7 @@ def extract(settings: Settings, selection: Selection, columns: str | None, forma
         if path and is_kitchen(path):
             raise UsageError(f"-o {path}: that is the kitchen itself\nhint: name another file")
         selector = resolve_selector(kitchen, selection)
-        with _copy_of_stdout() as stdout:
+        with said_if_long(_WRITING if path else LOOKING) as has_come, _copy_of_stdout(has_come) as stdout:
             write_orders(
                 kitchen,
                 path or stdout,
@@ -78,6 +86,18 @@ def extract(settings: Settings, selection: Selection, columns: str | None, forma
     return 0
 
 
-def _copy_of_stdout() -> io.BufferedWriter:
+class _SeenStdout(Stdout):
+    """A copy of stdout that tells when the first rows go there: whoever sees them need not be told of a look."""
+
+    def __init__(self, has_come: Callable[[], None]) -> None:
+        super().__init__(os.dup(sys.stdout.fileno()), "wb")
+        self._has_come = has_come
+
+    def write(self, content: Buffer, /) -> int:
+        self._has_come()
+        return super().write(content)
+
+
+def _copy_of_stdout(has_come: Callable[[], None]) -> io.BufferedWriter:
     sys.stdout.flush()
-    return io.BufferedWriter(Stdout(os.dup(sys.stdout.fileno()), "wb"))
+    return io.BufferedWriter(_SeenStdout(has_come))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import click
 
-from waiter.cli.console import say
+from waiter.cli.console import said_if_long, say
 from waiter.cli.options import (
     PRIORITIES,
     Selection,
@@ -36,7 +36,7 @@ def priority(settings: Settings, number: int, selection: Selection, is_json: boo
             context = click.get_current_context()
             known = [option for parameter in context.command.params for option in parameter.opts]
             raise click.NoSuchOption(word.partition("=")[0], possibilities=known, ctx=context)
-    with open_kitchen_or_exit(settings) as kitchen:
+    with open_kitchen_or_exit(settings) as kitchen, said_if_long("Changing the priority of READY orders…"):
         changed = kitchen.set_priority(resolve_selector(kitchen, selection), number)
     if is_json:
         show_json({"changed": changed, "priority": number})

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from waiter.cli.console import say
+from waiter.cli.console import LOOKING, said_if_long, say
 from waiter.cli.help_groups import GroupedOptions
 from waiter.cli.options import (
     Selection,
@@ -46,7 +46,8 @@ def show(settings: Settings, selection: Selection, sort: str, limit: int, is_jso
         selector = resolve_selector(kitchen, selection)
         if selector == Selector():
             raise UsageError("show: name an order, for example: waiter show --status ERROR --limit 1")
-        found = list(kitchen.find(selector, sort=sort, limit=limit, with_details=True))
+        with said_if_long(LOOKING):
+            found = list(kitchen.find(selector, sort=sort, limit=limit, with_details=True))
         if is_json:
             show_json(show_answer(kitchen, found, is_one=len(selection.ids) == 1))
             return 0

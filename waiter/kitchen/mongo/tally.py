@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -115,12 +116,24 @@ class _Moment:
         """Count piece by piece: where nothing but `seq` is a span, the server counts keys, five times as fast."""
         by_piece: dict[int, dict[str, int]] = {}
         for exactly in self._points(those) if pieces else ():
-            for piece in pieces:
-                mine = {**exactly, "seq": {"$gte": piece, "$lt": piece + PIECE}}
-                if n := self.to.orders.count_documents(mine, hint=index, session=self.session):
-                    found, status = by_piece.setdefault(piece, {}), exactly.get("status", "")
+            at = self._next(exactly, pieces, 0, index)
+            while at < len(pieces):
+                mine = {**exactly, "seq": {"$gte": pieces[at], "$lt": pieces[at] + PIECE}}
+                n = self.to.orders.count_documents(mine, hint=index, session=self.session)
+                if n:
+                    found, status = by_piece.setdefault(pieces[at], {}), exactly.get("status", "")
                     found[status] = found.get(status, 0) + n
+                at = at + 1 if n else self._next(exactly, pieces, at + 1, index)
         return by_piece
+
+    def _next(self, exactly: Document, pieces: Sequence[int], at: int, index: str) -> int:
+        """The place of the next piece that has such orders: of READY ones there may be hundreds in between."""
+        if at == len(pieces):
+            return at
+        behind = {**exactly, "seq": {"$gte": pieces[at]}}
+        found = self.to.orders.find(behind, {"_id": 0, "seq": 1}, session=self.session).hint(index)
+        first = next((int(order["seq"]) for order in found.sort("seq", 1).limit(1)), None)
+        return len(pieces) if first is None else max(at, bisect_right(pieces, first) - 1)
 
     def _points(self, those: Document) -> list[Document]:
         """What the index of claims has of orders that ended, before their age: each as it occurs."""

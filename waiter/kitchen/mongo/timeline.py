@@ -30,6 +30,17 @@ class Source:
         return sum(batch["orders"] for batch in self._batches)
 
     def span(self) -> Window | None:
+        return self._span() if self._batches is None else self._span_of_batches()
+
+    def _span_of_batches(self) -> Window | None:
+        """By age: among all that ended those of a batch may come after, and before, millions of others."""
+        first, last = {"$min": {"stop": "$stop", "start": "$start"}}, {"$max": "$stop"}
+        stages = [self._stopped(), {"$group": {"_id": None, "first": first, "last": last}}]
+        for seen in self._to.orders.aggregate(stages, hint="age"):
+            return seen["first"]["start"], seen["last"]
+        return None
+
+    def _span(self) -> Window | None:
         ends = ([self._stopped(), {"$sort": {"stop": towards}}, {"$limit": 1}] for towards in (1, -1))
         first, last = map(self._rows, ends)
         return (first[0][2], last[0][0]) if first else None

@@ -23,6 +23,8 @@ from waiter.kitchen.sqlite.rows import (
     order_from,
     reason_from,
 )
+from waiter.kitchen.sqlite.timeline import Source
+from waiter.kitchen.timeline import MOST_COUNTED, estimate
 from waiter.orders import HELD, BatchProgress, Counts, Order, Selector, Status
 
 Read = Callable[..., list[sqlite3.Row]]
@@ -99,11 +101,14 @@ def _by_place(db: sqlite3.Connection, columns: str, where: Condition, ordered: s
 
 def throughput(read: Read, now: float, window_s: float) -> Throughput:
     rows = read(
-        "SELECT status, count(*) AS n, total(stop - start) AS seconds FROM orders INDEXED BY by_stop "
-        "WHERE stop IS NOT NULL AND stop >= ? AND status IN ('DONE', 'ERROR') GROUP BY status",
-        (now - window_s,),
+        "SELECT status, count(*) AS n, total(stop - start) AS seconds FROM ("
+        "SELECT status, start, stop FROM orders INDEXED BY by_stop "
+        "WHERE stop IS NOT NULL AND stop >= ? AND status IN ('DONE', 'ERROR') LIMIT ?) GROUP BY status",
+        (now - window_s, MOST_COUNTED),
     )
-    return _throughput(rows, window_s)
+    if sum(row["n"] for row in rows) < MOST_COUNTED:
+        return _throughput(rows, window_s)
+    return estimate(Source(read, EVERYTHING, None), now, window_s)
 
 
 def _throughput(rows: list[sqlite3.Row], window_s: float) -> Throughput:
