@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "typed_arguments": set(),
     "orders": {"errors", "typed_arguments"},
     "hashing": set(),
+    "light_dataclass": set(),
     "limits": set(),
     "needs": {"errors"},
     "failure_groups": {"orders", "hashing"},
@@ -95,6 +96,7 @@ MAY_IMPORT = {
     },
     "host": {"processes", "errors", "orders", "durations", "delivery", "kitchen"},
 }
+FOR_ALL = {"__version__", "light_dataclass"}
 MAY_IMPORT_ALL = {"waiter", "__main__", "api", "cli", "tasks"}
 
 # Modules that may import more than their room.
@@ -147,7 +149,7 @@ LIGHT_NAMES = (
     "workers",
 )
 RUNNER_ROOMS = {f"delivery.runner.{name}" for name in LIGHT_NAMES}
-LIGHT_ROOMS = {"limits", "processes"} | RUNNER_ROOMS
+LIGHT_ROOMS = {"light_dataclass", "limits", "processes"} | RUNNER_ROOMS
 LIGHT = {
     "__future__",
     "array",
@@ -155,11 +157,11 @@ LIGHT = {
     "collections",
     "contextlib",
     "ctypes",
-    "dataclasses",
     "errno",
     "fcntl",
     "functools",
     "math",
+    "operator",
 }
 LIGHT |= {"json", "mmap", "os", "resource", "select", "signal", "socket", "stat", "struct", "sys", "time", "typing"}
 
@@ -199,7 +201,7 @@ def room(module: str) -> str:
 
 
 def is_allowed(imported: str, importer: str) -> bool:
-    allowed = MAY_IMPORT[room(importer)] | EXCEPTIONS.get(importer, set()) | {room(importer), "__version__"}
+    allowed = MAY_IMPORT[room(importer)] | EXCEPTIONS.get(importer, set()) | {room(importer), *FOR_ALL}
     return any(imported == name or imported.startswith(f"{name}.") for name in allowed)
 
 
@@ -233,7 +235,7 @@ def test_only_the_entrances_import_the_command_line():
 
 def test_what_runs_commands_knows_no_kitchen():
     runners = [(name, tree) for name, tree in modules() if name.startswith("delivery.runner.")]
-    allowed = {"delivery", "limits", "processes"}
+    allowed = {"delivery", "light_dataclass", "limits", "processes"}
 
     assert {name for name, _ in runners} > RUNNER_ROOMS
     assert [(name, i) for name, tree in runners for i in of_ours(tree) if room(i) not in allowed] == []

@@ -13,7 +13,7 @@ import secrets
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import BinaryIO, cast
 
 from waiter.errors import BadRow, InputUnreadable, KitchenError, NoSuchBatch, UsageError, naming
@@ -21,6 +21,7 @@ from waiter.intake import Format, Input, Row, RunningDigest, Seen, delimiter_fro
 from waiter.kitchen.contract import Kitchen
 from waiter.kitchen.stages import batch_named
 from waiter.known import Pulse, Unique, waiting_rows
+from waiter.light_dataclass import dataclass
 from waiter.matching import Checked, Match, MatchKind, OnProgress, check_rows, match_batch
 from waiter.orders import Batch, Selector
 

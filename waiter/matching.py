@@ -7,7 +7,6 @@ input begins with. An input is recognised by what it holds, not by its name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from waiter.errors import BadRow
 from waiter.intake import Input, Row, RunningDigest, Seen, read
 from waiter.kitchen.contract import Kitchen
 from waiter.known import is_being_loaded
+from waiter.light_dataclass import dataclass
 from waiter.orders import Batch
 
 LISTED_BAD_ROWS = 20

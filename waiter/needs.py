@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from waiter.errors import UsageError
+from waiter.light_dataclass import dataclass
 
 EXAMPLE = "cpus=2,mem=4G,gpu=1"
 

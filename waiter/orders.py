@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import NoReturn
 
 from waiter.errors import UsageError
+from waiter.light_dataclass import dataclass, field
 from waiter.typed_arguments import value_of
 
 EVENTS_KEPT = 200

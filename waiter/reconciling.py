@@ -10,13 +10,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from waiter.errors import InputUnreadable
 from waiter.intake import Input
 from waiter.kitchen.contract import Kitchen
 from waiter.known import Unique, row_key
+from waiter.light_dataclass import dataclass
 from waiter.loading import Loaded, LoadOptions, load, new_batch, verified
 from waiter.matching import Checked, OnProgress, check_rows
 from waiter.orders import Batch, Order, Selector, Status

@@ -17,7 +17,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,6 +30,7 @@ from waiter.intake.beginning import Beginning, begins_with, whole
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.contract import Kitchen
 from waiter.kitchen.sqlite.address import default_path
+from waiter.light_dataclass import dataclass
 from waiter.orders import Counts, Status
 from waiter.user_dirs import full_path
 

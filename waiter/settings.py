@@ -13,13 +13,13 @@ import shlex
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
 from waiter.errors import UsageError
 from waiter.kitchen import DEFAULT_DB
+from waiter.light_dataclass import dataclass, field
 from waiter.user_dirs import Kind, own_folder
 
 FILE = "waiter.toml"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from itertools import chain
 from keyword import iskeyword
@@ -23,6 +22,7 @@ from waiter.cli.exit_codes import exit_code
 from waiter.cli.help_groups import VERB_GROUPS
 from waiter.errors import ExitCode
 from waiter.kitchen import ADDRESSES, has_lasting_threads
+from waiter.light_dataclass import dataclass
 
 KITCHEN_HELP = f"Where the orders are: {ADDRESSES}."
 
@@ -52,7 +52,7 @@ COMPLETE = "_WAITER_COMPLETE"
 """The variable through which a shell asks what may come next (Click's convention)."""
 
 
-@dataclass
+@dataclass(slots=True)
 class CliState:
     """What was said before the verb, the verb, and what was said after it."""
 

@@ -7,7 +7,7 @@ import shlex
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, TypeVar, cast
 
 import click
@@ -22,6 +22,7 @@ from waiter.kitchen import selecting as kitchens
 from waiter.kitchen.address import shown, weaker_writes
 from waiter.kitchen.contract import Kitchen
 from waiter.kitchen.stages import batch_named as batch_of
+from waiter.light_dataclass import dataclass
 from waiter.orders import Batch
 from waiter.report.capacity import at_work
 from waiter.report.formatting import truncate

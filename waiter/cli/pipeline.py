@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from waiter.cli.commands.deliver import kitchen_words
@@ -29,6 +29,7 @@ from waiter.delivery.together import Part, deliver_together
 from waiter.errors import ExitCode
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.contract import Kitchen
+from waiter.light_dataclass import dataclass
 from waiter.notify.notifier import Notifier, notify_and_exit_code
 from waiter.notify.result import KINDS_TOLD, WaitResult, wait_result
 from waiter.orders import Counts, Selector, Status

@@ -20,7 +20,6 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,6 +28,7 @@ from waiter.cli.delivery_options import field_from_toml, toml_keys
 from waiter.delivery.batch_scope import bound_words
 from waiter.errors import InputUnreadable, UsageError
 from waiter.intake import Format
+from waiter.light_dataclass import dataclass
 from waiter.loading import LoadOptions
 
 _OWN = ("name", "input", "command", "after", "after_any", "after_row")

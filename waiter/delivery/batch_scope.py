@@ -11,7 +11,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from heapq import nsmallest
 from itertools import islice
 
@@ -21,6 +21,7 @@ from waiter.errors import UsageError
 from waiter.kitchen.contract import Kitchen
 from waiter.kitchen.selecting import unknown_batch
 from waiter.kitchen.stages import Waiting, waiting, why_waiting
+from waiter.light_dataclass import dataclass
 from waiter.needs import NOTHING, Needs, needs_in
 from waiter.orders import Batch, Order, Scope, Selector, Status
 

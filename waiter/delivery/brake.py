@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from waiter.delivery.options import DeliveryOptions
+from waiter.light_dataclass import dataclass
 from waiter.orders import Order, Outcome, Reason, Status
 
 BRAKE_AFTER = 20

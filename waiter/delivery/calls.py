@@ -6,10 +6,11 @@ import json
 import re
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, is_dataclass
 from math import isfinite
 
 from waiter.delivery import worker
+from waiter.light_dataclass import dataclass
 from waiter.limits import RESULT_BYTES, TAIL_BYTES
 from waiter.orders import Order
 

@@ -7,9 +7,10 @@ is limited, or nothing tells, it is infinite.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import inf
 from pathlib import Path
+
+from waiter.light_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ import re
 import shutil
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -27,6 +26,7 @@ from waiter.delivery.shell_line import shell_line
 from waiter.errors import CommandUnstartable, UsageError
 from waiter.hashing import blake2b
 from waiter.kitchen.open_files import is_kitchen
+from waiter.light_dataclass import dataclass
 from waiter.orders import Order
 from waiter.user_dirs import full_path
 

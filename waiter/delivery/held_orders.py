@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
+from waiter.light_dataclass import dataclass
 from waiter.orders import Order, Shift
 
 ALONE_FROM_LOSSES = 2

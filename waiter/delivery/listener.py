@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from signal import SIGINT
 
 from waiter.errors import ExitCode
+from waiter.light_dataclass import dataclass
 from waiter.orders import Order, Outcome, Shift
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args, get_origin, get_type_hint
 from waiter.delivery import cgroup
 from waiter.errors import UsageError
 from waiter.kitchen.contract import MAX_LOSSES
+from waiter.light_dataclass import dataclass, field
 
 
 class Until(StrEnum):
@@ -64,7 +65,7 @@ class Processes(StrEnum):
     FORKSERVER = "forkserver"  # one reads the program, the others are forked from it
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class DeliveryOptions:
     """All of `waiter deliver`'s options but the kitchen and the command. Durations in seconds."""
 
@@ -75,7 +76,7 @@ class DeliveryOptions:
     literal: bool = False  # braces in the command are nothing but braces
     stdin: str = "none"  # or "json": the arguments as a JSON list
     cwd: str | None = None
-    env: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
     nice: int = 0
     max_load: float | None = None  # no new starts above this load average
     min_memory: int | None = None  # no new starts with less memory available, bytes

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from waiter.delivery.absence import KitchenAbsence
@@ -15,6 +15,7 @@ from waiter.delivery.spool import REFUSED, Spool, Spooled
 from waiter.errors import PASSING, KitchenDamaged, KitchenError, KitchenMissing
 from waiter.failure_groups import error_group
 from waiter.kitchen.contract import Kitchen
+from waiter.light_dataclass import dataclass
 from waiter.orders import FinishResult, Order, Outcome, Reason, Shift, Status
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal as signals
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 
 from waiter.delivery.options import DeliveryOptions, Keep
@@ -12,6 +12,7 @@ from waiter.delivery.runner.client import End, Ended
 from waiter.errors import UsageError
 from waiter.failure_groups import error_group
 from waiter.kitchen.contract import loss_delay_s
+from waiter.light_dataclass import dataclass
 from waiter.limits import TAIL_BYTES
 from waiter.orders import Order, Outcome, Reason, Status
 

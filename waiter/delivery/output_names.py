@@ -7,10 +7,10 @@ into a file name becomes an underscore, so two orders may ask for one name: who 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from waiter.delivery.placeholders import filled, own_or_argument
 from waiter.hashing import blake2b
+from waiter.light_dataclass import dataclass
 from waiter.orders import Order
 
 ASKER = "--output-format"

@@ -7,10 +7,10 @@ jitter.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from random import Random
 
 from waiter.kitchen.contract import BEATS_PER_LEASE, lease_of_fleet_s
+from waiter.light_dataclass import dataclass
 
 NEWS_S = 2.0
 """How often the kitchen is asked whether there is anything new: a busy waiter asks as often as an idle one."""

@@ -10,7 +10,7 @@ passed over until it would have some: smaller ones behind it get their turn.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from waiter.delivery.resources.ledger import LedgerBusy
 from waiter.delivery.resources.packing import how_many
@@ -18,6 +18,7 @@ from waiter.delivery.resources.share import HostShare
 from waiter.delivery.runner.client import Job
 from waiter.delivery.state import Work
 from waiter.kitchen.contract import CLAIM_LIMIT
+from waiter.light_dataclass import dataclass
 from waiter.needs import Needs
 from waiter.orders import Order
 from waiter.processes import boottime

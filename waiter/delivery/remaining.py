@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 from waiter.errors import KitchenError
 from waiter.kitchen.contract import Kitchen
+from waiter.light_dataclass import dataclass
 from waiter.orders import Counts, Scope, Selector, Status, is_in_scope
 
 ONE_BY_ONE = 20

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from waiter.delivery.placeholders import BRACES, Value, filled, holds_placeholder, is_placeholder
 from waiter.errors import UsageError
+from waiter.light_dataclass import dataclass, field
 
 _PARAMETER = re.compile(r"\$(?:[1-9@*#]|\{#?[1-9@*#])")
 _SPLITS = re.compile(r"(?:^|[;&|(\n]|\b(?:do|then|else)\b)\s*(?:set(?:\s+--)?|for\s+\w+\s+in)\s[^;&|\n]*$")

@@ -14,11 +14,11 @@ import json
 import os
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from waiter.errors import UsageError
+from waiter.light_dataclass import dataclass
 from waiter.orders import Outcome, Reason, Shift, Status, Vitals
 from waiter.user_dirs import Kind, own_folder
 

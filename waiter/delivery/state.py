@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
@@ -25,6 +24,7 @@ from waiter.delivery.runner.client import Job, Runner
 from waiter.delivery.shutdown import Shutdown, Stop
 from waiter.errors import KitchenError
 from waiter.kitchen.contract import Kitchen
+from waiter.light_dataclass import dataclass, field
 from waiter.needs import Needs
 from waiter.orders import Order, Status
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from threading import Lock, Thread
 from typing import Any
 
@@ -12,6 +11,7 @@ from waiter.delivery.listener import BRAKED, DRAINED, HALTED, INTERRUPTED, KITCH
 from waiter.delivery.options import DeliveryOptions
 from waiter.delivery.shutdown import Shutdown, Stop
 from waiter.kitchen.contract import Kitchen
+from waiter.light_dataclass import dataclass
 from waiter.orders import Order, Outcome, Shift
 
 _WORST_FIRST = (KITCHEN_LOST, INTERRUPTED, BRAKED, DRAINED, HALTED, *LIMITS)

@@ -37,6 +37,7 @@ MODULES = (
     "errors.py",
     "failure_groups.py",
     "hashing.py",
+    "light_dataclass.py",
     "limits.py",
     "needs.py",
     "orders.py",

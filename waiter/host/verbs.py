@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,7 @@ from waiter.host.state_dir import (
     is_of_an_earlier_boot,
     process_start_id,
 )
+from waiter.light_dataclass import dataclass
 
 CHECK_IN_S = 20.0
 """How long `start` waits to hear that the kitchen has let the waiter in."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import BinaryIO
+
+from waiter.light_dataclass import dataclass
 
 _ENDS = b"\r\n\0"
 """What ends a row; how many of them stand at the very end says nothing."""

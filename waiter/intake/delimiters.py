@@ -10,9 +10,9 @@ import csv
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from waiter.errors import UsageError
+from waiter.light_dataclass import dataclass
 
 COMMA = ","
 

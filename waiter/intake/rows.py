@@ -13,7 +13,6 @@ import io
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import count, repeat
 from typing import IO, cast
@@ -24,6 +23,7 @@ from waiter.intake.json_lines import json_row
 from waiter.intake.needs_column import with_sound_needs
 from waiter.intake.source import Format, Input
 from waiter.intake.validation import CUT, TOO_LARGE, unfit
+from waiter.light_dataclass import dataclass
 from waiter.limits import ARGUMENTS_BYTES
 
 Row = tuple[int, Sequence[str], Sequence[str] | None]

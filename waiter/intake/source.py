@@ -10,7 +10,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from io import BufferedReader
 from pathlib import Path
@@ -20,6 +20,7 @@ from waiter.errors import InputUnreadable, UsageError
 from waiter.intake import delimiters
 from waiter.intake.workbook import is_workbook, sheet_as_csv
 from waiter.kitchen.open_files import is_kitchen
+from waiter.light_dataclass import dataclass
 
 
 class Format(StrEnum):

@@ -6,10 +6,10 @@ Light: whatever starts reads it, `waiter --help` included. A driver is imported 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from waiter.errors import UsageError
+from waiter.light_dataclass import dataclass
 
 if TYPE_CHECKING:  # it is much, and `waiter --help` needs none of it
     from waiter.kitchen.contract import Kitchen

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from waiter.errors import KitchenDamaged, KitchenError
+from waiter.light_dataclass import dataclass
 
 Identity = tuple[int, int]
 """Device and inode."""

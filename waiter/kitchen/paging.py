@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from waiter.kitchen.selecting import sort_of
+from waiter.light_dataclass import dataclass
 from waiter.orders import Order, Status
 
 FEW = 20_000

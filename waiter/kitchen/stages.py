@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from waiter.errors import UsageError
 from waiter.kitchen.contract import Backlog, Kitchen
 from waiter.kitchen.selecting import unknown_batch
+from waiter.light_dataclass import dataclass
 from waiter.orders import Batch, Scope, Selector, Status
 
 STALE_S = 10.0

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import accumulate
 from typing import Protocol
 
 from waiter.errors import UsageError
+from waiter.light_dataclass import dataclass, field
 from waiter.orders import Throughput
 
 STEPS = 120

@@ -7,11 +7,11 @@ in one atomic step, and reads the order as it was before it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from operator import attrgetter
 
 from waiter.failure_groups import error_group
 from waiter.kitchen.printable import printable
+from waiter.light_dataclass import dataclass, field
 from waiter.orders import Outcome, Reason, Status
 
 LOST_WORDS = "its waiter died while it ran"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from waiter.errors import ExitCode
 from waiter.kitchen.contract import Kitchen
+from waiter.light_dataclass import dataclass
 from waiter.orders import Counts, FailureGroup, Selector, Status
 from waiter.report.columns import printable, timestamp
 from waiter.report.formatting import format_counts

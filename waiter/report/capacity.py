@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from waiter.light_dataclass import dataclass
 from waiter.orders import Shift
 from waiter.report.columns import timestamp
 

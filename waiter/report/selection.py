@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from waiter.errors import UsageError
 from waiter.kitchen.contract import Kitchen
+from waiter.light_dataclass import dataclass
 from waiter.orders import Selector, Status
 from waiter.report.waiting import WAITING, waiting_batches
 

@@ -6,10 +6,10 @@ The kitchen has them as READY: no order is touched when the turn of its batch co
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from waiter.kitchen.contract import Kitchen
 from waiter.kitchen.stages import waiting, why_waiting
+from waiter.light_dataclass import dataclass
 from waiter.orders import Counts, Order, Selector, Status
 
 WAITING = "WAITING"

@@ -16,7 +16,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import click
@@ -30,6 +30,7 @@ from waiter.delivery.batch_scope import command_words
 from waiter.errors import UsageError
 from waiter.intake import Format, Input
 from waiter.kitchen.contract import Kitchen
+from waiter.light_dataclass import dataclass
 from waiter.loading import Loaded, LoadOptions
 from waiter.loading import load as load_input
 from waiter.matching import OnProgress

@@ -17,7 +17,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -41,6 +41,7 @@ from waiter.errors import ExitCode, UsageError
 from waiter.intake import Input, argument_lists
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.contract import Kitchen
+from waiter.light_dataclass import dataclass
 from waiter.loading import LoadOptions
 from waiter.matching import BadRows
 from waiter.notify.notifier import Notifier, make_notifier, notify_and_exit_code

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -20,11 +19,11 @@ _ASKING_S = 20.0
 """A driver that wakes its GPUs first takes seconds to name them."""
 
 
-@dataclass(frozen=True)
 class Host:
     """What there is for all orders together; `has` is what the user says of it."""
 
-    has: Needs
+    def __init__(self, has: Needs) -> None:
+        self.has = has
 
     @cached_property
     def cpus(self) -> float:

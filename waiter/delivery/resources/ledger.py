@@ -14,13 +14,14 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from waiter import processes
 from waiter.delivery.resources.packing import Grant, Reservation
 from waiter.errors import UsageError
+from waiter.light_dataclass import dataclass, field
 from waiter.needs import Needs
 from waiter.processes import boottime
 from waiter.user_dirs import Kind, own_folder

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from waiter.light_dataclass import dataclass
 from waiter.needs import Needs
 
 

@@ -18,7 +18,7 @@ import sys
 from binascii import a2b_base64
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from signal import SIGCONT, SIGKILL
@@ -27,6 +27,7 @@ from typing import Any, Protocol
 from waiter.delivery.environment import KITCHEN
 from waiter.delivery.runner.child import has_ended_within, shared_file
 from waiter.delivery.runner.guard import BOOT, PYTHON_FLAGS
+from waiter.light_dataclass import dataclass, field
 
 CLOSE_S = 15.0
 """How long `close` waits for the runner to kill everything and go."""

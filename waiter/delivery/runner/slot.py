@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from waiter.delivery.runner import folder as private_folder
 from waiter.delivery.runner.descriptors import OpenFiles
 from waiter.delivery.runner.event_buffer import GROUP_BYTES, EventBuffer
 from waiter.delivery.runner.output_files import Paths, open_files, take_back
+from waiter.light_dataclass import dataclass
 from waiter.limits import MESSAGE_BYTES, RESULT_BYTES, TAIL_BYTES
 
 _CHUNK = 1 << 16

@@ -16,7 +16,6 @@ import socket
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from waiter import processes
@@ -25,6 +24,7 @@ from waiter.delivery.runner.output_files import open_files
 from waiter.delivery.runner.process import TRY_SPAWN_AGAIN_S, RunnerProcess
 from waiter.delivery.runner.slot import Running, Slot
 from waiter.delivery.runner.start_errors import PASSING, why_no_file, why_not_started
+from waiter.light_dataclass import dataclass, field
 from waiter.limits import TAIL_BYTES
 
 SOCKET = 3

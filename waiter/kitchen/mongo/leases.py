@@ -6,13 +6,13 @@ The server's clock alone decides of leases. A shift that is missed carries `miss
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from waiter import processes
 from waiter.kitchen.contract import grace_s, sweep_s
 from waiter.kitchen.mongo import updates
 from waiter.kitchen.mongo.connection import Connection
 from waiter.kitchen.mongo.documents import Document, ids_of
+from waiter.light_dataclass import dataclass
 from waiter.orders import Shift
 
 ENDED: Document = {"is_open": updates.GONE, "is_unsettled": True}

@@ -12,7 +12,6 @@ import random
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from pymongo import DeleteOne, UpdateOne
@@ -22,6 +21,7 @@ from pymongo.errors import PyMongoError
 from waiter.kitchen.mongo.connection import Connection
 from waiter.kitchen.mongo.documents import AT_ONCE, ROWS, Document, rows_of
 from waiter.kitchen.mongo.pieces import PIECE
+from waiter.light_dataclass import dataclass
 from waiter.orders import Counts, Status
 
 UNKNOWN, KNOWN = "unknown", "known"

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from waiter import processes
 from waiter.kitchen.contract import grace_s, sweep_s
+from waiter.light_dataclass import dataclass
 from waiter.orders import Shift
 
 OPEN = "FROM shifts WHERE left_at IS NULL AND lost_at IS NULL"

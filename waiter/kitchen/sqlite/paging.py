@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from waiter.kitchen.paging import FEW
 from waiter.kitchen.selecting import sort_of
 from waiter.kitchen.sqlite.rows import FROM, LIGHT, Condition, duration, order_by, order_from
+from waiter.light_dataclass import dataclass
 from waiter.orders import Order, Selector, Status
 
 Read = Callable[..., list[sqlite3.Row]]

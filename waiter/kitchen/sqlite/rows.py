@@ -14,6 +14,7 @@ from waiter.kitchen.contract import Row
 from waiter.kitchen.printable import printable
 from waiter.kitchen.selecting import sort_of
 from waiter.kitchen.transitions import OF_AN_EVENT
+from waiter.light_dataclass import dataclass
 from waiter.orders import (
     BINDING,
     EVENTS_KEPT,
@@ -255,7 +256,7 @@ def seq_of(order_id: str, numbers: dict[str, int]) -> int | None:
     return (numbers[batch] << ROW_BITS) + int(row)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Condition:
     """A WHERE over orders, and the parameters in it by their names."""
 
