@@ -91,7 +91,7 @@ MAY_IMPORT = {
         "kitchen.contract",
         "machines",
         "kitchen.host_packages",
-        "delivery.named_functions",
+        "delivery.function_names",
         "host.REPLY_MARK",
     },
     "host": {"processes", "errors", "orders", "durations", "delivery", "kitchen"},

@@ -1,6 +1,31 @@
-"""`python -m waiter` and the `waiter` command."""
+"""`python -m waiter` and the `waiter` command: the whole life of a process, from the first import to the end."""
 
-from waiter.cli import main
+import atexit
+import gc
+import os
+import sys
+import threading
+
+gc.set_threshold(50_000)  # what is imported stays: looking through it for waste takes 6 ms of each start
+
+from waiter.cli import run, stdio  # noqa: E402 - see the line above
+
+
+def main() -> None:
+    """Run the command line, and end this process with its exit code."""
+    code = run(sys.argv[1:])
+    if _is_waited_for():
+        sys.exit(code)
+    # Python's own end takes all modules apart: 18 ms. It also waits half a second for threads of MongoDB's driver.
+    atexit._run_exitfuncs()
+    stdio.flush_or_give_up()
+    os._exit(code)
+
+
+def _is_waited_for() -> bool:
+    """Whether a user's function has left a thread that is to end first, as in any program."""
+    return any(not each.daemon for each in threading.enumerate() if each is not threading.main_thread())
+
 
 if __name__ == "__main__":
     main()

@@ -11,7 +11,6 @@ import os
 import pwd
 import shlex
 import stat
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum, auto
 from pathlib import Path
@@ -238,6 +237,8 @@ def _is_private(facts: os.stat_result) -> bool:
 
 
 def _checked(file: Path, content: bytes) -> Mapping[str, Any]:
+    import tomllib  # most waiters have no such file
+
     try:
         table = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

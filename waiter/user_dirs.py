@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from enum import Enum
@@ -54,6 +53,8 @@ def _home() -> Path:
 
 def _stand_in() -> Path:
     """A folder for who has no home, in a place where everybody may make one of any name. Raises UsageError."""
+    import tempfile  # it knows compression and dice, and hardly anybody has no home
+
     folder = Path(tempfile.gettempdir()) / f"waiter-{os.getuid()}"
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)

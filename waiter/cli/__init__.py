@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from importlib import import_module
 from itertools import chain
 from keyword import iskeyword
-from pkgutil import get_data
 
 import click
 
@@ -43,6 +42,8 @@ def _attribute(verb: str) -> str:
 
 def purpose(verb: str) -> str:
     """What a verb is for: the first sentence of its module's docstring, which is read without importing it."""
+    from pkgutil import get_data  # for the help alone
+
     package, _, module = verb_module(verb).rpartition(".")
     source = (get_data(package, f"{module}.py") or b"").decode()
     return source.partition('"""')[2].partition('"""')[0].partition("\n")[0].partition(". ")[0].removesuffix(".") + "."
@@ -134,10 +135,17 @@ def cli(ctx: click.Context, kitchen: str | None, db: str | None, require: bool) 
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line and exit with its code."""
+    """Run the command line within a user's program, and exit with its code."""
+    code = run(sys.argv[1:] if args is None else args)
+    if has_lasting_threads():
+        os._exit(code)  # Python's own end would wait for the driver's threads, which sleep for half a second
+    sys.exit(code)
+
+
+def run(args: Sequence[str]) -> int:
+    """Run the command line; returns its exit code when all is said."""
     stdio.fill_in()
     stdio.show_all()
-    args = sys.argv[1:] if args is None else args
     if asked := os.environ.get(COMPLETE):
         from click.shell_completion import shell_complete
 
@@ -145,12 +153,10 @@ def main(args: list[str] | None = None) -> None:
     else:
         code = _run(args)
     stdio.flush_or_give_up()
-    if asked or has_lasting_threads():
-        os._exit(code)  # Python's own end would wait for the driver's threads, which sleep for half a second
-    sys.exit(code)
+    return code
 
 
-def _run(args: list[str]) -> int:
+def _run(args: Sequence[str]) -> int:
     state = CliState()
 
     def call() -> object:
@@ -158,7 +164,7 @@ def _run(args: list[str]) -> int:
         with cli.make_context("waiter", list(args), obj=state) as context:
             return cli.invoke(context)
 
-    return exit_code(call, lambda: _is_json_wanted(args, state))
+    return exit_code(call, lambda: _is_json_wanted([*args], state))
 
 
 def run_verb(verb: click.Command, words: Sequence[str], called: str) -> int:

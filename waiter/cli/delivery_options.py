@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from waiter.cli.options import PRIORITIES, Duration, gathered
-from waiter.delivery.named_functions import own_settings
+from waiter.delivery.function_names import own_settings
 from waiter.delivery.options import DeliveryOptions, Grouping, Keep, LogFormat, Processes, Until
 from waiter.errors import UsageError
 from waiter.needs import parse_size

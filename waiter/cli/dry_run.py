@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import chain, islice
 from typing import Any
 
@@ -13,7 +13,6 @@ from waiter.cli.console import say
 from waiter.cli.help_groups import GroupedOptions
 from waiter.delivery.executors import Executor
 from waiter.delivery.placeholders import NoSuchArgument
-from waiter.intake import Input, OnBad, Seen, read
 from waiter.orders import Order
 from waiter.report.formatting import escape_control, plural
 
@@ -48,12 +47,6 @@ def dry_run_option(function: Any) -> Any:
     return click.option(
         "--dry-run", is_flag=True, help=f"Print the first {SHOWN} command lines and run nothing; =all: all of them."
     )(function)
-
-
-def orders_of(input: Input, on_bad: OnBad) -> Iterator[Order]:
-    """The orders that the rows of an input will be, as far as a command sees them."""
-    for number, arguments, names in chain.from_iterable(read(input, on_bad=on_bad, seen=Seen())):
-        yield Order(f"dry-run-{number}", "dry-run", number, tuple(arguments), None if names is None else tuple(names))
 
 
 def show_lines(executor: Executor, orders: Iterable[Order], *, is_all: bool) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 
 from waiter.orders import Order
@@ -22,6 +21,8 @@ class InOrder:
         self._open: dict[str, Order] = {}  # claimed and not yet ended for good, or ended behind such a one
         self._ended: set[str] = set()
         self._held: dict[str, list[tuple[int, int, int]]] = {}  # by order: stream, where in the file, how long
+        import tempfile  # it knows compression, and few waiters keep the order
+
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the waiter works
 
     def claimed(self, orders: Sequence[Order]) -> None:

@@ -8,10 +8,9 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import fields
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
-from click.shell_completion import CompletionItem
 
 from waiter.cli import KITCHEN_HELP, CliState
 from waiter.cli.console import said_if_long, say
@@ -31,6 +30,9 @@ from waiter.report.selection import Selection as Selection
 from waiter.report.selection import resolve_selector as resolve_selector
 from waiter.report.selection import status_from as status_from
 from waiter.settings import Settings, settings
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -156,6 +158,8 @@ def _complete_batch(context: click.Context, _parameter: click.Parameter, begun: 
 
 def complete_file(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """Lets the shell complete names of files, as it would without us."""
+    from click.shell_completion import CompletionItem  # only Tab needs it
+
     return [CompletionItem(begun, type="file")]
 
 
@@ -248,6 +252,7 @@ def check_waiter_is_at_work(kitchen: Kitchen, waiter: str | None) -> None:
     """Raise UsageError for a waiter that is not at work."""
     if waiter is None:
         return
+
     here = sorted({shift.waiter for shift in at_work(kitchen.shifts(), kitchen.now())})
     if waiter not in here:
         who = f"At work are {', '.join(here[:10])}" if here else "Nobody is at work"

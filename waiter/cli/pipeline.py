@@ -22,8 +22,8 @@ from waiter.cli.pipeline_file import Stage, read_pipeline
 from waiter.cli.pipeline_lines import naming_stage, stage_orders
 from waiter.cli.printer import Printer, left_words
 from waiter.delivery.executors import checked
+from waiter.delivery.function_names import own_settings
 from waiter.delivery.listener import INTERRUPTED, KITCHEN_LOST, Summary
-from waiter.delivery.named_functions import own_settings
 from waiter.delivery.options import DeliveryOptions, Grouping
 from waiter.delivery.together import Part, deliver_together
 from waiter.errors import ExitCode

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from waiter.cli.commands.load import opened_input
-from waiter.cli.dry_run import orders_of
+from waiter.cli.input_orders import orders_of
 from waiter.cli.pipeline_file import Stage
 from waiter.delivery.earlier import facts_of
 from waiter.delivery.placeholders import BRACES, parted

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from shutil import get_terminal_size
 from threading import RLock, Timer
 from typing import Any
 
@@ -80,6 +79,8 @@ def hosts_bar() -> Iterator[Callable[[str, int, int | None, str], None]]:
 
         words = TextColumn("{task.fields[words]}", markup=False)
         return [BarColumn(bar_width=12), MofNCompleteColumn(), TimeElapsedColumn(), words]
+
+    from shutil import get_terminal_size
 
     with _late_bar(columns) as draw:
 

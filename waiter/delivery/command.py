@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -22,7 +21,6 @@ from waiter.delivery.placeholders import (
     place_of,
 )
 from waiter.delivery.runner.slot import SLOT_MARK
-from waiter.delivery.shell_line import shell_line
 from waiter.errors import CommandUnstartable, UsageError
 from waiter.hashing import blake2b
 from waiter.kitchen.open_files import is_kitchen
@@ -105,7 +103,7 @@ def command(
     if shell:
         line = " ".join(words)
         if not literal:
-            shell_line(line, None, lambda name: name or "@")  # as far as it can be checked without an order
+            _shell_line(line, None, lambda name: name or "@")  # as far as it can be checked without an order
         return Command((line,), SHELL, is_shell=True, is_literal=literal)
     return Command(tuple(words), found(words[0], cwd=cwd, path=path), is_literal=literal)
 
@@ -141,13 +139,21 @@ def _line(line: str, names: tuple[str, ...] | None, count: int, stages: frozense
             return _variable(len(asked) - 1)
         return str(place_of(base, names, count, ASKER)) if base else "@"
 
-    return _Line(shell_line(line, names, parameter), tuple(asked))
+    return _Line(_shell_line(line, names, parameter), tuple(asked))
+
+
+def _shell_line(line: str, names: tuple[str, ...] | None, parameter: Callable[[str], str]) -> str:
+    from waiter.delivery.shell_line import shell_line  # few commands are lines, and it reads them with large patterns
+
+    return shell_line(line, names, parameter)
 
 
 def found(program: str, *, cwd: str | None = None, path: str | None = None) -> str:
     """The absolute path of a program, as a shell in `cwd` would find it. Raises CommandUnstartable."""
     if os.sep not in program:
-        absolute = shutil.which(program, path=path)
+        from shutil import which  # it knows compression, and many programs are paths
+
+        absolute = which(program, path=path)
         if absolute is None:
             hint = f"\nhint: did you mean ./{program}?" if Path(cwd or ".", program).is_file() else _line_hint(program)
             raise CommandUnstartable(f"{program}: command not found on the PATH of this machine{hint}")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from waiter.delivery.named_functions import names_function
+from waiter.delivery.function_names import names_function
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Batch, Order, Selector
 

@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from waiter.delivery.batch_scope import BatchScope, bound_words, unbound_words, wanted
 from waiter.delivery.command import SHELL, Version, command
 from waiter.delivery.environment import inherited, secret_kitchen
-from waiter.delivery.function_processes import ProcessExecutor
-from waiter.delivery.functions import FunctionExecutor
+from waiter.delivery.function_names import names_function
 from waiter.delivery.listener import Listener, Summary
-from waiter.delivery.named_functions import named_function, names_function, once_words
 from waiter.delivery.options import DeliveryOptions, Grouping, Processes, cpu_count, slots
 from waiter.delivery.outcomes import parse_halt
 from waiter.delivery.outputs import capture, make_output_folder, output_paths
@@ -31,10 +30,13 @@ from waiter.delivery.runner.slot import with_slot
 from waiter.delivery.shutdown import Shutdown
 from waiter.delivery.spool import Spool
 from waiter.delivery.waiter import Delivery
-from waiter.delivery.worker_process import order_facts
 from waiter.errors import CommandUnstartable, UsageError
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Order, Selector, Status, is_in_scope
+
+if TYPE_CHECKING:  # few waiters deliver with a function
+    from waiter.delivery.function_processes import ProcessExecutor
+    from waiter.delivery.functions import FunctionExecutor
 
 
 class CommandExecutor:
@@ -113,18 +115,6 @@ class CommandExecutor:
         )
 
 
-class OneByOne(CommandExecutor):
-    """A function as a command: a process for each order, beside other commands."""
-
-    def __init__(self, words: Sequence[str], options: DeliveryOptions, *, slots: int, name: str) -> None:
-        named_function(words[0], options.cwd)  # it is there
-        command = once_words(words[0], options.cwd)
-        super().__init__(command, replace(options, literal=True), slots=slots, name=name)
-
-    def job(self, order: Order) -> Job:
-        return replace(super().job(order), stdin=order_facts(order))
-
-
 Words = tuple[str, ...]
 
 
@@ -189,12 +179,18 @@ class OwnCommands:
         if words not in self._executors:
             plain, is_shell, is_literal = unbound_words(words)
             options = replace(self._options, shell=is_shell, literal=is_literal)
-            kind = OneByOne if names_function(plain, shell=is_shell) else CommandExecutor
+            kind = _one_by_one() if names_function(plain, shell=is_shell) else CommandExecutor
             self._executors[words] = kind(plain, options, slots=self.slots, name=self._name)
         return self._executors[words]
 
 
-Executor = CommandExecutor | FunctionExecutor | ProcessExecutor | OwnCommands
+def _one_by_one() -> type[CommandExecutor]:
+    from waiter.delivery.one_by_one import OneByOne  # few batches are bound to a function
+
+    return OneByOne
+
+
+Executor: TypeAlias = "CommandExecutor | FunctionExecutor | ProcessExecutor | OwnCommands"
 
 
 def stdin_json(order: Order) -> bytes:

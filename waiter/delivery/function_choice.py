@@ -8,9 +8,10 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from waiter.delivery.function_names import PREFIX, parted
 from waiter.delivery.function_processes import ProcessExecutor
 from waiter.delivery.functions import FunctionExecutor, is_coroutine_function
-from waiter.delivery.named_functions import PREFIX, named_function, parted
+from waiter.delivery.named_functions import named_function
 from waiter.delivery.options import DeliveryOptions, Processes
 from waiter.delivery.worker import unwrapped
 from waiter.delivery.worker_setup import home_of, named_setup, pickled_setup

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from waiter.delivery.runner.client import package_root
+from waiter.delivery.function_names import PREFIX, parted
 from waiter.delivery.worker import settings_of
 from waiter.delivery.worker_setup import home_of, reading
 from waiter.errors import CommandUnstartable, UsageError
-
-PREFIX = "python:"
-
-
-_ONCE = "import sys; sys.path.insert(0, sys.argv[1]); from waiter.delivery.worker_process import once; once()"
-
-
-def once_words(word: str, folder: str | None = None) -> tuple[str, ...]:
-    """The command that calls the function once: with its arguments, and the order's other facts on stdin."""
-    return sys.executable, "-c", _ONCE, package_root(), str(Path(folder or "").absolute()), word
 
 
 def with_site_packages() -> None:
@@ -32,18 +22,6 @@ def with_site_packages() -> None:
         import site
 
         site.main()
-
-
-def names_function(words: Sequence[str], *, shell: bool = False) -> bool:
-    return bool(words) and words[0].startswith(PREFIX) and not shell
-
-
-def parted(word: str) -> tuple[str, str]:
-    """Module and function. Raises UsageError."""
-    module, _, name = word.removeprefix(PREFIX).rpartition(":")
-    if not module or not all(map(str.isidentifier, [*module.split("."), *name.split(".")])):
-        raise UsageError(f"{word}: not understood\nhint: {PREFIX}MODULE:FUNCTION, for example {PREFIX}crunch:align")
-    return module, name
 
 
 def named_function(word: str, folder: str | None = None) -> Callable[..., object]:
@@ -68,9 +46,9 @@ def named_function(word: str, folder: str | None = None) -> Callable[..., object
     return thing
 
 
-def own_settings(words: Sequence[str], folder: str | None = None, *, shell: bool = False) -> Mapping[str, object]:
-    """What `@worker` says of the function that the words name; nothing for a command."""
-    return settings_of(named_function(words[0], folder)) if names_function(words, shell=shell) else {}
+def settings_of_named(word: str, folder: str | None = None) -> Mapping[str, object]:
+    """What `@worker` says of the function."""
+    return settings_of(named_function(word, folder))
 
 
 def _imported(word: str, module: str, folder: str) -> ModuleType:

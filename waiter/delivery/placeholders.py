@@ -14,7 +14,6 @@ from __future__ import annotations
 import os.path
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from functools import lru_cache
 
 from waiter.errors import UsageError
@@ -184,6 +183,8 @@ def _no_such_name(name: str, names: Sequence[str] | None, asker: str) -> NoSuchA
 @lru_cache(maxsize=256)
 def nearest(name: str, names: tuple[str, ...], cutoff: float = 0.6) -> str | None:
     """The one of these names that looks most like it, if any does; upper and lower case are alike."""
+    from difflib import get_close_matches  # only a mistake needs it
+
     lower = {one.lower(): one for one in reversed(names)}
     found = get_close_matches(name.lower(), lower, 1, cutoff)
     return lower[found[0]] if found else None

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from waiter import __version__
-from waiter.delivery.named_functions import names_function, parted
+from waiter.delivery.function_names import names_function, parted
 from waiter.errors import UsageError, naming
 from waiter.kitchen import host_packages
 from waiter.user_dirs import Kind, own_folder

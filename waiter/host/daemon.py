@@ -23,8 +23,9 @@ from typing import Any
 
 from waiter import __version__
 from waiter.delivery.executors import deliver
+from waiter.delivery.function_names import names_function
 from waiter.delivery.listener import Listener, Summary
-from waiter.delivery.named_functions import names_function, with_site_packages
+from waiter.delivery.named_functions import with_site_packages
 from waiter.delivery.options import DeliveryOptions
 from waiter.delivery.shutdown import Shutdown, Stop
 from waiter.errors import KitchenUnreachable, WaiterError

@@ -14,7 +14,6 @@ waiter deliver -j auto --retries 2 convert {1} -resize 50% small/{2}
 from __future__ import annotations
 
 import shlex
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -78,7 +77,11 @@ def kitchen_opener(settings: Settings) -> Callable[[], Kitchen]:
 def refuse_program_as_kitchen(settings: Settings) -> None:
     """Raise UsageError for `run -k echo …`: GNU parallel's -k takes no value, and ours names the kitchen."""
     name = settings.kitchen or ""
-    if settings.is_kitchen_said and name.isidentifier() and not Path(name).exists() and shutil.which(name):
+    if not settings.is_kitchen_said or not name.isidentifier() or Path(name).exists():
+        return
+    from shutil import which  # most kitchens are no plain words
+
+    if which(name):
         raise UsageError(
             f"-k {name}: -k names the kitchen here, and {name} is a command\n"
             f"hint: leave -k out, or write --keep-order; for a MongoDB on that host: -k mongodb://{name}"

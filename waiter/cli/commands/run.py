@@ -27,7 +27,8 @@ from waiter.cli.commands.deliver import is_interleaved, kitchen_words, lost_outp
 from waiter.cli.commands.load import load_with_bar, opened_input, reading, tell_loaded, with_bar
 from waiter.cli.console import say
 from waiter.cli.delivery_options import delivery_options, options_for, with_run_flags
-from waiter.cli.dry_run import WithDryRun, dry_run_option, orders_of, show_lines
+from waiter.cli.dry_run import WithDryRun, dry_run_option, show_lines
+from waiter.cli.input_orders import orders_of
 from waiter.cli.log_lines import for_person, log_as
 from waiter.cli.options import COMMAND, complete_file, notify_option, open_kitchen_or_exit, with_settings
 from waiter.cli.pipeline import run_pipeline, show_stages

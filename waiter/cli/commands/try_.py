@@ -24,7 +24,8 @@ from waiter.delivery.command import command
 from waiter.delivery.earlier import stages_named, with_earlier
 from waiter.delivery.environment import inherited
 from waiter.delivery.executors import stdin_json
-from waiter.delivery.named_functions import named_function, names_function, once_words
+from waiter.delivery.function_names import names_function, once_words
+from waiter.delivery.named_functions import named_function
 from waiter.delivery.options import DeliveryOptions
 from waiter.delivery.placeholders import refuse_if_none_fits
 from waiter.delivery.runner.slot import with_slot

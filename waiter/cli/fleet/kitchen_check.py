@@ -11,7 +11,7 @@ from waiter.cli.console import said_if_long, say
 from waiter.cli.fleet.options import DeliveryRequest, KitchenNames
 from waiter.cli.fleet.plan import packed_command
 from waiter.delivery.batch_scope import unbound_words
-from waiter.delivery.named_functions import names_function
+from waiter.delivery.function_names import names_function
 from waiter.delivery.options import DeliveryOptions, Until
 from waiter.delivery.precheck import check_command
 from waiter.errors import KitchenError, KitchenMissing, UsageError

@@ -18,7 +18,7 @@ from click.core import ParameterSource
 from waiter.cli.delivery_options import delivery_options
 from waiter.cli.fleet.options import DeliveryRequest, KitchenNames
 from waiter.cli.options import resolve_settings
-from waiter.delivery.named_functions import own_settings
+from waiter.delivery.function_names import own_settings
 from waiter.delivery.options import Until
 from waiter.errors import UsageError
 from waiter.kitchen import kind_of

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import subprocess
-import tempfile
 
 
 def has_ended_within(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
@@ -29,6 +28,8 @@ def shared_file(size: int) -> int:
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("waiter-runner")
     else:
+        import tempfile  # on macOS
+
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
     os.ftruncate(descriptor, size)
