@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import time
-from typing import NamedTuple
+
+from waiter.light_dataclass import dataclass
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -18,7 +19,8 @@ def boottime() -> float:
     return time.clock_gettime(_CLOCK)
 
 
-class Facts(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Facts:
     """What /proc/PID/stat says (proc(5))."""
 
     state: str
@@ -81,7 +83,8 @@ def _inode(file: str) -> str:
         return ""
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Place:
     """Where a pid names one process: a machine, from one boot to the next, and a pid namespace on it."""
 
     host: str

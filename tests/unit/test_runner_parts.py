@@ -28,7 +28,7 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
 def sender_of(runner: socket.socket) -> tuple[Sender, EventBuffer]:
     poll, buffer = select.poll(), EventBuffer("stream")
     poll.register(runner, select.POLLIN)
-    return Sender(runner, poll, buffer), buffer
+    return Sender(runner.fileno(), poll, buffer), buffer
 
 
 def test_events_are_sent_a_line_each(ends):
@@ -83,19 +83,19 @@ def test_the_first_message_and_what_came_with_it(ends):
     runner, waiter = ends
     runner.setblocking(True)
     waiter.sendall(b'{"slots": 1}\n{"jobs"')
-    assert first_line(runner) == (b'{"slots": 1}', b'{"jobs"')
+    assert first_line(runner.fileno()) == (b'{"slots": 1}', b'{"jobs"')
 
 
 def test_a_waiter_that_went_before_it_said_anything(ends):
     runner, waiter = ends
     runner.setblocking(True)
     waiter.close()
-    assert first_line(runner) == (b"", b"")
+    assert first_line(runner.fileno()) == (b"", b"")
 
 
 def test_a_waiter_is_told_why_there_is_no_runner(ends):
     runner, waiter = ends
-    decline(runner, OSError(errno.EAGAIN, "try again"))
+    decline(runner.fileno(), OSError(errno.EAGAIN, "try again"))
     assert json.loads(waiter.recv(1 << 16)) == ["cannot", NO_PROCESS]
 
 

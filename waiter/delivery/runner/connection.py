@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import select
-import socket
 from contextlib import suppress
 
 from waiter.delivery.runner.event_buffer import EventBuffer
@@ -24,7 +24,7 @@ MAX_BEHIND = 16 << 20
 class Sender:
     """Sends what is in the buffer, as far as the waiter takes it."""
 
-    def __init__(self, control: socket.socket, poll: select.poll, buffer: EventBuffer) -> None:
+    def __init__(self, control: int, poll: select.poll, buffer: EventBuffer) -> None:
         """`poll` is told to watch for room in the socket while something is unsent."""
         self._control = control
         self._poll = poll
@@ -63,7 +63,7 @@ class Sender:
     def send(self) -> bool:
         """False when the waiter is gone: the next poll sees the end of the stream."""
         try:
-            sent = self._control.send(self.unsent)
+            sent = os.write(self._control, self.unsent)
         except BlockingIOError:
             sent = 0
         except (BrokenPipeError, ConnectionResetError):
@@ -73,11 +73,11 @@ class Sender:
         return True
 
 
-def first_line(control: socket.socket) -> tuple[bytes, bytes]:
+def first_line(control: int) -> tuple[bytes, bytes]:
     """The first message, empty if the waiter has gone, and what came with it."""
     received = b""
     while b"\n" not in received:
-        more = control.recv(1 << 16)
+        more = os.read(control, 1 << 16)
         if not more:
             return b"", b""
         received += more
@@ -85,8 +85,8 @@ def first_line(control: socket.socket) -> tuple[bytes, bytes]:
     return first, rest
 
 
-def decline(control: socket.socket, error: OSError) -> None:
+def decline(control: int, error: OSError) -> None:
     """Tell the waiter why there is no runner."""
     why = NO_PROCESS if error.errno == errno.EAGAIN else str(error)
     with suppress(BrokenPipeError, ConnectionResetError):  # the waiter fares no better, and has gone
-        control.sendall(json.dumps(["cannot", why]).encode("ascii") + b"\n")
+        os.write(control, json.dumps(["cannot", why]).encode("ascii") + b"\n")

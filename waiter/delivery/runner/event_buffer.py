@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from binascii import b2a_base64
-from typing import Any
+
+TYPE_CHECKING = False  # `typing` itself would be a tenth of this process's start
+if TYPE_CHECKING:
+    from typing import Any
 
 GROUP_BYTES = 1 << 20
 """How much of a job's output is kept back to be shown as one piece. A job with more goes live, one at a time."""

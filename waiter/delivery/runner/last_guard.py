@@ -13,12 +13,15 @@ import struct
 import sys
 import time
 from contextlib import suppress
-from typing import NoReturn
 
 from waiter import processes
 from waiter.delivery.runner import containment
 from waiter.delivery.runner import folder as private_folder
 from waiter.delivery.runner.guard import BOOT, PYTHON_FLAGS, SWEEP_S, stand_guard
+
+TYPE_CHECKING = False  # `typing` itself would be a tenth of this process's start
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 _SCRIPT = f"""read _ && exit 0; exec "$GUARD_PYTHON" {" ".join(PYTHON_FLAGS)} "$GUARD_BOOT" $GUARD_TABLE $GUARD_MARK"""
 

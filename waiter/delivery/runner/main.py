@@ -9,17 +9,19 @@ import json
 import mmap
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 from waiter.delivery.runner import containment, last_guard
 from waiter.delivery.runner import folder as private_folder
 from waiter.delivery.runner.connection import decline, first_line
 from waiter.delivery.runner.process import RunnerProcess
+
+TYPE_CHECKING = False  # `typing` itself would be a tenth of this process's start
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def _runner(options: dict[str, Any]) -> Callable[..., RunnerProcess]:
@@ -41,15 +43,14 @@ def main() -> None:
     last, and for each slot the pid of its job's first process, or 0: eight bytes each. It outlives this process.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whoever started the waiter may have blocked SIGCHLD
-    control = socket.socket(fileno=int(sys.argv[2]))
-    table_fd = int(sys.argv[3])
+    control, table_fd = int(sys.argv[2]), int(sys.argv[3])
     try:
         folder = private_folder.make()
         tag = containment.ProcessTag()
         lock = private_folder.keep(folder)
         os.set_inheritable(lock, True)  # the guards have it, too: the folder is locked until all is cleaned up
-        guard_fd, watched = last_guard.stand_guards(control.fileno(), table_fd, folder, tag)
-        control.set_inheritable(False)
+        guard_fd, watched = last_guard.stand_guards(control, table_fd, folder, tag)
+        os.set_inheritable(control, False)
         os.set_inheritable(table_fd, False)
         os.set_inheritable(lock, False)
         options, rest = first_line(control)
@@ -69,3 +70,4 @@ def main() -> None:
     for pipe in watched:
         with suppress(BrokenPipeError):  # that guard was killed
             os.write(pipe, b"bye\n")
+    os._exit(0)  # Python's own end would take apart what goes with the process

@@ -16,11 +16,9 @@ import mmap
 import os
 import select
 import signal
-import socket
 import struct
 from collections import deque
 from math import inf
-from typing import Any
 
 from waiter import processes
 from waiter.delivery.runner import containment, memory_groups
@@ -40,6 +38,10 @@ from waiter.delivery.runner.start_errors import (
     why_not_started,
 )
 
+TYPE_CHECKING = False  # `typing` itself would be a tenth of this process's start
+if TYPE_CHECKING:
+    from typing import Any
+
 TRY_SPAWN_AGAIN_S = 0.1
 
 KILL_AGAIN_S = 2.0
@@ -53,7 +55,7 @@ class RunnerProcess:
 
     def __init__(
         self,
-        control: socket.socket,
+        control: int,
         table: mmap.mmap,
         folder: str,
         guard_fd: int,
@@ -105,8 +107,8 @@ class RunnerProcess:
         os.set_blocking(wake_end, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
-        self.control.setblocking(False)
-        for fd in (self.control.fileno(), self.wake, self.guard_fd, *self.by_fd):
+        os.set_blocking(self.control, False)
+        for fd in (self.control, self.wake, self.guard_fd, *self.by_fd):
             self.poll.register(fd, select.POLLIN)
         self.buffer.events.append(("hello", os.getpid(), folder))
         self._flush()
@@ -152,7 +154,7 @@ class RunnerProcess:
     def _receive(self) -> bool:
         """Read what the waiter sends; False when it is gone."""
         try:
-            received = self.control.recv(1 << 20)
+            received = os.read(self.control, 1 << 20)
         except BlockingIOError:
             received = None
         except ConnectionResetError:
