@@ -9,17 +9,18 @@ import threading
 gc.set_threshold(50_000)  # what is imported stays: looking through it for waste takes 6 ms of each start
 
 from waiter.cli import run, stdio  # noqa: E402 - see the line above
+from waiter.kitchen import has_lasting_threads  # noqa: E402
 
 
 def main() -> None:
     """Run the command line, and end this process with its exit code."""
     code = run(sys.argv[1:])
-    if _is_waited_for():
-        sys.exit(code)
-    # Python's own end takes all modules apart: 18 ms. It also waits half a second for threads of MongoDB's driver.
-    atexit._run_exitfuncs()
-    stdio.flush_or_give_up()
-    os._exit(code)
+    if not has_lasting_threads():  # else what the driver has registered waits half a second for its threads
+        if _is_waited_for():
+            sys.exit(code)
+        atexit._run_exitfuncs()
+        stdio.flush_or_give_up()
+    os._exit(code)  # Python's own end would take all modules apart: 18 ms
 
 
 def _is_waited_for() -> bool:

@@ -52,13 +52,17 @@ class _FromLibrary:
 class _Library:
     """The library's dataclass of a class, made when it is first asked for."""
 
-    def __init__(self, cls: type, defaults: dict[str, Any]) -> None:
+    def __init__(self, cls: type, defaults: dict[str, Any], how: dict[str, bool]) -> None:
         self._cls = cls
         self._defaults = defaults
+        self._how = how
         self._made: Any = None
 
     def fields(self) -> Any:
         return self._class().__dataclass_fields__
+
+    def parameters(self) -> Any:
+        return self._class().__dataclass_params__
 
     def signature(self) -> Any:
         import inspect  # only who asks for a signature needs it
@@ -72,7 +76,7 @@ class _Library:
             for name, default in self._defaults.items():
                 if isinstance(default, _Factory):
                     setattr(self._cls, name, dataclasses.field(default_factory=default.make))
-            self._made = dataclasses.dataclass(self._cls)
+            self._made = dataclasses.dataclass(**self._how)(self._cls)
         return self._made
 
 
@@ -80,12 +84,13 @@ def _made(cls: type, *, frozen: bool, eq: bool) -> type:
     names = tuple(cls.__annotations__)
     inside = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
     defaults = {name: inside.pop(name) for name in names if name in inside}
-    library = _Library(cls, defaults)
+    library = _Library(cls, defaults, {"frozen": frozen, "eq": eq})
     inside |= {
         "__slots__": names,
         "__match_args__": names,
         "__init__": _first_init(names, defaults, frozen=frozen),
         "__dataclass_fields__": _FromLibrary(library, "fields"),
+        "__dataclass_params__": _FromLibrary(library, "parameters"),
         "__signature__": _FromLibrary(library, "signature"),
     }
     inside.setdefault("__repr__", _repr)

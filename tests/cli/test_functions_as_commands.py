@@ -164,3 +164,23 @@ def test_a_setting_that_does_not_exist_is_refused_where_it_stands():
         worker(timeout=[])
     assert worker(slots=3, processes=True)(len).settings == {"jobs": "3", "processes": "spawn"}
     assert DeliveryOptions(processes=False).processes == "no"
+
+
+def test_what_a_function_has_left_for_the_end_of_its_process_is_done(tmp_path, ran):
+    """In the waiter's own process, which otherwise ends at once."""
+    (tmp_path / "ends.py").write_text(
+        "import atexit, pathlib, threading\n"
+        "def wait():\n"
+        "    threading.main_thread().join()\n"
+        "    pathlib.Path('waited').touch()\n"
+        "def registers(order):\n"
+        "    atexit.register(pathlib.Path('ended').touch)\n"
+        "def starts(order):\n"
+        "    threading.Thread(target=wait, daemon=False).start()\n"
+    )
+
+    assert ran("-m", "waiter", "run", "--processes=no", "python:ends:registers", ":::", "1").returncode == 0
+    assert (tmp_path / "ended").exists()
+
+    assert ran("-m", "waiter", "run", "--processes=no", "python:ends:starts", ":::", "2").returncode == 0
+    assert (tmp_path / "waited").exists()

@@ -4,9 +4,8 @@ It is the parent of every command and, on Linux, the subreaper of what they daem
 socket (JSON, a line a message, see `client`); when the waiter's end closes, for whatever reason, the runner kills
 all its descendants and goes. Should the runner itself be killed, its parent sweeps up (`guard`).
 
-One thread, one poll. Only light modules are imported: this process should weigh no more than Python itself.
-What is here shares one state, the slots and the queue. `connection` speaks to the waiter, `orphans` knows what jobs
-have daemonised.
+One thread, one poll. Only light modules are imported: this process should weigh no more than Python itself. What is
+here shares one state, the slots and the queue. `connection` speaks to the waiter, `orphans` knows what has daemonised.
 """
 
 from __future__ import annotations
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 TRY_SPAWN_AGAIN_S = 0.1
-
 KILL_AGAIN_S = 2.0
 LEAVE_S = 5.0
 _IGNORED = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
