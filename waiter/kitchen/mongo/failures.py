@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from waiter.kitchen.contract import FailureGroup
 from waiter.kitchen.mongo.connection import Connection
@@ -18,17 +19,19 @@ _TOLD = ("error", "exit_code", "signal", "reason")
 
 def failure_groups(to: Connection, selector: Selector | None) -> list[FailureGroup]:
     """See `Kitchen.failure_groups`."""
-    if selector is None or selector == Selector():
-        kinds = _counted(to)
+    wanted = selector or Selector()
+    if replace(wanted, batch=None) == Selector():
+        mine = selected(to, wanted)
+        kinds = _counted(to, mine)
         if len(kinds) <= MOST_KINDS:
-            return _with_latest(kinds, _latest(to, kinds))
-    return _read(to, selector or Selector())
+            return _with_latest(kinds, _latest(to, kinds, mine))
+    return _read(to, wanted)
 
 
-def _counted(to: Connection) -> list[Document]:
-    """Each kind with its places, one more than `MOST_KINDS` at most: the index alone answers."""
+def _counted(to: Connection, mine: Document) -> list[Document]:
+    """Each kind with its places, one more than `MOST_KINDS` at most: the index alone answers, of some batches too."""
     stages: list[Document] = [
-        {"$match": {"status": "ERROR", "error_group": {"$gt": ""}}},
+        {"$match": {"status": "ERROR", "error_group": {"$gt": ""}, **mine}},
         {
             "$group": {
                 "_id": {"kind": "$error_group", "host": "$host"},
@@ -52,8 +55,8 @@ def _counted(to: Connection) -> list[Document]:
     return list(to.orders.aggregate(stages, allowDiskUse=True))
 
 
-def _latest(to: Connection, kinds: Iterable[Document]) -> dict[str, Document]:
-    """The latest failure of each kind."""
+def _latest(to: Connection, kinds: Iterable[Document], mine: Document) -> dict[str, Document]:
+    """The latest failure of each kind, and one of `mine`."""
     where = [
         {"error_group": kind["_id"], "host": kind["latest"].get("host"), "stop": kind["latest"]["stop"]}
         for kind in kinds
@@ -61,7 +64,7 @@ def _latest(to: Connection, kinds: Iterable[Document]) -> dict[str, Document]:
     if not where:
         return {}
     fields = dict.fromkeys(("error_group", *_TOLD), 1)
-    found = to.orders.find({"status": "ERROR", "$or": where}, fields).sort("_id", 1)
+    found = to.orders.find({"status": "ERROR", "$and": [{"$or": where}, mine]}, fields).sort("_id", 1)
     return {order["error_group"]: order for order in found}
 
 

@@ -12,11 +12,12 @@ from waiter.kitchen.mongo.queries import selected
 from waiter.kitchen.paging import FEW, Position
 from waiter.kitchen.printable import printable
 from waiter.kitchen.selecting import sort_of, unknown_position
-from waiter.orders import Order, Selector
+from waiter.orders import Order, Selector, Status
 
 _PLACE = "place"
 _ROW = re.compile("[0-9]{1,10}")
 _NATURAL = {"$natural": 1}
+_TOOK = {"$subtract": ["$stop", "$start"]}
 
 
 def page(to: Connection, selector: Selector, sort: str, limit: int, after: Position | None) -> list[Order]:
@@ -29,15 +30,29 @@ def page(to: Connection, selector: Selector, sort: str, limit: int, after: Posit
     if selector == Selector(statuses=selector.statuses):
         if sort in ("-stop", "-start"):
             matching += _narrowed(to, sort, [*matching, *([behind] if behind else [])], limit)
-        elif sort == "-duration":
-            matching += _long(to, matching, after, limit)
-    computed: list[Document] = [{"$set": {_PLACE: duration(to.now)}}] if by == "duration" else []
+        elif sort == "-duration" and selector.statuses != (Status.ERROR,):  # of failures an index knows how long
+            matching += _long(to, matching, after, limit, selector)
     order = {"seq": direction} if by == "age" else {what: direction, "seq": direction}
-    stages = [{"$match": {"$and": [*matching, {}]}}, *computed, {"$match": behind}, {"$sort": order}, {"$limit": limit}]
+    first: list[Document] = [{"$match": behind}, {"$sort": order}, {"$limit": limit}]
     hint = None if by == "age" else _hint(to, selector)
-    hinted = {} if hint is None else {"hint": hint}
-    found = to.orders.aggregate([*stages, {"$unset": list(BULKY)}], allowDiskUse=True, **hinted)
+    hinted: Document = {} if hint is None else {"hint": hint}
+    if by == "duration":
+        took: Document = {_PLACE: duration(to.now) if _may_run(selector) else _TOOK}
+        matching = [{"seq": {"$in": _places(to, matching, took, first, hinted)}}, *matching]
+        first, hinted = [{"$set": took}, *first], {}
+    stages = [{"$match": {"$and": [*matching, {}]}}, *first, {"$unset": list(BULKY)}]
+    found = to.orders.aggregate(stages, allowDiskUse=True, **hinted)
     return list(map(order_from, found))
+
+
+def _places(
+    to: Connection, matching: list[Document], took: Document, first: list[Document], hinted: Document
+) -> list[int]:
+    """The orders of a page by duration: small things are sorted, and of failures an index has them."""
+    fields = {"_id": 0, "seq": 1, "stop": 1, "start": 1, **({} if took[_PLACE] is _TOOK else {"status": 1})}
+    small: list[Document] = [{"$project": fields}, {"$project": {"seq": 1, **took}}]
+    stages = [{"$match": {"$and": [*matching, {}]}}, *small, *first]
+    return [order["seq"] for order in to.orders.aggregate(stages, allowDiskUse=True, **hinted)]
 
 
 def _narrowed(to: Connection, sort: str, matching: list[Document], limit: int) -> list[Document]:
@@ -52,24 +67,32 @@ def _narrowed(to: Connection, sort: str, matching: list[Document], limit: int) -
     return [] if began is None else [{"$or": [{"stop": {"$gte": began}}, {"status": "RUNNING"}]}]
 
 
-def _long(to: Connection, matching: list[Document], after: Position | None, limit: int) -> list[Document]:
+def _may_run(selector: Selector) -> bool:
+    return not selector.statuses or Status.RUNNING in selector.statuses
+
+
+def _long(
+    to: Connection, matching: list[Document], after: Position | None, limit: int, selector: Selector
+) -> list[Document]:
     """What long orders have, so that few are sorted: some of those that ended lately took at least so long."""
     if after is not None and after.value is None:
         return []
-    took = {"$subtract": ["$stop", "$start"]}
     least = [] if after is None else [{"$match": {_PLACE: {"$lt": after.value}}}]
     lately: list[Document] = [
         {"$match": {"$and": [{"stop": {"$gt": 0}}, {"start": {"$gt": 0}}, *matching]}},
         {"$sort": {"stop": -1}},
         {"$limit": FEW},
-        {"$project": {"_id": 0, _PLACE: took}},
+        {"$project": {"_id": 0, _PLACE: _TOOK}},
         *least,
         {"$sort": {_PLACE: -1}},
         {"$skip": limit - 1},
         {"$limit": 1},
     ]
     found = next(iter(to.orders.aggregate(lately)), None)
-    return [] if found is None else [{"$or": [{"status": "RUNNING"}, {"$expr": {"$gte": [took, found[_PLACE]]}}]}]
+    if found is None:
+        return []
+    long: Document = {"$expr": {"$gte": [_TOOK, found[_PLACE]]}}
+    return [{"$or": [{"status": "RUNNING"}, long]} if _may_run(selector) else long]
 
 
 def _nth(to: Connection, field: str, matching: list[Document], number: int) -> float | None:

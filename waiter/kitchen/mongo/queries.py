@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 
 from waiter.errors import UsageError
@@ -234,20 +235,21 @@ def _throughput(rows: dict[str, Document], window_s: float) -> Throughput:
 
 
 def commands(to: Connection, selector: Selector | None) -> dict[str, int]:
-    if selector is None or selector == Selector():
+    wanted = selector or Selector()
+    if replace(wanted, batch=None) == Selector():
         # As in `counts`: what `status` asks costs a look at an index for each version, not at every order.
-        versions = to.orders.distinct("command", {"command": {"$gt": ""}})
+        versions, mine = to.orders.distinct("command", {"command": {"$gt": ""}}), selected(to, wanted)
+        ends = [{"status": end, **mine} for end in ("DONE", "ERROR")]
         counted = {
-            version: sum(to.orders.count_documents({"command": version, "status": end}) for end in ("DONE", "ERROR"))
-            for version in versions
+            version: sum(to.orders.count_documents({"command": version, **end}) for end in ends) for version in versions
         }
         return {version: n for version, n in sorted(counted.items(), key=lambda one: (-one[1], one[0])) if n}
     delivered = {"status": {"$in": ["DONE", "ERROR"]}, "command": {"$gt": ""}}
     stages: list[Document] = [
-        {"$match": {"$and": [delivered, selected(to, selector)]}},
+        {"$match": {"$and": [delivered, selected(to, wanted)]}},
         {"$group": {"_id": "$command", "n": {"$sum": 1}}},
         {"$sort": {"n": -1, "_id": 1}},
     ]
     # Those of a batch lie together; by their versions all orders that ended would be read.
-    hinted: Document = {"hint": "age"} if is_of_batches(selector) else {}
+    hinted: Document = {"hint": "age"} if is_of_batches(wanted) else {}
     return {row["_id"]: row["n"] for row in to.orders.aggregate(stages, **hinted)}

@@ -38,13 +38,13 @@ _OF_ORDERS = (
         partialFilterExpression={"stop": {"$gt": 0}},
     ),
     IndexModel(
-        [("command", ASCENDING), ("status", ASCENDING)],
-        name="commands",
+        [(field, ASCENDING) for field in ("command", "status", "seq")],
+        name="versions",
         partialFilterExpression={"command": {"$gt": ""}},
     ),
     IndexModel(
-        [(field, ASCENDING) for field in ("status", "error_group", "host", "stop")],
-        name="failed",
+        [(field, ASCENDING) for field in ("status", "error_group", "host", "stop", "start", "seq")],
+        name="kinds",
         partialFilterExpression={"status": "ERROR"},
     ),
 )
@@ -67,7 +67,7 @@ _INDEXES: Mapping[str, tuple[IndexModel, ...]] = {
     "batches": _OF_BATCHES,
 }
 
-_BEFORE = {"orders": ("stop", "failures")}
+_BEFORE = {"orders": ("stop", "failures", "failed", "commands")}
 """Indexes of earlier versions that others stand for now: each costs something with every order."""
 
 _NO_SUCH_INDEX = 27

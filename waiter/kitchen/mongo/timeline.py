@@ -30,20 +30,21 @@ class Source:
         return sum(batch["orders"] for batch in self._batches)
 
     def span(self) -> Window | None:
-        return self._span() if self._batches is None else self._span_of_batches()
+        """Of batches it is found among those that ended first and last, if they are there, or else by age."""
+        among: list[Document] = [] if self._batches is None else [{"$limit": self.most}, {"$match": self._of}]
+        stopped: list[Document] = [{"$match": {"stop": {"$gt": 0}, "start": {"$gt": 0}}}]
+        ends = ([*stopped, {"$sort": {"stop": towards}}, *among, {"$limit": 1}] for towards in (1, -1))
+        first, last = (self._rows(stages, "ended") for stages in ends)
+        if first and last:
+            return first[0][2], last[0][0]
+        return None if self._batches is None else self._span_by_age()
 
-    def _span_of_batches(self) -> Window | None:
-        """By age: among all that ended those of a batch may come after, and before, millions of others."""
+    def _span_by_age(self) -> Window | None:
         first, last = {"$min": {"stop": "$stop", "start": "$start"}}, {"$max": "$stop"}
         stages = [self._stopped(), {"$group": {"_id": None, "first": first, "last": last}}]
         for seen in self._to.orders.aggregate(stages, hint="age"):
             return seen["first"]["start"], seen["last"]
         return None
-
-    def _span(self) -> Window | None:
-        ends = ([self._stopped(), {"$sort": {"stop": towards}}, {"$limit": 1}] for towards in (1, -1))
-        first, last = map(self._rows, ends)
-        return (first[0][2], last[0][0]) if first else None
 
     def ended(self, windows: Sequence[Window], limit: int) -> list[Ended]:
         within = [{"stop": {"$gte": since, "$lt": until}} for since, until in windows]
@@ -53,10 +54,11 @@ class Source:
         parts = (within, self._of, {"stop": {"$gt": 0}}, {"start": {"$gt": 0}})
         return {"$match": {"$and": [part for part in parts if part]}}
 
-    def _rows(self, stages: list[Document]) -> list[Ended]:
+    def _rows(self, stages: list[Document], index: str | None = None) -> list[Ended]:
         """What the index has of these orders: nothing else is read, and it comes in as few answers as there can be."""
         fields = {"_id": 0, "stop": 1, "status": 1, "start": 1, "peak_memory": 1, "seq": 1}
-        found = self._to.orders.aggregate([*stages, {"$project": fields}], hint=self._hint, batchSize=3 * self.most)
+        stages, index = [*stages, {"$project": fields}], index or self._hint
+        found = self._to.orders.aggregate(stages, hint=index, batchSize=3 * self.most)
         return [(row["stop"], row["status"], row["start"], row.get("peak_memory"), row["seq"] // ROWS) for row in found]
 
     def ids(self, batches: Iterable[int | str]) -> Mapping[int | str, str]:

@@ -35,7 +35,7 @@ class Source:
     def span(self) -> Window | None:
         ends = (f"SELECT start, stop {self._found} ORDER BY stop {towards} LIMIT 1" for towards in ("ASC", "DESC"))
         first, last = (self._read(end, self._of.values) for end in ends)
-        return (first[0]["start"], last[0]["stop"]) if first else None
+        return (first[0]["start"], last[0]["stop"]) if first and last else None
 
     def ended(self, windows: Sequence[Window], limit: int) -> list[Ended]:
         columns = f"stop, status, start, peak_memory, seq >> {ROW_BITS}"
