@@ -9,6 +9,8 @@ import ipaddress
 import re
 import socket
 import ssl
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -19,15 +21,18 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from starlette.applications import Starlette
 
 from tests.conftest import Mongod, fill
 from tests.serving import Site, serving
 from waiter import open_kitchen
+from waiter.report.run_view import WHOLE
 from waiter.web.gate import Secret
 from waiter.web.server import Serving, application
-from waiter.web.viewing import Viewing
+from waiter.web.viewing import EVERY_S, Viewing
 
 TOKEN = "a-token-of-the-tests"
+LOOKS = 5
 
 
 @pytest.fixture
@@ -174,34 +179,50 @@ class Counted:
         return call
 
 
-async def cost(open_counted: Callable[[], Counted], calls: Counter[str], viewers: int) -> tuple[float, int]:
-    """How often the kitchen is asked for each look while so many look, and for as many scrapes at once."""
-    viewing = Viewing(open_counted)
-    app = application(Serving("127.0.0.1", 1, Secret(TOKEN)), 1, "kitchen", open_counted, viewing)
-    headers = [(b"host", b"127.0.0.1:1"), (b"authorization", f"Bearer {TOKEN}".encode())]
+HEADERS = [(b"host", b"127.0.0.1:1"), (b"authorization", f"Bearer {TOKEN}".encode())]
+
+
+def served(open_kitchen: Callable[[], object]) -> tuple[Viewing, Starlette]:
+    viewing = Viewing(open_kitchen)
+    return viewing, application(Serving("127.0.0.1", 1, Secret(TOKEN)), 1, "kitchen", open_kitchen, viewing)
+
+
+async def ask(app: Starlette, path: str, hear: Callable[[bytes], None] = lambda _: None) -> None:
+    """Ask the server, in this process; what it sends is heard."""
+
+    async def send(message: dict) -> None:
+        hear(message.get("body", b""))
+
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": HEADERS}
+    await app({**scope, "http_version": "1.1", "scheme": "http", "root_path": ""}, asyncio.Event().wait, send)
+
+
+async def cost(open_counted: Callable[[], Counted], calls: Counter[str], viewers: int) -> tuple[float, float, int]:
+    """What the kitchen is asked while so many look: in a look at all, in seconds between looks, in as many scrapes."""
+    viewing, app = served(open_counted)
     told: Counter[int] = Counter()
 
-    async def ask(number: int, path: str) -> None:
-        async def send(message: dict) -> None:
-            told[number] += b"event: " in message.get("body", b"")
-
-        scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": headers}
-        await app({**scope, "http_version": "1.1", "scheme": "http", "root_path": ""}, asyncio.Event().wait, send)
+    def hear(number: int) -> Callable[[bytes], None]:
+        return lambda body: told.update({number: b"event: " in body})
 
     async with app.router.lifespan_context(app):
-        watching = [asyncio.create_task(ask(number, "/events/run")) for number in range(viewers)]
+        watching = [asyncio.create_task(ask(app, "/events/run", hear(number))) for number in range(viewers)]
         await viewing.next_look(0, 60)
-        before, number = calls.total(), viewing.number
-        while viewing.number < number + 2:
+        before = calls.total()
+        for _ in range(LOOKS):  # at everything
+            await viewing.show_change(60)
+        asked = (calls.total() - before) / LOOKS
+        number, began = viewing.number, time.monotonic()
+        while viewing.number < number + 3:
             await viewing.next_look(viewing.number, 60)
-        asked = (calls.total() - before) / (viewing.number - number)
+        every_s = (time.monotonic() - began) / (viewing.number - number)
         calls.clear()
-        await asyncio.gather(*(ask(-1, "/metrics") for _ in range(viewers)))
+        await asyncio.gather(*(ask(app, "/metrics") for _ in range(viewers)))
         scraped = calls["durations"]
         viewing.is_ending = True
         await asyncio.wait(watching, timeout=60)
     assert all(told[number] for number in range(viewers)), "somebody was told nothing"
-    return asked, scraped
+    return asked, every_s, scraped
 
 
 @pytest.mark.parametrize("kitchen_url", ["sqlite"], indirect=True)
@@ -212,8 +233,39 @@ def test_fifty_viewers_and_scrapers_cost_the_kitchen_what_one_does(kitchen, kitc
     def open_counted() -> Counted:
         return Counted(open_kitchen(kitchen_url), calls)
 
-    alone, scraped_alone = asyncio.run(cost(open_counted, calls, 1))
-    many, scraped = asyncio.run(cost(open_counted, calls, 50))
+    alone, _, scraped_alone = asyncio.run(cost(open_counted, calls, 1))
+    many, every_s, scraped = asyncio.run(cost(open_counted, calls, 50))
 
     assert scraped == scraped_alone
-    assert 0 < many < 5 * alone
+    assert 0 < many < alone + 5
+    assert every_s > 0.9 * EVERY_S
+
+
+@pytest.mark.parametrize("kitchen_url", ["sqlite"], indirect=True)
+def test_the_first_page_waits_for_no_count(kitchen, kitchen_url):
+    fill(kitchen, [["a"]])
+    has_answered = threading.Event()
+
+    class Slow(Counted):
+        def __getattr__(self, name: str) -> object:
+            if name == "counts":
+                has_answered.wait(60)
+            return super().__getattr__(name)
+
+    async def pages() -> tuple[bytes, bytes]:
+        viewing, app = served(lambda: Slow(open_kitchen(kitchen_url), Counter()))
+        first, then = bytearray(), bytearray()
+        async with app.router.lifespan_context(app):
+            await asyncio.wait_for(ask(app, "/", first.extend), 10)
+            is_early = not viewing.looks
+            has_answered.set()
+            await viewing.look_at(WHOLE, 60)
+            await ask(app, "/", then.extend)
+        assert is_early
+        return bytes(first), bytes(then)
+
+    first, then = asyncio.run(pages())
+
+    assert b"Waiting for the kitchen to answer" in first
+    assert b'<meta http-equiv="refresh" content="2">' in first
+    assert b"READY</a> <b>1</b>" in then

@@ -14,12 +14,14 @@ HOSTILE = "<script>alert(1)</script>\u202eevil"
 
 
 def test_what_failed_is_seen_and_done_again(kitchen, kitchen_url, home):
-    fill(kitchen, [[HOSTILE], ["fine"], ["later"]])
+    fill(kitchen, [[HOSTILE], ["fine"], ["tried again"], ["later"]])
     shift = check_in(kitchen, "a<b>")
-    bad, fine = kitchen.claim(shift, limit=2)
+    bad, fine, again = kitchen.claim(shift, limit=3)
     group = "3f9c2a1b"
     facts = {"exit_code": 3, "reason": Reason.EXIT, "error": f"no {HOSTILE}", "error_group": group, "tail": HOSTILE}
-    kitchen.finish(shift, [outcome(bad, Status.ERROR, **facts), outcome(fine)])
+    kitchen.finish(
+        shift, [outcome(bad, Status.ERROR, **facts), outcome(fine), outcome(again, Status.READY, delay_s=999, **facts)]
+    )
 
     with serving(kitchen_url, home) as site:
         looks = site.looks()
@@ -38,7 +40,7 @@ def test_what_failed_is_seen_and_done_again(kitchen, kitchen_url, home):
         _, _, ready = site.ask("/orders?status=READY&match=script&sort=-age")
         refused, _, why = site.ask("/orders?since=soon")
 
-    assert kitchen.counts(Selector(statuses=(Status.READY,))).total == 2
+    assert kitchen.counts(Selector(statuses=(Status.READY,))).total == 3
     for path, (status, headers, text) in pages.items():
         assert (path, status) == (path, 200)
         assert "default-src 'none'" in headers["Content-Security-Policy"]
@@ -47,10 +49,52 @@ def test_what_failed_is_seen_and_done_again(kitchen, kitchen_url, home):
         assert "a<b>" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;\\u202eevil" in pages[f"/orders/{bad.id}"][2]
     assert "33.3 %" not in pages["/"][2]
-    assert "66.7 %" in pages["/"][2]
+    assert "50.0 %" in pages["/"][2]
     assert f'href="/orders/{bad.id}"' in ready
     assert f'href="/orders/{fine.id}"' not in ready
     assert (refused, "not a duration" in why) == (400, True)
+
+
+def test_where_something_fails_what_still_waits_of_its_batch_is_cancelled(kitchen, kitchen_url, home):
+    fill(kitchen, [[str(n)] for n in range(5)])
+    fill(kitchen, [["another"]], batch="c")
+    shift = check_in(kitchen)
+    bad, again = kitchen.claim(shift, limit=2)
+    facts = {"exit_code": 3, "reason": Reason.EXIT, "error": "no such tile", "error_group": "3f9c2a1b"}
+    kitchen.finish(shift, [outcome(bad, Status.ERROR, **facts), outcome(again, Status.READY, delay_s=999, **facts)])
+    (running,) = kitchen.claim(shift, limit=1)
+
+    with serving(kitchen_url, home) as site:
+        button = site.ask("/failures")[2].partition('action="/do/cancel"')[2].partition("</form>")[0]
+        fields = dict(re.findall('name="(.*?)" value="(.*?)"', button))
+        _, _, question = site.ask("/do/cancel", method="POST", body=fields)
+        assert kitchen.counts()[Status.CANCELLED] == 0
+        one, whole, _ = (dict(re.findall('name="(.*?)" value="(.*?)"', part)) for part in question.split("</form>"))
+        site.ask("/do/cancel", method="POST", body=one)
+        of_kind = {order.id for order in kitchen.find(Selector(statuses=(Status.CANCELLED,)))}
+        site.ask("/do/cancel", method="POST", body=whole)
+        _, _, nothing = site.ask("/do/cancel", method="POST", body=fields)
+
+    assert "Cancel the 1 order that failed so" in question
+    assert "3 orders of batch b are still to be run. Those that run go on." in question
+    assert of_kind == {again.id}
+    by_status = {order.id: order.status for order in kitchen.find(Selector())}
+    assert (by_status[bad.id], by_status[running.id], by_status["c-1"]) == (Status.ERROR, Status.RUNNING, Status.READY)
+    assert kitchen.counts()[Status.CANCELLED] == 3
+    assert "no order waits any more" in nothing
+
+
+def test_the_page_of_an_order_that_waits_says_for_what(kitchen, kitchen_url, home):
+    fill(kitchen, [["first"]])
+    fill(kitchen, [["second"]], batch="c")
+    kitchen.amend_batch("c", after=["b"])
+
+    with serving(kitchen_url, home) as site:
+        first, second = (site.ask(f"/orders/{batch}-1")[2] for batch in "bc")
+
+    assert ("s-WAITING" in first, "s-READY" in first) == (False, True)
+    assert ("s-WAITING" in second, "s-READY" in second) == (True, False)
+    assert "c waits for batch b: 1 left" in second
 
 
 def test_only_who_has_the_token_is_let_in_and_another_site_changes_nothing(tmp_path, home, waiter_cli):

@@ -61,6 +61,11 @@ def word_of(order: Order, waiting: Mapping[str, WaitingBatch]) -> str:
     return WAITING if order.status is Status.READY and is_waiting else order.status.value
 
 
+def why_waits(order: Order, waiting: Mapping[str, WaitingBatch]) -> str:
+    """For what the order waits, in words; empty: it does not."""
+    return str(waiting.get(order.batch, "")) if word_of(order, waiting) == WAITING else ""
+
+
 def waiting_facts(waiting: Iterable[WaitingBatch]) -> list[dict[str, object]]:
     """The batches that wait, as JSON."""
     return [{"batch": one.id, "name": one.name, "orders": one.orders, "why": one.why} for one in waiting]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, urlsplit
 
 from starlette.requests import Request
@@ -30,6 +30,12 @@ def _group(fields: Fields) -> Selector | None:
     return Selector(statuses=(Status.ERROR,), error_group=group, batch=batch) if group else None
 
 
+def _waiting(fields: Fields) -> Selector | None:
+    """The READY orders of the batch that the form means, with a group only those that failed so before."""
+    group, batch = fields.get("group") or None, fields.get("batch")
+    return Selector(statuses=(Status.READY,), error_group=group, batch=batch) if batch else None
+
+
 def _reset(kitchen: Kitchen, fields: Fields) -> None:
     if (group := _group(fields)) is not None:
         kitchen.reset(group)
@@ -38,7 +44,9 @@ def _reset(kitchen: Kitchen, fields: Fields) -> None:
 
 
 def _cancel(kitchen: Kitchen, fields: Fields) -> None:
-    if order_id := fields.get("id"):
+    if (waiting := _waiting(fields)) is not None:
+        kitchen.cancel(waiting)
+    elif order_id := fields.get("id"):
         kitchen.cancel(Selector(ids=(order_id,)))
 
 
@@ -53,6 +61,47 @@ ACTIONS: Mapping[str, Callable[[Kitchen, Fields], object]] = {
     "drain": _drain,
     "pause": lambda kitchen, fields: kitchen.pause(fields.get("waiter"), "paused from the page"),
     "resume": lambda kitchen, fields: kitchen.resume(fields.get("waiter")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What many orders are to do is asked once more: they may have cost days. An answer is its words and its form."""
+
+    title: str
+    text: str
+    answers: Sequence[tuple[str, Fields]]
+
+
+def _is_reset_meant(kitchen: Kitchen, fields: Fields) -> Question | None:
+    if (group := _group(fields)) is None:
+        return None
+    orders = plural(kitchen.counts(group).total, "order")
+    text = f"{orders} of this kind failed. Do again what they do, from the beginning?"
+    mine = {name: fields.get(name, "") for name in ("group", "batch")}
+    return Question("Do again?", text, [(f"Yes, do {orders} again", mine)])
+
+
+def _is_cancel_meant(kitchen: Kitchen, fields: Fields) -> Question | None:
+    if (waiting := _waiting(fields)) is None:
+        return None
+    batch = fields["batch"]
+    all_, again = (kitchen.counts(one).total for one in (replace(waiting, error_group=None), waiting))
+    if not all_:
+        return Question("Cancel?", f"Of batch {batch} no order waits any more: there is nothing to cancel.", [])
+    text = f"{plural(all_, 'order')} of batch {batch} are still to be run. Those that run go on."
+    answers = [(f"Cancel the {plural(all_, 'order')}", {"batch": batch})]
+    if again and waiting.error_group:
+        text += f" {plural(again, 'order')} of them failed so before, and would be tried again."
+        answers.insert(
+            0, (f"Cancel the {plural(again, 'order')} that failed so", {**answers[0][1], "group": fields["group"]})
+        )
+    return Question("Cancel?", text, answers)
+
+
+ASKED: Mapping[str, Callable[[Kitchen, Fields], Question | None]] = {
+    "reset": _is_reset_meant,
+    "cancel": _is_cancel_meant,
 }
 
 
@@ -74,25 +123,17 @@ class Actions:
         if not hmac.compare_digest(fields.get("form", "").encode(), self.pages.form.encode()):
             return self.pages.message("This form is none of this server's, or an old one: load the page again.", 403)
         back = _local(fields["back"]) if fields.get("back") else _back(request)
-        if (group := _group(fields)) is not None and "confirmed" not in fields:
-            return await self._asked(group, fields, back)
+        asked = None if "confirmed" in fields else ASKED.get(request.path_params["what"])
+        if asked and (question := await self.pages.kitchen.ask(lambda kitchen: asked(kitchen, fields))):
+            return self._asked(request.path_params["what"], question, back)
         await self.pages.kitchen.ask(lambda kitchen: action(kitchen, fields))
         await self.pages.viewing.show_change(LOOK_S)
         return RedirectResponse(back, 303)
 
-    async def _asked(self, group: Selector, fields: Fields, back: str) -> Response:
-        """What many orders are to do is asked for twice: they may have cost days."""
-        counts = await self.pages.kitchen.ask(lambda kitchen: kitchen.counts(group))
-        orders = plural(counts.total, "order")
+    def _asked(self, what: str, question: Question, back: str) -> Response:
+        answers = [(words, {**fields, "back": back, "confirmed": "yes"}) for words, fields in question.answers]
         return self.pages.html(
-            "confirm.html",
-            "Do again?",
-            "Failures",
-            what="reset",
-            question=f"{orders} of this kind failed. Do again what they do, from the beginning?",
-            answer=f"Yes, do {orders} again",
-            fields={**{name: fields.get(name, "") for name in ("group", "batch")}, "back": back, "confirmed": "yes"},
-            back=back,
+            "confirm.html", question.title, "Failures", what=what, said=question.text, answers=answers, back=back
         )
 
 

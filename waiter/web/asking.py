@@ -12,7 +12,8 @@ from starlette.datastructures import QueryParams
 from waiter.durations import parse_duration
 from waiter.errors import UsageError
 from waiter.kitchen.contract import Kitchen, Position, position_of
-from waiter.orders import FailureGroup, Order, Selector, Shift
+from waiter.orders import FailureGroup, Order, Selector, Shift, Status
+from waiter.report.dashboard import Seen
 from waiter.report.run_view import Aspect
 from waiter.report.selection import Selection, resolve_selector
 from waiter.report.waiting import WaitingBatch, waiting_batches
@@ -129,12 +130,14 @@ class OneOrder:
     now: float
     order: Order | None
     shifts: list[Shift]
+    waiting: Mapping[str, WaitingBatch]
 
 
 def find_order(order_id: str) -> Callable[[Kitchen], OneOrder]:
     def ask(kitchen: Kitchen) -> OneOrder:
-        found = kitchen.find(Selector(ids=(order_id,)), limit=1, with_details=True)
-        return OneOrder(kitchen.now(), next(iter(found), None), kitchen.shifts(include_left=True))
+        order = next(iter(kitchen.find(Selector(ids=(order_id,)), limit=1, with_details=True)), None)
+        waiting = waiting_batches(kitchen, order.batch) if order and order.status is Status.READY else ()
+        return OneOrder(kitchen.now(), order, kitchen.shifts(include_left=True), {one.id: one for one in waiting})
 
     return ask
 
@@ -149,12 +152,12 @@ class Failures:
     examples: Mapping[str, Order] = field(default_factory=dict)
 
 
-def find_failures(
-    groups: Sequence[FailureGroup], delivering: Collection[str], most: int
-) -> Callable[[Kitchen], Failures]:
-    """The groups with an example of each of the `most` largest."""
+def find_failures(seen: Seen | None, most: int, batch: str | None = None) -> Callable[[Kitchen], Failures]:
+    """The failures that were seen, or those that there are, with an example of each of the `most` largest groups."""
 
     def ask(kitchen: Kitchen) -> Failures:
+        groups = seen.failures if seen else kitchen.failure_groups(Selector(batch=batch))
+        delivering = seen.delivering if seen else {shift.host for shift in kitchen.shifts(include_left=True)}
         ids = tuple(group.example for group in groups[:most])
         found = kitchen.find(Selector(ids=ids), with_details=True) if ids else ()
         everywhere = {*delivering, *(host for group in groups for host in group.hosts)}

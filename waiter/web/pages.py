@@ -12,12 +12,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from waiter.errors import KitchenUnreachable, UsageError, WaiterError
-from waiter.orders import Selector, Status
+from waiter.orders import Selector
 from waiter.report.command_line import line_by_hand
 from waiter.report.order import facts_in_words, took
 from waiter.report.run_view import WHOLE, Aspect
 from waiter.report.selection import STATUS_WORDS
-from waiter.report.waiting import word_of
+from waiter.report.waiting import why_waits, word_of
 from waiter.web.asking import (
     SORTS,
     aspect_from,
@@ -35,8 +35,8 @@ GROUPS_SHOWN = 50
 QUIET_S = 1.0
 """So often something is sent to who watches, even if there is no news: so it is found out who has left."""
 
-FIRST_LOOK_S = 5.0
-"""So long a page waits for the first look at the kitchen."""
+FIRST_LOOK_S = 0.2
+"""So long a page waits for what nobody has looked at yet; then it says so, and shows it as soon as it is there."""
 
 PARTS = {"run": ("run", "charts", "below"), "waiters": ("waiters",)}
 """The live parts of each page, from top to bottom."""
@@ -77,25 +77,28 @@ class Pages:
         return self._live("run", "Run", aspect)
 
     async def _looked_at(self, aspect: Aspect) -> None:
-        """Wait until there was a look at this. Raises NoSuchBatch."""
-        number, batch = 0, aspect.batch  # the first look has begun with the server
-        if aspect != WHOLE and aspect not in self.viewing.looks:
-            await self.kitchen.ask(lambda kitchen: kitchen.counts(Selector(batch=batch, statuses=(Status.RUNNING,))))
-            number = self.viewing.number
+        """Wait a little for a look at this, if there was none. Raises NoSuchBatch."""
+        batch = aspect.batch
+        if batch is not None and aspect not in self.viewing.looks:
+            await self.kitchen.ask(lambda kitchen: next(iter(kitchen.find(Selector(batch=batch), limit=1)), None))
         self.viewing.want(aspect)
-        for _ in range(1 if aspect == WHOLE else 2):  # the look that is under way may not know of it
-            if aspect not in self.viewing.looks:
-                number = await self.viewing.next_look(number, FIRST_LOOK_S)
+        await self.viewing.look_at(aspect, FIRST_LOOK_S)
 
     async def waiters(self, _request: Request) -> Response:
-        await self.viewing.next_look(0, FIRST_LOOK_S)
+        await self._looked_at(WHOLE)
         return self._live("waiters", "Waiters")
 
     def _live(self, name: str, title: str, aspect: Aspect = WHOLE) -> Response:
         parts = {part: Markup(text) for part, text in self.parts(name, aspect).items()}
         query = urlencode(query_of(aspect))
         return self.html(
-            "live.html", title, title, parts=parts, events=f"/events/{name}?{query}".rstrip("?"), aspect=aspect
+            "live.html",
+            title,
+            title,
+            parts=parts,
+            events=f"/events/{name}?{query}".rstrip("?"),
+            aspect=aspect,
+            is_known=aspect in self.viewing.looks,
         )
 
     async def events(self, request: Request) -> Response:
@@ -119,11 +122,9 @@ class Pages:
 
     async def failures(self, request: Request) -> Response:
         batch = request.query_params.get("batch") or None
-        await self._looked_at(Aspect(batch))
         look = self.viewing.looks.get(Aspect(batch))
-        if look is None:
-            return self.message(self.viewing.trouble or "The kitchen has not answered yet.", 503)
-        found = await self.kitchen.ask(find_failures(look.seen.failures, look.seen.delivering, GROUPS_SHOWN))
+        found = await self.kitchen.ask(find_failures(look.seen if look else None, GROUPS_SHOWN, batch))
+        self.viewing.want(Aspect(batch))
         return self.html(
             "failures.html", "Failures", "Failures", found=found, batch=batch, linked=True, most=GROUPS_SHOWN
         )
@@ -162,7 +163,8 @@ class Pages:
             now=found.now,
             by_hand=by_hand,
             ran=attempts(order, found.now),
-            facts=facts_in_words(order, found.now),
+            word=word_of(order, found.waiting),
+            facts=[("waiting", why_waits(order, found.waiting)), *facts_in_words(order, found.now)],
         )
 
     def message(self, said: str, status: int) -> Response:

@@ -150,6 +150,11 @@ class Viewing:
         await self._wait(lambda: self.number > after, within_s)
         return self.number
 
+    async def look_at(self, aspect: Aspect, within_s: float) -> None:
+        """Wait until this was looked at, or it is said why not; so long at most."""
+        if aspect not in self.looks:
+            await self._wait(lambda: aspect in self.looks or self.trouble is not None, within_s)
+
     async def _wait(self, is_so: Callable[[], bool], within_s: float) -> None:
         async def later() -> None:
             async with self._news:

@@ -30,7 +30,7 @@ from waiter.report.failures import how
 from waiter.report.formatting import clock_time, escape_control, plural
 from waiter.report.json_answers import show_answer
 from waiter.report.order import facts_in_words
-from waiter.report.waiting import WAITING, WaitingBatch, waiting_batches, word_of
+from waiter.report.waiting import WaitingBatch, waiting_batches, why_waits, word_of
 from waiter.settings import Settings
 
 
@@ -68,8 +68,7 @@ def _show_order(order: Order, shifts: Sequence[Shift], waiting: Mapping[str, Wai
     names = order.names or [str(number) for number in range(1, len(order.arguments) + 1)]
     for name, argument in zip(names, order.arguments, strict=True):
         write_line(f"  {name}: {argument}")
-    why = str(waiting.get(order.batch, "")) if word == WAITING else ""
-    for title, value in [("waiting", why), *facts_in_words(order, now)]:
+    for title, value in [("waiting", why_waits(order, waiting)), *facts_in_words(order, now)]:
         if value:
             write_line(f"{title + ':':<12}{value}")
     for title, events in (("history", order.history), ("late", order.late)):
