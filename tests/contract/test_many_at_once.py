@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pymongo
 import pytest
 
-from tests.conftest import check_in, fill, outcome
+from tests.conftest import check_in, eventually, fill, outcome
+from waiter.kitchen.mongo.claims import Claims
 from waiter.kitchen.mongo.kitchen import MongoKitchen
 from waiter.orders import Counts, Order, Status, Vitals
 
@@ -45,3 +46,30 @@ def test_hundreds_of_waiters_begin_at_once_on_a_kitchen_that_is_new(kitchen_url)
     with MongoKitchen(kitchen_url) as kitchen, pymongo.MongoClient(kitchen_url) as client:
         assert kitchen.counts() == Counts({Status.DONE: ORDERS * WAITERS})
         assert client.get_default_database().shifts.count_documents({"is_open": True}) == 0
+
+
+@pytest.mark.parametrize("kitchen_url", ["mongodb"], indirect=True)
+def test_who_loses_orders_to_others_gets_other_ones_and_what_is_urgent_within_a_second(kitchen_url, monkeypatch):
+    with MongoKitchen(kitchen_url) as ours, MongoKitchen(kitchen_url) as theirs:
+        fill(ours, [[str(n)] for n in range(1000)])
+        us, them = check_in(ours, "us"), check_in(theirs, "them")
+        taken = []
+        look = Claims._look
+
+        def look_and_be_late(claims, *asked):
+            seen = look(claims, *asked)
+            if claims is ours._claims and not taken:
+                taken.extend(theirs.claim(them, 4))
+            return seen
+
+        monkeypatch.setattr(Claims, "_look", look_and_be_late)
+        taken += ours.claim(us, 4)
+        assert [order.row for order in taken[:4]] == [1, 2, 3, 4]
+        assert len(taken) == 8
+
+        fill(ours, [["now"]], batch="urgent", priority=5)
+        eventually(lambda: taken.extend(ours.claim(us, 1)) or taken[-1].priority == 5, 3)
+        while orders := ours.claim(us, 64):
+            taken += orders
+
+    assert len({order.id for order in taken}) == len(taken) == 1001

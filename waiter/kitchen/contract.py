@@ -217,11 +217,11 @@ class Kitchen(Protocol):
         more than `SPANS_AT_ONCE` places between others, the order holds among those of so many places at a time.
 
         Atomic per order: RUNNING with the shift's token and names, `attempt` + 1, `start` now, and no other shift
-        can get it [5, 8]. An order that was lost before is claimed alone. The strict order bends by a window of a
-        few hundred orders where many claim at once. A shift that is lost, paused or draining gets none: `ShiftLost`
-        if lost, else an empty list. An order that has grown too large for the kitchen to hand out ends in ERROR and
-        keeps nobody from the others. After `KitchenUnreachable` the orders may be taken: ask `held` and run only
-        what it names.
+        can get it [5, 8]. An order that was lost before is claimed alone. The strict order bends where many claim at
+        once: for a second a waiter may go on further down, by up to 512 orders for each that it wants. A shift that is
+        lost, paused or draining gets none: `ShiftLost` if lost, else an empty list. An order that has grown too large
+        for the kitchen to hand out ends in ERROR and keeps nobody from the others. After `KitchenUnreachable` the
+        orders may be taken: ask `held` and run only what it names.
         """
 
     def peek(self, scope: Scope = ALL) -> Order | None:

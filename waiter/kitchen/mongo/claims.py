@@ -2,14 +2,13 @@
 
 The look says in a single round trip whether the shift lives and may have orders, and which ones stand first. The
 update takes those of them that are still as they were seen. If it took fewer, a read by the token finds which. Waiters
-that look at the same moment see the same orders, so who lost some to others looks further down for a while.
+that look at the same moment see the same orders, so who lost some to others looks elsewhere for a while: see `places`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
-from time import monotonic
 
 from pymongo.errors import OperationFailure
 
@@ -17,6 +16,7 @@ from waiter.errors import ShiftLost
 from waiter.kitchen.contract import ALL, CLAIM_LIMIT
 from waiter.kitchen.mongo.connection import Connection, is_too_large
 from waiter.kitchen.mongo.documents import AT_ONCE, BULKY, ROWS, Document, ids_of, order_from
+from waiter.kitchen.mongo.places import HEAD, Place, Places
 from waiter.kitchen.mongo.queries import numbered_batches
 from waiter.kitchen.mongo.scope import in_scope
 from waiter.kitchen.mongo.updates import claimed, in_hand, lookup, too_large
@@ -24,16 +24,10 @@ from waiter.kitchen.spans import Span, SpansOfScope, chunks
 from waiter.kitchen.transitions import OF_AN_ATTEMPT
 from waiter.orders import Order, Scope, Shift
 
-WINDOW = 960
-"""How far from the head a waiter that competes may take its orders."""
-
 TRIES = 8
 
-COMPETING_S = 5.0
-"""How long a waiter that lost orders to others goes on looking further down."""
-
-PROMOTE_S = 1.0
-"""How often a waiter that competes makes orders that fell due claimable, unless it gets too few."""
+_END = 1 << 62
+"""Beyond every `seq`."""
 
 BY_ID = "_id_"
 """The index that every fenced update names: the planner must not try the others first."""
@@ -44,9 +38,7 @@ class Claims:
 
     def __init__(self, to: Connection) -> None:
         self._to = to
-        self._random = Random()
-        self._competes_until = -1.0
-        self._promoted_at = -PROMOTE_S
+        self._places = Places(Random())
         self.spans = SpansOfScope(lambda: numbered_batches(to), ROWS)
 
     def claim(self, shift: Shift, limit: int, exclude: Sequence[str], scope: Scope = ALL) -> list[Order]:
@@ -59,7 +51,7 @@ class Claims:
     def _claim_in(self, shift: Shift, limit: int, exclude: Sequence[str], scope: Scope) -> list[Order]:
         spans = self.spans.of(scope)
         for some in [None] if spans is None else chunks(spans):
-            if orders := self._claim(shift, limit, _claimable(exclude, scope, some), is_strict=scope.is_strict):
+            if orders := self._claim(shift, min(limit, CLAIM_LIMIT), exclude, scope, some):
                 return orders
         return []
 
@@ -73,70 +65,71 @@ class Claims:
                 return order_from(order)
         return None
 
-    def _claim(self, shift: Shift, limit: int, claimable: Document, *, is_strict: bool) -> list[Order]:
-        """The same, of the orders that `claimable` matches."""
-        limit = min(limit, CLAIM_LIMIT)
-        skip = 0 if is_strict else self._skip(limit)
+    def _claim(
+        self, shift: Shift, limit: int, exclude: Sequence[str], scope: Scope, spans: Sequence[Span] | None
+    ) -> list[Order]:
+        """The same, of the orders of these spans."""
         for _ in range(TRIES):
+            place, is_head_due = self._place(scope, spans)
+            claimable = _claimable(exclude, scope, spans, place)
+            head = _claimable(exclude, scope, spans) if is_head_due else None
             try:
-                look = self._look(shift, limit, skip, claimable)
+                look = self._look(shift, limit, claimable, head)
             except OperationFailure as problem:
                 if not is_too_large(problem):
                     raise
                 if limit == 1:
-                    self._end_first(skip, claimable)
+                    self._end_first(claimable)
                 limit = 1  # one look holds 16 MB
                 continue
             if not _may_claim(look, shift):
                 return []
-            if look["overdue"] and self._should_promote(len(look["first"]) < limit):
+            if look.get("overdue"):
                 self._promote(look["now"])
-                continue
-            if not look["first"] and not skip:
+            elif not look["first"] and place == HEAD:
                 return []
-            orders = self._take(shift, _together(look["first"]), look["now"])
-            if orders:
+            elif any(self._places.goes_back(place, first, limit) for first in look.get("head", ())):
+                continue
+            elif orders := self._take(shift, limit, look):
                 return orders
-            skip = self._skip(limit) if look["first"] and not is_strict else 0
         return []
 
-    def _skip(self, limit: int) -> int:
-        competes = monotonic() < self._competes_until
-        return self._random.randrange(0, max(1, WINDOW - limit)) if competes else 0
+    def _place(self, scope: Scope, spans: Sequence[Span] | None) -> tuple[Place, bool]:
+        """Where to look, and whether to look at the head, too."""
+        if scope.is_strict:
+            return HEAD, True
+        place, is_head_due = self._places.choose()
+        if spans is not None and all(end <= place.seq for _, end in spans):
+            return HEAD, True  # it was a place in other batches
+        return place, is_head_due
 
-    def _look(self, shift: Shift, limit: int, skip: int, claimable: Document) -> Document:
-        overdue = {"status": "READY", "due": {"$gt": AT_ONCE}, "$expr": {"$lte": ["$due", self._to.now]}}
-        order = {"priority": -1, "seq": 1}
+    def _look(self, shift: Shift, limit: int, claimable: Document, head: Document | None) -> Document:
+        """The shift, and the first orders that are claimable; if `head` is given, what that matches, and is overdue."""
+        in_order: Document = {"$sort": {"priority": -1, "seq": 1}}
+        first = [{"$match": claimable}, in_order, {"$limit": limit}, {"$unset": list(BULKY)}]
         stages = [
             {"$match": {"_id": shift.token}},
             {"$project": {"is_open": 1, "is_paused": 1, "is_draining": 1, "lease_until": 1, "now": self._to.now}},
-            lookup("orders", "overdue", [{"$match": overdue}, {"$limit": 1}, {"$project": {"_id": 1}}]),
-            lookup(
-                "orders",
-                "first",
-                [
-                    {"$match": claimable},
-                    {"$sort": order},
-                    {"$skip": skip},
-                    {"$limit": limit},
-                    {"$unset": list(BULKY)},
-                ],
-            ),
+            lookup("orders", "first", first),
         ]
+        if head is not None:
+            overdue = {"status": "READY", "due": {"$gt": AT_ONCE}, "$expr": {"$lte": ["$due", self._to.now]}}
+            stages.append(lookup("orders", "overdue", [{"$match": overdue}, {"$limit": 1}, {"$project": {"_id": 1}}]))
+        if head is not None and head != claimable:
+            place = {"$project": {"_id": 0, "priority": 1, "seq": 1}}
+            stages.append(lookup("orders", "head", [{"$match": head}, in_order, {"$limit": 1}, place]))
         return next(iter(self._to.shifts.aggregate(stages)), {})
 
-    def _should_promote(self, is_short: bool) -> bool:
-        competes = monotonic() < self._competes_until
-        return is_short or not competes or monotonic() - self._promoted_at >= PROMOTE_S
-
     def _promote(self, now: float) -> None:
-        self._promoted_at = monotonic()
         self._to.orders_w1.update_many(
             {"status": "READY", "due": {"$gt": AT_ONCE, "$lte": now}}, {"$set": {"due": AT_ONCE}}
         )
 
-    def _take(self, shift: Shift, seen: list[Document], now: float) -> list[Order]:
+    def _take(self, shift: Shift, limit: int, look: Document) -> list[Order]:
+        """The orders of the look that the shift has now; what it tells of where to look next is noted."""
+        seen, now = _together(look["first"]), look["now"]
         if not seen:
+            self._places.at_end()
             return []
         change = claimed(shift, now, is_first=not any(order["attempt"] for order in seen))
         try:
@@ -145,9 +138,11 @@ class Claims:
             if not is_too_large(problem):
                 raise
             return self._take_what_fits(shift, seen, change)
+        self._places.took(seen, limit, is_all=taken == len(seen))
+        if len(look["first"]) < limit:
+            self._places.at_end()
         if taken == len(seen):
-            return [_in_hand(order, shift, now) for order in seen]
-        self._competes_until = monotonic() + COMPETING_S
+            return _as_claimed(seen, in_hand(shift, now))
         return self._read(shift, seen) if taken else []
 
     def _take_what_fits(self, shift: Shift, seen: list[Document], change: Document) -> list[Order]:
@@ -161,10 +156,10 @@ class Claims:
                 self._end(order)
         return self._read(shift, seen)
 
-    def _end_first(self, skip: int, claimable: Document) -> None:
+    def _end_first(self, claimable: Document) -> None:
         """End the order that is too large to be looked at beside the shift."""
         first = self._to.orders.find(claimable, {"attempt": 1}).sort([("priority", -1), ("seq", 1)])
-        for order in first.skip(skip).limit(1):
+        for order in first.limit(1):
             self._end(order)
 
     def _end(self, order: Document) -> None:
@@ -184,8 +179,13 @@ class Claims:
         return [taken[order["_id"]] for order in seen if order["_id"] in taken]
 
 
-def _claimable(exclude: Sequence[str], scope: Scope, spans: Sequence[Span] | None) -> Document:
-    first = in_scope({"status": "READY", "due": AT_ONCE}, scope, spans)
+def _claimable(exclude: Sequence[str], scope: Scope, spans: Sequence[Span] | None, place: Place = HEAD) -> Document:
+    status: Document = {"status": "READY", "due": AT_ONCE}
+    if place.priority is not None:
+        status["priority"] = place.priority
+        within = [(0, _END)] if spans is None else spans
+        spans = [(max(first, place.seq), end) for first, end in within if end > place.seq]
+    first = in_scope(status, scope, spans)
     return {"$and": [first, {"_id": {"$nin": list(exclude)}}]} if exclude else first
 
 
@@ -199,10 +199,13 @@ def _as_seen(seen: list[Document]) -> Document:
     return {"status": "READY", "due": AT_ONCE, **unchanged}
 
 
-def _in_hand(seen: Document, shift: Shift, now: float) -> Order:
-    """The order as the update left it."""
-    kept = {field: value for field, value in seen.items() if field not in OF_AN_ATTEMPT}
-    return order_from({**kept, **in_hand(shift, now), "attempt": seen["attempt"] + 1})
+def _as_claimed(seen: list[Document], hand: Document) -> list[Order]:
+    """The orders as the update left them."""
+    return [order_from(_without_attempt(order) | hand | {"attempt": order["attempt"] + 1}) for order in seen]
+
+
+def _without_attempt(order: Document) -> Document:
+    return {field: order[field] for field in order.keys() - OF_AN_ATTEMPT} if order["attempt"] else order
 
 
 def _may_claim(look: Document, shift: Shift) -> bool:
