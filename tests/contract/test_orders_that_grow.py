@@ -11,8 +11,10 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from tests.conftest import check_in, fill, let_leases_run_out, only, outcome
+from waiter.kitchen.contract import CLAIM_LIMIT
 from waiter.kitchen.mongo import updates as mongo_updates
 from waiter.kitchen.sqlite import rows as sqlite_rows
+from waiter.limits import RESULT_BYTES
 from waiter.orders import EVENTS_KEPT, FinishResult, Reason, Selector, Status
 
 LARGEST = 16 * 1024 * 1024
@@ -148,3 +150,14 @@ def test_arguments_that_are_no_utf8_do_not_grow_beyond_what_mongodb_takes(kitche
     fill(kitchen, [arguments])
 
     assert kitchen.claim(check_in(kitchen), limit=1)[0].arguments == tuple(arguments)
+
+
+@pytest.mark.parametrize("kitchen_url", ["mongodb"], indirect=True)
+def test_results_of_full_size_of_all_that_one_claim_gives_are_taken_together(kitchen):
+    fill(kitchen, [[str(n)] for n in range(CLAIM_LIMIT)])
+    shift, result = check_in(kitchen), "\udcff" * RESULT_BYTES  # stored, each takes three bytes
+    orders = kitchen.claim(shift, CLAIM_LIMIT)
+
+    accepted = kitchen.finish(shift, [outcome(order, result=result) for order in orders])
+
+    assert accepted == [FinishResult.ACCEPTED] * CLAIM_LIMIT

@@ -80,7 +80,7 @@ class Claims:
                     raise
                 if limit == 1:
                     self._end_first(claimable)
-                limit = 1  # one look holds 16 MB
+                limit = max(1, limit // 8)  # one look holds 16 MB
                 continue
             if not _may_claim(look, shift):
                 return []

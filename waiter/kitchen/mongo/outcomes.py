@@ -5,7 +5,7 @@ Every update is fenced by the shift's token, so a waiter that was declared lost 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from random import getrandbits
 
 from pymongo import UpdateMany, UpdateOne
@@ -15,17 +15,33 @@ from waiter.kitchen.mongo.claims import BY_ID
 from waiter.kitchen.mongo.connection import Connection
 from waiter.orders import FinishResult, Order, Outcome, Shift, Status
 
-_TOGETHER = 64
-"""Outcomes in one update: with results and tails of full size it stays under MongoDB's 16 MB."""
+_TOGETHER = 128
+_CHARACTERS = 4 << 20
+"""Outcomes in one update, and how long their words may be together: each takes up to three bytes of MongoDB's 16 MB."""
 
 
 def finish(to: Connection, shift: Shift, outcomes: Sequence[Outcome]) -> list[FinishResult]:
     results: list[FinishResult] = []
-    for at in range(0, len(outcomes), _TOGETHER):
-        results += _finish(to, shift, outcomes[at : at + _TOGETHER])
+    for some in _portions(outcomes):
+        results += _finish(to, shift, some)
     if done := _done(to, outcomes, results):
         held.let_go(to, done)
     return results
+
+
+def _portions(outcomes: Sequence[Outcome]) -> Iterator[list[Outcome]]:
+    """The outcomes in lists that one update holds."""
+    portion: list[Outcome] = []
+    size = 0
+    for outcome in outcomes:
+        length = sum(len(words) for words in (outcome.result, outcome.tail, outcome.error) if words)
+        if portion and (len(portion) == _TOGETHER or size + length > _CHARACTERS):
+            yield portion
+            portion, size = [], 0
+        portion.append(outcome)
+        size += length
+    if portion:
+        yield portion
 
 
 def _done(to: Connection, outcomes: Sequence[Outcome], results: Sequence[FinishResult]) -> list[str]:
