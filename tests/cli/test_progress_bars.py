@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 from tests.conftest import eventually
+from waiter.cli import progress
 
 
 def on_a_terminal(arguments, *, is_raw=False, **more):
@@ -61,6 +62,15 @@ def test_a_long_load_has_a_bar_with_what_is_left(tmp_path, home):
 
     assert re.search(r"loading .*/600000 +\d+ % +[\d.,]+/s +\d:\d\d:\d\d elapsed +\d:\d\d:\d\d left", seen)
     assert "Loaded 600,000 orders from many.txt" in seen
+
+
+def test_without_a_terminal_a_long_change_says_now_and_then_how_far_it_is(monkeypatch, capsys):
+    with progress.changing("Deleting", 9000) as told:
+        told(1000)
+        monkeypatch.setattr(progress, "SAID_EVERY_S", 0.0)
+        told(4000)
+
+    assert capsys.readouterr().err == "Deleting: 5,000 of 9,000 orders so far.\n"
 
 
 def test_what_a_row_or_a_command_holds_moves_no_cursor(tmp_path, home):

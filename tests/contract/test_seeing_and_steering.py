@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import check_in, fill, let_leases_run_out, outcome
 from waiter.errors import UsageError
+from waiter.kitchen.mongo import batches
 from waiter.kitchen.sqlite.kitchen import SqliteKitchen
 from waiter.orders import Batch, FinishResult, Reason, Selector, Status, Vitals
 
@@ -291,6 +292,22 @@ def test_cleaning_takes_the_selected_orders_or_everything(kitchen):
     assert kitchen.counts().total == 3
     assert kitchen.clean() == 3
     assert (kitchen.counts().total, kitchen.batches()) == (0, [])
+
+
+@pytest.mark.parametrize("kitchen_url", ["mongodb"], indirect=True)
+def test_a_change_of_many_orders_tells_how_far_it_is(kitchen, monkeypatch):
+    """On MongoDB, where millions take minutes."""
+    monkeypatch.setattr(batches, "_STEP", 2)
+    fill(kitchen, [[str(n)] for n in range(5)])
+    done: list[list[int]] = [[] for _ in range(4)]
+    by_priority, by_cancel, by_reset, by_clean = (each.append for each in done)
+
+    kitchen.set_priority(Selector(), 3, told=by_priority)
+    kitchen.cancel(Selector(), told=by_cancel)
+    kitchen.reset(Selector(), told=by_reset)
+    kitchen.clean(told=by_clean)
+
+    assert done == [[2, 2, 1]] * 4
 
 
 def test_the_end_of_the_output_and_the_result_are_kept(kitchen):

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from threading import RLock, Timer
 from typing import Any
 
-from waiter.report.formatting import per_second, truncate
+from waiter.cli.console import said_if_long, say
+from waiter.report.formatting import per_second, plural, truncate
 
 NO_BAR_S = 0.5
 """What is done sooner needs no bar."""
@@ -18,6 +19,9 @@ NO_BAR_S = 0.5
 REDRAW_S = 0.1
 """How often a bar is drawn at most."""
 
+
+SAID_EVERY_S = 30.0
+"""How often those who see no bar are told how far it is."""
 
 ROOMY = 110
 """So many columns hold the bar and an order's arguments."""
@@ -67,6 +71,26 @@ def rows_bar() -> Iterator[Callable[[str, int, int | None], None]]:
     """A bar for a load: the function that it yields is told what is done, how many rows, and of how many."""
     with _late_bar(_columns) as draw:
         yield lambda what, done, total: draw(what, done, total, "")
+
+
+@contextmanager
+def changing(doing: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Say that so many orders are changed once that has taken a moment, and how far it is where the kitchen tells the
+    function that it yields: a bar on a terminal, else a line now and then."""
+    done, said_at = 0, time.monotonic()
+    with said_if_long(f"{doing} {plural(total, 'order')}…") as has_come, rows_bar() as draw:
+
+        def told(more: int) -> None:
+            nonlocal done, said_at
+            done += more
+            if is_drawable():
+                has_come()
+                draw(doing, done, total)
+            elif time.monotonic() - said_at >= SAID_EVERY_S:
+                say(f"{doing}: {done:,} of {plural(total, 'order')} so far.")
+                said_at = time.monotonic()
+
+        yield told
 
 
 @contextmanager

@@ -9,7 +9,7 @@ again will not help). A kitchen object belongs to one thread; a waiter's heartbe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from enum import Enum
 from typing import Protocol, Self
 
@@ -65,6 +65,9 @@ class Unchanged(Enum):
 
 
 UNCHANGED = Unchanged.UNCHANGED
+
+Told = Callable[[int], None]
+"""Is told of a change of many orders, where it goes step by step: how many more were changed."""
 
 Row = tuple[int, Sequence[str], Sequence[str] | None]
 """Row number, arguments, names or None. Arguments may be `TypedArguments`, whose kinds the order is to have as well."""
@@ -338,7 +341,7 @@ class Kitchen(Protocol):
 
     # Steering. Each returns how many orders (or shifts) it changed.
 
-    def reset(self, selector: Selector, *, from_living: bool = False) -> int:
+    def reset(self, selector: Selector, *, from_living: bool = False, told: Told | None = None) -> int:
         """Make orders READY again, attempts, failures and losses kept in the history and counted from zero again.
 
         `attempt` itself goes on rising [4]. Applies to every order that the selector matches, except READY ones,
@@ -346,12 +349,12 @@ class Kitchen(Protocol):
         and its outcome will be late [7].
         """
 
-    def cancel(self, selector: Selector) -> int:
+    def cancel(self, selector: Selector, *, told: Told | None = None) -> int:
         """READY orders become CANCELLED; RUNNING ones are marked, and their waiter hears of it with its next
         heartbeat.
         """
 
-    def set_priority(self, selector: Selector, priority: int) -> int:
+    def set_priority(self, selector: Selector, priority: int, *, told: Told | None = None) -> int:
         """Give READY orders another priority."""
 
     def pause(self, waiter: str | None = None, reason: str | None = None) -> int:
@@ -363,7 +366,7 @@ class Kitchen(Protocol):
     def drain(self, waiter: str) -> int:
         """Ask the waiter of that name to finish its running orders and leave."""
 
-    def clean(self, selector: Selector | None = None) -> int:
+    def clean(self, selector: Selector | None = None, *, told: Told | None = None) -> int:
         """Delete the matching orders, RUNNING ones included; without a selector everything, batches and shifts that
         left too, but not the ledger."""
 

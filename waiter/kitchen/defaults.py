@@ -31,6 +31,7 @@ from waiter.kitchen.contract import (
     Row,
     Throughput,
     Timeline,
+    Told,
     Unchanged,
 )
 from waiter.kitchen.selecting import sort_of, unknown_batch
@@ -236,13 +237,13 @@ class KitchenDefaults(Kitchen):
     def remove_batch(self, batch_id: str) -> int:
         self._cannot("remove a batch")
 
-    def reset(self, selector: Selector, *, from_living: bool = False) -> int:
+    def reset(self, selector: Selector, *, from_living: bool = False, told: Told | None = None) -> int:
         self._cannot("reset orders")
 
-    def cancel(self, selector: Selector) -> int:
+    def cancel(self, selector: Selector, *, told: Told | None = None) -> int:
         self._cannot("cancel orders")
 
-    def set_priority(self, selector: Selector, priority: int) -> int:
+    def set_priority(self, selector: Selector, priority: int, *, told: Told | None = None) -> int:
         self._cannot("change priorities")
 
     def pause(self, waiter: str | None = None, reason: str | None = None) -> int:
@@ -254,7 +255,7 @@ class KitchenDefaults(Kitchen):
     def drain(self, waiter: str) -> int:
         self._cannot("drain waiters")
 
-    def clean(self, selector: Selector | None = None) -> int:
+    def clean(self, selector: Selector | None = None, *, told: Told | None = None) -> int:
         self._cannot("delete orders")
 
     def _cannot(self, what: str) -> NoReturn:

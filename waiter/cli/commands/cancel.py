@@ -23,6 +23,7 @@ from waiter.cli.options import (
     selecting,
     with_settings,
 )
+from waiter.cli.progress import changing
 from waiter.cli.tables import show_json
 from waiter.orders import Counts, Status
 from waiter.report.formatting import format_counts, plural
@@ -46,8 +47,8 @@ def cancel(settings: Settings, selection: Selection, yes: bool, is_json: bool) -
         affected = Counts({status: counts[status] for status in (Status.READY, Status.RUNNING)})
         question = f"Cancel {plural(affected.total, 'order')} ({format_counts(affected)}) in {kitchen.url}?"
         is_agreed = not affected.total or confirm(question, is_yes=yes)
-        with said_if_long(f"Cancelling {plural(affected.total, 'order')}…"):
-            done = kitchen.cancel(selector) if affected.total and is_agreed else 0
+        with changing("Cancelling", affected.total) as told:
+            done = kitchen.cancel(selector, told=told) if affected.total and is_agreed else 0
     if is_json:
         show_json({"cancelled": done, "ready": ready, "running": running})
     elif is_agreed and not done:

@@ -11,6 +11,7 @@ import click
 
 from waiter.cli.console import LOOKING, confirm, said_if_long, say
 from waiter.cli.options import Selection, open_kitchen_or_exit, resolve_selector, selecting, with_settings
+from waiter.cli.progress import changing
 from waiter.cli.tables import show_json
 from waiter.errors import KitchenMissing
 from waiter.kitchen.address import shown
@@ -38,8 +39,8 @@ def clean(settings: Settings, selection: Selection, yes: bool, is_json: bool) ->
             counts = kitchen.counts(selector)
         question = f"Delete {plural(counts.total, 'order')} ({format_counts(counts)}) from {kitchen.url}?"
         is_agreed = not counts.total or confirm(question, is_yes=yes)
-        with said_if_long(f"Deleting {plural(counts.total, 'order')}…"):
-            deleted = kitchen.clean(None if selector == Selector() else selector) if is_agreed else 0
+        with changing("Deleting", counts.total) as told:
+            deleted = kitchen.clean(None if selector == Selector() else selector, told=told) if is_agreed else 0
     if is_json:
         show_json({"deleted": deleted})
     elif is_agreed:

@@ -18,6 +18,7 @@ import click
 
 from waiter.cli.console import LOOKING, confirm, said_if_long, say
 from waiter.cli.options import Selection, open_kitchen_or_exit, resolve_selector, selecting, with_settings
+from waiter.cli.progress import changing
 from waiter.cli.tables import show_json
 from waiter.errors import UsageError
 from waiter.kitchen.contract import Kitchen, Reclaimed
@@ -45,8 +46,8 @@ def reset(settings: Settings, selection: Selection, running: bool, yes: bool, is
             counts = kitchen.counts(selector)
         question = f"Reset {plural(counts.total, 'order')} ({format_counts(counts)}) in {kitchen.url}?"
         is_agreed = not counts.total or confirm(question, is_yes=yes)
-        with said_if_long(f"Resetting {plural(counts.total, 'order')}…"):
-            done = kitchen.reset(selector, from_living=running) if counts.total and is_agreed else 0
+        with changing("Resetting", counts.total) as told:
+            done = kitchen.reset(selector, from_living=running, told=told) if counts.total and is_agreed else 0
     if is_json:
         show_json({"reset": done, "reclaimed": reclaimed.ready})
         return 0

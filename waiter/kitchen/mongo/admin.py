@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from pymongo.errors import DuplicateKeyError
 
+from waiter.kitchen.contract import Told
 from waiter.kitchen.mongo import held, updates
 from waiter.kitchen.mongo.batches import in_steps, remove, remove_all, remove_empty
 from waiter.kitchen.mongo.claims import BY_ID
@@ -37,7 +38,7 @@ def announce_change(to: Connection) -> None:
         to.state.update_one({"_id": "news"}, {"$inc": {"n": 1}}, upsert=True)
 
 
-def reset(to: Connection, selector: Selector, here: Place, lease_s: float, from_living: bool) -> int:
+def reset(to: Connection, selector: Selector, here: Place, lease_s: float, from_living: bool, told: Told | None) -> int:
     with to.patiently():
         chosen = selected(to, selector)
         running: Document = {"status": "RUNNING"}
@@ -53,14 +54,14 @@ def reset(to: Connection, selector: Selector, here: Place, lease_s: float, from_
         return change_announced(to, seqs_of(orders), those, change, is_number_changed=False)
 
     # Running first: an order that ends in between is then still reset.
-    changed = sum(in_steps(to, {"$and": [chosen, those]}, step) for those in (running, ended))
+    changed = sum(in_steps(to, {"$and": [chosen, those]}, step, told) for those in (running, ended))
     with to.patiently():
         held.hold_again(to)
     announce_change(to)
     return changed
 
 
-def cancel(to: Connection, selector: Selector) -> int:
+def cancel(to: Connection, selector: Selector, told: Told | None) -> int:
     with to.patiently():
         chosen = selected(to, selector)
     open_ = {"status": {"$in": ["READY", "RUNNING"]}, "is_cancel_asked": {"$ne": True}}
@@ -68,7 +69,7 @@ def cancel(to: Connection, selector: Selector) -> int:
     def change(_: Sequence[Document], those: Document) -> int:
         return to.orders.update_many(those, updates.cancelled(to.now), hint=BY_ID).modified_count
 
-    changed = in_steps(to, {"$and": [chosen, open_]}, change)
+    changed = in_steps(to, {"$and": [chosen, open_]}, change, told)
     with to.patiently():
         # The mark tells a shift's heartbeat that it is worth looking for such orders; most shifts never have one.
         asked = to.orders.distinct("shift", {"shift": {"$gt": ""}, "is_cancel_asked": True})
@@ -78,14 +79,14 @@ def cancel(to: Connection, selector: Selector) -> int:
     return changed
 
 
-def set_priority(to: Connection, selector: Selector, priority: int) -> int:
+def set_priority(to: Connection, selector: Selector, priority: int, told: Told | None) -> int:
     with to.patiently():
         chosen = {"$and": [selected(to, selector), {"status": "READY", "priority": {"$ne": priority}}]}
 
     def change(_: Sequence[Document], those: Document) -> int:
         return to.orders.update_many(those, {"$set": {"priority": priority}}, hint=BY_ID).modified_count
 
-    changed = in_steps(to, chosen, change)
+    changed = in_steps(to, chosen, change, told)
     announce_change(to)
     return changed
 
@@ -134,13 +135,14 @@ def _mark_shifts(to: Connection, waiter: str | None, those: Document, marks: Doc
     return changed
 
 
-def clean(to: Connection, selector: Selector | None) -> int:
+def clean(to: Connection, selector: Selector | None, told: Told | None) -> int:
     with to.patiently():
         if stranger := strange_collection(to):
             raise stranger
         chosen = {} if selector is None else selected(to, selector)
-    # Not `drop`: the indexes would be gone for a moment under those who work.
-    deleted = remove_all(to) if selector is None else remove(to, chosen)
+    # Neither `drop` nor a rename, which takes no time: orders that somebody loads just now, and was told are safe,
+    # would be gone with the others, and the indexes for a moment under those who work.
+    deleted = remove_all(to, told) if selector is None else remove(to, chosen, told)
     with to.patiently():
         if selector is None:
             to.shifts.delete_many({"is_open": {"$ne": True}})

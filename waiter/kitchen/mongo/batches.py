@@ -14,7 +14,7 @@ from typing import Any
 from bson.binary import Binary
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from waiter.kitchen.contract import Row
+from waiter.kitchen.contract import Row, Told
 from waiter.kitchen.mongo import held
 from waiter.kitchen.mongo.claims import BY_ID
 from waiter.kitchen.mongo.connection import DUPLICATE_KEY, Connection
@@ -190,12 +190,12 @@ def remove_batch(to: Connection, batch_id: str) -> int:
     return removed
 
 
-def remove_all(to: Connection) -> int:
+def remove_all(to: Connection, told: Told | None) -> int:
     """Delete all batches that stand now, with their orders, and orders that have no batch. How many orders."""
     with to.patiently():
         to.batches.update_many(STANDING, {"$set": _LEAVING})
         numbers = sorted(batch["number"] for batch in to.batches.find(_LEAVING, {"number": 1}))
-    removed = remove(to, {"$or": [{"seq": span} for span in _spans(numbers)]}) if numbers else 0
+    removed = remove(to, {"$or": [{"seq": span} for span in _spans(numbers)]}, told) if numbers else 0
     removed += sum(remove(to, {"seq": rows_of(number)}) for number in _numbers_without_a_batch(to))
     with to.patiently():
         to.batches.delete_many({"number": {"$in": numbers}, **_LEAVING})
@@ -250,7 +250,7 @@ def _put_back(to: Connection, batch: Document) -> None:
         remove(to, {"seq": rows_of(batch["number"])})
 
 
-def remove(to: Connection, chosen: Document) -> int:
+def remove(to: Connection, chosen: Document, told: Told | None = None) -> int:
     """Delete the orders that match; how many."""
 
     def delete(those: Document) -> int:
@@ -259,10 +259,15 @@ def remove(to: Connection, chosen: Document) -> int:
     def step(orders: Sequence[Document], those: Document) -> int:
         return change_announced(to, seqs_of(orders), those, delete, is_number_changed=True)
 
-    return in_steps(to, chosen, step)
+    return in_steps(to, chosen, step, told)
 
 
-def in_steps(to: Connection, chosen: Document, change: Callable[[Sequence[Document], Document], int]) -> int:
+def in_steps(
+    to: Connection,
+    chosen: Document,
+    change: Callable[[Sequence[Document], Document], int],
+    told: Told | None = None,
+) -> int:
     """Change all orders that match, some thousands at a time: each step has a deadline, the whole has none.
 
     `change` is given the ids and seqs of some orders, and what matches those of them that still are to be changed.
@@ -276,6 +281,9 @@ def in_steps(to: Connection, chosen: Document, change: Callable[[Sequence[Docume
                 orders = list(islice(cursor, _STEP))
                 if not orders:
                     return changed
-                changed += change(orders, {"$and": [{"_id": {"$in": ids_of(orders)}}, chosen]})
+                more = change(orders, {"$and": [{"_id": {"$in": ids_of(orders)}}, chosen]})
+            changed += more
+            if told is not None:
+                told(more)
     finally:
         cursor.close()

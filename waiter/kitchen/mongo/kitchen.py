@@ -28,6 +28,7 @@ from waiter.kitchen.contract import (
     Row,
     Throughput,
     Timeline,
+    Told,
     Unchanged,
 )
 from waiter.kitchen.mongo import admin, batches, failures, held, leases, paging, queries, schema, sweeps
@@ -359,14 +360,14 @@ class MongoKitchen:
 
     # Steering
 
-    def reset(self, selector: Selector, *, from_living: bool = False) -> int:
-        return admin.reset(self._to, selector, self._here, self.lease_s, from_living)
+    def reset(self, selector: Selector, *, from_living: bool = False, told: Told | None = None) -> int:
+        return admin.reset(self._to, selector, self._here, self.lease_s, from_living, told)
 
-    def cancel(self, selector: Selector) -> int:
-        return admin.cancel(self._to, selector)
+    def cancel(self, selector: Selector, *, told: Told | None = None) -> int:
+        return admin.cancel(self._to, selector, told)
 
-    def set_priority(self, selector: Selector, priority: int) -> int:
-        return admin.set_priority(self._to, selector, priority)
+    def set_priority(self, selector: Selector, priority: int, *, told: Told | None = None) -> int:
+        return admin.set_priority(self._to, selector, priority, told)
 
     def pause(self, waiter: str | None = None, reason: str | None = None) -> int:
         return admin.pause(self._to, waiter, reason)
@@ -377,8 +378,8 @@ class MongoKitchen:
     def drain(self, waiter: str) -> int:
         return admin.drain(self._to, waiter)
 
-    def clean(self, selector: Selector | None = None) -> int:
-        return admin.clean(self._to, selector)
+    def clean(self, selector: Selector | None = None, *, told: Told | None = None) -> int:
+        return admin.clean(self._to, selector, told)
 
     def ledger(self, prefix: str = "") -> dict[str, str]:
         return admin.ledger(self._to, prefix)

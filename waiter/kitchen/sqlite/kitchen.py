@@ -28,6 +28,7 @@ from waiter.kitchen.contract import (
     Reclaimed,
     Throughput,
     Timeline,
+    Told,
     loss_delay_s,
 )
 from waiter.kitchen.printable import printable
@@ -343,7 +344,7 @@ class SqliteKitchen(BatchStore):
 
     # Steering
 
-    def reset(self, selector: Selector, *, from_living: bool = False) -> int:
+    def reset(self, selector: Selector, *, from_living: bool = False, told: Told | None = None) -> int:  # noqa: ARG002 - one step
         chosen = self._condition(selector)
         with self._writing(is_change=True) as db:
             # Asked under the lock: a shift that begins just now is not taken for a dead one.
@@ -353,12 +354,12 @@ class SqliteKitchen(BatchStore):
                 held.hold_again(db)
             return changed
 
-    def cancel(self, selector: Selector) -> int:
+    def cancel(self, selector: Selector, *, told: Told | None = None) -> int:  # noqa: ARG002 - one step
         chosen = self._condition(selector)
         with self._writing(is_change=True) as db:
             return admin.cancel(db, chosen, self.now())
 
-    def set_priority(self, selector: Selector, priority: int) -> int:
+    def set_priority(self, selector: Selector, priority: int, *, told: Told | None = None) -> int:  # noqa: ARG002 - one step
         chosen = self._condition(selector)
         sql = (
             f"UPDATE orders SET priority = :priority WHERE status = 'READY' AND priority <> :priority AND {chosen.sql}"
@@ -378,7 +379,7 @@ class SqliteKitchen(BatchStore):
         with self._writing(is_change=True) as db:
             return admin.drain(db, waiter)
 
-    def clean(self, selector: Selector | None = None) -> int:
+    def clean(self, selector: Selector | None = None, *, told: Told | None = None) -> int:  # noqa: ARG002 - one step
         chosen = self._condition(selector)
         with self._writing(is_change=True) as db:
             removed = admin.clean(db, chosen, is_everything=selector is None)
