@@ -187,7 +187,11 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "projected[].cost": "What that costs, with `--price`.",
     },
     "wait": _END,
-    "notify": {**_END, "report": "The path of the report that `--report` wrote."},
+    "notify": {
+        **_END,
+        "report": "The path of the report that `--report` wrote.",
+        "link": "The address that `--link` gave.",
+    },
     "try": {
         "order": "The order's id.",
         "argv": "The words that were run.",

@@ -81,7 +81,8 @@ HOOKS: Mapping[str, str] = {
 TOLD: Mapping[str, str] = {
     "WAITER_TEXT": "One sentence.",
     "WAITER_EXIT_CODE": "What `waiter wait` would end with.",
-    "WAITER_REPORT": "The path of the report that `notify --report` wrote.",
+    "WAITER_REPORT": "The path of the report that `--report` wrote.",
+    "WAITER_LINK": "The address that `--link` gave.",
     "WAITER_BATCH": "The batch that was waited for.",
     "WAITER_TOTAL": "How many orders there are.",
     "WAITER_COUNT_DONE": "How many are DONE; the same for READY, RUNNING, ERROR and CANCELLED.",

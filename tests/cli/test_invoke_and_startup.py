@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
 
@@ -55,6 +56,23 @@ def test_invoke_hands_on_what_stands_after_two_dashes_word_by_word(home, tmp_pat
     assert delivered.stdout == "<--some-param><x  y><a b>"
     tried = invoke(home, "pilot", where, "--", "true")
     assert "no order is READY" in tried.stderr
+
+
+def test_invoke_serves_the_page_until_it_is_interrupted(home, tmp_path):
+    kitchen = str(tmp_path / "k.sqlite")
+    (tmp_path / "orders.csv").write_text("a b\n")
+    invoke(home, "load", str(tmp_path / "orders.csv"), "-k", kitchen)
+    words = [sys.executable, "-m", "invoke", "serve", "-k", kitchen, "--listen", "127.0.0.1:0", "--read-only"]
+
+    with subprocess.Popen(words, cwd=ROOT, env=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as page:
+        address = page.stdout.readline().strip()
+        with build_opener(HTTPCookieProcessor()).open(address, timeout=60) as answer:
+            shown = answer.read().decode()
+        page.send_signal(signal.SIGINT)
+        _, said = page.communicate(timeout=60)
+
+    assert "<h1>Run</h1>" in shown
+    assert (page.returncode, said) == (0, "Ctrl-C ends it.\n")
 
 
 def test_invoke_ends_as_waiter_does(home, tmp_path):

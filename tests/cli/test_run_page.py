@@ -129,6 +129,23 @@ def test_a_report_is_one_file_that_loads_nothing(kitchen, kitchen_url, home, wai
     assert HOSTILE not in text
 
 
+def test_a_run_writes_its_report_at_the_end_and_tells_its_path_and_link(waiter_cli, tmp_path):
+    link = "https://crunch.example/run.html"
+    words = ["--report", "run.html", "--link", link, "--notify", 'echo "$WAITER_REPORT" "$WAITER_LINK"; cat']
+
+    ran = waiter_cli("run", *words, "sh", "-c", "exit 3", input="a\n")
+    piped = waiter_cli("run", "--report", "alone.html", "true", input="a\n")
+    refused = waiter_cli("wait", "--link", "nowhere", "--notify", "true")
+
+    told, facts = ran.stdout.splitlines()
+    assert told == f"{tmp_path / 'run.html'} {link}"
+    assert {"report": str(tmp_path / "run.html"), "link": link}.items() <= json.loads(facts).items()
+    assert json.loads(facts)["text"].endswith(f"1 ERROR. {link}")
+    assert "exit code 3" in (tmp_path / "run.html").read_text()
+    assert (piped.returncode, "1 of 1 order" in (tmp_path / "alone.html").read_text()) == (0, True)
+    assert (refused.returncode, "--link: no address" in refused.stderr) == (2, True)
+
+
 def test_a_report_that_cannot_be_written_is_said_in_a_line(kitchen, kitchen_url, waiter_cli, tmp_path):
     fill(kitchen, [])
     for words, said in (

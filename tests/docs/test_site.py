@@ -93,7 +93,7 @@ def test_the_reference_has_every_field_of_json(waiter_cli, tmp_path):
         typed("status", "--more-hosts", "2", "--fail-if", "error>0")
         typed("resume", "--batch", "a")
         typed("wait", "--timeout", "0.1")
-        typed("notify", "--timeout", "0.1", "--report", "r.html", "true")
+        typed("notify", "--timeout", "0.1", "--report", "r.html", "--link", "https://x.example", "true")
         typed("try", fails.id, "true")
         typed("pilot", "-n", "1", "true")
         typed("drain", "ada")

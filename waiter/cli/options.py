@@ -283,10 +283,3 @@ def waiting_options(function: Any) -> Any:
     ):
         function = option(function)
     return function
-
-
-def notify_option(function: Any) -> Any:
-    """--notify."""
-    return click.option(
-        "--notify", metavar="LINE|URL", help="At the end run this shell line, or POST to this URL; see `waiter notify`."
-    )(function)

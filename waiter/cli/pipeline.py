@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from waiter.cli.at_end import AtEnd
 from waiter.cli.commands.deliver import kitchen_words
 from waiter.cli.commands.load import load_with_bar, tell_loaded
 from waiter.cli.console import say
@@ -30,7 +31,6 @@ from waiter.errors import ExitCode
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.contract import Kitchen
 from waiter.light_dataclass import dataclass
-from waiter.notify.notifier import Notifier, notify_and_exit_code
 from waiter.notify.result import KINDS_TOLD, WaitResult, wait_result
 from waiter.orders import Counts, Selector, Status
 from waiter.report.formatting import plural
@@ -54,9 +54,7 @@ def show_stages(file: Path, settings: Settings, flags: Mapping[str, object], *, 
     return code
 
 
-def run_pipeline(
-    file: Path, settings: Settings, flags: Mapping[str, object], notifier: Notifier | None, *, is_anew: bool
-) -> int:
+def run_pipeline(file: Path, settings: Settings, flags: Mapping[str, object], then: AtEnd, *, is_anew: bool) -> int:
     """Load and deliver all stages of the file; returns the exit code. `is_anew`: forget what was delivered before."""
     stages = read_pipeline(file)
     options = {stage.name: _options(stage, file, settings, flags) for stage in stages}
@@ -80,11 +78,11 @@ def run_pipeline(
         work = _Work(where, settings, batches, counts, own)
         parts = [Part(stage.words, replace(options[stage.name], batch=(batches[stage.name],))) for stage in stages]
         code, left_because = (ExitCode.OK, "done") if counts[Status.DONE] == counts.total else _deliver(parts, work)
-        if notifier is None or left_because in (INTERRUPTED, KITCHEN_LOST):
+        if not then.is_asked or left_because in (INTERRUPTED, KITCHEN_LOST):
             return code
         with work.opened() as kitchen:
-            result = _result(kitchen, batches, code)
-        code_of_telling = notify_and_exit_code(notifier, result, say)
+            result = then.result(kitchen, _result(kitchen, batches, code))
+        code_of_telling = then.told(result)
         return code or code_of_telling
 
 

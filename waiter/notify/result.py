@@ -27,6 +27,7 @@ class WaitResult:
     at: float | None = None  # the kitchen's clock; None: it does not answer
     is_enough: bool = False  # who asked for them wants no more to be delivered
     report: str | None = None  # the path of a report that was written of it
+    link: str | None = None  # where people find it, or the page
 
     @property
     def exit_code(self) -> int:
@@ -54,8 +55,9 @@ def wait_result(kitchen: Kitchen, batch: str | None, gave_up: int = 0) -> WaitRe
 
 def result_facts(result: WaitResult) -> dict[str, Any]:
     """The JSON object."""
+    text = result.sentence if result.batch is None else f"{result.batch}: {result.sentence}"
     return {
-        "text": result.sentence if result.batch is None else f"{result.batch}: {result.sentence}",
+        "text": f"{text} {result.link}" if result.link else text,
         "is_done": not result.gave_up,
         "exit_code": result.exit_code,
         "kitchen": result.kitchen,
@@ -68,13 +70,16 @@ def result_facts(result: WaitResult) -> dict[str, Any]:
         ],
         "at": timestamp(result.at),
         **({"report": printable(result.report)} if result.report else {}),
+        **({"link": result.link} if result.link else {}),
     }
 
 
 def result_variables(result: WaitResult) -> dict[str, str]:
     """The facts as WAITER_… variables; what nobody knows is left out."""
-    values = {"report": None, **result_facts(result)}
-    named = {f"WAITER_{name.upper()}": values[name] for name in ("text", "exit_code", "batch", "total", "report")}
+    values = {"report": None, "link": None, **result_facts(result)}
+    named = {
+        f"WAITER_{name.upper()}": values[name] for name in ("text", "exit_code", "batch", "total", "report", "link")
+    }
     named |= {"WAITER_KITCHEN_URL": values["kitchen"]}
     named |= {f"WAITER_COUNT_{status}": count for status, count in values["counts"].items()}
     return {name: str(value) for name, value in named.items() if value is not None}

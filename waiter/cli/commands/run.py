@@ -23,6 +23,7 @@ from pathlib import Path
 
 import click
 
+from waiter.cli.at_end import AtEnd, EndOptions, end_options
 from waiter.cli.commands.deliver import is_interleaved, kitchen_words, lost_output, refuse_program_as_kitchen
 from waiter.cli.commands.load import load_with_bar, opened_input, reading, tell_loaded, with_bar
 from waiter.cli.console import say
@@ -30,7 +31,7 @@ from waiter.cli.delivery_options import delivery_options, options_for, with_run_
 from waiter.cli.dry_run import WithDryRun, dry_run_option, show_lines
 from waiter.cli.input_orders import orders_of
 from waiter.cli.log_lines import for_person, log_as
-from waiter.cli.options import COMMAND, complete_file, notify_option, open_kitchen_or_exit, with_settings
+from waiter.cli.options import COMMAND, complete_file, open_kitchen_or_exit, with_settings
 from waiter.cli.pipeline import run_pipeline, show_stages
 from waiter.cli.pipeline_file import named_file
 from waiter.cli.printer import Printer, left_words
@@ -45,7 +46,6 @@ from waiter.kitchen.contract import Kitchen
 from waiter.light_dataclass import dataclass
 from waiter.loading import LoadOptions
 from waiter.matching import BadRows
-from waiter.notify.notifier import Notifier, make_notifier, notify_and_exit_code
 from waiter.notify.result import wait_result
 from waiter.orders import Counts, Selector, Status
 from waiter.reconciling import Reconciled, reconcile
@@ -62,15 +62,15 @@ CHECKED = 100
 @click.option("--input", "source", metavar="FILE", default="-", help="Where the inputs are. Default: stdin.")
 @reading
 @with_run_flags
-@notify_option
+@end_options
 @with_settings
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_file, metavar="CMD…")
-def run(settings: Settings, source: str, notify: str | None, command: tuple[str, ...],
+def run(settings: Settings, source: str, at_end: EndOptions, command: tuple[str, ...],
         load_options: LoadOptions, flags: Mapping[str, object], dry_run: bool, dry_run_all: bool) -> int:  # fmt: skip
     if not command:
         raise UsageError("run: no command given\nhint: add one, for example: seq 100 | waiter run ./crunch.sh")
     if (file := named_file(command)) is not None:
-        return _run_pipeline(file, settings, source, notify, load_options, flags, dry_run, dry_run_all)
+        return _run_pipeline(file, settings, source, at_end, load_options, flags, dry_run, dry_run_all)
     command, lists = argument_lists.split(command)
     if lists and source != "-":
         raise UsageError(
@@ -80,7 +80,7 @@ def run(settings: Settings, source: str, notify: str | None, command: tuple[str,
     settings = _own_settings(settings)
     options = options_for(command, flags, settings)
     log_as(for_person(options.log_format))
-    notifier = make_notifier(notify, say)
+    then = at_end.ready(settings)
     executor = checked(command, options)  # before millions of rows are loaded for it
     with ExitStack() as kept:
         with _opened(source, lists, load_options) as input:
@@ -89,11 +89,11 @@ def run(settings: Settings, source: str, notify: str | None, command: tuple[str,
                 return show_lines(executor, orders_of(input, on_bad), is_all=dry_run_all)
             executor.check(islice(orders_of(input, lambda _: None), CHECKED))
             work = _loaded(settings, input, command, load_options, options, kept)
-        return 0 if work is None else _delivered(work, settings, command, options, notifier)
+        return 0 if work is None else _delivered(work, settings, command, options, then)
 
 
 def _run_pipeline(
-    file: Path, settings: Settings, source: str, notify: str | None, reading: LoadOptions, flags: Mapping[str, object],
+    file: Path, settings: Settings, source: str, at_end: EndOptions, reading: LoadOptions, flags: Mapping[str, object],
     dry_run: bool, dry_run_all: bool,
 ) -> int:  # fmt: skip
     """What `waiter run pipeline.toml` does. Raises UsageError for options that say what the file says."""
@@ -106,16 +106,14 @@ def _run_pipeline(
     log_as(for_person(delivery_options(flags, settings.deliver, settings.name, file=settings.file).log_format))
     if dry_run or dry_run_all:
         return show_stages(file, settings, flags, is_all=dry_run_all)
-    return run_pipeline(file, settings, flags, make_notifier(notify, say), is_anew=reading.again)
+    return run_pipeline(file, settings, flags, at_end.ready(settings), is_anew=reading.again)
 
 
 def _opened(source: str, lists: Sequence[Sequence[str]], reading: LoadOptions) -> AbstractContextManager[Input]:
     return argument_lists.typed_input(lists, reading.rows_each) if lists else opened_input(source, reading)
 
 
-def _delivered(
-    work: Work, settings: Settings, command: Sequence[str], options: DeliveryOptions, notifier: Notifier | None
-) -> int:
+def _delivered(work: Work, settings: Settings, command: Sequence[str], options: DeliveryOptions, then: AtEnd) -> int:
     """Deliver, say how it went, and return the exit code."""
     printer = Printer(
         is_telling_each=False,
@@ -134,8 +132,8 @@ def _delivered(
     code = _exit_code(work, settings.db, summary)
     if code == 0 and summary.left_because == "done" and work.own is not None:
         work.own.delivered(summary.seconds)
-    if notifier and summary.left_because not in (INTERRUPTED, KITCHEN_LOST):
-        code = _notify(notifier, work, settings.db, code, summary.left_because)
+    if then.is_asked and summary.left_because not in (INTERRUPTED, KITCHEN_LOST):
+        code = _ended(then, work, settings.db, code, summary.left_because)
     return code or lost_output(printer)
 
 
@@ -264,10 +262,10 @@ def _exit_code(work: Work, db: str, summary: Summary) -> int:
     return ExitCode.OK if counts[Status.DONE] == counts.total else ExitCode.FAILED
 
 
-def _notify(notifier: Notifier, work: Work, db: str, code: int, left_because: str) -> int:
+def _ended(then: AtEnd, work: Work, db: str, code: int, left_because: str) -> int:
     with open_kitchen(work.kitchen, db, create=False) as kitchen:
-        result = wait_result(kitchen, work.batch, code)
+        result = then.result(kitchen, wait_result(kitchen, work.batch, code))
     if left_because == SUCCEEDED:
         result = replace(result, is_enough=True)
-    code_of_telling = notify_and_exit_code(notifier, result, say)
+    code_of_telling = then.told(result)
     return code or code_of_telling

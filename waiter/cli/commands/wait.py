@@ -13,28 +13,29 @@ from __future__ import annotations
 
 import click
 
+from waiter.cli.at_end import EndOptions, end_options
 from waiter.cli.console import say
-from waiter.cli.options import Wait, json_option, notify_option, open_kitchen_or_exit, waiting_options, with_settings
+from waiter.cli.options import Wait, json_option, open_kitchen_or_exit, waiting_options, with_settings
 from waiter.cli.tables import show_json
 from waiter.notify.completion import wait_for_end
-from waiter.notify.notifier import make_notifier, notify_and_exit_code
 from waiter.notify.result import result_facts
 from waiter.settings import Settings
 
 
 @click.command(help=__doc__)
 @waiting_options
-@notify_option
+@end_options
 @json_option
 @with_settings
-def wait(settings: Settings, notify: str | None, is_json: bool, wait_for: Wait) -> int:
-    notifier = make_notifier(notify, say, is_json=is_json)
+def wait(settings: Settings, at_end: EndOptions, is_json: bool, wait_for: Wait) -> int:
+    then = at_end.ready(settings, is_json=is_json)
     with open_kitchen_or_exit(settings) as kitchen:
         result = wait_for_end(
             kitchen, say, batch=wait_for.batch, timeout_s=wait_for.timeout, unattended_s=wait_for.unattended
         )
+        result = then.result(kitchen, result)
     if is_json:
         show_json(result_facts(result))
     else:
         say(result.sentence)
-    return notify_and_exit_code(notifier, result, say)
+    return then.told(result)
