@@ -94,6 +94,7 @@ MAY_IMPORT = {
         "kitchen.contract",
         "machines",
         "kitchen.host_packages",
+        "processes",
         "delivery.function_names",
         "host.REPLY_MARK",
     },

@@ -23,6 +23,14 @@ class Market(StrEnum):
     ON_DEMAND = "on-demand"
     SPOT_THEN_ON_DEMAND = "spot-then-on-demand"
 
+    @property
+    def may_be_taken_back(self) -> bool:
+        return self is not Market.ON_DEMAND
+
+
+SCALED_DOWN = "scaled down"
+"""Why a machine was ended that nobody needs."""
+
 
 class CallState(StrEnum):
     """How far a call to EC2 is."""

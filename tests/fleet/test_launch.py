@@ -59,12 +59,19 @@ def test_a_fleet_is_launched_delivers_and_is_terminated(
     foreign = cloud_of_hosts.ec2.launch(1, **{"waiter:fleet": "crunch", "waiter:kitchen": shared.kitchen.id})
 
     planned = waiter(base, "launch", "crunch", "--count", "3", "--dry-run")
-    launched = waiter(base, "launch", "crunch", "--count", "3", "--yes")
+    cloud_of_hosts.never_boot = 1
+    with following(base, "launch", "crunch", "--count", "3", "--yes") as (launching, told):
+        (dark,) = eventually(lambda: cloud_of_hosts.dark, 60)
+        cloud_of_hosts.ec2.client.terminate_instances(InstanceIds=[dark])  # EC2 takes it back before anybody is there
+        code = launching.wait(240)
+    launched = told.read_text()
 
     assert planned.returncode == 0, planned.stderr
     assert (planned.returncode, "3 of m7a.large, on-demand, ami-12345678" in planned.stderr) == (0, True)
-    assert launched.returncode == 0, launched.stderr + launched.stdout
-    assert launched.stdout.count(" started ") == 3
+    assert code == 0, launched
+    assert launched.count(" started ") == 3
+    assert f"Gone: {dark} (" in launched
+    assert launched.count("Launched 1 machine of 1\n") == 1
     eventually(lambda: shared.count(Status.DONE) == 30)
     assert base.known_hosts.read_text() == ""
     ours = cloud_of_hosts.living() - set(foreign)
@@ -231,22 +238,29 @@ def test_a_machine_that_ec2_takes_back_is_replaced_and_others_deliver_its_orders
     settled(base, cloud_of_hosts, shared)
     gate = gated(base)
     shared.load(4)
+    words = ("launch", "crunch", "--count", "2", "--follow", "--yes")
 
-    with following(base, "launch", "crunch", "--count", "2", "--follow", "--yes") as (process, said):
+    with following(base, *words) as (_, said):
         eventually(lambda: shared.count(Status.RUNNING) == 4, 150)
         lost, kept = sorted(cloud_of_hosts.living())
         cloud_of_hosts.ec2.client.terminate_instances(InstanceIds=[lost])
         eventually(lambda: f"Gone: {lost} (" in said.read_text(), 90)
         assert cloud_of_hosts.living() == {kept}  # no order waits for another machine yet
-        let_lease_pass(shared, lost)
-        eventually(lambda: "Taken in: i-" in said.read_text(), 150)
+        beside = waiter(base, *words)  # as cron does, all the time
+        assert (beside.returncode, "follows crunch already; nothing was done" in beside.stderr) == (0, True)
+    let_lease_pass(shared, lost)  # the laptop is off
+    with following(base, *words) as (process, said):
+        (new,) = eventually(lambda: cloud_of_hosts.living() - {kept}, 150)
+        eventually(lambda: [*shared.kitchen.find(Selector(statuses=(Status.RUNNING,), host=new))], 150)
         gate.touch()
         assert process.wait(150) == 0
     assert said.read_text().endswith("All orders have ended: 4 DONE\n")
+    after = waiter(base, *words)
+    assert (after.returncode, after.stderr) == (0, "All orders have ended: 4 DONE\n")
+    assert cloud_of_hosts.living() == {kept, new}
     delivered = list(shared.kitchen.find(Selector(), with_details=True))
     assert sorted(order.attempt for order in delivered) == [1, 1, 2, 2]
     assert all(order.losses == order.attempt - 1 for order in delivered)
-    assert len(cloud_of_hosts.living()) == 2
     left = json.loads(waiter(base, "leftovers", "--json", "--region", "eu-west-1").stdout)
     assert {each["instance"] for each in left["machines"]} == cloud_of_hosts.living()
     assert [(each["id"], each["fleet"]) for each in left["gone"]] == [(lost, "crunch")]

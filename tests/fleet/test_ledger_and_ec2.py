@@ -17,17 +17,26 @@ from tests.fleet.cloud_of_hosts import CloudOfHosts
 from tests.fleet.network import Network
 from waiter.delivery.host_metrics import is_guarded
 from waiter.errors import FleetError
+from waiter.fleet.actions import Payload, StartRequest
 from waiter.fleet.aws import AwsRefused
 from waiter.fleet.aws import Ec2 as OurEc2
 from waiter.fleet.inventory import AddressKind, Host, HostSelection, select_hosts
 from waiter.fleet.life import cloud, ending
+from waiter.fleet.life.arrival import Arrival
+from waiter.fleet.life.following import FollowedFleet
 from waiter.fleet.life.guard import GuardTimes, guard_script, user_data
 from waiter.fleet.life.launching import Account, give_up, grow, intended, look, settle
 from waiter.fleet.life.leftovers import KitchenKnows, leftover
 from waiter.fleet.life.plan import LaunchPlan
+from waiter.fleet.life.turns import Holder, me, take_turn, turn_to_launch
+from waiter.fleet.runner import FleetRunner
+from waiter.fleet.ssh.connection import Network as SshNetwork
+from waiter.fleet.ssh.connection import SshOptions
+from waiter.fleet.zipapp import Zipapp
 from waiter.kitchen import open_kitchen
-from waiter.machines import CallState, Ledger, Market
+from waiter.machines import SCALED_DOWN, CallState, Ledger, Market
 from waiter.orders import Shift, Vitals
+from waiter.processes import here, start_time
 
 PLAN = LaunchPlan(
     fleet="crunch",
@@ -39,6 +48,10 @@ PLAN = LaunchPlan(
     max_life_s=3600,
     ami="ami-12345678",
 )
+
+
+ARRIVAL = Arrival(Payload(Zipapp(Path("none"), "0")), StartRequest(None), AddressKind.PRIVATE, None, 600.0)
+RUNNER = FleetRunner(SshNetwork(SshOptions()))
 
 
 @pytest.fixture
@@ -108,6 +121,48 @@ def test_a_lost_answer_and_throttling_end_in_the_same_machines(aws: CloudOfHosts
         account.ec2.ask("create_fleet", **{**call.request, "Type": "request"})
 
 
+def test_a_followed_fleet_is_kept_at_its_number_as_far_as_orders_wait_until_somebody_terminates_it(
+    aws: CloudOfHosts, account: Account
+) -> None:
+    ready = 0
+    fleet = FollowedFleet(account, ARRIVAL, PLAN, 2, lambda calls, _: [f"{len(calls)} call"], RUNNER)
+    assert fleet.look().notes == ("1 call",)
+    first, second = sorted(aws.living())
+    fleet.ready = lambda: ready
+
+    aws.ec2.client.terminate_instances(InstanceIds=[first])
+    assert [each.split(" ")[0] for each in fleet.look().went] == [first]
+    assert aws.living() == {second}
+    ready = 1
+    fleet.look()
+    (third,) = aws.living() - {second}
+    ending.end(account, [Host(second, "", instance_id=second)], SCALED_DOWN)
+    assert not fleet.look().is_over
+    assert aws.living() == {third}  # nobody replaces what was too many
+    grow(account, PLAN, 2)  # on another laptop
+    fleet.look()
+    (fourth,) = aws.living() - {third}
+    ending.end(account, [Host(id_, "", instance_id=id_) for id_ in (third, fourth)], "terminate")
+    assert fleet.look().is_over
+    assert not aws.living()
+
+
+def test_a_turn_is_kept_from_others_while_its_process_lives(account: Account) -> None:
+    ledger = account.ledger
+    with subprocess.Popen(["sleep", "60"]) as process:
+        ann = Holder("ann@laptop", process.pid, start_time(process.pid), here())
+        assert take_turn(ledger, ann, 3600) is None
+        with (
+            pytest.raises(FleetError, match="ann@laptop scales crunch; nothing was launched"),
+            turn_to_launch(ledger, print, within_s=0),
+        ):
+            raise AssertionError
+        process.kill()
+    with turn_to_launch(ledger, print, within_s=0):
+        assert take_turn(ledger, ann, 3600) == me().name
+    assert take_turn(ledger, Holder("bob@desk"), 3600) is None
+
+
 def test_what_a_pool_lacks_comes_from_another_and_then_on_demand_and_each_reason_is_named(
     aws: CloudOfHosts, account: Account
 ) -> None:
@@ -120,7 +175,7 @@ def test_what_a_pool_lacks_comes_from_another_and_then_on_demand_and_each_reason
     calls = grow(account, replace(PLAN, market=Market.SPOT_THEN_ON_DEMAND), 4)
     again = grow(account, replace(PLAN, market=Market.SPOT), 5)
 
-    from waiter.cli.fleet.life import call_lines
+    from waiter.cli.fleet.bringing_up import call_lines
 
     assert [(call.market, len(call.machines)) for call in calls] == [(Market.SPOT, 1), (Market.ON_DEMAND, 3)]
     lines = call_lines(calls, 0, 4)

@@ -7,7 +7,8 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -27,9 +28,11 @@ from waiter.errors import ExitCode, FleetError
 from waiter.fleet.life.ending import NEVER_CAME
 from waiter.fleet.life.launching import Account, grow
 from waiter.fleet.life.policy import Wish
-from waiter.fleet.life.scaling import Scaler, keep_turn, take_over, take_turn
+from waiter.fleet.life.scaling import Scaler
+from waiter.fleet.life.turns import Holder, keep_turn, take_over, take_turn
 from waiter.kitchen.contract import Kitchen
-from waiter.orders import Status, Vitals
+from waiter.machines import SCALED_DOWN, Ledger
+from waiter.orders import Selector, Status, Vitals
 
 
 def delivered(kitchen: Kitchen, done: int, left: int) -> None:
@@ -97,7 +100,7 @@ def test_who_scales_has_the_fleet_alone_and_a_dry_run_launches_nothing(
 ) -> None:
     grow(account, PLAN, 1)
     delivered(account.ledger.kitchen, done=30, left=1000)
-    assert take_turn(account.ledger, "ann@laptop (process 1)", 60) is None
+    assert take_turn(account.ledger, Holder("ann@laptop (process 1)"), 60) is None
     words = ("fleet", "scale", "crunch", "-k", str(tmp_path / "kitchen.sqlite"), "--db", "x")
 
     def scale(*more: str) -> subprocess.CompletedProcess[str]:
@@ -116,49 +119,79 @@ def test_who_scales_has_the_fleet_alone_and_a_dry_run_launches_nothing(
     refused = scale("--budget", "40", "--dry-run").stderr
     assert 'hint: put it into waiter.toml, in dollars an hour: [prices] "m7a.large" = 0.12' in refused
     assert "ann@laptop (process 1) scales crunch already; nothing was done" in scale("--max", "9", "--yes").stderr
-    take_over(account.ledger, "bob@desk (process 2)")
-    assert keep_turn(account.ledger, "ann@laptop (process 1)", 60) == "bob@desk (process 2)"  # she stops
-    assert take_turn(account.ledger, "eve@train (process 3)", 60) is None  # and others may begin
+    take_over(account.ledger, Holder("bob@desk (process 2)"))
+    assert keep_turn(account.ledger, Holder("ann@laptop (process 1)"), 60) == "bob@desk (process 2)"  # she stops
+    assert take_turn(account.ledger, Holder("eve@train (process 3)"), 60) is None  # and others may begin
     assert "hint: leave --count out" in scale("--max", "9", "--count", "1").stderr
     assert "or --by 18:00" in scale().stderr
     assert "not a time" in scale("--by", "25:00").stderr
     assert len(aws.living()) == 1
 
 
-def test_a_fleet_is_watched_from_its_first_machine_through_a_lost_one_until_all_is_done_and_nothing_lives(
+@contextmanager
+def watching(laptop: Laptop, *words: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A `scale --watch` by Fabric's task, and the file of what it says."""
+    log = laptop.folder / f"watch-{secrets.token_hex(2)}.log"
+    fab = str(Path(sys.executable).with_name("fab"))
+    with log.open("w") as file:
+        process = subprocess.Popen([fab, "fleet.scale", *words], cwd=laptop.folder, env=laptop.env, stderr=file)
+    try:
+        yield process, log
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def test_a_watched_fleet_loses_and_doubles_no_machine_though_the_watcher_is_killed_until_all_is_done_and_nothing_lives(
     base: Laptop, cloud_of_hosts: CloudOfHosts, shared: SharedKitchen
 ) -> None:
     cloud_of_hosts.make(prices={"m7a.large": 0.12})
+    assert base.type(sys.executable, "-m", "waiter", "init").returncode == 0
     settled(base, cloud_of_hosts, shared)
-    in_a_hurry = base.network.folder / f"hurry-{secrets.token_hex(4)}"
-    base.script(f"[ -e {in_a_hurry} ] || sleep 1")
+    in_a_hurry, gate = (base.network.folder / f"{name}-{secrets.token_hex(4)}" for name in ("hurry", "gate"))
+    base.script(f"while [ $1 = 1 -a ! -e {gate} ]; do sleep 0.1; done; [ -e {in_a_hurry} ] || sleep 1")
     shared.load(500)
     assert waiter(base, "launch", "crunch", "--count", "1", "--yes").returncode == 0
     eventually(lambda: shared.count(Status.DONE) >= 3, 60)
-    grown = waiter(base, "scale", "crunch", "--max", "2", "--yes")
+    grown = base.fab("fleet.scale", "crunch", "--max=2", "--yes")
     assert (grown.returncode, grown.stdout.count(" started ")) == (0, 1), grown.stderr
 
     old = cloud_of_hosts.living()
-    words = ["fleet", "scale", "crunch", "--max", "3", "--budget", "5", "--watch", "--every", "1", "--yes"]
-    with (base.folder / "watch.log").open("w") as log:
-        watching = subprocess.Popen([sys.executable, "-m", "waiter", *words], cwd=base.folder, env=base.env, stderr=log)
-    try:
+    words = ("crunch", "--max=3", "--budget=5", "--watch", "--every=1", "--yes")
+    cloud_of_hosts.make(faults=[["CreateFleet", "HOLD"]])
+    with watching(base, *words):
+        eventually(lambda: cloud_of_hosts.asked()["held"] == ["CreateFleet"], 60)  # and here it is killed
+    (taken,) = cloud_of_hosts.living() - old
+    with watching(base, *words) as (_, log):
         # The new one has no orders yet, which would wait until its waiter's lease has run out.
-        (taken,) = eventually(lambda: cloud_of_hosts.living() - old, 120)
+        eventually(lambda: "A launch of 1 by" in log.read_text(), 60)
         cloud_of_hosts.ec2.client.terminate_instances(InstanceIds=[taken])
-        eventually(lambda: cloud_of_hosts.living() - old - {taken}, 120)
-        in_a_hurry.touch()
-        assert watching.wait(240) == 0
-    finally:
-        watching.kill()
-        watching.wait(10)
-    said = (base.folder / "watch.log").read_text()
-    assert shared.count(Status.DONE) == 500, said
-    assert not cloud_of_hosts.living(), said
+        (new,) = eventually(lambda: cloud_of_hosts.living() - old - {taken}, 120)
+        eventually(lambda: f"{new}: started" in log.read_text(), 120)
+        assert f"{taken}: gone: " in log.read_text()
+        cloud_of_hosts.make(faults=[["TerminateInstances", "HOLD"]])
+        calm_down(Ledger(shared.kitchen, "crunch"))
+        in_a_hurry.touch()  # but for one order, which two of three machines have nothing to do with
+        eventually(lambda: cloud_of_hosts.asked()["held"] == ["CreateFleet", "TerminateInstances"], 120)
+    with watching(base, *words) as (process, log):
+        (busy,) = eventually(lambda: len(alive := cloud_of_hosts.living()) == 1 and alive, 120)
+        assert [*shared.kitchen.find(Selector(statuses=(Status.RUNNING,), host=busy))]
+        gate.touch()
+        assert process.wait(120) == 0
+    assert shared.count(Status.DONE) == 500, log.read_text()
+    assert not cloud_of_hosts.living(), log.read_text()
+    machines = Ledger(shared.kitchen, "crunch").machines()
+    assert {machine.id for machine in machines} == set(cloud_of_hosts.instances()) == {*old, taken, new}
+    assert [machine.id for machine in machines if machine.why_ended != SCALED_DOWN] == [taken]
     cost = json.loads(waiter(base, "cost", "crunch", "--json").stdout)
     assert (cost["machines"], cost["ended"], cost["orders"]) == (0, 4, 500)
     assert 0 < cost["so_far"] < 0.1
-    assert f"{taken}: gone: " in said
+
+
+def calm_down(ledger: Ledger) -> None:
+    """Let it be long ago that the fleet has grown."""
+    for call in ledger.calls():
+        ledger.change(call.token, lambda call: replace(call, at=call.at - 3600))
 
 
 def test_no_machine_outlives_its_longest_life_though_it_has_work(

@@ -17,7 +17,9 @@ class Changes:
     came: tuple[Report, ...] = ()  # hosts that have a waiter now
     went: tuple[str, ...] = ()  # names of those that are gone, with the reason where somebody knows it
     waiting: str = ""  # what keeps others from being at work
-    notes: tuple[str, ...] = ()  # what else is to be said
+    notes: tuple[str, ...] = ()  # what was launched
+    late: tuple[str, ...] = ()  # who never came up
+    is_over: bool = False  # somebody has ended all of it
 
 
 @dataclass(slots=True)

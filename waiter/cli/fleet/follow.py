@@ -95,6 +95,9 @@ def follow(fleet: Followed, orders: OrdersLeft) -> Counts:
             else:
                 for line in lines_of(changes):
                     say(line)
+                if changes.is_over:
+                    say("Somebody has terminated this fleet: nothing more is done here")
+                    click.get_current_context().exit(ExitCode.FAILED)
                 waits_for = f"Waiting: {changes.waiting}" if changes.waiting else ""
             if waits_for and waits_for != said:
                 say(waits_for)
@@ -108,18 +111,23 @@ def follow(fleet: Followed, orders: OrdersLeft) -> Counts:
 
 def follow_to_the_end(fleet: Followed, orders: OrdersLeft) -> None:
     """The same, with what is said and the exit code at the end."""
-    ended = follow(fleet, orders)
+    say_how_all_ended(follow(fleet, orders))
+
+
+def say_how_all_ended(ended: Counts) -> None:
+    """Exit code 1 unless all are done."""
     say(f"All orders have ended: {format_counts(ended)}")
     if ended[Status.DONE] < ended.total:
         click.get_current_context().exit(ExitCode.FAILED)
 
 
-def lines_of(changes: Changes) -> list[str]:
-    """Who was taken in and who went away, in one line; then what else there is to say."""
-    taken = ", ".join(report.host.name for report in changes.came)
+def lines_of(changes: Changes, *, is_in_table: bool = False) -> list[str]:
+    """Who was taken in and who went away, in one line; then what else there is to say. `is_in_table`: there is a row of
+    who comes."""
+    taken = "" if is_in_table else ", ".join(report.host.name for report in changes.came)
     parts = [f"Taken in: {taken}" if taken else "", f"Gone: {', '.join(changes.went)}" if changes.went else ""]
     line = ". ".join(filter(None, parts))
-    return [*([line] if line else []), *changes.notes]
+    return [*([line] if line else []), *changes.notes, *(() if is_in_table else changes.late)]
 
 
 # Hosts of a selection.

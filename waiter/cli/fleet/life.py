@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from waiter.cli.console import confirm, said_if_long, say
-from waiter.cli.fleet.follow import OrdersLeft, follow_option, follow_to_the_end
+from waiter.cli.fleet.bringing_up import follow_launched, grow_and_start
+from waiter.cli.fleet.follow import follow_option
 from waiter.cli.fleet.kitchen_check import check_with_kitchen, packed_to_start
 from waiter.cli.fleet.launch_options import MachineRequest, one_region, with_machines
 from waiter.cli.fleet.options import (
@@ -23,7 +24,7 @@ from waiter.cli.fleet.options import (
     with_life_options,
 )
 from waiter.cli.fleet.plan import payload, plan_of, start_request, with_command
-from waiter.cli.fleet.reports import ReportView, Unseen, VerbCall, fleet_runner
+from waiter.cli.fleet.reports import ReportView, VerbCall, fleet_runner
 from waiter.cli.fleet.toml_defaults import FleetCommand
 from waiter.cli.options import Duration, complete_file
 from waiter.cli.tables import show_json
@@ -31,7 +32,6 @@ from waiter.errors import FleetError, UsageError
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.address import shown
 from waiter.report.formatting import plural
-from waiter.settings import settings
 
 if TYPE_CHECKING:
     from waiter.fleet.actions import StartRequest
@@ -39,8 +39,7 @@ if TYPE_CHECKING:
     from waiter.fleet.life.arrival import Arrival
     from waiter.fleet.life.launching import Account
     from waiter.fleet.life.plan import LaunchPlan
-    from waiter.fleet.runner import Report
-    from waiter.machines import Call, Market
+    from waiter.machines import Market
 
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 count_option = click.option(
@@ -75,8 +74,8 @@ def launch(
     """Launch EC2 machines as fleet NAME, start a waiter on each, and let them end themselves when the work is done.
 
     The same line again launches what is missing, and nothing twice. A machine ends by itself when its waiter has been
-    gone or idle for --idle, and after --max-life; this computer may be off. With --follow it goes on, and what EC2
-    takes back is replaced, until every order has ended.
+    gone or idle for --idle, and after --max-life; this computer may be off. What EC2 takes back is replaced until all
+    are at work; with --follow, until every order has ended. Cron may call that, too: one at a time follows a fleet.
 
     \b
     waiter fleet launch crunch --count 6 --type m7a.large --ami ami-0abc --spot
@@ -123,7 +122,7 @@ def terminate(
     from waiter.fleet.life import ending
     from waiter.fleet.life.cloud import remove_templates
     from waiter.fleet.life.launching import give_up, wait_until_seen
-    from waiter.fleet.life.scaling import holder, take_over
+    from waiter.fleet.life.turns import me, take_over
 
     with account_of(fleet_name, kitchen, options) as account:
         if not account.ledger.calls():
@@ -139,7 +138,7 @@ def terminate(
         hosts = ending.hosts_of(account, state, arrival, sorted(state.machines))
         if not confirm(f"End {plural(len(hosts), 'machine')} of {fleet_name}?", is_yes=yes or not hosts):
             return
-        take_over(account.ledger, holder())
+        take_over(account.ledger, me())
         if not ended(account, hosts, arrival, options, None if now else grace):
             click.get_current_context().exit(1)
         remove_templates(account.ec2, fleet_name)
@@ -248,69 +247,6 @@ def show_facts(verb: str, name: str, facts: Sequence[str], options: RunnerOption
     say(f"{name}: would {verb}; nothing was done (--dry-run)")
 
 
-def grow_and_start(
-    account: Account, plan: LaunchPlan, count: int, arrival: Arrival, options: RunnerOptions, verb: str
-) -> None:
-    """Have so many machines at work, as `grown_and_started` does; exit code 1 unless all is as it was asked for."""
-    if not grown_and_started(account, plan, count, arrival, options, verb)[1]:
-        click.get_current_context().exit(1)
-
-
-def follow_launched(
-    account: Account, plan: LaunchPlan, count: int, arrival: Arrival, options: RunnerOptions, delivery: DeliveryRequest
-) -> None:
-    """Have so many machines at work until every order has ended."""
-    from waiter.fleet.life.following import FollowedFleet
-
-    if options.is_json:
-        raise UsageError("--follow tells who comes and goes, and --json is one value at the end: give one of them")
-    orders = OrdersLeft(delivery.kitchen, delivery.flags["batch"] or ())
-    reports, _ = grown_and_started(account, plan, count, arrival, options, "launch")
-
-    def launched(calls: Sequence[Call], wanted: int) -> list[str]:
-        price_machines(account, plan)
-        return call_lines(calls, 0, wanted)
-
-    with fleet_runner(VerbCall("launch", "starting", options, (), is_endless=True), Unseen()) as runner:
-        fleet = FollowedFleet(account, runner.hasty(), arrival, plan, count, orders.ready, launched)
-        fleet.began(reports)
-        follow_to_the_end(fleet, orders)
-
-
-def grown_and_started(
-    account: Account, plan: LaunchPlan, count: int, arrival: Arrival, options: RunnerOptions, verb: str
-) -> tuple[list[Report], bool]:
-    """Launch what is missing, start a waiter on all machines, end those that never come up; a report for each, and
-    whether all is as it was asked for."""
-    from waiter.fleet.life import ending
-    from waiter.fleet.life.arrival import bring_up, note_up
-    from waiter.fleet.life.launching import grow, look, settle
-
-    settle(account)
-    before = len(look(account).machines)
-    calls = grow(account, plan, count)
-    for line in call_lines(calls, before, count):
-        say(line)
-    if calls:
-        price_machines(account, plan)
-    hosts = ending.hosts_of(account, state := look(account), arrival, sorted(state.machines))
-    call = VerbCall(verb, "starting", options, hosts)
-    view = ReportView(call)
-    with fleet_runner(call, view) as runner:
-        reports = bring_up(account, runner, arrival, hosts, lambda words: say(f"Waiting: {words}"))
-        note_up(account, reports)
-        reports = ending.end_what_never_came(account, reports)
-    return reports, view.finish(reports) and len(hosts) >= count
-
-
-def price_machines(account: Account, plan: LaunchPlan) -> None:
-    """Write down what machines cost that have no price yet."""
-    from waiter.fleet.life.launching import look
-    from waiter.fleet.life.prices import find_prices, keep_prices, offers
-
-    keep_prices(account, look(account), find_prices(account.ec2, settings().prices, offers(plan)))
-
-
 def ended(
     account: Account, hosts: Sequence[Host], arrival: Arrival, options: RunnerOptions, grace_s: float | None
 ) -> bool:
@@ -326,18 +262,3 @@ def ended(
             drain = ending.Drain(arrival.payload, arrival, grace_s)
             reports = ending.drain_and_end(account, runner, hosts, drain, "terminate", is_patient=False)
     return view.finish(reports)
-
-
-def call_lines(calls: Sequence[Call], before: int, count: int) -> list[str]:
-    """What EC2 gave, and what it refused, pool by pool."""
-    from waiter.fleet.life.plan import reason
-
-    made = sum(len(call.machines) for call in calls)
-    lines = [f"{plural(before, 'machine')} of the fleet live already"] if before else []
-    if calls:
-        lines.append(f"Launched {plural(made, 'machine')} of {max(0, count - before)}")
-    for call in calls:
-        for error in call.errors:
-            pool = " in ".join(filter(None, (error.kind, error.subnet))) or "all types"
-            lines.append(f"{pool}, {error.market or call.market}: {reason(error.code)}: {error.words} ({error.code})")
-    return lines

@@ -85,7 +85,7 @@ class Answers:
         self._flush()
 
     def _flush(self) -> None:
-        waiting = sorted(self._waiting, key=lambda report: self._place[report.host.name])
+        waiting = sorted(self._waiting, key=lambda report: self._place.get(report.host.name, len(self._place)))
         self._waiting = []
         self._shown.update(report.host.name for report in waiting)
         self._show(waiting)

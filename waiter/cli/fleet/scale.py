@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 import click
 
 from waiter.cli.console import confirm, say
+from waiter.cli.fleet.bringing_up import call_lines, grow_and_start
 from waiter.cli.fleet.kitchen_check import packed_to_start
 from waiter.cli.fleet.life import (
     account_of,
     arrival_of,
-    call_lines,
     come_up_option,
-    grow_and_start,
     leaving_in_time,
     never_launched,
     show_facts,
@@ -37,6 +36,7 @@ from waiter.cli.fleet.scale_words import decision_facts, decision_lines
 from waiter.cli.fleet.toml_defaults import FleetCommand
 from waiter.cli.tables import show_json
 from waiter.errors import ExitCode, FleetError, KitchenUnreachable
+from waiter.machines import SCALED_DOWN
 from waiter.report.formatting import plural
 from waiter.settings import settings
 
@@ -119,7 +119,7 @@ class Scaling:
 
     def to_count(self, count: int) -> None:
         from waiter.fleet.life.launching import look, settle
-        from waiter.fleet.life.scaling import holder, take_over
+        from waiter.fleet.life.turns import me, take_over
 
         if self.options.dry_run:
             show_facts("scale", self.name, [f"to {plural(count, 'machine')}"], self.options)
@@ -128,7 +128,7 @@ class Scaling:
         there = len(look(self.account).machines)
         if not confirm(f"Scale {self.name} from {there} to {plural(count, 'machine')}?", is_yes=self.is_yes):
             return
-        take_over(self.account.ledger, holder())
+        take_over(self.account.ledger, me())
         if count < there:
             shrink(self.account, count, self.arrival(is_starting=False), self.options, self.grace_s)
         else:
@@ -139,7 +139,7 @@ class Scaling:
 
     def by_figures(self) -> None:
         from waiter.fleet.life.policy import Wish
-        from waiter.fleet.life.scaling import Scaler
+        from waiter.fleet.life.scaling import Scaler, lost
 
         goal, round_s = self.goal, self.goal.every_s if self.goal.is_watching else TURN_S
         idle_s = round_s if goal.is_watching else self.plan.idle_s
@@ -147,8 +147,9 @@ class Scaling:
         wish = Wish(by, goal.budget, goal.most, self.grace_s, round_s, idle_s)
         scaler = Scaler(self.account, self.plan, wish, settings().prices)
         with self.turn():
+            known = set(lost(self.account))
             seen = scaler.look(is_settling=not self.options.dry_run)
-            lines = decision_lines(self.name, seen, wish)
+            lines = [*self.new_losses(known), *decision_lines(self.name, seen, wish)]
             if self.options.dry_run:
                 self.show(seen, lines)
             elif self.is_agreed(seen, lines):
@@ -158,20 +159,20 @@ class Scaling:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Alone: two that launch for one fleet would launch twice."""
-        from waiter.fleet.life.scaling import holder, keep_turn, take_turn
+        from waiter.fleet.life.turns import keep_turn, me, take_turn
 
         if self.options.dry_run:
             yield
             return
-        ledger, me = self.account.ledger, holder()
-        if other := take_turn(ledger, me, self.come_up_s + self.grace_s + TURN_S):
+        ledger, holder = self.account.ledger, me()
+        if other := take_turn(ledger, holder, self.come_up_s + self.grace_s + TURN_S):
             say(f"{other} scales {self.name} already; nothing was done")
             click.get_current_context().exit(0)
         try:
             yield
         finally:
             with suppress(KitchenUnreachable):
-                keep_turn(ledger, me, 0.0)
+                keep_turn(ledger, holder, 0.0)
 
     def is_agreed(self, seen: Look, lines: Sequence[str]) -> bool:
         if not self.options.is_json:
@@ -261,17 +262,23 @@ class Scaling:
 
     def look_again(self, scaler: Scaler, known: set[str]) -> Look:
         """The fleet as it is now; says what was lost meanwhile, and exits when somebody has taken the fleet over."""
-        from waiter.fleet.life.scaling import holder, keep_turn, lost
+        from waiter.fleet.life.turns import keep_turn, me
 
-        if other := keep_turn(self.account.ledger, holder(), TURN_S):
+        if other := keep_turn(self.account.ledger, me(), TURN_S):
             say(f"{other} has taken {self.name} over: nothing more is done here")
             click.get_current_context().exit(1)
         seen = scaler.look()
-        for id_, why in lost(self.account).items():
-            if id_ not in known:
-                say(f"{id_}: gone: {why}")
-                known.add(id_)
+        for line in self.new_losses(known):
+            say(line)
         return seen
+
+    def new_losses(self, known: set[str]) -> list[str]:
+        """Which machines are gone that are not `known` to be, and why; they are known from now on."""
+        from waiter.fleet.life.scaling import lost
+
+        new = {id_: why for id_, why in lost(self.account).items() if id_ not in known}
+        known |= new.keys()
+        return [f"{id_}: gone: {why}" for id_, why in new.items()]
 
     def tell(self, seen: Look, scaler: Scaler, told: object) -> object:
         """Say what has changed; returns what is known then."""
@@ -323,7 +330,7 @@ def shrink(account: Account, count: int, arrival: Arrival, options: RunnerOption
     view = ReportView(call)
     with fleet_runner(call, view) as runner:
         drain = ending.Drain(arrival.payload, arrival, grace_s)
-        reports = ending.drain_and_end(account, runner, chosen, drain, "scaled down", is_patient=True)
+        reports = ending.drain_and_end(account, runner, chosen, drain, SCALED_DOWN, is_patient=True)
     if not view.finish(reports):
         click.get_current_context().exit(1)
 

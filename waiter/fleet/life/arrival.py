@@ -21,7 +21,7 @@ from waiter.fleet.actions import Payload, StartRequest
 from waiter.fleet.aws import Ec2
 from waiter.fleet.inventory import AddressKind, Host, host_of
 from waiter.fleet.life import cloud
-from waiter.fleet.life.launching import Account, look
+from waiter.fleet.life.launching import Account, FleetState, look
 from waiter.fleet.life.plan import TAG_CALL
 from waiter.fleet.problems import Finding, HostError, Problem
 from waiter.fleet.runner import FleetRunner, Report, failed
@@ -52,45 +52,56 @@ def host_named(machine: Machine, instance: Mapping[str, Any], arrival: Arrival, 
     return replace(host_of(instance, region, arrival.address), name=machine.id, user=arrival.user)
 
 
+@dataclass(slots=True)
+class WaitingNotes:
+    """Tells what machines that come up are waited for: in the runner's bar, else in lines, when it is news."""
+
+    runner: FleetRunner
+    hear: Callable[[str], None]
+    _told: str = ""
+    _told_at: float = 0.0
+
+    def tell(self, words: str) -> None:
+        if self.runner.on_wait:
+            self.runner.on_wait(words)
+        elif words != self._told or time.monotonic() - self._told_at > NOTE_EVERY_S:
+            self._told, self._told_at = words, time.monotonic()
+            self.hear(words)
+
+
 def bring_up(
     account: Account, runner: FleetRunner, arrival: Arrival, hosts: Sequence[Host], hear: Callable[[str], None]
 ) -> list[Report]:
-    """Start a waiter on each of the fleet's machines, as they come up. A report for each; `hear` is told what is
-    waited for, unless the runner shows it."""
+    """Start a waiter on each of these machines, as they come up. A report for each; `hear` is told what is waited for,
+    unless the runner shows it."""
     until = time.monotonic() + arrival.within_s
     done: dict[str, Report] = {}
-    why = {host.name: failed(host, Finding(Problem.NOT_RUNNING, "nobody has looked yet", "")) for host in hosts}
-    once = runner.hasty()
-    told, told_at = "", 0.0
+    why = {host.name: unseen(host) for host in hosts}
+    once, notes = runner.hasty(), WaitingNotes(runner, hear)
     while True:
-        for report in met(account, once, arrival, done, why):
+        reports = met(account, look(account), once, arrival, done, why)
+        waiting = {name: report for name, report in why.items() if name not in done | {r.host.name: r for r in reports}}
+        if is_late := time.monotonic() > until:
+            reports += [too_late(report, arrival.within_s) for report in waiting.values()]
+        for report in reports:
             done[report.host.name] = report
             if runner.on_report:
                 runner.on_report(report)
-        if not (waiting := {name: report for name, report in why.items() if name not in done}):
-            break
-        if time.monotonic() > until:
-            late = [too_late(report, arrival.within_s) for report in waiting.values()]
-            for report in late:
-                done[report.host.name] = report
-                if runner.on_report:
-                    runner.on_report(report)
-            break
-        words = what_is_waited_for(list(waiting.values()))
-        if runner.on_wait:
-            runner.on_wait(words)
-        elif words != told or time.monotonic() - told_at > NOTE_EVERY_S:
-            told, told_at = words, time.monotonic()
-            hear(words)
+        if is_late or not waiting:
+            return list(done.values())
+        notes.tell(what_is_waited_for(list(waiting.values())))
         time.sleep(PAUSE_S)
-    return list(done.values())
 
 
 def met(
-    account: Account, runner: FleetRunner, arrival: Arrival, done: Mapping[str, Report], why: dict[str, Report]
+    account: Account,
+    state: FleetState,
+    runner: FleetRunner,
+    arrival: Arrival,
+    done: Mapping[str, Report],
+    why: dict[str, Report],
 ) -> list[Report]:
     """One round: reports of machines that are started, or gone. `why` is what keeps the others."""
-    state = look(account)
     ended = {machine.id: machine for call in state.calls for machine in call.machines if not machine.is_living}
     finals = [
         failed(why[name].host, Finding(Problem.NOT_RUNNING, str(ended[name].why_ended), "it is gone: launch again"))
@@ -111,6 +122,11 @@ def met(
         if report.is_ok:
             finals.append(report)
     return finals
+
+
+def unseen(host: Host) -> Report:
+    """What is known of a machine before the first look."""
+    return failed(host, Finding(Problem.NOT_RUNNING, "nobody has looked yet", ""))
 
 
 def note_up(account: Account, reports: Sequence[Report]) -> None:

@@ -19,7 +19,7 @@ from waiter.errors import FleetError
 from waiter.fleet.aws import AwsRefused, Ec2
 from waiter.fleet.life import cloud
 from waiter.fleet.life.plan import TAG_CALL, LaunchPlan, fleet_request, pools_to_ask, tags
-from waiter.machines import Call, CallState, Ledger, Machine, Market, PoolError, living
+from waiter.machines import SCALED_DOWN, Call, CallState, Ledger, Machine, Market, PoolError, living
 
 MOST_AT_ONCE = 1000
 """Machines that one CreateFleet of type instant may bring."""
@@ -128,7 +128,7 @@ def look(account: Account) -> FleetState:
         if shown is None and now - machine.launched_at < UNSEEN_S:
             continue
         if shown is None or cloud.state_of(shown) not in cloud.LIVING_STATES:
-            gone[id_] = cloud.why_gone(shown)
+            gone[id_] = SCALED_DOWN if machine.leaving_at is not None else cloud.why_gone(shown)
     if gone:
         ledger.note_ended(gone, now, {id_: cloud.ended_at(ours.get(id_), now) for id_ in gone})
     after = tuple(ledger.calls())

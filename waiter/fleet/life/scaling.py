@@ -6,38 +6,28 @@ another laptop, or after a crash. Only one at a time scales a fleet.
 
 from __future__ import annotations
 
-import getpass
-import json
-import math
-import os
-import socket
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from waiter.errors import FleetError
 from waiter.fleet.inventory import Host
 from waiter.fleet.life import ending
-from waiter.fleet.life.arrival import Arrival, met, note_up, too_late
+from waiter.fleet.life.arrival import Arrival, met, note_up, too_late, unseen
 from waiter.fleet.life.figures import scene_of
 from waiter.fleet.life.launching import Account, FleetState, grow, look, settle
 from waiter.fleet.life.plan import LaunchPlan
 from waiter.fleet.life.policy import Decision, Scene, Wish, decide
 from waiter.fleet.life.prices import Prices, dearest, find_prices, keep_prices, offers
 from waiter.fleet.life.shrinking import least_needed
-from waiter.fleet.problems import Finding, Problem
-from waiter.fleet.runner import FleetRunner, Report, failed
-from waiter.machines import Call, Ledger, Machine
+from waiter.fleet.runner import FleetRunner, Report
+from waiter.machines import SCALED_DOWN, Call, Machine
 
 PRICES_LAST_S = 300.0
 """How long prices are taken to be what they were."""
 
 SOON_S = 1.0
 """For so long a step waits for a waiter that leaves; the next step asks again."""
-
-WHY = "scaled down"
-"""Why a machine was ended that nobody needs."""
 
 LIFE_STEP_S = 600.0
 """Longest lives that a budget shortens are whole multiples of this, or each would take a launch template of its own."""
@@ -125,13 +115,12 @@ class Scaler:
     def end(self, runner: FleetRunner, arrival: Arrival, hosts: Sequence[Host], grace_s: float) -> list[Report]:
         """End those whose orders have ended; the others go on."""
         drain = ending.Drain(arrival.payload, arrival, grace_s)
-        return ending.drain_and_end(self.account, runner, hosts, drain, WHY, is_patient=True)
+        return ending.drain_and_end(self.account, runner, hosts, drain, SCALED_DOWN, is_patient=True)
 
     def meet(self, runner: FleetRunner, arrival: Arrival, hosts: Sequence[Host]) -> list[Report]:
         """Start waiters on those that can be reached by now; end those that should have been up long ago."""
-        waiting = Finding(Problem.NOT_RUNNING, "nobody has looked yet", "")
-        why = {host.name: failed(host, waiting) for host in hosts}
-        reports = met(self.account, runner.hasty(), arrival, {}, why)
+        why = {host.name: unseen(host) for host in hosts}
+        reports = met(self.account, look(self.account), runner.hasty(), arrival, {}, why)
         note_up(self.account, reports)
         launched = {machine.id: machine.launched_at for machine in self.account.ledger.machines()}
         done, now = {report.host.name for report in reports}, self.account.now
@@ -157,7 +146,7 @@ class Scaler:
 def lost(account: Account) -> dict[str, str]:
     """The machines that are no more, by their ids, and why: but for those that were let go."""
     ended = {machine.id: machine.why_ended for machine in account.ledger.machines()}
-    return {id_: why for id_, why in ended.items() if why is not None and why != WHY}
+    return {id_: why for id_, why in ended.items() if why is not None and why != SCALED_DOWN}
 
 
 def within_budget(plan: LaunchPlan, wish: Wish, seen: Look) -> LaunchPlan:
@@ -179,42 +168,3 @@ def why_unpriced(prices: Prices) -> str:
         f"--budget needs the price of {kind}, {market}, which is unknown{why}\n"
         f'hint: put it into waiter.toml, in dollars an hour: [prices] "{name}" = 0.12'
     )
-
-
-# One at a time.
-
-
-def holder() -> str:
-    """Who scales, in words that nobody else has at this moment."""
-    who = "somebody"
-    with suppress(OSError, KeyError):
-        who = getpass.getuser()
-    return f"{who}@{socket.gethostname()} (process {os.getpid()})"
-
-
-def take_turn(ledger: Ledger, holder: str, for_s: float) -> str | None:
-    """Have the fleet to oneself for so long, or hear who has it."""
-    return _turn(ledger, holder, for_s, respected=ledger.kitchen.now())
-
-
-def keep_turn(ledger: Ledger, holder: str, for_s: float) -> str | None:
-    """Have it for so long from now on, 0 to give it back; or hear who has taken it meanwhile, if only for a moment."""
-    return _turn(ledger, holder, for_s, respected=-math.inf)
-
-
-def take_over(ledger: Ledger, holder: str) -> None:
-    """Have nobody go on scaling: who has the fleet hears of it with the next look."""
-    _turn(ledger, holder, 0.0, respected=math.inf)
-
-
-def _turn(ledger: Ledger, holder: str, for_s: float, *, respected: float) -> str | None:
-    """Take the turn for so long, unless it is another's that ends later than `respected`: whose?"""
-    key, kitchen = f"fleets/{ledger.fleet}/turn", ledger.kitchen
-    while True:
-        before = kitchen.ledger(key).get(key)
-        facts = json.loads(before) if before else {}
-        if facts and facts["by"] != holder and facts["until"] > respected:
-            return str(facts["by"])
-        text = json.dumps({"by": holder, "until": kitchen.now() + for_s})
-        if text == before or kitchen.enter(key, text, instead_of=before):
-            return None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from waiter.fleet import actions
 from waiter.fleet.inventory import Host
 from waiter.fleet.life.arrival import Arrival, learn_keys
 from waiter.fleet.life.launching import Account
 from waiter.fleet.runner import FleetRunner, Report
+from waiter.orders import Selector, Status
 
 
 def least_needed(
@@ -29,12 +31,13 @@ def least_needed(
     return sorted(hosts, key=need)[:count]
 
 
-def held_by_shift(account: Account) -> dict[str, int]:
-    """How many orders each waiter runs, as the kitchen was told last, by its shift's token."""
-    return {shift.token: shift.vitals.busy + shift.vitals.claimed for shift in account.ledger.kitchen.shifts()}
+def held_by_shift(account: Account) -> Mapping[str, int]:
+    """How many orders each waiter has, by its shift's token: those of this moment, and not of its last heartbeat."""
+    running = account.ledger.kitchen.find(Selector(statuses=(Status.RUNNING,)))
+    return Counter(str(order.shift) for order in running)
 
 
-def busy(report: Report | None, held: dict[str, int]) -> int:
+def busy(report: Report | None, held: Mapping[str, int]) -> int:
     """How many orders a host has, as far as somebody can tell."""
     if report is None:
         return -1  # the machine does not run
