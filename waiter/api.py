@@ -23,7 +23,7 @@ from waiter.delivery.calls import Deliver, DeliverMany
 from waiter.delivery.function_choice import function_executor
 from waiter.delivery.function_processes import ProcessExecutor
 from waiter.delivery.listener import Listener, PassOn, Summary
-from waiter.delivery.options import DeliveryOptions, cpu_count, slots
+from waiter.delivery.options import DeliveryOptions, slots
 from waiter.delivery.shutdown import Shutdown
 from waiter.delivery.spool import Spool
 from waiter.delivery.waiter import Delivery
@@ -102,7 +102,7 @@ def deliver_with(
         raise UsageError(f"{function!r} is no function\nhint: to run a command: deliver(open_kitchen, ['./crunch.sh'])")
     place, db = _place(kitchen, db)
     shutdown = Shutdown()
-    executor = function_executor(function, options, slots=slots(options.jobs, cpu_count()))
+    executor = function_executor(function, options, slots=slots(options.jobs))
     with shutdown.by_signals():
         return Delivery(
             lambda: open_named(place, db),

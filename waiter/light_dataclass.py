@@ -2,8 +2,8 @@
 
 The library writes and compiles up to six methods for each class when it is made, half a millisecond of CPU; of the
 eighty classes that `waiter deliver` imports that was 40 ms of each waiter's start. Here the methods are shared, and
-`__init__` is compiled when the first instance is made. Whatever else a dataclass has (`fields`, `asdict`, `replace`,
-its signature) comes from the library's own, which is made of the same class when somebody asks for it.
+`__init__` is compiled when a class turns out to have many instances. What `fields`, `asdict` and `replace` ask for
+comes from the library, when they ask.
 
 It takes what this package uses: `frozen`, `slots` (always), `eq`, and `field(default_factory=…)`.
 """
@@ -31,52 +31,30 @@ else:
         return _Factory(default_factory)
 
 
+FEW = 3
+"""So many instances are made without an `__init__` that is compiled for them: of most classes there are no more."""
+
+
 class _Factory:
     """Stands in the class for a default that is made."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self.make = make
 
-
-class _FromLibrary:
-    """An attribute of the class that the library's dataclass knows."""
-
-    def __init__(self, library: _Library, name: str) -> None:
-        self._library = library
-        self._name = name
-
-    def __get__(self, instance: object, owner: type) -> Any:
-        return getattr(self._library, self._name)()
+    def __repr__(self) -> str:
+        return "<factory>"
 
 
-class _Library:
-    """The library's dataclass of a class, made when it is first asked for."""
+class _Late:
+    """An attribute of the class that is made when somebody asks for it."""
 
-    def __init__(self, cls: type, defaults: dict[str, Any], how: dict[str, bool]) -> None:
-        self._cls = cls
-        self._defaults = defaults
-        self._how = how
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
         self._made: Any = None
 
-    def fields(self) -> Any:
-        return self._class().__dataclass_fields__
-
-    def parameters(self) -> Any:
-        return self._class().__dataclass_params__
-
-    def signature(self) -> Any:
-        import inspect  # only who asks for a signature needs it
-
-        return inspect.signature(self._class())
-
-    def _class(self) -> Any:
+    def __get__(self, instance: object, owner: type) -> Any:
         if self._made is None:
-            import dataclasses  # with all that it imports it costs as much as ten of these classes
-
-            for name, default in self._defaults.items():
-                if isinstance(default, _Factory):
-                    setattr(self._cls, name, dataclasses.field(default_factory=default.make))
-            self._made = dataclasses.dataclass(**self._how)(self._cls)
+            self._made = self._make()
         return self._made
 
 
@@ -84,14 +62,11 @@ def _made(cls: type, *, frozen: bool, eq: bool) -> type:
     names = tuple(cls.__annotations__)
     inside = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
     defaults = {name: inside.pop(name) for name in names if name in inside}
-    library = _Library(cls, defaults, {"frozen": frozen, "eq": eq})
     inside |= {
         "__slots__": names,
         "__match_args__": names,
-        "__init__": _first_init(names, defaults, frozen=frozen),
-        "__dataclass_fields__": _FromLibrary(library, "fields"),
-        "__dataclass_params__": _FromLibrary(library, "parameters"),
-        "__signature__": _FromLibrary(library, "signature"),
+        "__dataclass_fields__": _Late(lambda: _fields(cls, defaults)),
+        "__signature__": _Late(lambda: _signature(made, defaults, frozen=frozen)),
     }
     inside.setdefault("__repr__", _repr)
     if eq:
@@ -99,24 +74,67 @@ def _made(cls: type, *, frozen: bool, eq: bool) -> type:
     if frozen:
         inside |= {"__setattr__": _refuse_set, "__delattr__": _refuse_delete}
         inside |= {"__getstate__": _state, "__setstate__": _set_state}  # copies would set attributes
-    made = type(cls)(cls.__name__, cls.__bases__, inside)
+    made: Any = type(cls)(cls.__name__, cls.__bases__, inside)
     made.__qualname__ = cls.__qualname__
-    return made
+    made.__init__ = _first_init(made, defaults, frozen=frozen)
+    return made  # type: ignore[no-any-return] # mypy knows no class that is made so
 
 
-def _first_init(names: tuple[str, ...], defaults: dict[str, Any], *, frozen: bool) -> Callable[..., None]:
-    def first(self: Any, *values: Any, **named: Any) -> None:
-        cls = type(self)
-        cls.__init__ = _compiled_init(cls, names, defaults, frozen=frozen)
-        cls.__init__(self, *values, **named)
+def _fields(cls: type, defaults: dict[str, Any]) -> Any:
+    """What the library knows of the fields, for `fields`, `asdict` and `replace`."""
+    import dataclasses  # with all that it imports it costs as much as fifty of these classes
 
-    return first
+    for name, default in defaults.items():
+        if isinstance(default, _Factory):
+            setattr(cls, name, dataclasses.field(default_factory=default.make))
+    library: Any = dataclasses.dataclass(init=False, repr=False, eq=False)(cls)
+    return library.__dataclass_fields__
 
 
-def _compiled_init(cls: type, names: tuple[str, ...], defaults: dict[str, Any], *, frozen: bool) -> Callable[..., None]:
+def _signature(cls: type, defaults: dict[str, Any], *, frozen: bool) -> Any:
+    import inspect  # as above
+
+    init = inspect.signature(_compiled_init(cls, defaults, frozen=frozen))
+    return init.replace(parameters=[*init.parameters.values()][1:])
+
+
+def _first_init(cls: Any, defaults: dict[str, Any], *, frozen: bool) -> Callable[..., None]:
+    """An `__init__` for few instances; the next one gets another, and so does what is not understood."""
+    made = 0
+
+    def init(self: Any, *values: Any, **named: Any) -> None:
+        nonlocal made
+        made += 1
+        if made > FEW or not _is_filled(self, defaults, values, named):
+            cls.__init__ = _compiled_init(cls, defaults, frozen=frozen)
+            cls.__init__(self, *values, **named)
+        elif hasattr(cls, "__post_init__"):
+            self.__post_init__()
+
+    return init
+
+
+def _is_filled(self: Any, defaults: dict[str, Any], values: tuple[Any, ...], named: dict[str, Any]) -> bool:
+    """Give each field its value. False if they are not what the fields are."""
+    names = self.__slots__
+    given = {**dict(zip(names, values, strict=False)), **named}
+    if len(values) > len(names) or len(given) < len(values) + len(named) or not given.keys() <= {*names}:
+        return False
+    for name in names:
+        if name in given:
+            value = given[name]
+        elif name in defaults:
+            value = defaults[name].make() if isinstance(defaults[name], _Factory) else defaults[name]
+        else:
+            return False
+        object.__setattr__(self, name, value)
+    return True
+
+
+def _compiled_init(cls: Any, defaults: dict[str, Any], *, frozen: bool) -> Callable[..., None]:
     known: dict[str, Any] = {}
     said, lines = [], []
-    for name in names:
+    for name in cls.__slots__:
         value, default = name, defaults.get(name)
         if isinstance(default, _Factory):
             known[f"_made_{name}"] = default.make
@@ -132,6 +150,7 @@ def _compiled_init(cls: type, names: tuple[str, ...], defaults: dict[str, Any], 
     exec("\n".join([f"def __init__(self{''.join(said)}):", *lines, "    pass"]), known)
     made: Callable[..., None] = known["__init__"]
     made.__qualname__ = f"{cls.__qualname__}.__init__"
+    made.__annotations__ = {**cls.__annotations__, "return": "None"}
     return made
 
 

@@ -66,6 +66,13 @@ def test_values_are_kept_compared_and_shown(made):
     assert point_of.__doc__ == "A place."
 
 
+def test_the_hundredth_is_made_as_the_first(made):
+    several = [made["Point"](x=n // 2, tags=[]) for n in range(100)]
+    assert several[::2] == several[1::2]
+    assert {(one.y, one.tags == []) for one in several} == {(2, True)}
+    assert [made["Counter"]().n for _ in range(100)] == [0] * 100
+
+
 def test_a_default_is_made_anew_for_each(made):
     point_of = made["Point"]
     assert point_of(1).tags == []

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +20,9 @@ from waiter.needs import parse_size
 from waiter.settings import FILE, Settings
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+FIELDS = frozenset(DeliveryOptions.__match_args__)
+"""What Click calls the flags, too: a test holds them together."""
 
 
 class Timeout(Duration):
@@ -197,7 +199,7 @@ def delivery_flags(function: Function) -> Function:
 
 def with_delivery_flags(function: Function) -> Function:
     """The flags, their words gathered in one `flags` value: `delivery_options` makes a value of each."""
-    return delivery_flags(gathered(sorted(_names() - {"name"}), dict, "flags")(function))
+    return delivery_flags(gathered(sorted(FIELDS - {"name"}), dict, "flags")(function))
 
 
 def choosing_orders(function: Function) -> Function:
@@ -218,18 +220,10 @@ def saying_needs(function: Function) -> Function:
 
 def with_run_flags(function: Function) -> Function:
     """The same without those that say which batches, for a command that loads its own."""
-    function = gathered(sorted(_names() - {"name", "batch", "match", "priority_min"}), dict, "flags")(function)
+    function = gathered(sorted(FIELDS - {"name", "batch", "match", "priority_min"}), dict, "flags")(function)
     for flag in reversed((LONG_NAME, *FLAGS)):
         function = flag(function)
     return function
-
-
-@functools.cache
-def _names() -> frozenset[str]:
-    """What Click calls the flags."""
-    command = click.Command("deliver")
-    delivery_flags(command)
-    return frozenset(parameter.name for parameter in command.params if parameter.name)
 
 
 def options_for(command: Sequence[str], flags: Mapping[str, Any], settings: Settings) -> DeliveryOptions:
@@ -245,8 +239,6 @@ _CHOICES = {
     "log_format": LogFormat,
     "processes": Processes,
 }
-
-FIELDS = frozenset(field.name for field in dataclasses.fields(DeliveryOptions))
 
 
 def delivery_options(

@@ -218,6 +218,8 @@ class _File:
     def look(self) -> bool:
         """Whether it is another than at the last look."""
         facts = None if self.is_output else _facts(self.path)
+        if facts is not None and facts != self.facts and is_kitchen(self.path):
+            facts = None  # closing it would drop the kitchen's locks, and it changes with every order
         self.looks += 1
         if self.is_output or facts == self.facts:
             self.changes = 0
@@ -249,8 +251,6 @@ def _facts(file: Path) -> tuple[int, int] | None:
         status = file.stat()
     except (OSError, ValueError):
         return None
-    if is_kitchen(file):
-        return None  # closing it would drop the kitchen's locks, and it changes with every order
     is_hashed = stat.S_ISREG(status.st_mode) and status.st_size <= _HASHED_BYTES
     return (status.st_mtime_ns, status.st_size) if is_hashed else None
 

@@ -18,7 +18,7 @@ from waiter.delivery.command import SHELL, Version, command
 from waiter.delivery.environment import inherited, secret_kitchen
 from waiter.delivery.function_names import names_function
 from waiter.delivery.listener import Listener, Summary
-from waiter.delivery.options import DeliveryOptions, Grouping, Processes, cpu_count, slots
+from waiter.delivery.options import DeliveryOptions, Grouping, Processes, slots
 from waiter.delivery.outcomes import parse_halt
 from waiter.delivery.outputs import capture, make_output_folder, output_paths
 from waiter.delivery.placeholders import refuse_if_none_fits
@@ -224,11 +224,11 @@ def checked(words: Sequence[str], options: DeliveryOptions) -> CommandExecutor |
     if names_function(words, shell=options.shell):
         from waiter.delivery.function_choice import named_executor  # few waiters need it
 
-        return named_executor(words, options, slots=slots(options.jobs, cpu_count()))
+        return named_executor(words, options, slots=slots(options.jobs))
     if options.many is not None or options.processes is not Processes.AUTO:
         raise UsageError("--many and --processes are for functions\nhint: waiter deliver python:MODULE:FUNCTION")
     name = options.name or f"{socket.gethostname()}/{os.getpid()}"
-    return CommandExecutor(words, options, slots=slots(options.jobs, cpu_count()), name=name)
+    return CommandExecutor(words, options, slots=slots(options.jobs), name=name)
 
 
 def orders_to_come(
@@ -245,7 +245,7 @@ def orders_to_come(
 def _own_commands(options: DeliveryOptions) -> OwnCommands:
     check_values(options)
     name = options.name or f"{socket.gethostname()}/{os.getpid()}"
-    return OwnCommands(options, slots=slots(options.jobs, cpu_count()), name=name)
+    return OwnCommands(options, slots=slots(options.jobs), name=name)
 
 
 def _scope(kitchen: Kitchen, executor: Executor, options: DeliveryOptions) -> BatchScope:

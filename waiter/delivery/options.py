@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from math import ceil
-from types import UnionType
+from types import SimpleNamespace, UnionType
 from typing import TYPE_CHECKING, Any, cast, get_args, get_origin, get_type_hints
 
 from waiter.delivery import cgroup
@@ -160,8 +160,12 @@ class DeliveryOptions:
 @functools.cache
 def _kinds() -> Mapping[str, tuple[type, ...]]:
     """What the values of each option may be."""
+    written = DeliveryOptions.__annotations__
+    # Each text once: of the many options most are of a few types.
+    hints = get_type_hints(SimpleNamespace(__annotations__={text: text for text in written.values()}), globals())
     kinds = {}
-    for name, hint in get_type_hints(DeliveryOptions).items():
+    for name, text in written.items():
+        hint = hints[text]
         kinds[name] = tuple(
             get_origin(one) or one for one in (get_args(hint) if isinstance(hint, UnionType) else [hint])
         )
@@ -199,11 +203,11 @@ def cpu_count() -> int:
     return max(1, ceil(min(count, cgroup.cpus())))
 
 
-def slots(jobs: str, cpus: int) -> int:
-    """How many slots "4", "auto" or "50%" are on a machine with that many CPUs; at least one."""
+def slots(jobs: str, cpus: int | None = None) -> int:
+    """How many slots "4", "auto" or "50%" are on a machine with that many CPUs, by default this one; at least one."""
     if jobs == "auto":
-        return cpus
+        return cpus or cpu_count()
     number = jobs.removesuffix("%")
     if not number.isascii() or not number.isdigit() or int(number) == 0:
         raise UsageError(f"--jobs {jobs}: not a number of slots\nhint: give 4, auto, or 50% of the CPUs")
-    return max(1, int(number) * cpus // 100) if jobs.endswith("%") else int(number)
+    return max(1, int(number) * (cpus or cpu_count()) // 100) if jobs.endswith("%") else int(number)

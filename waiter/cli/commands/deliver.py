@@ -27,7 +27,7 @@ from waiter.cli.options import COMMAND, complete_file, open_kitchen_or_exit, wit
 from waiter.cli.printer import Printer, left_words
 from waiter.delivery.executors import deliver as deliver_orders
 from waiter.delivery.executors import orders_to_come
-from waiter.delivery.options import DeliveryOptions, Grouping, cpu_count, slots
+from waiter.delivery.options import DeliveryOptions, Grouping, slots
 from waiter.errors import UsageError
 from waiter.kitchen import DEFAULT_DB, absolute, kind_of, open_kitchen
 from waiter.kitchen.address import shown
@@ -96,16 +96,12 @@ def kitchen_words(kitchen: str | None, db: str) -> str:
 
 def is_one_at_a_time(options: DeliveryOptions) -> bool:
     """Whether each order is announced: one slot, whose output streams."""
-    return (
-        slots(options.jobs, cpu_count()) == 1
-        and options.grouping in (Grouping.AUTO, Grouping.STREAM)
-        and not options.keep_order
-    )
+    return slots(options.jobs) == 1 and options.grouping in (Grouping.AUTO, Grouping.STREAM) and not options.keep_order
 
 
 def is_interleaved(options: DeliveryOptions) -> bool:
     """Whether lines of several orders are mixed."""
-    return slots(options.jobs, cpu_count()) > 1 and options.grouping in (Grouping.LINE, Grouping.STREAM)
+    return slots(options.jobs) > 1 and options.grouping in (Grouping.LINE, Grouping.STREAM)
 
 
 def lost_output(printer: Printer) -> int:

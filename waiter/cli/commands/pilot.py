@@ -27,7 +27,7 @@ from waiter.cli.tables import show_json, write_line
 from waiter.delivery.batch_scope import BatchScope, bound_words, wanted
 from waiter.delivery.executors import deliver as deliver_orders
 from waiter.delivery.listener import Listener, Summary
-from waiter.delivery.options import Grouping, Until, cpu_count, slots
+from waiter.delivery.options import Grouping, Until, slots
 from waiter.durations import format_duration
 from waiter.errors import UsageError
 from waiter.kitchen import open_kitchen
@@ -104,7 +104,7 @@ def pilot(settings: Settings, count: int, hosts: int | None, per_host: int | Non
     }
     flags |= {"max_orders": count, "until": Until.EMPTY.value, "grouping": Grouping.NONE.value}
     options = options_for(command, flags, settings)
-    here = slots(options.jobs, cpu_count())
+    here = slots(options.jobs)
     observer = Observer()
     with open_kitchen_or_exit(settings) as kitchen:
         scope = BatchScope(kitchen, bound_words(command, shell=options.shell, literal=options.literal), wanted(options))
