@@ -12,10 +12,10 @@ import pytest
 
 from tests.conftest import check_in, fill, let_leases_run_out, only, outcome
 from waiter import processes
-from waiter.errors import UsageError
+from waiter.errors import KitchenError, UsageError
 from waiter.kitchen.contract import LEASE_S, sweep_s
 from waiter.kitchen.sqlite.kitchen import SqliteKitchen
-from waiter.orders import FinishResult, Reason, Selector, Status, Vitals
+from waiter.orders import Counts, FinishResult, Reason, Selector, Status, Vitals
 
 
 @pytest.fixture
@@ -233,6 +233,25 @@ def test_no_question_that_waiters_ask_reads_every_order(kitchen):
 
     for ask in (kitchen.backlog, kitchen.reclaim, kitchen.change_token, lambda: kitchen.throughput(60)):
         assert steps(kitchen, ask) < 100  # ten thousand instructions; to read the orders takes a hundred thousand
+
+
+def test_a_large_load_that_fails_or_repeats_rows_leaves_the_counts_right(kitchen):
+    rows = [(number, [str(number)], None) for number in range(1, 12_001)]
+
+    def broken():
+        yield from rows
+        raise OSError("the input is gone")
+
+    fill(kitchen, [])
+    with pytest.raises(KitchenError, match="the input is gone"):
+        kitchen.add("b", broken())
+    assert kitchen.counts() == Counts({})
+
+    assert kitchen.add("b", rows[::3]) == 4_000
+    assert kitchen.add("b", rows) == 8_000
+    assert kitchen.add("b", [(12_001, ["one more"], None)]) == 1
+    kitchen.finish(shift := check_in(kitchen), [outcome(order) for order in kitchen.claim(shift, 1)])
+    assert kitchen.counts() == Counts({Status.READY: 12_000, Status.DONE: 1})
 
 
 def test_huge_rows_are_loaded_in_flat_memory(kitchen):

@@ -90,12 +90,18 @@ class BatchStore(Session):
             other, added = held.other_of(db, number), 0
             places = {"base": number << ROW_BITS, "other": (other or 0) << ROW_BITS}
             insert = _INSERT if other is None else held.INSERT
-            for portion in portions(rows):
+            counted: int | None = None
+            for n, portion in enumerate(portions(rows)):
+                if n == 1:  # a small load is not worth a change of the file's shape
+                    tally.stop_counting(db)
+                    counted = added
                 for named, alike in groupby(portion, key=names_text):
                     # One statement for thousands of rows: binding each row's values costs more than inserting it.
                     arguments = json.dumps({number: arguments for number, arguments, _ in alike})
                     facts = {**places, "names": named, "priority": priority, "arguments": arguments}
                     added += db.execute(insert, facts).rowcount
+            if counted is not None:
+                tally.count_made(db, number, added - counted)
             return added
 
     def _batch_number(self, db: sqlite3.Connection, batch_id: str) -> int:

@@ -23,17 +23,18 @@ _MORE = f"INSERT INTO tally VALUES ({_KEY.format('NEW')}, 1) ON CONFLICT DO UPDA
 _LESS = f"UPDATE tally SET n = n - 1 WHERE (number, status, command) = ({_KEY.format('OLD')});"
 _MOVES = "OLD.status <> NEW.status OR OLD.command IS NOT NEW.command"
 
+_MADE = "order_made"
 _TRIGGERS = {
-    "order_made": f"AFTER INSERT ON orders BEGIN {_MORE} END",
+    _MADE: f"AFTER INSERT ON orders BEGIN {_MORE} END",
     "order_moved": f"AFTER UPDATE OF status, command ON orders WHEN {_MOVES} BEGIN {_LESS} {_MORE} END",
     "order_gone": f"AFTER DELETE ON orders BEGIN {_LESS} END",
 }
-_MAKE_TRIGGERS = [f"CREATE TRIGGER {name} {what}" for name, what in _TRIGGERS.items()]
+_MAKE_TRIGGERS = {name: f"CREATE TRIGGER {name} {what}" for name, what in _TRIGGERS.items()}
 
 MADE = [
     "CREATE TABLE tally (number INTEGER NOT NULL, status TEXT NOT NULL, command TEXT NOT NULL, n INTEGER NOT NULL, "
     "PRIMARY KEY (number, status, command)) WITHOUT ROWID",
-    *_MAKE_TRIGGERS,
+    *_MAKE_TRIGGERS.values(),
 ]
 """Statements that give a new file the table."""
 
@@ -86,6 +87,21 @@ def remove_all(db: sqlite3.Connection) -> int:
         db.execute(f"DROP TRIGGER {name}")
     removed = db.execute("DELETE FROM orders").rowcount
     db.execute("DELETE FROM tally")
-    for statement in _MAKE_TRIGGERS:
+    for statement in _MAKE_TRIGGERS.values():
         db.execute(statement)
     return removed
+
+
+def stop_counting(db: sqlite3.Connection) -> None:
+    """Leave what is made next to `count_made`: the trigger, which counts each order, takes a fifth of a load's time.
+
+    Both inside one transaction of the caller: nobody sees the file in between, and a load that fails changes nothing.
+    """
+    db.execute(f"DROP TRIGGER {_MADE}")
+
+
+def count_made(db: sqlite3.Connection, number: int, orders: int) -> None:
+    """So many orders of the batch with that number were made, READY, and not counted; what comes next is."""
+    more = "INSERT INTO tally VALUES (?, ?, '', ?) ON CONFLICT DO UPDATE SET n = n + excluded.n"
+    db.execute(more, (number, Status.READY.value, orders))
+    db.execute(_MAKE_TRIGGERS[_MADE])
