@@ -59,14 +59,15 @@ class NoSuchBatch(UsageError):
 class BadRow(WaiterError):
     """A row of the input cannot become an order.
 
-    `source` is the file's name, `row` its number as a spreadsheet counts (from 1, header and blank rows included).
+    `source` is the file's name, `row` its number as a spreadsheet counts (from 1, header and blank rows included),
+    `why` without the hint that the message ends with.
     """
 
     def __init__(self, source: str, row: int, why: str) -> None:
         super().__init__(f"{source}, row {row}: {why}")
         self.source = source
         self.row = row
-        self.why = why
+        self.why = why.partition("\nhint: ")[0]
 
 
 class InputUnreadable(WaiterError):

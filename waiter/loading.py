@@ -57,7 +57,7 @@ class LoadOptions:
         if self.delimiter is not None:
             object.__setattr__(self, "delimiter", delimiter_from(self.delimiter))
         if self.rows_each < 1:
-            raise UsageError(f"LoadOptions: rows_each={self.rows_each} is no number of rows\nhint: give 1 or more")
+            raise UsageError(f"LoadOptions: rows_each={self.rows_each} is not a number of rows\nhint: give 1 or more")
 
     @contextmanager
     def opened(self, source: str) -> Iterator[Input]:

@@ -154,8 +154,7 @@ def test_bad_rows_can_be_left_out_and_are_listed(waiter_cli, kitchen_url, tmp_pa
     done = waiter_cli("load", "-k", kitchen_url, "--skip-bad", "nul.csv")
 
     assert done.returncode == 0
-    assert "left out: nul.csv, row 2" in done.stderr
-    assert "Loaded 2 orders" in done.stderr
+    assert done.stderr.startswith("left out: nul.csv, row 2: a NUL byte cannot be passed to a command\nLoaded 2 orders")
 
 
 def test_a_missing_file_and_a_folder(waiter_cli, tmp_path):

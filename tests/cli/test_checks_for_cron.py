@@ -71,9 +71,9 @@ def test_all_conditions_that_hold_are_told(kitchen_with_a_failure, ask):
             "nothing is called errors\nhint: known are ready, running, done, error, cancelled, waiting, total",
         ),
         ("error", "not a condition\nhint: write 'error>0' or 'idle>10m'"),
-        ("error>many", "many is no number\nhint: error is compared with a whole number"),
+        ("error>many", "many is not a number\nhint: error is compared with a whole number"),
         ("idle>soon", "soon: not a duration"),
-        ("rate<fast", "fast is no number\nhint: rate is compared with a rate: 5, 5/s, 30/min"),
+        ("rate<fast", "fast is not a number\nhint: rate is compared with a rate: 5, 5/s, 30/min"),
     ],
 )
 def test_a_condition_that_makes_no_sense_is_refused(kitchen, ask, condition, words):

@@ -49,6 +49,7 @@ def test_placeholders_take_typed_inputs(waiter_cli):
         (["-j4", "echo"], "no such option -j before the verb. A verb's options stand behind it: run -j4"),
         (["echo", ":::", "a"], "no such verb: echo. To run echo over inputs: waiter run echo"),
         ([":::", "a"], "no such verb: :::. To run a command over inputs: waiter run CMD :::"),
+        (["run", ":::", "a"], "run: no command given\nhint: add one, for example: seq 100 | waiter run ./crunch.sh"),
         (["run", "-n", "eve", "echo"], "Invalid value for '-n' / '--rows-each': eve: not a number of rows"),
         (["run", "-n", "0", "echo"], "Invalid value for '-n' / '--rows-each': 0: not a number of rows"),
         (["run", "-0", "--format", "csv", "echo"], "--format csv and --null are two ways to read"),
@@ -196,7 +197,7 @@ def test_a_dry_run_prints_the_first_lines_and_does_nothing(waiter_cli, tmp_path)
     line = waiter_cli("run", "--dry-run", "--shell", "printf %s {/.} > {#}", input=rows)
 
     assert some.stdout.splitlines() == [f"touch '{n} x' 1" for n in range(10)]
-    assert some.stderr == "And 2 orders more. Nothing was run.\nhint: --dry-run=all prints all of them\n"
+    assert some.stderr == "And 2 more orders. Nothing was run.\nhint: --dry-run=all prints all of them\n"
     assert all_.stdout.splitlines() == [f"touch --dry-run=all '{n} x'" for n in range(12)]
     assert sorted(path.name for path in tmp_path.rglob("*.sqlite")) == []
     subprocess.run(line.stdout.splitlines()[3], shell=True, cwd=tmp_path, check=True)

@@ -162,3 +162,45 @@ def test_a_pipeline_is_shown_before_it_runs_keeps_the_order_of_rows_and_tells_of
     again = waiter_cli("run", "pipeline.toml")
     assert "Nothing to do: all 6 orders were delivered before.\nhint: " in again.stderr
     assert "waiter run --again pipeline.toml" in again.stderr
+
+
+RESET = """\
+[[stage]]
+name = "first"
+input = "rows.txt"
+idle-timeout = "0.3"
+command = "sh -c 'echo first $1 >> said; test $1 != 2 || test -e failed || { touch failed; exit 1; }' sh"
+
+[[stage]]
+name = "meanwhile"
+input = "rows.txt"
+command = "sh -c 'until test -e go; do sleep 0.05; done; echo meanwhile $1 >> said' sh"
+
+[[stage]]
+name = "second"
+after = "first"
+command = "sh -c 'echo second $1 >> said' sh"
+"""
+
+
+def test_what_is_reset_from_outside_while_a_pipeline_runs_is_done_again_and_the_next_stage_follows(
+    tmp_path, waiter_cli, begin, kitchen_url
+):
+    (tmp_path / "rows.txt").write_text("1\n2\n")
+    write(tmp_path, RESET)
+    running = begin("run", "pipeline.toml")
+    said = tmp_path / "said"
+    eventually(lambda: said.exists() and said.read_text() == "first 1\nfirst 2\n")
+    eventually(lambda: counts(waiter_cli, ["-k", kitchen_url])["first"].get("ERROR"))
+
+    # Nobody but the pipeline's own waiter is there to do it, and it has been idle for longer than its limit.
+    reset = waiter_cli("reset", "-k", kitchen_url, "--yes", "--batch", "first", "--status", "ERROR")
+    assert reset.returncode == 0
+    eventually(lambda: "second 2" in said.read_text(), 30)
+    (tmp_path / "go").touch()
+
+    assert running.wait(30) == 1, "one attempt failed in this run"
+    assert said.read_text().splitlines() == [
+        "first 1", "first 2", "first 2", "second 1", "second 2", "meanwhile 1", "meanwhile 2",
+    ]  # fmt: skip
+    assert counts(waiter_cli, ["-k", kitchen_url]) == {n: {"DONE": 2} for n in ("first", "meanwhile", "second")}

@@ -169,6 +169,18 @@ def test_batches_are_listed_renamed_and_paused(waiter):
     assert waiter("deliver", "echo", "A").stdout == "A 1\n"
 
 
+def test_a_load_that_adds_nothing_says_what_of_the_batch_stays_and_how_to_change_it(waiter):
+    load(waiter, "day", "1", options=("--for", "echo A"))
+
+    told = waiter("load", "--batch", "night", "--for", "echo 'B C'", "--priority", "2", "-", input="1\n").stderr
+
+    id = "7315f54247"
+    assert f"It is still for echo A\nhint: waiter batch bind {id} echo 'B C'\n" in told
+    assert f"It is still called day\nhint: waiter batch rename {id} night\n" in told
+    assert f"Its priority stays as it was\nhint: waiter priority 2 --batch {id}\n" in told
+    assert "It is still" not in waiter("load", "--batch", "day", "--for", "echo A", "-", input="1\n").stderr
+
+
 def test_the_brake_stops_a_command_that_only_fails(waiter):
     load(waiter, "night", *map(str, range(1000)))
 

@@ -183,7 +183,8 @@ def test_who_is_told_to_stop_claims_nothing(kitchen, spool):
 def test_a_waiter_goes_home_when_nothing_is_left(kitchen, spool):
     scene = scene_of(kitchen, spool)
     scene.claims.top_up()
-    assert scene.work.why_left == "done"
+    assert scene.work.shutdown.are_all_over
+    assert scene.claims.done() == "done"
 
 
 def test_an_order_that_the_command_cannot_take_fails_and_the_others_run(kitchen, spool):

@@ -66,6 +66,8 @@ def test_a_pipeline_is_one_word_that_names_a_file(file, monkeypatch):
 
     assert named_file(["pipeline.toml"]) == Path("pipeline.toml")
     assert named_file(["other.toml"]) is named_file(["cat", "pipeline.toml"]) is named_file(["./crunch.sh"]) is None
+    with pytest.raises(UsageError, match=r"pipeline.toml: a pipeline takes no arguments: s.csv\nhint: a stage names"):
+        named_file(["pipeline.toml", "s.csv"])
 
 
 STAGE = '[[stage]]\nname = "a"\ninput = "x"\ncommand = "./a"\n'
@@ -83,13 +85,15 @@ STAGE = '[[stage]]\nname = "a"\ninput = "x"\ncommand = "./a"\n'
         (STAGE + "after-row = 3\n", "line 5, stage a: after_row = 3 names no stage\n"),
         (STAGE + "jobs = true\n", "line 5, stage a: jobs: true is not a valid value"),
         (STAGE + "retries = -1\n", "line 5, stage a: retries: -1 is not in the range"),
-        (STAGE + 'header = "yes"\n', "line 5, stage a: header = 'yes' is not a valid value\nhint: give bool"),
+        (STAGE + 'header = "yes"\n', "line 5, stage a: header = 'yes' is not a valid value\nhint: give true or false"),
         (STAGE + 'format = "xml"\n', "line 5, stage a: format = 'xml' is not known\nhint: give csv, "),
-        ('[[stage]]\nname = "a b"\n', "line 2, stage 1: name = 'a b' is no name\n"),
+        ('[[stage]]\nname = "a b"\n', "line 2, stage 1: name = 'a b' is not a valid name\n"),
         ('[[stage]]\nname = "a"\ncommand = "x"\n', "line 1, stage a: no input\nhint: name a file"),
         ('[[stage]]\nname = "a"\ninput = "x"\n', "line 1, stage a: no command\nhint: say what to run"),
         ('[[stage]]\nname = "a"\ninput = "x"\ncommand = "a \'b"\n', "line 4, stage a: command: No closing quotation\n"),
-        ("x = \n", "pipeline.toml: Invalid value"),
+        ("[[stage]]\n", "line 1, stage 1: no name\nhint: give it one word"),
+        (STAGE + 'priority = "x"\n', "priority = 'x' is not a valid value\nhint: give a whole number"),
+        ("x = \n", "pipeline.toml: not TOML: Invalid value"),
         ("", "pipeline.toml: no stages\nhint: each begins with a line [[stage]]"),
     ],
 )

@@ -60,7 +60,10 @@ def show_lines(executor: Executor, orders: Iterable[Order], *, is_all: bool) -> 
     is_shown = [_show(executor, order) for order in (chain(first, coming) if is_all else first)]
     sys.stdout.flush()
     if left := 0 if is_all else sum(1 for _ in coming):
-        say(f"And {plural(left, 'order')} more. Nothing was run.\nhint: --dry-run=all prints all of them")
+        say(
+            f"And {left:,} more order{'' if left == 1 else 's'}. Nothing was run.\n"
+            "hint: --dry-run=all prints all of them"
+        )
     else:
         say(f"{plural(len(is_shown), 'order')}. Nothing was run.")
     return 0 if all(is_shown) else 1

@@ -16,6 +16,7 @@ All other keys are long flags of `waiter deliver`, and those of `waiter load` th
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import tomllib
@@ -33,6 +34,7 @@ from waiter.loading import LoadOptions
 
 _OWN = ("name", "input", "command", "after", "after_any", "after_row")
 _READING = {"format": str, "header": bool, "delimiter": str, "sheet": str, "skip_bad": bool, "priority": int}
+_KINDS = {str: "a text in quotes", bool: "true or false", int: "a whole number"}
 _NOT_HERE = {"name", "batch", "match", "priority_min", "any_command", "until", "log_format", "dry_run"}
 _NAMED = ", ".join(key.replace("_", "-") for key in (*_OWN, *_READING))
 _KEYS = f"known are {_NAMED}, and the long flags of `waiter deliver`"
@@ -66,9 +68,18 @@ class Stage:
 
 
 def named_file(command: Sequence[str]) -> Path | None:
-    """The pipeline that is named instead of a command; None: it is a command."""
-    is_one = len(command) == 1 and command[0].endswith(".toml")
-    return Path(command[0]) if is_one and Path(command[0]).is_file() else None
+    """The pipeline that is named instead of a command; None: it is a command. Raises UsageError for words behind it."""
+    file = Path(command[0])
+    if not command[0].endswith(".toml") or not file.is_file():
+        return None
+    if len(command) > 1:
+        if os.access(file, os.X_OK):
+            return None
+        raise UsageError(
+            f"{file}: a pipeline takes no arguments: {shlex.join(command[1:])}\n"
+            'hint: a stage names its input in the file: input = "samples.csv"'
+        )
+    return file
 
 
 def read_pipeline(file: Path) -> list[Stage]:
@@ -79,7 +90,7 @@ def read_pipeline(file: Path) -> list[Stage]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputUnreadable(f"{file}: {getattr(error, 'strerror', None) or 'no text in UTF-8'}") from None
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{file}: {error}") from None
+        raise UsageError(f"{file}: not TOML: {error}") from None
     return _Reader(file, text).stages(content)
 
 
@@ -110,7 +121,8 @@ class _Reader:
     def _name(self, table: Mapping[str, Any], at: int) -> str:
         name = table.get("name")
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            self._wrong(at, "name", f"name = {name!r} is no name", 'give it one word, as in name = "prepare"')
+            what = "no name" if name is None else f"name = {name!r} is not a valid name"
+            self._wrong(at, "name", what, 'give it one word, as in name = "prepare"')
         if name in self._names:
             self._wrong(at, "name", f"there are two stages {name}", "give each a name of its own")
         return name
@@ -179,7 +191,7 @@ class _Reader:
         given: dict[str, Any] = {key: values[key] for key in _READING if key in values}
         for key, value in given.items():
             if type(value) is not _READING[key]:
-                self._wrong(at, key, f"{key} = {value!r} is not a valid value", f"give {_READING[key].__name__}")
+                self._wrong(at, key, f"{key} = {value!r} is not a valid value", f"give {_KINDS[_READING[key]]}")
         if "format" in given and given["format"] not in list(Format):
             self._wrong(at, "format", f"format = {given['format']!r} is not known", f"give {', '.join(Format)}")
         kept = {key: getattr(same, key) for key in _READING} if same else {}

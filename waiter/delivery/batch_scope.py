@@ -354,8 +354,8 @@ class BatchScope:
 def _no_command(batches: Sequence[Batch]) -> str:
     there = ", and no batch here is bound to one" if batches else ""
     return (
-        f"no command given{there}. Add it at the end of the line, for example: ./crunch.sh\n"
-        "hint: or give a batch its own command: waiter load --for, waiter batch bind"
+        f"no command given{there}\n"
+        "hint: add one, for example: waiter deliver ./crunch.sh; or give a batch its own: waiter batch bind BATCH CMD"
     )
 
 

@@ -263,13 +263,19 @@ class Claims:
         if self._packed.too_large and backlog.ready <= len(self._packed.too_large):
             backlog = replace(backlog, ready=0)  # what is left is for other hosts
         is_over = {Until.DONE: backlog.is_done, Until.EMPTY: backlog.is_empty, Until.STOPPED: False}
-        if work.outbox.is_clear and is_over[work.options.until] and not work.scope.expects_rows:
-            work.why_left = BRAKED if work.scope.braked else "done"
-            is_for_one_command = work.executor.words is not None
-            if work.scope.left_out and (is_for_one_command or not work.counters.claimed):
-                work.unstartable = next(iter(work.scope.left_out.values()))
-            for order_id, why in self._packed.too_large.items():
-                work.unstartable = work.unstartable or f"{order_id} and perhaps others are left: {why}"
+        work.shutdown.is_over = work.outbox.is_clear and is_over[work.options.until] and not work.scope.expects_rows
+        if work.shutdown.is_over:
+            self._idle.note(None)  # it leaves, or stays for the sake of others in its process
+
+    def done(self) -> str:
+        """Why it leaves, now that nothing is left to do; what is left for others alone is told as an error."""
+        work = self._work
+        is_for_one_command = work.executor.words is not None
+        if work.scope.left_out and (is_for_one_command or not work.counters.claimed):
+            work.unstartable = next(iter(work.scope.left_out.values()))
+        for order_id, why in self._packed.too_large.items():
+            work.unstartable = work.unstartable or f"{order_id} and perhaps others are left: {why}"
+        return BRAKED if work.scope.braked else "done"
 
     def _why_nothing(self, backlog: Backlog) -> tuple[str, float]:
         scope = self._work.scope

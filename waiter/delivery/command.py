@@ -99,7 +99,7 @@ def command(
 ) -> Command:
     """The command that these words are. Raises UsageError without words, CommandUnstartable when it cannot be found."""
     if not words:
-        raise UsageError("no command given. Add it at the end of the line, for example: ./crunch.sh")
+        raise UsageError("no command given\nhint: add it at the end of the line, for example: ./crunch.sh")
     if shell:
         line = " ".join(words)
         if not literal:

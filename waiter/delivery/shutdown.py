@@ -36,15 +36,23 @@ class Shutdown:
         self.why = ""
         self.heard: set[int] = set()  # the signals that asked
         self.first: int | None = None  # of these
+        self.is_over = False  # its waiter finds nothing left to do
         self._taken = Stop.NO
         self._heard_at = 0.0
         self._followers: list[Shutdown] = []
+        self._together: list[Shutdown] = [self]
 
     def follower(self) -> Shutdown:
-        """One of another waiter in this process: it hears all that this one hears."""
+        """One of another waiter in this process: it hears all that this one hears, and leaves when all may."""
         other = Shutdown()
         self._followers.append(other)
+        other._together = self._followers
         return other
+
+    @property
+    def are_all_over(self) -> bool:
+        """Whether none of the waiters that leave together has anything left to do."""
+        return all(one.is_over for one in self._together)
 
     def request(self, level: Stop, why: str = DRAINED) -> None:
         if level > self.level:

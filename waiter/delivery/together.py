@@ -28,7 +28,8 @@ class Part:
 def deliver_together(open_kitchen: Callable[[], Kitchen], parts: Sequence[Part], listener: Listener) -> Summary:
     """Deliver all parts at once, and say what came of them together.
 
-    Where one leaves before its work is done, all do. Raises what one of them raises, when all have ended.
+    One whose work is done stays while others have some: somebody may reset what it delivered, and they would wait for
+    it. Where one leaves before its work is done, all do. Raises what one of them raises, when all have ended.
     """
     shutdown, shared = Shutdown(), OneAtATime(listener)
     summaries: list[Summary] = []
@@ -43,6 +44,8 @@ def deliver_together(open_kitchen: Callable[[], Kitchen], parts: Sequence[Part],
         except BaseException as error:  # noqa: BLE001 - raised below, in the thread that asked
             errors.append(error)
             shutdown.request(Stop.DRAIN, "error")
+        finally:
+            own.is_over = True  # whatever ended it, it keeps nobody here
 
     threads = [Thread(target=work, args=(part, shutdown.follower())) for part in parts]
     with shutdown.by_signals():

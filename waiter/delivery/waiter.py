@@ -160,9 +160,14 @@ class Delivery:
         work = self._work
         self._claims.start_alone()
         if work.held or not work.outbox.may_leave:
+            work.shutdown.is_over &= not work.held
             return False
-        if not work.why_left:
-            work.why_left = work.shutdown.why if work.shutdown.level else self._stop_reason()
+        if work.shutdown.level:
+            work.why_left = work.shutdown.why
+        elif work.shutdown.is_over:  # limits are for who has work left
+            work.why_left = self._claims.done() if work.shutdown.are_all_over else ""
+        else:
+            work.why_left = self._stop_reason()
         return bool(work.why_left)
 
     def _stop_reason(self) -> str:
@@ -312,7 +317,7 @@ class Delivery:
     def _handle_stop_requests(self) -> None:
         work, shutdown = self._work, self._work.shutdown
         max_time_s = work.options.max_time_s
-        if max_time_s is not None and boottime() - work.began_at >= max_time_s:
+        if max_time_s is not None and boottime() - work.began_at >= max_time_s and not shutdown.is_over:
             shutdown.request(Stop.DRAIN, "max time")
         if shutdown.consume(Stop.DRAIN):
             work.listener.draining(shutdown.why)

@@ -45,16 +45,16 @@ def json_row(line: str) -> tuple[list[str], tuple[str, ...] | None]:
     try:
         value = _DECODER.decode(line)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"not JSON: {_said(error)}. Fix it, or skip such rows with --skip-bad.") from None
+        raise ValueError(f"not JSON: {_said(error)}\nhint: fix it, or skip such rows with --skip-bad") from None
     if isinstance(value, list):
         return _arguments(value), None
     if not isinstance(value, dict):
-        raise ValueError('neither a list nor an object. Write ["a", "b"] or {"name": "value"}.')
+        raise ValueError('neither a list nor an object\nhint: write ["a", "b"] or {"name": "value"}')
     names = tuple(value)
     if (why := unfit(names)) is not None:
         raise ValueError(why)
     if "" in names:
-        raise ValueError("a key is empty. Name it, or skip such rows with --skip-bad.")
+        raise ValueError("a key is empty\nhint: name it, or skip such rows with --skip-bad")
     return _arguments(value.values()), names
 
 

@@ -20,7 +20,7 @@ def with_sound_needs(rows: list[Row], column: str, reject: Callable[[int, str], 
         try:
             needs_in(arguments, names, column)
         except UsageError as error:
-            reject(number, f"{error}. Fix it, or skip such rows with --skip-bad.")
+            reject(number, f"{error}\nhint: fix it, or skip such rows with --skip-bad")
         else:
             sound.append(row)
     return sound

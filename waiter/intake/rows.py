@@ -268,18 +268,20 @@ def _blaming_delimiter(input: Input, why: str) -> str:
     """Why the row is a bad one, and the true remedy where the rows have another delimiter than they are read with."""
     if input.better is None or why == TOO_LARGE:
         return why
-    what = why.partition(". ")[0].removesuffix(".")
-    return f"{what}. Columns look separated by {delimiters.shown(input.better)}: {delimiters.option(input.better)}"
+    what = why.partition("\n")[0]
+    return (
+        f"{what}; columns look separated by {delimiters.shown(input.better)}\nhint: {delimiters.option(input.better)}"
+    )
 
 
 def _csv_words(error: str) -> str:
     if "end of data" in error:
-        return 'the quote that opens here is never closed. Close it, double it (""), or use --format lines.'
+        return 'the quote that opens here is never closed\nhint: close it, double it (""), or use --format lines'
     if "expected after" in error:
-        return 'text follows a closing quote. Double the quotes inside a cell (""), or use --format lines.'
+        return 'text follows a closing quote\nhint: double the quotes inside a cell (""), or use --format lines'
     if "field larger" in error:
         return TOO_LARGE
-    return f"not CSV: {error}. Fix it, or use --format lines."
+    return f"not CSV: {error}\nhint: fix it, or use --format lines"
 
 
 def _header(input: Input, lines: io.TextIOWrapper, seen: Seen) -> tuple[str, ...]:
@@ -291,7 +293,7 @@ def _header(input: Input, lines: io.TextIOWrapper, seen: Seen) -> tuple[str, ...
     for number, cells, _ in _first_row(input, lines, refuse, seen):
         names = tuple(cell.strip() for cell in cells)
         if "" in names or len(set(names)) < len(names):
-            why = "every column of a header needs its own name. Name them, or leave out --header."
+            why = "every column of a header needs its own name\nhint: name them, or leave out --header"
             refuse(number, _blaming_delimiter(input, why))
         return names
     return ()
@@ -320,7 +322,7 @@ def _named(rows: list[Row], names: tuple[str, ...], input: Input, reject: Reject
 
 def _width_words(cells: int, names: int) -> str:
     words = "1 cell" if cells == 1 else f"{cells} cells"
-    return f"{words}, but the header names {names}. Fix it, or skip such rows with --skip-bad."
+    return f"{words}, but the header names {names}\nhint: fix it, or skip such rows with --skip-bad"
 
 
 def _json_rows(lines: io.TextIOWrapper, reject: Reject, seen: Seen) -> Iterator[list[Row]]:

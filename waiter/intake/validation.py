@@ -9,11 +9,12 @@ from waiter.limits import ARGUMENTS_BYTES
 CUT = "\0cut\0"
 """What ends a line that was too long to keep. It is no argument, as no NUL byte is."""
 
-_NUL = "a NUL byte cannot be passed to a command. Remove it, or skip such rows with --skip-bad."
+_NUL = "a NUL byte cannot be passed to a command\nhint: remove it, or skip such rows with --skip-bad"
 TOO_LARGE = (
-    f"more than the {ARGUMENTS_BYTES >> 20} MiB that an order may hold. Pass a file's name instead, or use --skip-bad."
+    f"more than the {ARGUMENTS_BYTES >> 20} MiB that an order may hold\n"
+    "hint: pass a file's name instead, or use --skip-bad"
 )
-_HALF = "invalid \\u escape: half of a surrogate pair. Fix it, or skip such rows with --skip-bad."
+_HALF = "invalid \\u escape: half of a surrogate pair\nhint: fix it, or skip such rows with --skip-bad"
 
 
 def unfit(arguments: Sequence[str]) -> str | None:

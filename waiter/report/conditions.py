@@ -65,7 +65,7 @@ def _limit(text: str, name: str, limit: str) -> float:
     rate = _RATE.fullmatch(limit)
     if rate is None or (name != "rate" and not limit.isdigit()):
         wanted = "a rate: 5, 5/s, 30/min" if name == "rate" else "a whole number"
-        raise UsageError(f"--fail-if {text!r}: {limit} is no number\nhint: {name} is compared with {wanted}")
+        raise UsageError(f"--fail-if {text!r}: {limit} is not a number\nhint: {name} is compared with {wanted}")
     return float(rate[1]) / _PER_S[rate[2]]
 
 

@@ -137,10 +137,10 @@ def _unknown(name: str, seen: Survey) -> UsageError:
 
     known = dict.fromkeys((*COLUMNS, *map(argument_column, seen.arguments)))
     near = get_close_matches(name, known, 1)
-    meant = f"Did you mean {near[0]}? " if near else ""
+    meant = f"did you mean {near[0]}? Known" if near else "known"
     return UsageError(
-        f"--columns: unknown column {name}. No order has such an argument.\n"
-        f"hint: {meant}Known are {', '.join(known)}, 1, 2, … for arguments by position, and result.KEY"
+        f"--columns: unknown column {name}: no order has such an argument\n"
+        f"hint: {meant} are {', '.join(known)}, 1, 2, … for arguments by position, and result.KEY"
     )
 
 
@@ -149,9 +149,9 @@ def _no_such_key(name: str, seen: Survey) -> UsageError:
 
     known = [f"{KEY}{key}" for key in seen.keys]
     near = get_close_matches(name, known, 1)
-    meant = f"Did you mean {near[0]}? " if near else ""
-    there = f"Known are {', '.join(known[:20])}" if known else "The results here are no JSON objects: take result"
-    return UsageError(f"--columns: unknown column {name}. No result has such a key.\nhint: {meant}{there}")
+    meant = f"did you mean {near[0]}? Known" if near else "known"
+    there = f"{meant} are {', '.join(known[:20])}" if known else "the results here are not JSON objects: take result"
+    return UsageError(f"--columns: unknown column {name}: no result has such a key\nhint: {there}")
 
 
 def kind_of(value: object) -> str:

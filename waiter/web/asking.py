@@ -74,7 +74,7 @@ def number_from(query: QueryParams, name: str, usual: int | None, *, least: int 
     if not (word := query.get(name)):
         return usual
     if not (word.isascii() and word.isdigit() and len(word) < 9 and least <= int(word) <= MOST):
-        raise UsageError(f"{name}: {word} is no number from {least} to {MOST:,}")
+        raise UsageError(f"{name}: {word} is not a number from {least} to {MOST:,}")
     return int(word)
 
 

@@ -13,6 +13,7 @@ waiter load --batch align --after prepare --for './align.sh {1}' orders.csv
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -26,7 +27,7 @@ from waiter.cli.help_groups import LOAD_GROUPS, GroupedOptions
 from waiter.cli.options import PRIORITIES, after_option, complete_file, gathered, open_kitchen_or_exit, with_settings
 from waiter.cli.progress import rows_bar
 from waiter.cli.tables import show_json
-from waiter.delivery.batch_scope import command_words
+from waiter.delivery.batch_scope import command_line, command_words
 from waiter.errors import UsageError
 from waiter.intake import Format, Input
 from waiter.kitchen.contract import Kitchen
@@ -168,7 +169,7 @@ def with_bar(
 def tell_loaded(loaded: Loaded) -> None:
     """One line with counts, and warnings where something was left out."""
     for row in loaded.bad_rows:
-        say(f"left out: {row}")
+        say(f"left out: {row.source}, row {row.row}: {row.why}")
     if loaded.bad > len(loaded.bad_rows):
         say(f"left out: {loaded.bad - len(loaded.bad_rows):,} more bad rows")
     known = loaded.known - loaded.waiting
@@ -185,8 +186,10 @@ def tell_loaded(loaded: Loaded) -> None:
         say(f"Loaded {plural(loaded.new, 'order')} from {loaded.source}{batch}{details}.")
     if loaded.shift and loaded.new:
         this, other, first = ("a", "none", 2) if loaded.shift < 0 else ("no", "one", 1)
-        say(f"{loaded.source} has {this} header, and the batch that it is joined to has {other}.")
-        say(f"So its row {first} comes after row {first + loaded.shift} there, and has that number.")
+        say(
+            f"{loaded.source} has {this} header, and the batch that it is joined to has {other}: its row {first} comes "
+            f"after row {first + loaded.shift} there, and has that number."
+        )
     if loaded.header_like and loaded.new:
         say(
             f"{loaded.source}: the first row looks like a header ({', '.join(loaded.header_like):.60}) and is an order."
@@ -225,12 +228,28 @@ def load(source: str, settings: Settings, line: str | None, before: Before,
         tell_loaded(loaded)
     if load_options.command is None and before != Before() and loaded.new:
         say("Any command may take it once it waits no more\nhint: --for './align.sh {1}' keeps it for one")
-    if loaded.is_unchanged and (load_options.priority or load_options.batch):
-        say("Its name and priority stay as they were\nhint: waiter priority N --batch BATCH, waiter batch rename")
+    if loaded.is_unchanged:
+        _say_what_stays(kitchen, loaded, load_options)
     return 0
+
+
+def _say_what_stays(kitchen: Kitchen, loaded: Loaded, asked: LoadOptions) -> None:
+    """A load that adds nothing changes nothing of its batch either, whatever was asked for."""
+    is_asked = asked.command is not None or asked.batch is not None or asked.priority
+    batch = next((one for one in kitchen.batches() if one.id == loaded.batch), None) if is_asked else None
+    if batch is None:
+        return
+    id = batch.id
+    if asked.command is not None and asked.command != batch.command:
+        command = command_line(batch.command) if batch.command else "any command"
+        say(f"It is still for {command}\nhint: waiter batch bind {id} {command_line(asked.command)}")
+    if asked.batch is not None and asked.batch != batch.name:
+        say(f"It is still called {batch.name or id}\nhint: waiter batch rename {id} {shlex.quote(asked.batch)}")
+    if asked.priority:
+        say(f"Its priority stays as it was\nhint: waiter priority {asked.priority} --batch {id}")
 
 
 def _loaded_facts(loaded: Loaded) -> dict[str, Any]:
     facts = {name: getattr(loaded, name) for name in ("batch", "source", "rows", "new", "known", "blank", "bad")}
-    bad_rows = [str(row) for row in loaded.bad_rows]
+    bad_rows = [f"{row.source}, row {row.row}: {row.why}" for row in loaded.bad_rows]
     return {**facts, "bad_rows": bad_rows, "changed": loaded.changed, "header_like": list(loaded.header_like)}

@@ -57,6 +57,9 @@ CHECKED = 100
 """So many orders are looked at, before they are loaded, for what the command asks of them."""
 
 
+_NO_COMMAND = "run: no command given\nhint: add one, for example: seq 100 | waiter run ./crunch.sh"
+
+
 @click.command(help=__doc__, context_settings=COMMAND, cls=WithDryRun)
 @dry_run_option
 @click.option("--input", "source", metavar="FILE", default="-", help="Where the inputs are. Default: stdin.")
@@ -68,10 +71,12 @@ CHECKED = 100
 def run(settings: Settings, source: str, at_end: EndOptions, command: tuple[str, ...],
         load_options: LoadOptions, flags: Mapping[str, object], dry_run: bool, dry_run_all: bool) -> int:  # fmt: skip
     if not command:
-        raise UsageError("run: no command given\nhint: add one, for example: seq 100 | waiter run ./crunch.sh")
+        raise UsageError(_NO_COMMAND)
     if (file := named_file(command)) is not None:
         return _run_pipeline(file, settings, source, at_end, load_options, flags, dry_run, dry_run_all)
     command, lists = argument_lists.split(command)
+    if not command:
+        raise UsageError(_NO_COMMAND)
     if lists and source != "-":
         raise UsageError(
             f"--input {source}: the inputs stand behind {lists[0][0]} already\nhint: leave one of them out"
