@@ -56,7 +56,7 @@ def test_what_a_session_sets_makes_no_other_run(waiter_cli):
     again = waiter_cli("run", *SOME_FAIL, input="1\n2\n", SSH_TTY="/dev/pts/2", TERM="screen", TMUX="x")
 
     assert again.stdout == " 2\n"
-    assert "1 of 2 orders were delivered before, 1 that failed are tried again" in again.stderr
+    assert "1 of 2 orders were delivered before, 1 that failed is tried again" in again.stderr
 
 
 def test_a_run_whose_relative_delivered_all_says_nothing_of_it(waiter_cli):

@@ -38,7 +38,7 @@ def test_what_failed_is_tried_again_with_the_same_input(waiter_cli, tmp_path):
     again = waiter_cli("run", *line, input="1\n2\n")
 
     assert (again.returncode, again.stdout) == (0, "2\n")
-    assert "1 of 2 orders were delivered before, 1 that failed are tried again" in again.stderr
+    assert "1 of 2 orders were delivered before, 1 that failed is tried again" in again.stderr
 
 
 def test_two_runs_at_once_deliver_each_its_own_input(tmp_path, home):

@@ -145,7 +145,7 @@ def _go_on(kitchen: Kitchen, file: Path, batches: Batches, *, is_joined: bool) -
         say(f"Nothing to do: all {all_} were delivered before.{once_more}")
     elif counts[Status.DONE] or again:
         parts = [f"{counts[Status.DONE]:,} of {plural(counts.total, 'order')} were delivered before"]
-        parts += [f"{again:,} that failed are tried again"] if again else []
+        parts += [f"{again:,} that failed {'is' if again == 1 else 'are'} tried again"] if again else []
         say(f"Going on where it was: {', '.join(parts)}.{once_more}")
     return counts
 

@@ -222,31 +222,35 @@ def load(source: str, settings: Settings, line: str | None, before: Before,
         load_options = replace(load_options, command=command_words(line))
     with open_kitchen_or_exit(settings, create=True) as kitchen:
         loaded = load_with_bar(kitchen, source, load_options)
+        stays = _what_stays(kitchen, loaded, load_options) if loaded.is_unchanged else []
     if is_json:
         show_json(_loaded_facts(loaded))
     else:
         tell_loaded(loaded)
     if load_options.command is None and before != Before() and loaded.new:
         say("Any command may take it once it waits no more\nhint: --for './align.sh {1}' keeps it for one")
-    if loaded.is_unchanged:
-        _say_what_stays(kitchen, loaded, load_options)
+    for note in stays:
+        say(note)
     return 0
 
 
-def _say_what_stays(kitchen: Kitchen, loaded: Loaded, asked: LoadOptions) -> None:
+def _what_stays(kitchen: Kitchen, loaded: Loaded, asked: LoadOptions) -> list[str]:
     """A load that adds nothing changes nothing of its batch either, whatever was asked for."""
     is_asked = asked.command is not None or asked.batch is not None or asked.priority
     batch = next((one for one in kitchen.batches() if one.id == loaded.batch), None) if is_asked else None
     if batch is None:
-        return
-    id = batch.id
+        return []
+    id, notes = batch.id, []
     if asked.command is not None and asked.command != batch.command:
         command = command_line(batch.command) if batch.command else "any command"
-        say(f"It is still for {command}\nhint: waiter batch bind {id} {command_line(asked.command)}")
+        notes.append(f"It is still for {command}\nhint: waiter batch bind {id} {command_line(asked.command)}")
     if asked.batch is not None and asked.batch != batch.name:
-        say(f"It is still called {batch.name or id}\nhint: waiter batch rename {id} {shlex.quote(asked.batch)}")
+        notes.append(
+            f"It is still called {batch.name or id}\nhint: waiter batch rename {id} {shlex.quote(asked.batch)}"
+        )
     if asked.priority:
-        say(f"Its priority stays as it was\nhint: waiter priority {asked.priority} --batch {id}")
+        notes.append(f"Its priority stays as it was\nhint: waiter priority {asked.priority} --batch {id}")
+    return notes
 
 
 def _loaded_facts(loaded: Loaded) -> dict[str, Any]:

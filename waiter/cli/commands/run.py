@@ -243,7 +243,7 @@ def _words_of_rest(counts: Counts, again: int, found: Reconciled, own: RunFile |
     else:
         done = f"{counts[Status.DONE]:,} of {plural(counts.total, 'order')} were delivered before"
         parts = [f"Going on where it was{where}: {done}"]
-    parts += [f"{again:,} that failed are tried again"] if again else []
+    parts += [f"{again:,} that failed {'is' if again == 1 else 'are'} tried again"] if again else []
     new = found.loaded.new if own is not None and found.loaded.is_grown else 0
     parts += [f"{plural(new, 'row')} new"] if new else []
     parts += [f"{plural(found.kept, 'result')} kept of rows that are gone"] if found.kept else []

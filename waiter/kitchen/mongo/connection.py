@@ -223,12 +223,12 @@ class Connection:
             return f"{self.url} rejects requests: a limit is exceeded. ({said})"
         if _met_no_primary(problem) or self._sees_no_primary():
             return (
-                f"{self.url} has no primary at the moment. Name all nodes, without directConnection: "
-                f"?replicaSet=NAME ({said})"
+                f"{self.url} has no primary at the moment ({said})\n"
+                "hint: name all nodes, without directConnection: ?replicaSet=NAME"
             )
         return (
-            f"{self.url} did not answer within {self._timeout_s:g} s. Is MongoDB running there, and may this host"
-            f" connect to it? ({said})"
+            f"{self.url} did not answer within {self._timeout_s:g} s ({said})\n"
+            "hint: is MongoDB running there, and may this host connect to it?"
         )
 
     def _sees_no_primary(self) -> bool:
@@ -256,12 +256,14 @@ class Connection:
 
     def _misconfigured(self, problem: ConfigurationError, said: str) -> KitchenError:
         if "dnspython" in said:
-            return KitchenError(f"{self.url}: mongodb+srv:// needs dnspython here: pip install 'simple-waiter[srv]'")
+            return KitchenError(
+                f"{self.url}: mongodb+srv:// needs dnspython here\nhint: pip install 'simple-waiter[srv]'"
+            )
         if "reports wire version" in said:
             return self._too_old(said)
         if isinstance(problem, InvalidURI):
             return KitchenError(
-                f"{self.url} is no MongoDB address: {said}\n"
+                f"{self.url}: not a MongoDB address: {said}\n"
                 "hint: mongodb://[USER:PASSWORD@]HOST[:PORT][/DB], special characters of the password as %XX"
             )
         return KitchenError(f"{self.url}: {said}")

@@ -128,7 +128,7 @@ def connect(path: Path, *, create: bool) -> Connection:
     with translate_errors(path):
         if path.is_dir():
             raise KitchenError(
-                f"{path}: a directory. A kitchen is a file: name one, for example {path / 'orders.sqlite'}"
+                f"{path}: a directory, and a kitchen is a file\nhint: name one, for example {path / 'orders.sqlite'}"
             )
         refuse_network(path)
         identity = checked(path) or _made(path, create=create)
