@@ -242,7 +242,7 @@ def test_the_brake_of_many_commands_leaves_a_batch_alone_and_delivers_the_others
     assert counts(waiter, "good") == {"DONE": 5}
     assert counts(waiter, "bad")["ERROR"] == 20
     assert counts(waiter, "bad")["READY"] == 40 - delivered_before
-    assert told.stderr.count("the first 20 orders all failed") == 1
+    assert told.stderr.count("Batch bad is left alone: the first 20 orders all failed") == 1
     assert "hint: fix the command, then: waiter reset, and start again" in told.stderr
     assert f"{40 - delivered_before} orders left." in told.stderr
 

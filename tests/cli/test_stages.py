@@ -156,12 +156,12 @@ def test_rows_behind_a_header_are_joined_to_those_of_an_input_without_one(ask, t
     ask("load", "--batch", "a", "--for", "true", "--header", "s.csv")
     lines = ask("load", "--batch", "b", "--after-row", "a", "--for", "echo {1}={a.sample}", "t.txt")
     ask("load", "--batch", "c", "--after-row", "b", "--for", "echo {size}={b.1}={a.sample}", "--header", "s.csv")
-    assert "its row 1 comes after row 2 there, and has that number" in lines.stderr
+    assert "its row 1 is joined to row 2, and gets its number" in lines.stderr
     assert "Nothing new" in ask("load", "--batch", "b", "--after-row", "a", "--for", "x", "t.txt").stderr
     assert "bad.txt, row 2: " in ask("load", "--batch", "d", "--after-row", "a", "--for", "x", "bad.txt", code=1).stderr
     ask("load", "--batch", "plain", "--for", "true", "t.txt")
     named = ask("load", "--batch", "e", "--after-row", "plain", "--for", "echo {sample}={plain.1}", "--header", "s.csv")
-    assert "its row 2 comes after row 1 there, and has that number" in named.stderr
+    assert "its row 2 is joined to row 1, and gets its number" in named.stderr
 
     done = ask("deliver", "-j2")
 

@@ -355,7 +355,7 @@ def _no_command(batches: Sequence[Batch]) -> str:
     there = ", and no batch here is bound to one" if batches else ""
     return (
         f"no command given{there}\n"
-        "hint: add one, for example: waiter deliver ./crunch.sh; or give a batch its own: waiter batch bind BATCH CMD"
+        "hint: waiter deliver ./crunch.sh, or give a batch its own: waiter batch bind BATCH CMD"
     )
 
 

@@ -214,7 +214,8 @@ class Endings:
             work.lose_kitchen(error)
             return
         leaves = work.executor.words is not None and not (stays and len(paused) == len(braked.batches))
-        work.listener.noted(_words_of_brake(braked, [work.scope.name_of(batch) for batch in paused], leaves=leaves))
+        names, theirs = (list(map(work.scope.name_of, batches)) for batches in (braked.batches, paused))
+        work.listener.noted(_words_of_brake(braked, names, theirs, leaves=leaves))
         if leaves:
             work.shutdown.request(Stop.DRAIN, BRAKED)
         else:
@@ -254,12 +255,13 @@ class Endings:
             work.lose_kitchen(error)
 
 
-def _words_of_brake(braked: Braked, paused: Sequence[str], *, leaves: bool) -> str:
-    """What is said when it stops a command; `paused` are the names of batches that all waiters leave alone now."""
+def _words_of_brake(braked: Braked, names: Sequence[str], paused: Sequence[str], *, leaves: bool) -> str:
+    """What is said when it stops a command; `names` are those of its batches, `paused` of what all leave alone now."""
     again = "".join(f"; waiter resume --batch {name}" for name in paused) or ", and start again"
-    named = "".join(f"; batch {name} is paused for all waiters" for name in paused)
-    what = "Stopped" if leaves else "Left alone from now on"
-    return f"{what}: {braked.sentence}{named}\nhint: fix the command, then: waiter reset{again}"
+    for_all = "".join(f"; batch {name} is paused for all waiters" for name in paused)
+    alone = "; ".join(f"Batch {name} is left alone" for name in names)
+    what = "Stopped" if leaves else alone
+    return f"{what}: {braked.sentence}{for_all}\nhint: fix the command, then: waiter reset{again}"
 
 
 def _sentence(words: str) -> str:
