@@ -186,8 +186,8 @@ def tell_loaded(loaded: Loaded) -> None:
         say(f"Loaded {plural(loaded.new, 'order')} from {loaded.source}{batch}{details}.")
     if loaded.shift and loaded.new:
         this, other, first = ("a", "none", 2) if loaded.shift < 0 else ("no", "one", 1)
-        row = f"its row {first} is joined to row {first + loaded.shift}"
-        say(f"{loaded.source} has {this} header, and the batch before it {other}: {row}, and gets its number.")
+        joined = f"its row {first} is joined to row {first + loaded.shift}"
+        say(f"{loaded.source} has {this} header, and the batch before it {other}: {joined}, and gets its number.")
     if loaded.header_like and loaded.new:
         say(
             f"{loaded.source}: the first row looks like a header ({', '.join(loaded.header_like):.60}) and is an order."
