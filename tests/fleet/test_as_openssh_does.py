@@ -182,11 +182,15 @@ def test_a_proxy_command_is_a_line_of_shell_and_says_itself_why_it_fails(laptop:
     (laptop.folder / "relay.py").write_text(RELAY)
     assert run(laptop)[0] == "exit code 0"
 
-    laptop.configure(f"{keyed}  ProxyCommand sh -c 'echo no session for you >&2; exit 9'\n")
+    laptop.configure(f"{keyed}  ProxyCommand sh -c 'echo x >>tries; echo no session for you >&2; exit 9'\n")
     what, detail, fix = run(laptop)
 
     assert (what, detail) == ("jump host", "ProxyCommand: no session for you (exit code 9)")
-    assert fix == "run it by hand: sh -c 'echo no session for you >&2; exit 9'"
+    assert fix == "run it by hand: sh -c 'echo x >>tries; echo no session for you >&2; exit 9'"
+    assert (laptop.folder / "tries").read_text() == "x\n"  # at once
+    laptop.configure(f"{keyed}  ProxyCommand sh -c 'echo x >>tries; echo Connection reset by peer >&2; exit 255'\n")
+    assert run(laptop)[1] == "ProxyCommand: Connection reset by peer (exit code 255)"
+    assert (laptop.folder / "tries").read_text() == 4 * "x\n"  # which may pass
     laptop.configure(f"{keyed}  ProxyCommand sh -c 'sleep 60 & echo no session for you >&2; exit 9'\n")
     began = time.monotonic()
     assert run(laptop, *ANNA, "--connect-timeout", "60")[:2] == (what, detail)

@@ -64,9 +64,10 @@ class Finding:
 class HostError(Exception):
     """A host could not do what was asked. It ends in that host's row of the table, never in the user's face."""
 
-    def __init__(self, problem: Problem, detail: str = "", fix: str = "") -> None:
+    def __init__(self, problem: Problem, detail: str = "", fix: str = "", *, is_lasting: bool = False) -> None:
         super().__init__(f"{problem}: {detail}")
         self.problem = problem
+        self.is_lasting = is_lasting  # trying again does not help, though it does with others of this name
         self.detail = " ".join(detail.replace("\nhint: ", "; ").split())  # a cell of a table, in one line
         self.fix = fix
 

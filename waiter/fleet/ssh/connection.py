@@ -86,7 +86,7 @@ class Network:
             except (HostError, paramiko.SSHException, OSError, EOFError) as error:
                 failure = error if isinstance(error, HostError) else way.host_error_of(error)
                 way.close()
-                if attempt == self._options.attempts or failure.problem not in _PASSING:
+                if attempt == self._options.attempts or failure.problem not in _PASSING or failure.is_lasting:
                     raise failure from error
             time.sleep(random.uniform(0.1, 0.5 * 2**attempt))
         raise AssertionError("unreachable")
@@ -172,7 +172,9 @@ class Way:
         if self._proxy is not None:
             remedy = f"run it by hand: {self._config.proxy_command}"
             if (said := self._proxy.last_words()) is not None:
-                return HostError(Problem.JUMP_HOST, f"ProxyCommand: {said}", remedy)
+                return HostError(
+                    Problem.JUMP_HOST, f"ProxyCommand: {said}", remedy, is_lasting=not self._proxy.is_passing
+                )
             if host_error_of(error).problem is Problem.TIMEOUT:  # whatever it waits for, it is no port of the host's
                 said = self._proxy.said() or "it neither connects nor ends"
                 return HostError(Problem.TIMEOUT, f"ProxyCommand: {said}", remedy)

@@ -6,6 +6,7 @@ Not Paramiko's, which knows no shell, reads on for ever when the command has end
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import tempfile
@@ -14,6 +15,13 @@ from contextlib import suppress
 
 SHOWN_BYTES = 4096
 """So much of what the command says at its end is shown."""
+
+_PASSING = re.compile(
+    r"reset|refused|timed? ?out|closed by|hung up|broken pipe|temporar|try again|unreachable|kex_exchange|banner"
+    r"|throttl|rate exceeded|too many|service unavailable",
+    re.IGNORECASE,
+)
+"""What a command says that may do better in a moment: a bastion with too many connections at once, say."""
 
 
 class Proxy:
@@ -47,6 +55,11 @@ class Proxy:
             return None
         said = self.said()
         return f"{said} (exit code {code})" if said else f"it ended with exit code {code}"
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether what it said may be over in a moment."""
+        return _PASSING.search(self.said()) is not None
 
     def said(self) -> str:
         """The end of what the command has written to stderr so far, in one line."""
