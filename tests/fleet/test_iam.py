@@ -1,4 +1,4 @@
-"""The policies in the docs, beside what EC2 is asked for: nothing that a verb calls is missing, and none is too many."""
+"""The policies in the docs, beside what EC2 is asked for: nothing that a verb calls is missing, and none too many."""
 
 from __future__ import annotations
 

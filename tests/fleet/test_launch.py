@@ -263,7 +263,11 @@ def test_a_machine_that_ec2_takes_back_is_replaced_and_others_deliver_its_orders
     assert all(order.losses == order.attempt - 1 for order in delivered)
     left = json.loads(waiter(base, "leftovers", "--json", "--region", "eu-west-1").stdout)
     assert {each["instance"] for each in left["machines"]} == cloud_of_hosts.living()
-    assert [(each["id"], each["fleet"]) for each in left["gone"]] == [(lost, "crunch")]
+    assert [(each["id"], each["fleet"], each["replaced_by"]) for each in left["gone"]] == [(lost, "crunch", new)]
+    cloud_of_hosts.ec2.client.terminate_instances(InstanceIds=[kept])  # while nobody looks
+    said = waiter(base, "status", "--tag", "waiter:fleet=crunch").stderr
+    assert re.search(rf"{lost} of crunch is gone since [\d:]+, replaced by {new}: Client.UserInitiatedShutdown", said)
+    assert re.search(rf"{kept} of crunch is gone since [\d:]+, not replaced: Client", said), said
 
 
 def test_spot_that_is_taken_back_has_time_to_deliver_and_is_replaced(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from waiter.cli.fleet.options import KitchenNames, RunnerOptions
 from waiter.cli.tables import show_json, show_table
 from waiter.errors import FleetError, KitchenError, KitchenMissing
 from waiter.kitchen import open_kitchen
+from waiter.machines import Ledger, fleets_in
 from waiter.report.cost import cost_of
 from waiter.report.formatting import plural
 from waiter.settings import settings
@@ -19,6 +21,8 @@ from waiter.settings import settings
 if TYPE_CHECKING:
     from waiter.fleet.aws import Ec2
     from waiter.fleet.life.leftovers import KitchenKnows, Leftover
+    from waiter.fleet.life.losses import Gone
+    from waiter.kitchen.contract import Kitchen
 
 
 def show_leftovers(options: RunnerOptions, kitchen: KitchenNames, *, is_ending: bool, is_yes: bool) -> None:
@@ -28,7 +32,7 @@ def show_leftovers(options: RunnerOptions, kitchen: KitchenNames, *, is_ending: 
     from waiter.fleet.tables import fitted
 
     clouds = asked_clouds(options)
-    known = known_to(kitchen)
+    known = known_to(kitchen, clouds)
     with ThreadPoolExecutor(max_workers=8) as pool:
         found: list[Leftover] = [each for some in pool.map(lambda ec2: found_in(ec2, known), clouds) for each in some]
     if options.is_json:
@@ -38,7 +42,7 @@ def show_leftovers(options: RunnerOptions, kitchen: KitchenNames, *, is_ending: 
         if found:
             show_table(*fitted(HEADER, [each.cells() for each in found], ("REGION", "TYPE", "STATE")))
         for each in known.gone:
-            say(str(each))
+            say(each.words(known.now))
         say(plural(len(found), "machine"))
     if is_ending and not known.is_asked:
         raise FleetError("Nothing was ended: which machines are left over is not known without their kitchen")
@@ -67,18 +71,18 @@ def asked_clouds(options: RunnerOptions) -> list[Ec2]:
     return [usual.in_region(region) for region in sorted(regions)]
 
 
-def known_to(names: KitchenNames) -> KitchenKnows:
+def known_to(names: KitchenNames, clouds: Sequence[Ec2]) -> KitchenKnows:
     """What this kitchen has in its ledgers, and when it heard from which waiter; nothing where there is none."""
-    from waiter.fleet.life.leftovers import KitchenKnows, lost_lately
-    from waiter.machines import Ledger, fleets_in
+    from waiter.fleet.life.leftovers import KitchenKnows
 
     if names.here is None:
         say("No kitchen is named that would know whose they are\nhint: --kitchen mongodb://HOST/")
         return KitchenKnows(time.time(), is_asked=False)
     try:
         with open_kitchen(names.here, names.db, create=False) as kitchen:
-            by_fleet = {fleet: Ledger(kitchen, fleet).calls() for fleet in fleets_in(kitchen)}
-            calls = [call for some in by_fleet.values() for call in some]
+            fleets = fleets_in(kitchen)
+            gone = [gone for fleet in fleets for gone in losses_in(kitchen, fleet, clouds)]  # which writes them down
+            calls = [call for fleet in fleets for call in Ledger(kitchen, fleet).calls()]
             machines = [(machine, call) for call in calls for machine in call.machines if machine.is_living]
             now, prices = kitchen.now(), settings().prices
             return KitchenKnows(
@@ -88,7 +92,7 @@ def known_to(names: KitchenNames) -> KitchenKnows:
                 ends={each.id: each.launched_at + call.max_life_s for each, call in machines if call.max_life_s},
                 costs={each.id: cost_of(each, call, now, prices) for each, call in machines},
                 shifts=kitchen.shifts(include_left=True),
-                gone=[gone for fleet, some in by_fleet.items() for gone in lost_lately(fleet, some, now)],
+                gone=gone,
             )
     except KitchenMissing:
         say("This kitchen does not exist (any more): no machine is in its ledger")
@@ -96,3 +100,14 @@ def known_to(names: KitchenNames) -> KitchenKnows:
     except KitchenError as error:
         say(str(error))
         return KitchenKnows(time.time(), is_asked=False)
+
+
+def losses_in(kitchen: Kitchen, fleet: str, clouds: Sequence[Ec2]) -> list[Gone]:
+    """What a fleet has lost lately, if it is in a region that is asked."""
+    from waiter.fleet.life.launching import Account
+    from waiter.fleet.life.losses import seen_losses
+
+    ledger = Ledger(kitchen, fleet)
+    region = (ledger.plan() or {}).get("region")
+    found = [seen_losses(Account(ec2, ledger, say)) for ec2 in clouds if ec2.region == region]
+    return [gone for some in found for gone in some]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from waiter.cli.console import say
@@ -12,11 +14,13 @@ from waiter.cli.fleet.live_rows import Answers, LiveTable
 from waiter.cli.fleet.options import KitchenNames
 from waiter.cli.fleet.reports import VerbCall
 from waiter.cli.tables import show_json
-from waiter.errors import KitchenError
+from waiter.errors import FleetError, KitchenError
 from waiter.kitchen import open_kitchen
+from waiter.machines import Ledger
 from waiter.orders import Batch, Shift
 
 if TYPE_CHECKING:
+    from waiter.fleet.life.losses import Gone
     from waiter.fleet.runner import Report
 
 
@@ -85,13 +89,21 @@ class StatusView:
         kitchen = self._kitchen
         rows = fleet_status(reports if is_json else self._met, kitchen.shifts, kitchen.now)
         is_ok = kitchen.error is None and all(row.is_ok for row in rows)
+        gone = losses_of(self._call, kitchen.names)
         if is_json:
-            facts = {"ok": is_ok, "waiters": [row.to_json() for row in rows], "kitchen_error": kitchen.error}
+            facts = {
+                "gone": [asdict(each) for each in gone],
+                "ok": is_ok,
+                "waiters": [row.to_json() for row in rows],
+                "kitchen_error": kitchen.error,
+            }
             show_json({**tables.to_json("status", reports), **facts})
             return is_ok
         self._table.add(*tables.status_cells([row for row in rows if row.state == "elsewhere"], kitchen.now))
         for line in (*tables.status_notes(rows), *tables.problem_lines(reports), *filter(None, [kitchen.error])):
             say(line)
+        for each in gone:
+            say(each.words(kitchen.now))
         self._say_what_is_paused()
         if kitchen.names.here is None:
             say("This is what SSH sees\nhint: give --kitchen, and it says what the kitchen knows of them too")
@@ -103,3 +115,25 @@ class StatusView:
             name = batch.name or batch.id
             hint = f"hint: to go on: waiter resume --batch {shlex.quote(name)}"
             say(f"Batch {name} is paused: {batch.pause_reason}\n{hint}")
+
+
+def losses_of(call: VerbCall, names: KitchenNames) -> list[Gone]:
+    """The machines that launched fleets among the hosts have lost lately."""
+    from waiter.fleet.aws import Ec2
+    from waiter.fleet.life.launching import Account
+    from waiter.fleet.life.losses import seen_losses
+    from waiter.fleet.life.plan import TAG_CALL, TAG_FLEET
+
+    fleets = {(host.tags.get(TAG_FLEET, ""), str(host.region)) for host in call.hosts if TAG_CALL in host.tags}
+    if names.here is None or not fleets:
+        return []
+    found: list[Gone] = []
+    try:
+        # A kitchen that does not answer was named already.
+        with suppress(KitchenError), open_kitchen(names.here, names.db, create=False) as kitchen:
+            for fleet, region in sorted(fleets):
+                if (ledger := Ledger(kitchen, fleet)).calls():
+                    found += seen_losses(Account(Ec2(call.options.selection.profile, region, say), ledger, say))
+    except FleetError as error:
+        say(str(error))
+    return found

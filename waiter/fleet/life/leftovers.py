@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
@@ -11,33 +10,17 @@ from typing import Any
 from waiter.fleet.aws import Ec2
 from waiter.fleet.inventory import AddressKind, host_of
 from waiter.fleet.life import cloud
-from waiter.fleet.life.following import is_to_be_replaced
+from waiter.fleet.life.losses import Gone
 from waiter.fleet.life.plan import TAG_CALL, TAG_FLEET, TAG_KITCHEN
 from waiter.fleet.status import is_called
 from waiter.fleet.tables import format_age
-from waiter.machines import Call
 from waiter.orders import Shift
 from waiter.report.formatting import dollars
 
 HERE, ELSEWHERE, FOREIGN, UNKNOWN = "this kitchen", "not this kitchen", "not made by launch", "unknown"
 
-LATELY_S = 86_400.0
-"""So long is told of machines that are gone."""
-
 OVERDUE_S = 600.0
 """A machine that has outlived its longest life by so much has no guard any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Gone:
-    """A machine that work has lost: EC2 took it back, say."""
-
-    id: str
-    fleet: str
-    why: str
-
-    def __str__(self) -> str:
-        return f"{self.id} of {self.fleet} is gone: {self.why}. Others deliver its orders when its lease has run out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,18 +109,6 @@ def leftover(instance: Mapping[str, Any], region: str, known: KitchenKnows) -> L
         heartbeat_s=max(0.0, known.now - shift.heartbeat_at) if shift else None,
         is_guarded=guarded(shift, known.ends.get(id_), known.now),
     )
-
-
-def lost_lately(fleet: str, calls: Sequence[Call], now: float) -> list[Gone]:
-    """The machines that are gone since yesterday, but for those that somebody ended, or that had nothing to do."""
-    return [
-        Gone(machine.id, fleet, str(machine.why_ended))
-        for call in calls
-        for machine in call.machines
-        if machine.ended_at is not None
-        and now - machine.ended_at < LATELY_S
-        and is_to_be_replaced(machine, call.max_life_s or math.inf)
-    ]
 
 
 def last_shift(instance: Mapping[str, Any], region: str, since: float, shifts: Sequence[Shift]) -> Shift | None:
