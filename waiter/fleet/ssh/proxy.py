@@ -6,7 +6,6 @@ Not Paramiko's, which knows no shell, reads on for ever when the command has end
 from __future__ import annotations
 
 import os
-import re
 import socket
 import subprocess
 import tempfile
@@ -16,10 +15,9 @@ from contextlib import suppress
 SHOWN_BYTES = 4096
 """So much of what the command says at its end is shown."""
 
-_PASSING = re.compile(
-    r"reset|refused|timed? ?out|closed by|hung up|broken pipe|temporar|try again|unreachable|kex_exchange|banner"
-    r"|throttl|rate exceeded|too many|service unavailable",
-    re.IGNORECASE,
+_PASSING = (
+    *("reset", "refused", "timed out", "timeout", "closed by", "hung up", "broken pipe", "unreachable", "banner"),
+    *("kex_exchange", "temporar", "try again", "throttl", "rate exceeded", "too many", "service unavailable"),
 )
 """What a command says that may do better in a moment: a bastion with too many connections at once, say."""
 
@@ -59,7 +57,8 @@ class Proxy:
     @property
     def is_passing(self) -> bool:
         """Whether what it said may be over in a moment."""
-        return _PASSING.search(self.said()) is not None
+        said = self.said().lower()
+        return any(words in said for words in _PASSING)
 
     def said(self) -> str:
         """The end of what the command has written to stderr so far, in one line."""
