@@ -145,6 +145,7 @@ LIGHT_NAMES = (
     "memory",
     "memory_groups",
     "main",
+    "messages",
     "orphans",
     "output_files",
     "process",
@@ -164,6 +165,7 @@ LIGHT = {
     "errno",
     "fcntl",
     "functools",
+    "marshal",
     "math",
     "operator",
 }
@@ -407,7 +409,8 @@ def test_the_runner_starts_without_what_it_does_not_need():
     loaded, said = imports_and_words(ended.stderr)
 
     assert "waiter.delivery.runner.process" in loaded, said
-    assert loaded & {"dataclasses", "inspect", "pathlib", "selectors", "socket", "subprocess", "typing"} == set()
+    for_few = {"dataclasses", "inspect", "json", "pathlib", "re", "selectors", "socket", "subprocess", "typing"}
+    assert loaded & for_few == set()
 
 
 def test_no_room_is_long_without_a_reason():

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import select
 import socket
 from collections.abc import Iterator
+from enum import IntEnum, StrEnum
 
 import pytest
 
-from waiter.delivery.runner.connection import FLUSH_S, MAX_UNSENT, Sender, decline, first_line
+from waiter.delivery.runner.connection import FLUSH_S, MAX_UNSENT, Sender, decline, first_message
 from waiter.delivery.runner.event_buffer import EventBuffer
+from waiter.delivery.runner.messages import packed, unpacked
 from waiter.delivery.runner.start_errors import NO_PROCESS, TELL_OF_DELAY_S, Delay, why_no_file, why_not_started
 
 
@@ -39,7 +40,7 @@ def test_events_are_sent_a_line_each(ends):
 
     sender.flush(now=5.0)
 
-    assert [json.loads(line) for line in waiter.recv(1 << 16).splitlines()] == [["hello", 1], ["delayed", None]]
+    assert unpacked(waiter.recv(1 << 16)) == ([("hello", 1), ("delayed", None)], b"")
     assert sender.flush_at is None
     assert sender.may_wait(5.0)
     assert not sender.may_wait(5.0 + FLUSH_S)
@@ -60,11 +61,11 @@ def test_what_a_slow_waiter_does_not_take_waits_and_arrives_whole(ends):
             sender.flush(now=1.0)
         received += waiter.recv(1 << 20)
     waiter.setblocking(False)
-    while received.count(b"\n") < 40:
+    while len(unpacked(received)[0]) < 40:
         received += waiter.recv(1 << 20)
 
     assert len(received) > MAX_UNSENT
-    assert [json.loads(line)[:3] for line in received.splitlines()] == [["output", "a", 1]] * 40
+    assert unpacked(received) == ([("output", "a", 1, b"x" * 100_000)] * 40, b"")
     assert not sender.is_full()
 
 
@@ -82,21 +83,49 @@ def test_a_waiter_that_is_gone_is_no_error(ends):
 def test_the_first_message_and_what_came_with_it(ends):
     runner, waiter = ends
     runner.setblocking(True)
-    waiter.sendall(b'{"slots": 1}\n{"jobs"')
-    assert first_line(runner.fileno()) == (b'{"slots": 1}', b'{"jobs"')
+    more = packed({"jobs": []})[:-1]
+    waiter.sendall(packed({"slots": 1}) + more)
+    assert first_message(runner.fileno()) == ({"slots": 1}, more)
 
 
 def test_a_waiter_that_went_before_it_said_anything(ends):
     runner, waiter = ends
     runner.setblocking(True)
     waiter.close()
-    assert first_line(runner.fileno()) == (b"", b"")
+    assert first_message(runner.fileno()) == (None, b"")
 
 
 def test_a_waiter_is_told_why_there_is_no_runner(ends):
     runner, waiter = ends
     decline(runner.fileno(), OSError(errno.EAGAIN, "try again"))
-    assert json.loads(waiter.recv(1 << 16)) == ["cannot", NO_PROCESS]
+    assert unpacked(waiter.recv(1 << 16)) == ([("cannot", NO_PROCESS)], b"")
+
+
+def test_messages_that_come_in_pieces_are_the_same():
+    said = [("a", 1, 2.5, None, b"\xff\0\n"), {"jobs": [["\udcff", {"K": "v\n"}]]}, [], "x" * 100_000]
+    stream = b"".join(map(packed, said))
+
+    heard, rest = [], b""
+    for at in range(0, len(stream), 7):
+        messages, rest = unpacked(rest + stream[at : at + 7])
+        heard += messages
+
+    assert (heard, rest) == (said, b"")
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
+def test_texts_and_numbers_of_a_users_kind_are_sent_as_what_they_are():
+    message = {"env": {Colour.RED: Colour.RED}, "argv": (Colour.RED, "\udcff"), "facts": [Level.HIGH, True, None, b"x"]}
+    (heard,), _ = unpacked(packed(message))
+    assert heard == {"env": {"red": "red"}, "argv": ["red", "\udcff"], "facts": [3, True, None, b"x"]}
+    assert {type(heard["argv"][0]), type(heard["facts"][0]), type(heard["facts"][1])} == {str, int, bool}
 
 
 def test_a_delay_is_told_once_and_its_end_too():

@@ -7,7 +7,6 @@ a round trip.
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
 import select
@@ -15,7 +14,6 @@ import socket
 import struct
 import subprocess
 import sys
-from binascii import a2b_base64
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -27,6 +25,7 @@ from typing import Any, Protocol
 from waiter.delivery.environment import KITCHEN
 from waiter.delivery.runner.child import has_ended_within, shared_file
 from waiter.delivery.runner.guard import BOOT, PYTHON_FLAGS
+from waiter.delivery.runner.messages import packed, unpacked
 from waiter.light_dataclass import dataclass, field
 
 CLOSE_S = 15.0
@@ -235,7 +234,7 @@ class ProcessRunner:
         self._socket = ours
         self._poll = select.poll()  # select() takes no descriptor above 1023
         self._poll.register(ours, select.POLLIN)
-        self._received = b""
+        self._received, self._messages = b"", list[Any]()  # a part of a message, and what `events` has not seen
         self._deadline = 0.0
         self._timeout_s: float | None = None
         self._is_over = False  # nothing more will be received
@@ -261,11 +260,10 @@ class ProcessRunner:
     @property
     def folder(self) -> str | None:
         """As above; waits for the runner's first word if need be."""
-        while self._folder is None and not self._is_over and b"\n" not in self._received:
+        while self._folder is None and not self._is_over and not self._messages:
             self._receive(1.0)
-        first, newline, _ = self._received.partition(b"\n")
-        if self._folder is None and newline:
-            self._event(json.loads(first))  # which `events` will find again
+        if self._folder is None and self._messages:
+            self._event(self._messages[0])  # which `events` will find again
         return self._folder
 
     def submit(self, jobs: Sequence[Job]) -> None:
@@ -275,9 +273,8 @@ class ProcessRunner:
         self._serial += 1
         self._in_flight[job.id] = self._serial
         self._told.discard(job.id)
-        stdin = None if job.stdin is None else job.stdin.decode("latin-1")
         paths = job.stdout_path, job.stderr_path, job.spare_path
-        return job.id, self._serial, job.argv, dict(job.env), stdin, *paths, job.is_alone, job.memory
+        return job.id, self._serial, job.argv, dict(job.env), job.stdin, *paths, job.is_alone, job.memory
 
     def set_deadline(self, at: float) -> None:
         if at != self._deadline:
@@ -308,10 +305,10 @@ class ProcessRunner:
         for job in self._told:
             self._in_flight.pop(job, None)
         self._told.clear()
-        if b"\n" not in self._received and not self._is_over:
+        if not self._messages and not self._is_over:
             self._receive(timeout_s)
-        *lines, self._received = self._received.split(b"\n")
-        events = [event for line in lines if (event := self._event(json.loads(line))) is not None]
+        messages, self._messages = self._messages, []
+        events = [event for message in messages if (event := self._event(message)) is not None]
         return [*events, self._died()] if self._is_over else events
 
     def close(self) -> Collection[str]:
@@ -341,7 +338,8 @@ class ProcessRunner:
             received = self._socket.recv(1 << 20)
         except ConnectionResetError:
             received = b""
-        self._received += received
+        messages, self._received = unpacked(self._received + received)
+        self._messages += messages
         self._is_over = not received
 
     def _send(self, **message: Any) -> None:
@@ -349,7 +347,7 @@ class ProcessRunner:
             return
         # If it died, `events` reads the end of the stream and says so.
         with suppress(BrokenPipeError, ConnectionResetError):
-            self._socket.sendall(json.dumps(message).encode("ascii") + b"\n")
+            self._socket.sendall(packed(message))
 
     def _died(self) -> RunnerDied:
         self._is_dead = True
@@ -376,7 +374,7 @@ class ProcessRunner:
             case "ended":
                 job, slot, started, stopped, code, signal, end, tail, peak, words, result, cut_from = facts
                 self._told.add(job)
-                how = code, signal, End(end), tail.encode("latin-1")
+                how = code, signal, End(end), tail
                 return Ended(job, slot, started, stopped, *how, words, result, peak, cut_from)
             case "entangled":
                 self._told.update(facts[0])
@@ -384,7 +382,7 @@ class ProcessRunner:
             case "delayed":
                 return Delayed(facts[0])
             case "output":
-                return Output(facts[0], facts[1], a2b_base64(facts[2]))
+                return Output(*facts)
             case "refused":
                 self._in_flight.pop(facts[0], None)
                 return Refused(facts[0], facts[1])

@@ -1,15 +1,19 @@
-"""The runner's end of the socket to its waiter: JSON, a line a message. It waits for no waiter that is slow."""
+"""The runner's end of the socket to its waiter: see `messages`. It waits for no waiter that is slow."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import select
 from contextlib import suppress
 
 from waiter.delivery.runner.event_buffer import EventBuffer
+from waiter.delivery.runner.messages import first, packed
 from waiter.delivery.runner.start_errors import NO_PROCESS
+
+TYPE_CHECKING = False  # `typing` itself would be a tenth of this process's start
+if TYPE_CHECKING:
+    from typing import Any
 
 FLUSH_S = 0.04
 """How long events may wait for company while there is more to do: fewer, larger messages, and commits."""
@@ -55,8 +59,7 @@ class Sender:
             return
         self._flushed_at = now
         while self._buffer.events and not self.unsent:
-            lines = [f"{json.dumps(event)}\n" for event in self._buffer.take()]
-            self.unsent = memoryview("".join(lines).encode("ascii"))
+            self.unsent = memoryview(b"".join(map(packed, self._buffer.take())))
             if not self.send():
                 return
 
@@ -73,20 +76,19 @@ class Sender:
         return True
 
 
-def first_line(control: int) -> tuple[bytes, bytes]:
-    """The first message, empty if the waiter has gone, and what came with it."""
+def first_message(control: int) -> tuple[Any, bytes]:
+    """The first message, None if the waiter has gone, and what came with it."""
     received = b""
-    while b"\n" not in received:
+    while (found := first(received)) is None:
         more = os.read(control, 1 << 16)
         if not more:
-            return b"", b""
+            return None, b""
         received += more
-    first, _, rest = received.partition(b"\n")
-    return first, rest
+    return found
 
 
 def decline(control: int, error: OSError) -> None:
     """Tell the waiter why there is no runner."""
     why = NO_PROCESS if error.errno == errno.EAGAIN else str(error)
     with suppress(BrokenPipeError, ConnectionResetError):  # the waiter fares no better, and has gone
-        os.write(control, json.dumps(["cannot", why]).encode("ascii") + b"\n")
+        os.write(control, packed(("cannot", why)))

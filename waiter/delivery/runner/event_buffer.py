@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from binascii import b2a_base64
-
 TYPE_CHECKING = False  # `typing` itself would be a tenth of this process's start
 if TYPE_CHECKING:
     from typing import Any
@@ -26,10 +24,8 @@ class EventBuffer:
 
     def output(self, job_id: str, stream: int, chunk: bytes | bytearray) -> None:
         if chunk:
-            # JSON alone would write six bytes for many a byte of what is no text.
-            text = b2a_base64(chunk, newline=False).decode("ascii")
-            self.output_bytes += len(text)
-            self.events.append(("output", job_id, stream, text))
+            self.output_bytes += len(chunk)
+            self.events.append(("output", job_id, stream, bytes(chunk)))
 
     def take(self) -> list[tuple[Any, ...]]:
         """The oldest events, with about SEND_BYTES of output among them."""

@@ -5,7 +5,6 @@ Only light modules of the standard library are imported, see `process`.
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
 import signal
@@ -16,7 +15,7 @@ from functools import partial
 
 from waiter.delivery.runner import containment, last_guard
 from waiter.delivery.runner import folder as private_folder
-from waiter.delivery.runner.connection import decline, first_line
+from waiter.delivery.runner.connection import decline, first_message
 from waiter.delivery.runner.process import RunnerProcess
 
 TYPE_CHECKING = False  # `typing` itself would be a tenth of this process's start
@@ -53,9 +52,9 @@ def main() -> None:
         os.set_inheritable(control, False)
         os.set_inheritable(table_fd, False)
         os.set_inheritable(lock, False)
-        options, rest = first_line(control)
+        options, rest = first_message(control)
         table = mmap.mmap(table_fd, 0)
-        runner = _runner(json.loads(options))(control, table, folder, guard_fd, tag) if options else None
+        runner = _runner(options)(control, table, folder, guard_fd, tag) if options else None
     except OSError as error:
         decline(control, error)
         return

@@ -1,7 +1,7 @@
 """The runner: a small process that spawns commands, waits for them, and leaves nothing of them behind.
 
 It is the parent of every command and, on Linux, the subreaper of what they daemonise. The waiter talks to it over a
-socket (JSON, a line a message, see `client`); when the waiter's end closes, for whatever reason, the runner kills
+socket (see `messages` and `client`); when the waiter's end closes, for whatever reason, the runner kills
 all its descendants and goes. Should the runner itself be killed, its parent sweeps up (`guard`).
 
 One thread, one poll. Only light modules are imported: this process should weigh no more than Python itself. What is
@@ -10,7 +10,6 @@ here shares one state, the slots and the queue. `connection` speaks to the waite
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
 import select
@@ -25,6 +24,7 @@ from waiter.delivery.runner.connection import Sender
 from waiter.delivery.runner.descriptors import OpenFiles
 from waiter.delivery.runner.event_buffer import EventBuffer
 from waiter.delivery.runner.memory import MemoryWatch
+from waiter.delivery.runner.messages import unpacked
 from waiter.delivery.runner.orphans import Orphans
 from waiter.delivery.runner.output_files import take_back
 from waiter.delivery.runner.slot import Running, Slot, encoded, files_per_slot, make_slots, with_slot
@@ -166,9 +166,9 @@ class RunnerProcess:
         return True
 
     def _handle_all(self, received: bytes) -> None:
-        *lines, self.received = (self.received + received).split(b"\n")
-        for line in lines:
-            self._handle(json.loads(line))
+        messages, self.received = unpacked(self.received + received)
+        for message in messages:
+            self._handle(message)
 
     def _handle(self, message: dict[str, Any]) -> None:
         self.deadline = message.get("deadline", self.deadline)
@@ -275,7 +275,7 @@ class RunnerProcess:
         elif error.errno in own:
             at = processes.boottime()
             self.buffer.events.append(
-                ("ended", job[0], 0, at, at, None, None, "unstartable", "", None, why, None, None)
+                ("ended", job[0], 0, at, at, None, None, "unstartable", b"", None, why, None, None)
             )
         else:
             self.refusal = why
@@ -356,7 +356,7 @@ class RunnerProcess:
         code = os.waitstatus_to_exitcode(running.status)
         exit_code, number = (None, -code) if code < 0 else (code, None)
         facts = (running.id, slot.number, running.started, processes.boottime(), exit_code, number, running.end)
-        self.buffer.events.append(("ended", *facts, tail.decode("latin-1"), running.peak, *slot.words()))
+        self.buffer.events.append(("ended", *facts, tail, running.peak, *slot.words()))
         slot.running = None
         self.free.append(slot)
 

@@ -97,7 +97,7 @@ class Slot:
         """What stdout and stderr of a process of this slot are."""
         return self._writes.get(1, self._null), self._writes.get(2, self._null)
 
-    def file_actions(self, stdin: str | None, paths: Paths, spare: str | None) -> tuple[list[Any], list[int], Paths]:
+    def file_actions(self, stdin: bytes | None, paths: Paths, spare: str | None) -> tuple[list[Any], list[int], Paths]:
         """What posix_spawn does to 0, 1 and 2, the descriptors to close here afterwards, and which files take output.
 
         Raises OSError.
@@ -113,7 +113,7 @@ class Slot:
         reads = self._null
         try:
             if stdin is not None:
-                reads = self._given(stdin.encode("latin-1"))
+                reads = self._given(stdin)
                 opened.append(reads)
             if self._writes and self._is_out_of_the_way:
                 writes = {stream: os.dup(descriptor) for stream, descriptor in self._writes.items()}

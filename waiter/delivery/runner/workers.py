@@ -201,14 +201,17 @@ class WorkerRunner(RunnerProcess):
         stop_at = self._times_out_at(started)
         slot.running = Running(jobs[0][0], life.serial, life.pid, started, stop_at, *paths, memory=limit)
         self.memory.begins(limit, started)
-        line = json.dumps([[argv, env, facts] for _, _, argv, env, facts, *_ in jobs]).encode("ascii") + b"\n"
+        line = (
+            json.dumps([[argv, env, facts.decode("ascii")] for _, _, argv, env, facts, *_ in jobs]).encode("ascii")
+            + b"\n"
+        )
         self._send(worker, line, list(writes.values()))
 
     def _no_call(self, jobs: Sequence[list[Any]], why: str) -> None:
         at = processes.boottime()
         for job in jobs:
             self.buffer.events.append(
-                ("ended", job[0], 0, at, at, None, None, "unstartable", "", None, why, None, None)
+                ("ended", job[0], 0, at, at, None, None, "unstartable", b"", None, why, None, None)
             )
 
     def _send(self, worker: Worker, line: bytes, descriptors: Sequence[int] = ()) -> None:
@@ -263,7 +266,7 @@ class WorkerRunner(RunnerProcess):
         output = slot.finish(self.buffer)
         for job, (code, message, result, cut_from, traceback) in zip(worker.jobs, ends, strict=True):
             end = "stopped" if job[0] in worker.passed_over else "exited"
-            tail = (output.decode("latin-1") + traceback)[-TAIL_BYTES:]
+            tail = (output + traceback.encode("latin-1"))[-TAIL_BYTES:]
             facts = (job[0], slot.number, running.started, stopped, code, None, end, tail, peak or None)
             self.buffer.events.append(("ended", *facts, message, result, cut_from))
         slot.running = None
@@ -318,7 +321,7 @@ class WorkerRunner(RunnerProcess):
         message = None if running.end != "exited" else f"its process {how}"
         for job in jobs:
             facts = (job, slot.number, running.started, processes.boottime(), exit_code, number, running.end)
-            self.buffer.events.append(("ended", *facts, tail.decode("latin-1"), running.peak, message, None, None))
+            self.buffer.events.append(("ended", *facts, tail, running.peak, message, None, None))
 
     def _leave(self, worker: Worker) -> None:
         """Its slot is without a worker from now on."""
