@@ -17,7 +17,7 @@ from waiter.cli import VERBS
 from waiter.cli.fleet.commands import fleet
 
 ROOT = Path(__file__).parent.parent
-PACKAGED = (".py", ".typed", ".html", ".css", ".js")
+PACKAGED = (".py", ".typed", ".html", ".css", ".js", ".svg")
 
 
 def called(*words: object, **more) -> str:

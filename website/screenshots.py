@@ -59,6 +59,7 @@ def pages(kitchen: Path) -> dict[str, str]:
         "run": "/",
         "failures": "/failures",
         "waiters": "/waiters",
+        "orders": "/orders?status=ERROR&sort=-stop",
         "order": f"/orders/{failed.id}",
     }
 

@@ -200,6 +200,30 @@ def test_a_long_list_goes_on_from_page_to_page(world):
     assert world.all("tbody a")[0].text == seen[0]
 
 
+def test_a_list_is_sorted_by_the_head_of_a_column(world):
+    world.open("/orders?status=DONE&status=ERROR")
+    world.browser.find_element(By.LINK_TEXT, "Ended").click()
+
+    assert world.browser.current_url.endswith("/orders?status=DONE&status=ERROR&sort=-stop")
+    assert [head.text for head in world.all("th[aria-sort=descending]")] == ["Ended ↓"]
+    ended = world.kitchen.find(Selector(statuses=(Status.DONE, Status.ERROR)), sort="-stop")
+    assert [link.text for link in world.all("tbody a")] == [order.id for order in ended]
+
+
+def test_on_paper_it_is_black_on_white_without_buttons(world):
+    dark = {"name": "prefers-color-scheme", "value": "dark"}
+    world.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": [dark]})
+    try:
+        world.open("/failures")
+        assert world.script("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert not [one for one in world.all("nav, button") if one.is_displayed()]
+        assert world.shows("no such tile") or world.shows("<b class=evil>")
+        world.open("/orders")
+        assert world.script("getComputedStyle(document.querySelector('table')).display") == "table"
+    finally:
+        world.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+
+
 def test_all_waiters_are_paused_and_go_on(world):
     world.open("/waiters")
     for words, is_paused in (("Pause all", True), ("Resume all", False)):

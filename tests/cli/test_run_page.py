@@ -8,12 +8,16 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import pytest
+
 from tests.conftest import check_in, eventually, fill, outcome
 from tests.serving import Site, serving
 from waiter.kitchen.timeline import Step, Timeline
 from waiter.machines import Call, Ledger, Machine, Market
 from waiter.orders import Reason, Selector, Status, Vitals
+from waiter.report.poller import Poller
 from waiter.web.charts import charts
+from waiter.web.waiter_grid import grid
 
 HOSTILE = "<b>night</b>\u202e"
 
@@ -102,7 +106,7 @@ def test_what_was_estimated_says_so_and_what_never_was_is_no_chart():
 
     assert "one in 40" in finished.note
     assert [part.css for part in finished.bars[0].parts] == ["s-DONE", "s-ERROR"]
-    assert sum(part.height for part in finished.bars[0].parts) == 60  # 120 a minute, on an axis up to 200
+    assert sum(part.height for part in finished.bars[0].parts) == 75  # 120 a minute, on an axis up to 160
     assert len(finished.rows) == 1
     assert "2 slots busy" in slots.bars[0].words
     assert durations.marks == ("1 s", "10 s")
@@ -161,6 +165,24 @@ def test_a_report_that_cannot_be_written_is_said_in_a_line(kitchen, kitchen_url,
         "-k", kitchen_url, "notify", "--report", "none/run.html", "sh", "-c", 'echo "told $WAITER_REPORT"'
     )
     assert (told.returncode, told.stdout) == (0, "told \n")
+
+
+@pytest.mark.parametrize("kitchen_url", ["sqlite"], indirect=True)
+def test_of_many_waiters_those_that_need_a_look_come_first_and_the_others_have_a_row(kitchen, kitchen_url, home):
+    shifts = [kitchen.check_in(f"w{n}", f"host-{n // 4}", os.getpid(), Vitals(slots=8, busy=n % 9)) for n in range(30)]
+    kitchen.pause("w7")
+    with serving(kitchen_url, home) as site:
+        page = shown(site, "/waiters", ">w29</a>")
+
+    seen = Poller(kitchen, 1.0).look()
+    lost = [replace(shifts[0], token=f"{n}", waiter=f"lost{n}", lost_at=seen.now) for n in range(40)]
+    many = grid(replace(seen, shifts=[*seen.shifts * 8, *lost]))
+    assert [page.count(css) for css in ('class="slots-row"', 'class="cell')] == [30, 0]
+    assert page.index(">w7</a> <small>paused") < page.index(">w0</a>")
+    assert 'aria-label="4 of 8 slots busy"' in page
+    closely = [one for host in many.hosts for one in host.waiters]
+    assert (len(closely), {one.state for one in closely}) == (24, {"lost"})
+    assert (len(many.rows), many.more) == (200 - 24, 80)
 
 
 def test_waiters_stand_by_host_with_a_cell_for_each_slot(kitchen, kitchen_url, home):

@@ -12,7 +12,7 @@ from waiter.report.capacity import Capacity, at_work, state
 from waiter.report.claimed import claimed_ahead
 from waiter.report.cost import FleetCost
 from waiter.report.eta import Eta, eta, percent, rate, shown_percent
-from waiter.report.failures import how, only_host
+from waiter.report.failures import how, only_host, says_how
 from waiter.report.formatting import clock_time, escape_control, per_second, truncate_left
 from waiter.report.waiting import WAITING, WaitingBatch, counts_by_word
 
@@ -35,8 +35,6 @@ COUNTING = "counting the orders…"
 
 WAITING_SHOWN = 3
 """So many batches that wait are named."""
-
-_SAYS_HOW = ("exit code ", "killed by ", "timeout ", "lost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +240,7 @@ def _failures(seen: Seen, width: int) -> list[Line]:
         host = only_host(group, seen.delivering)
         place = f" [all on {host}]" if host else ""
         message = " ".join(escape_control(group.message).split())
-        message = message if message.startswith(_SAYS_HOW) else f"{ended}: {message}"
+        message = message if says_how(message) else f"{ended}: {message}"
         start = f"{clock_time(group.last, seen.now)} {group.count:>7,} "
         message = message[: max(10, width - len(start) - len(place))]
         lines.append([(start, ""), (message, "red"), (place, "bold")])

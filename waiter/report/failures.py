@@ -13,6 +13,14 @@ FEW = 2
 """One failure is on one host by nature: only so many say something about the host."""
 
 
+_SAYS_HOW = ("exit code ", "killed by ", "timeout ", "lost")
+
+
+def says_how(message: str) -> bool:
+    """Whether the message itself tells what `how` does."""
+    return message.startswith(_SAYS_HOW)
+
+
 def how(reason: Reason | None, exit_code: int | None, signal: int | None) -> str:
     """`exit 3`, `SIGKILL`, `timeout`, `lost`."""
     if signal is not None and reason in (None, Reason.SIGNAL):

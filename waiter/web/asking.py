@@ -19,6 +19,17 @@ from waiter.report.selection import Selection, resolve_selector
 from waiter.report.waiting import WaitingBatch, waiting_batches
 
 SORTS = ("age", "-age", "start", "-start", "stop", "-stop", "duration", "-duration")
+COLUMNS = (
+    ("Order", "", ("age", "-age")),
+    ("Status", "", ()),
+    ("Started", "wide", ("-start",)),
+    ("Ended", "wide", ("-stop",)),
+    ("Took", "number", ("-duration",)),
+    ("Waiter", "wide", ()),
+    ("Arguments", "", ()),
+)
+"""Of the list of orders: title, class, and the sorts that it offers, those that an index answers, or nearly."""
+
 MOST = 1000
 """So many orders stand on one page at most."""
 
@@ -63,6 +74,30 @@ def sort_from(query: QueryParams) -> str:
     if (sort := query.get("sort") or "age") not in SORTS:
         raise UsageError(f"sort: {sort} is none of {', '.join(SORTS)}")
     return sort
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of a column of the list of orders."""
+
+    title: str
+    css: str
+    aria: str  # ascending or descending, if the list is sorted by it
+    query: str | None  # of the list sorted by it, or the other way round; None: it is not offered
+
+
+def list_heads(query: QueryParams) -> list[Head]:
+    """The columns, those that an index sorts with the address of such a list. Raises UsageError."""
+    sort = sort_from(query)
+    kept = [(name, value) for name, value in query.multi_items() if value and name not in ("after", "sort")]
+
+    def head(title: str, css: str, sorts: Sequence[str]) -> Head:
+        is_by_it = bool(sorts) and sort.removeprefix("-") == sorts[0].removeprefix("-")
+        aria = "" if not is_by_it else "descending" if sort.startswith("-") else "ascending"
+        other = next((one for one in sorts if one != sort), None)
+        return Head(title, css, aria, other and urlencode([*kept, ("sort", other)]))
+
+    return [head(*column) for column in COLUMNS]
 
 
 def limit_from(query: QueryParams, usual: int = USUAL) -> int:

@@ -50,6 +50,7 @@ class Chart:
     label: str
     bars: tuple[Bar, ...]
     most: str  # at the top of the vertical axis
+    half: str  # in its middle
     marks: tuple[str, ...]  # below, at even distances
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -87,6 +88,7 @@ def finished(line: Timeline, now: float) -> Chart:
             line, now, [(("s-DONE", done), ("s-ERROR", failed)) for done, failed in paces], top, said, took
         ),
         most=_number(top),
+        half=_number(top / 2),
         marks=_times(line, now),
         columns=("From", "Delivered", "Failed", "Took"),
         rows=rows,
@@ -105,6 +107,7 @@ def slots(line: Timeline, now: float) -> Chart:
         label=f"{_number(sum(busy) / len(busy))} on average, {_number(max(busy))} at most, {_from_to(line, now)}",
         bars=_over_time(line, now, [(("s-RUNNING", n),) for n in busy], top, said, [""] * len(busy)),
         most=_number(top),
+        half=_number(top / 2),
         marks=_times(line, now),
         columns=("From", "Slots busy"),
         rows=tuple((clock_time(at, now), _number(n)) for at, n in zip(_starts(line), busy, strict=True)),
@@ -121,7 +124,7 @@ def durations(line: Timeline) -> Chart:
         return format_duration(10 ** (of / PER_DECADE))
 
     return _histogram(
-        Chart("durations", "How long orders take", "", (), "", (), ("From", "To", "Orders"), ()),
+        Chart("durations", "How long orders take", "", (), "", "", (), ("From", "To", "Orders"), ()),
         line.durations,
         [(of, at(of), at(of + 1)) for of in range(first, end)],
         tuple(at(of) for of in range(first, end + 1, PER_DECADE)),
@@ -135,7 +138,7 @@ def memory(line: Timeline) -> Chart:
     each = max(1, math.ceil((last + 1 - first) / 4))
     end = first + each * math.ceil((last + 1 - first) / each)
     return _histogram(
-        Chart("memory", "How much memory orders take", "", (), "", (), ("From", "To", "Orders"), ()),
+        Chart("memory", "How much memory orders take", "", (), "", "", (), ("From", "To", "Orders"), ()),
         line.memory,
         [(of, size(1 << of), size(2 << of)) for of in range(first, end)],
         tuple(size(1 << of) for of in range(first, end + 1, each)),
@@ -157,8 +160,8 @@ def _histogram(
         for index, (of, low, high) in enumerate(classes)
     )
     rows = tuple((low, high, f"{counted[of]:,}") for of, low, high in classes if of in counted)
-    label = f"{plural(sum(counted.values()), 'order')}; {note}"
-    return replace(chart, label=label, bars=bars, most=_number(top), marks=marks, rows=rows, note=note)
+    label, half = f"{plural(sum(counted.values()), 'order')}; {note}", _number(top / 2) if top > 1 else ""
+    return replace(chart, label=label, bars=bars, most=_number(top), half=half, marks=marks, rows=rows, note=note)
 
 
 def sparks(line: Timeline, finished: Finished, now: float) -> tuple[Bar, ...]:
@@ -275,7 +278,7 @@ def _top(value: float) -> float:
     if value <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
-    return float(next(power * by for by in (1, 2, 5, 10) if power * by >= value * (1 - 1e-9)))
+    return float(next(power * by for by in (1, 1.6, 2, 3, 4, 5, 6, 8, 10) if power * by >= value * (1 - 1e-9)))
 
 
 def _number(value: float) -> str:

@@ -14,16 +14,17 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from waiter.errors import KitchenUnreachable, UsageError, WaiterError
 from waiter.orders import Selector
 from waiter.report.command_line import line_by_hand
+from waiter.report.formatting import truncate
 from waiter.report.order import facts_in_words, took
 from waiter.report.run_view import WHOLE, Aspect
 from waiter.report.selection import STATUS_WORDS
 from waiter.report.waiting import why_waits, word_of
 from waiter.web.asking import (
-    SORTS,
     aspect_from,
     find_failures,
     find_order,
     find_orders,
+    list_heads,
     query_of,
     sort_from,
 )
@@ -74,7 +75,7 @@ class Pages:
     async def run(self, request: Request) -> Response:
         aspect = aspect_from(request.query_params)
         await self._looked_at(aspect)
-        return self._live("run", "Run", aspect)
+        return self._live("run", f"Batch {truncate(aspect.batch, 80)}" if aspect.batch else "Run", "Run", aspect)
 
     async def _looked_at(self, aspect: Aspect) -> None:
         """Wait a little for a look at this, if there was none. Raises NoSuchBatch."""
@@ -86,15 +87,15 @@ class Pages:
 
     async def waiters(self, _request: Request) -> Response:
         await self._looked_at(WHOLE)
-        return self._live("waiters", "Waiters")
+        return self._live("waiters", "Waiters", "Waiters")
 
-    def _live(self, name: str, title: str, aspect: Aspect = WHOLE) -> Response:
+    def _live(self, name: str, title: str, here: str, aspect: Aspect = WHOLE) -> Response:
         parts = {part: Markup(text) for part, text in self.parts(name, aspect).items()}
         query = urlencode(query_of(aspect))
         return self.html(
             "live.html",
             title,
-            title,
+            here,
             parts=parts,
             events=f"/events/{name}?{query}".rstrip("?"),
             aspect=aspect,
@@ -146,7 +147,7 @@ class Pages:
             statuses=STATUS_WORDS.split(", "),
             waiting=found.waiting,
             word_of=word_of,
-            sorts=SORTS,
+            heads=list_heads(query),
             sort=sort_from(query),
         )
 

@@ -13,10 +13,10 @@ from waiter.durations import format_duration
 from waiter.orders import Counts, Order, Status
 from waiter.report.capacity import average_rate, state
 from waiter.report.dashboard import Seen, cost_words, pace, percent_of
-from waiter.report.failures import how, only_host
+from waiter.report.failures import how, only_host, says_how
 from waiter.report.formatting import clock_time, escape_control, last_lines, per_second, plural, size, truncate
 from waiter.web.charts import charts, sparks, totals
-from waiter.web.waiter_grid import WAITERS_SHOWN, command_versions, grid
+from waiter.web.waiter_grid import command_versions, grid
 
 BAR_WIDTH = 1000
 """Of the bar by status, in the units of its picture."""
@@ -36,7 +36,7 @@ class Segment:
 
 def bar(counts: Iterable[tuple[str, int]]) -> list[Segment]:
     """The bar by status, from what has ended to what has not begun; what is there at all can be seen."""
-    shown = sorted(((word, count) for word, count in counts if count), key=lambda one: BAR_ORDER.index(one[0]))
+    shown = in_bar_order((word, count) for word, count in counts if count)
     total, x, segments = sum(count for _, count in shown), 0.0, []
     for word, count in shown:
         width = max(3.0, BAR_WIDTH * count / total)
@@ -52,6 +52,10 @@ def day(at: float) -> str:
 
 def seen_counts(seen: Seen) -> list[tuple[str, int]]:
     return [(word, count) for word, count, _ in seen.shown_counts]
+
+
+def in_bar_order(counts: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    return sorted(counts, key=lambda one: BAR_ORDER.index(one[0]))
 
 
 def words_of(counts: Counts) -> list[tuple[str, int]]:
@@ -86,15 +90,23 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals |= {"how": how, "only_host": only_host, "state": state, "bar": bar, "pace": pace, "plural": plural}
+    made.globals |= {
+        "how": how,
+        "says_how": says_how,
+        "only_host": only_host,
+        "state": state,
+        "bar": bar,
+        "pace": pace,
+        "plural": plural,
+    }
     made.globals |= {"percent_of": percent_of, "clock": clock_time, "average_rate": average_rate, "size": size}
     made.globals |= {"duration": format_duration, "per_second": per_second, "arguments": arguments}
     made.globals |= {"truncate_text": truncate, "words_of": words_of, "end_between": end_between}
     made.globals |= {
         "seen_counts": seen_counts,
+        "in_bar_order": in_bar_order,
         "grid": grid,
         "command_versions": command_versions,
-        "most_waiters": WAITERS_SHOWN,
     }
     made.globals |= {
         "charts": charts,

@@ -12,8 +12,14 @@ from waiter.report.dashboard import Seen
 
 WAITERS_SHOWN = 200
 
+FEW = 24
+"""Of more waiters only so many that need a look have a cell for each slot, and the others a row each."""
+
 SLOTS_SHOWN = 64
 """So many slots of a waiter are cells."""
+
+
+NEED_A_LOOK = ("lost", "late")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +32,10 @@ class WaiterCells:
     busy: int  # slots that something else runs in
     free: int
     more: int  # slots that are not drawn
+
+    @property
+    def drawn(self) -> int:
+        return len(self.running) + self.busy + self.free
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +62,26 @@ class HostCells:
         return sum(one.shift.vitals.memory for one in self.waiters)
 
 
-def grid(seen: Seen) -> list[HostCells]:
-    """Hosts and slots; hosts with a waiter that needs a look come first. `WAITERS_SHOWN` waiters at most."""
-    running, hosts = running_by_shift(seen), dict[str, list[WaiterCells]]()
-    for shift in ranked(seen.shifts, seen.now)[:WAITERS_SHOWN]:
-        hosts.setdefault(shift.host, []).append(_cells(shift, state(shift, seen.now), running[shift.token]))
-    return [HostCells(host, waiters) for host, waiters in hosts.items()]
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What is shown of the waiters, `WAITERS_SHOWN` at most."""
+
+    hosts: Sequence[HostCells]  # those with a waiter that needs a look come first
+    rows: Sequence[WaiterCells]  # of many, the others
+    more: int  # are not shown
+
+
+def grid(seen: Seen) -> Shown:
+    """Hosts and slots, or rows of waiters where there are many."""
+    running, ordered = running_by_shift(seen), ranked(seen.shifts, seen.now)
+    cells = [_cells(shift, state(shift, seen.now), running[shift.token]) for shift in ordered[:WAITERS_SHOWN]]
+    closely = cells if len(ordered) <= FEW else [one for one in cells[:FEW] if one.state in NEED_A_LOOK]
+    hosts = dict[str, list[WaiterCells]]()
+    for one in closely:
+        hosts.setdefault(one.shift.host, []).append(one)
+    return Shown(
+        [HostCells(host, waiters) for host, waiters in hosts.items()], cells[len(closely) :], len(ordered) - len(cells)
+    )
 
 
 def _cells(shift: Shift, its_state: str, running: Sequence[Order]) -> WaiterCells:

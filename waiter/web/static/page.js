@@ -21,9 +21,14 @@ if (live) {
     live.prepend(said);
   });
 }
-// Says below a chart what the bar stands for that is pointed at.
+// Says below a chart what the bar stands for that is pointed at, and what stood there when nothing is.
+let pointed = null;
 document.addEventListener("pointerover", (event) => {
-  const bar = event.target.closest?.(".picture g");
-  const value = bar?.closest("figure").querySelector(".value");
-  if (value) value.textContent = bar.querySelector("title").textContent;
+  const bar = event.target.closest?.(".chart .picture g");
+  if (pointed && pointed.value.textContent === pointed.words) pointed.value.textContent = pointed.note;
+  pointed = null;
+  if (!bar) return;
+  const value = bar.closest("figure").querySelector(".value");
+  pointed = { value, note: value.textContent, words: bar.querySelector("title").textContent };
+  value.textContent = pointed.words;
 });
