@@ -16,6 +16,7 @@ from waiter.kitchen.timeline import Step, Timeline
 from waiter.machines import Call, Ledger, Machine, Market
 from waiter.orders import Reason, Selector, Status, Vitals
 from waiter.report.poller import Poller
+from waiter.report.run_view import within_slots
 from waiter.web.charts import charts
 from waiter.web.waiter_grid import grid
 
@@ -111,6 +112,12 @@ def test_what_was_estimated_says_so_and_what_never_was_is_no_chart():
     assert "2 slots busy" in slots.bars[0].words
     assert durations.marks == ("1 s", "10 s")
     assert charts(replace(line, steps=(Step(), Step())), 120.0) == []
+
+
+def test_no_more_slots_are_drawn_busy_than_there_are():
+    line = Timeline(0.0, 5.0, 31.0, tuple(Step(busy=busy) for busy in (50, 20, 24, 24, 30, 40, 40)))
+
+    assert [step.busy for step in within_slots(line, 24).steps] == [50, 20, 24, 24, 24, 24, 24]
 
 
 def test_a_report_is_one_file_that_loads_nothing(kitchen, kitchen_url, home, waiter_cli, tmp_path):

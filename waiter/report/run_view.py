@@ -9,6 +9,7 @@ from typing import Any
 from waiter.kitchen.contract import Finished, Kitchen, Timeline
 from waiter.orders import Batch, BatchProgress, Counts, Selector, Status, Throughput
 from waiter.report.batches import RECENT_S, left_s, rate
+from waiter.report.capacity import at_work
 from waiter.report.claimed import claimed_ahead
 from waiter.report.dashboard import Seen
 from waiter.report.poller import ThrottledQuery
@@ -18,6 +19,9 @@ SHARES = {"counts": 0.005, **dict.fromkeys(("line", "batches", "progress", "fail
 
 CHARTS_EVERY_S = 5.0
 """Charts are made anew no more often."""
+
+CLAIMED_S = 10.0
+"""An order is claimed no longer than this before its slot is free, as a rule."""
 
 BATCHES_SHOWN = 12
 """So many batches stand side by side: those with work left first, the latest first."""
@@ -125,8 +129,23 @@ def _line(kitchen: Kitchen, of: Aspect) -> Timeline:
     now = kitchen.now()
     running = kitchen.counts(Selector(statuses=(Status.RUNNING,), batch=of.batch))[Status.RUNNING]
     ids = None if of.batch is None else {one.id for one in kitchen.batches() if of.batch in (one.id, one.name)}
-    ahead = claimed_ahead(running, kitchen.shifts(), now, ids)
-    return kitchen.timeline(None if of.last_s is None else now - of.last_s, None, of.batch, not_begun=ahead)
+    shifts = kitchen.shifts()
+    ahead = claimed_ahead(running, shifts, now, ids)
+    line = kitchen.timeline(None if of.last_s is None else now - of.last_s, None, of.batch, not_begun=ahead)
+    return within_slots(line, sum(shift.vitals.slots for shift in at_work(shifts, now))) if running else line
+
+
+def within_slots(line: Timeline, slots: int) -> Timeline:
+    """The same, lately no more slots busy than there are.
+
+    A RUNNING order counts from when it was claimed, and it may have waited for its slot, in which another one ended.
+    """
+    lately = line.until - max(CLAIMED_S, line.step_s)
+    steps = tuple(
+        replace(step, busy=min(step.busy, slots)) if line.since + (at + 1) * line.step_s > lately else step
+        for at, step in enumerate(line.steps)
+    )
+    return replace(line, steps=steps)
 
 
 def _progress(kitchen: Kitchen) -> Mapping[str, BatchProgress]:
