@@ -106,6 +106,20 @@ def test_row_by_row_a_failure_holds_up_its_own_row_alone(ask):
     assert ask("orders", "--batch", "align").stdout.count("  WAITING  ") == 1
 
 
+def test_rows_that_the_stage_before_does_not_have_are_named_with_what_to_do(ask):
+    ask("load", "--batch", "prepare", "--for", "true", "-", input="1\n2\n")
+    ask("load", "--batch", "align", "--after-row", "prepare", "--for", "echo aligned", "-", input="1\n2\n3\n")
+
+    done = ask("deliver")
+
+    assert done.stdout == "aligned 1\naligned 2\n"
+    assert (
+        "Batch align waits row by row for batch prepare: all DONE, and it lacks 1 row; its turn does not come by itself"
+        in done.stderr
+    )
+    assert "hint: load the rest of the input of prepare; or go on without: waiter batch release align\n" in done.stderr
+
+
 def test_a_stage_is_told_what_the_one_before_has_of_its_row(ask, tmp_path):
     (tmp_path / "s.csv").write_text("sample,size\nS1,2\nS2,30\n")
     write = 'printf \'{"area": %s, "unit": "m 2"}\' "$1$1" > "$WAITER_RESULT"'

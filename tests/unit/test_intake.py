@@ -269,7 +269,12 @@ def test_a_line_without_end_takes_no_more_memory_than_an_order_may(write, name):
         ("a.csv.gz", b"a,b\n", "not a whole gzip file"),
         ("cut.csv.gz", gzip.compress(os.urandom(1000).hex().encode())[:-20], "not a whole gzip file"),
         ("a.csv", "a,b\n".encode("utf-16"), "UTF-16"),
-        ("a.csv", b"PK\3\4\x14\0\6\0", "Excel's workbooks"),
+        ("a.csv", b"PK\3\4\x14\0\6\0", "not a complete Excel workbook"),
+        (
+            "a.json",
+            b'[\n{"a": 1},\n{"a": 2}\n]\n',
+            "json says nothing of rows\nhint: --format jsonl for one value a line",
+        ),
         ("a.csv.xz", lzma.compress(b"a,b\n"), "xzcat"),
         ("a.csv.bz2", bz2.compress(b"a,b\n"), "bzcat"),
     ],

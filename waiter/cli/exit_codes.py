@@ -63,14 +63,19 @@ def _unknown_option(error: click.NoSuchOption) -> str:
     """The option, and the nearest one that there is; a short one may have been meant for the command."""
     from difflib import get_close_matches  # here, because nobody else needs it
 
+    from waiter.cli.habits import CALLED_HERE
+
     command = error.ctx.command if error.ctx else None
+    takes_command = command is not None and not command.context_settings.get("allow_interspersed_args", True)
+    if takes_command and error.option_name in CALLED_HERE:
+        return f"no such option {error.option_name}\nhint: {CALLED_HERE[error.option_name]}"
     is_long = error.option_name.startswith("--")
     near = get_close_matches(error.option_name, error.possibilities or (), n=1, cutoff=0.4 if is_long else 0.9)
     if near:
         return f"no such option {error.option_name}; did you mean {near[0]}?"
     if isinstance(command, click.Group):
         return f"no such option {error.option_name} before the verb. A verb's options stand behind it: run -j4"
-    if command is None or command.context_settings.get("allow_interspersed_args", True):
+    if not takes_command:
         return f"no such option {error.option_name}"
     return f"no such option {error.option_name}. A command that begins with a dash stands after --."
 

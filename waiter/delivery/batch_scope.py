@@ -20,7 +20,7 @@ from waiter.delivery.options import DeliveryOptions
 from waiter.errors import UsageError
 from waiter.kitchen.contract import Kitchen
 from waiter.kitchen.selecting import unknown_batch
-from waiter.kitchen.stages import Waiting, waiting, why_waiting
+from waiter.kitchen.stages import Waiting, lacks_rows, waiting, why_waiting
 from waiter.light_dataclass import dataclass
 from waiter.needs import NOTHING, Needs, needs_in
 from waiter.orders import Batch, Order, Scope, Selector, Status
@@ -238,10 +238,14 @@ class BatchScope:
         if not one.is_stuck:
             return sentence, None
         blocker = shlex.quote(next((other.name or other.id for other in one.blockers), ""))
+        mend = f"do again what failed: waiter reset --batch {blocker}"
+        if lacks_rows(self._kitchen, one):
+            mend = f"load the rest of the input of {blocker}"
+        elif any(not other.is_complete for other in one.blockers):
+            mend = f"repeat the load of {blocker}"
         return (
             f"{sentence}; its turn does not come by itself",
-            f"do again what failed: waiter reset --batch {blocker}; or go on without: "
-            f"waiter batch release {shlex.quote(name)}",
+            f"{mend}; or go on without: waiter batch release {shlex.quote(name)}",
         )
 
     def command_of(self, order: Order) -> tuple[str, ...] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shlex
 import stat
 import sys
 import tempfile
@@ -48,8 +49,8 @@ _GZIP = b"\x1f\x8b"
 _ZIP = b"PK\3\4"
 _NO_ROWS = {
     b"SQLite f": "an SQLite database\nhint: select of it: sqlite3 -csv FILE 'SELECT …' | waiter load --format csv -",
-    _ZIP: "a zip file, but no whole one of Excel's workbooks\nhint: unzip it, or save the sheet as CSV",
-    b"\xd0\xcf\x11\xe0": "a workbook of an old Excel, or one with a password\nhint: save the sheet as CSV, or as .xlsx",
+    _ZIP: "a zip file, but not a complete Excel workbook\nhint: unzip it, or save the sheet as CSV",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook, or one with a password\nhint: save the sheet as CSV, or as .xlsx",
     b"\xfd7zXZ\0": "packed with xz\nhint: unpack it on the way: xzcat FILE | waiter load --format csv -",
     b"\x28\xb5\x2f\xfd": "packed with zstd\nhint: unpack it on the way: zstdcat FILE | waiter load --format csv -",
     **{
@@ -117,7 +118,15 @@ def opened(
 
 
 def _format(source: str, delimiter: str | None) -> Format:
-    """By the file's ending; whoever names a delimiter means CSV where it says nothing."""
+    """By the file's ending; whoever names a delimiter means CSV where it says nothing.
+
+    Raises InputUnreadable for .json: most such files are one document, and would become an order for each of its lines.
+    """
+    if source.lower().removesuffix(".gz").endswith(".json"):
+        raise InputUnreadable(
+            f"{source}: .json says nothing of rows\n"
+            f"hint: --format jsonl for one value a line; of a list make that: jq -c '.[]' {shlex.quote(source)}"
+        )
     format = Format.LINES if source == "-" else format_of(source)
     return Format.CSV if format is Format.LINES and delimiter is not None else format
 

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
 from waiter.errors import UsageError
-from waiter.kitchen.contract import Backlog, Kitchen
+from waiter.kitchen.contract import CLAIM_LIMIT, Backlog, Kitchen
 from waiter.kitchen.selecting import unknown_batch
 from waiter.light_dataclass import dataclass
 from waiter.orders import Batch, Scope, Selector, Status
@@ -113,11 +113,24 @@ def waiting(kitchen: Kitchen, asked: Iterable[Batch], batches: Mapping[str, Batc
 
 def why_waiting(kitchen: Kitchen, batch: Batch, one: Waiting) -> str:
     """For what it waits, in words with counts."""
+    if lacks_rows(kitchen, one):
+        held = kitchen.backlog(Scope((batch.id,))).held
+        rows = "1 row" if held == 1 else f"{'at least ' if held >= CLAIM_LIMIT else ''}{held:,} rows"
+        names = ", ".join(other.name or other.id for other in one.blockers)
+        return f"waits row by row for batch {names}: all DONE, and it lacks {rows}"
     if one.is_by_row:
         ways = [f"batch {_how_far(kitchen, other)}" for other in one.blockers]
         return f"waits row by row for {', '.join(ways) or 'a batch that was deleted'}"
     ends = {other.id: "" if other.id in batch.after else "the end of " for other in one.blockers}
     return "waits for " + ", and ".join(f"{ends[o.id]}batch {_how_far(kitchen, o)}" for o in one.blockers)
+
+
+def lacks_rows(kitchen: Kitchen, one: Waiting) -> bool:
+    """Whether all that there is of what it waits for row by row is DONE: the rest waits for rows that are not there."""
+    if not (one.is_by_row and one.is_stuck and one.blockers):
+        return False
+    unfinished = (Status.READY, Status.RUNNING, *_FAILED)
+    return not any(any(kitchen.find(Selector(batch=other.id, statuses=unfinished), limit=1)) for other in one.blockers)
 
 
 def _how_far(kitchen: Kitchen, blocker: Batch) -> str:
