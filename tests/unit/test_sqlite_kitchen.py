@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import sqlite3
+import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -252,6 +254,22 @@ def test_a_large_load_that_fails_or_repeats_rows_leaves_the_counts_right(kitchen
     assert kitchen.add("b", [(12_001, ["one more"], None)]) == 1
     kitchen.finish(shift := check_in(kitchen), [outcome(order) for order in kitchen.claim(shift, 1)])
     assert kitchen.counts() == Counts({Status.READY: 12_000, Status.DONE: 1})
+
+
+def test_of_many_who_write_all_the_time_each_has_its_turn(kitchen):
+    turns, ends = [0] * 8, time.monotonic() + 2
+
+    def write(number):
+        with SqliteKitchen(kitchen.path) as mine:
+            shift = check_in(mine, f"w{number}")
+            while time.monotonic() < ends:
+                mine.heartbeat(shift, Vitals())
+                turns[number] += 1
+
+    with ThreadPoolExecutor(len(turns)) as crew:
+        list(crew.map(write, range(len(turns))))
+
+    assert min(turns) > max(turns) / 20
 
 
 def test_huge_rows_are_loaded_in_flat_memory(kitchen):

@@ -20,6 +20,8 @@ VERSION = 4
 """1: batches knew no command; 2: none waited for others; 3: orders were counted each time. Such a file becomes one of 4
 when somebody opens it to bring work."""
 BUSY_S = 30.0
+ANEW_MS = 90
+"""After so long who waits to write asks as often again as in the beginning."""
 OLDEST = (3, 35, 0)  # UPDATE … RETURNING
 
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "lustre", "gpfs", "beegfs", "ceph", "afs"}
@@ -279,6 +281,25 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     if _pragma(db, "user_version") > VERSION:
         raise KitchenError(f"{path}: made by a newer Waiter\nhint: upgrade this one: pip install -U simple-waiter")
     db.execute("PRAGMA synchronous = FULL")
+
+
+def begin_in_turn(db: sqlite3.Connection) -> None:
+    """Begin to write: of many who do so all the time, each has its turn.
+
+    SQLite by itself asks ever more rarely: who comes anew is faster then, and some wait for half a minute.
+    """
+    until = time.monotonic() + BUSY_S
+    try:
+        db.execute(f"PRAGMA busy_timeout = {ANEW_MS}")
+        while True:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+    finally:
+        db.execute(f"PRAGMA busy_timeout = {BUSY_S * 1000:.0f}")
 
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:

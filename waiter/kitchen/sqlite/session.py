@@ -15,7 +15,7 @@ from waiter import processes
 from waiter.kitchen.contract import LEASE_S
 from waiter.kitchen.open_files import still_there
 from waiter.kitchen.spans import SpansOfScope
-from waiter.kitchen.sqlite.file import Connection, connect, translate_errors
+from waiter.kitchen.sqlite.file import Connection, begin_in_turn, connect, translate_errors
 from waiter.kitchen.sqlite.rows import ROW_BITS, appended, some_argument_has
 from waiter.kitchen.sqlite.scope import numbered_batches
 
@@ -95,7 +95,7 @@ class Session:
         """One transaction that writes. `is_change`: waiters should look again."""
         with translate_errors(self.path):
             try:
-                self._db.execute("BEGIN IMMEDIATE")
+                begin_in_turn(self._db)
                 yield self._db
                 if is_change:
                     self._db.execute(
