@@ -47,7 +47,8 @@ MAY_IMPORT = {
     "kitchen": {"errors", "typed_arguments", "orders", "failure_groups", "processes", "user_dirs"},
     "known": {"orders", "kitchen.contract", "kitchen.stages"},
     "matching": {"errors", "orders", "intake", "known", "kitchen.contract"},
-    "loading": {"errors", "orders", "intake", "known", "kitchen.contract", "kitchen.stages", "matching"},
+    "row_numbers": {"orders", "intake", "kitchen.contract"},
+    "loading": {"errors", "orders", "intake", "known", "kitchen.contract", "kitchen.stages", "matching", "row_numbers"},
     "testing": {"orders", "user_dirs", "loading", "kitchen.contract", "kitchen.open_kitchen", "delivery.listener"},
     "delivery": {
         "errors",

@@ -24,6 +24,7 @@ from waiter.known import Pulse, Unique, waiting_rows
 from waiter.light_dataclass import dataclass
 from waiter.matching import Checked, Match, MatchKind, OnProgress, check_rows, match_batch
 from waiter.orders import Batch, Selector
+from waiter.row_numbers import PYTHON, shift_of
 
 REMOVED_AT_ONCE = 1000
 
@@ -112,7 +113,7 @@ def load_rows(
     rows: Iterable[Sequence[object] | Mapping[str, object]],
     options: LoadOptions | None = None,
     *,
-    source: str = "python",
+    source: str = PYTHON,
 ) -> Loaded:
     """Load rows of arguments, or of arguments by name, as `load` does with those of a file.
 
@@ -138,7 +139,7 @@ def _load(kitchen: Kitchen, input: Input, options: LoadOptions, tell: OnProgress
     if options.unique and options.again:
         raise UsageError("--unique leaves out what --again asks for\nhint: give one of them")
     options = _with_ids(kitchen, options)
-    input = replace(input, shift=_shift(kitchen, input, options))
+    input = replace(input, shift=shift_of(kitchen, input, options.after_row))
     checked = check_rows(kitchen, input, tell, skip_bad=options.skip_bad, stage=_stage(options))
     loaded = _checked_only(input, checked)
     if not checked.seen.orders:
@@ -196,27 +197,6 @@ def _with_ids(kitchen: Kitchen, options: LoadOptions) -> LoadOptions:
         kitchen.release_rows()  # a kitchen that cannot join batches says so
         joined = batch_named(every, options.after_row).id
     return replace(options, after=ids(options.after), after_any=ids(options.after_any), after_row=joined)
-
-
-def row_shift(*, is_headed: bool, is_other_headed: bool) -> int:
-    """What to add to the numbers of an input's rows where it is joined to another batch, one of them with a header:
-    so the first row of each that is an order has the same number.
-    """
-    return int(is_other_headed) - int(is_headed)
-
-
-def _shift(kitchen: Kitchen, input: Input, options: LoadOptions) -> int:
-    if options.after_row is None:
-        return 0
-    batches = {batch.id: batch for batch in kitchen.batches()}
-    if (other := batches.get(options.after_row)) is None:  # somebody deleted it just now
-        return 0
-    while (before := batches.get(other.after_row or "")) is not None:  # whose rows it is numbered by itself
-        other = before
-    first = next(kitchen.find(Selector(batch=other.id), limit=1), None)
-    # Objects of JSON have names as well, and nothing above the first one.
-    is_other_headed = first is not None and first.names is not None and first.row > 1
-    return row_shift(is_headed=input.header, is_other_headed=is_other_headed)
 
 
 def _is_stage(options: LoadOptions) -> bool:
@@ -385,6 +365,6 @@ def _undo(kitchen: Kitchen, match: Match) -> None:
 
 def _changed(kitchen: Kitchen, source: str) -> str | None:
     # What names nothing: <(seq 9) is /dev/fd/63.
-    if source in ("stdin", "python", ":::") or source.startswith("/dev/"):
+    if source in ("stdin", PYTHON, ":::") or source.startswith("/dev/"):
         return None
     return latest.id if (latest := kitchen.latest_batch(source)) else None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.conftest import eventually
 
 ROWS = "1\n2\n3\n"
@@ -181,6 +183,19 @@ def test_rows_behind_a_header_are_joined_to_those_of_an_input_without_one(ask, t
 
     expected = ["S1=one", "S2=two", "one=S1", "two=S2", "2=one=S1", "30=two=S2"]
     assert sorted(done.stdout.splitlines()) == sorted(expected)
+
+
+@pytest.mark.parametrize("source", ["s.jsonl", "-"])
+def test_rows_of_json_have_no_header_also_where_the_first_is_left_out(ask, tmp_path, source):
+    rows = '\n{"n": "0"\n{"n": "1"}\n{"n": 2}\n'
+    (tmp_path / "s.jsonl").write_text(rows)
+    (tmp_path / "t.txt").write_text("blank\nzero\none\ntwo\n")
+    ask("load", "--skip-bad", "--format", "jsonl", "--batch", "a", "--for", "true", source, input=rows)
+
+    loaded = ask("load", "--batch", "b", "--after-row", "a", "--for", "echo {1}={a.n}", "t.txt")
+
+    assert "header" not in loaded.stderr
+    assert ask("deliver").stdout == "one=1\ntwo=2\n"
 
 
 def test_who_waits_for_the_end_is_told_what_keeps_it_from_coming(waiter_cli, kitchen_url):

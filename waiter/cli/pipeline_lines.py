@@ -17,9 +17,9 @@ from waiter.cli.pipeline_file import Stage
 from waiter.delivery.earlier import facts_of
 from waiter.delivery.placeholders import BRACES, parted
 from waiter.errors import CommandUnstartable, UsageError
-from waiter.loading import row_shift
 from waiter.matching import BadRows
 from waiter.orders import Order
+from waiter.row_numbers import row_shift
 
 
 @contextmanager
