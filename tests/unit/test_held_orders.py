@@ -67,3 +67,15 @@ def test_an_order_that_was_lost_often_may_be_poison():
 
 def test_removing_what_is_not_held_is_fine():
     assert HeldOrders().remove("a") is None
+
+
+def test_orders_are_known_to_be_poison_or_to_wait_alone_as_long_as_they_are_held():
+    orders = holding(held("a", is_alone=True), held("b", losses=ALONE_FROM_LOSSES))
+    assert orders.waiting_alone() == ["a"]
+    assert orders.holds_poison_order()
+
+    orders.add(held("a"))  # it is started
+    orders.remove("b")
+
+    assert orders.waiting_alone() == []
+    assert not orders.holds_poison_order()

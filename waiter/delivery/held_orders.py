@@ -35,6 +35,9 @@ class HeldOrders:
 
     def __init__(self) -> None:
         self._orders: dict[str, HeldOrder] = {}
+        # Asked for with every few orders: not looked for among all that are held.
+        self._poison: set[str] = set()
+        self._alone: dict[str, None] = {}  # wait until nothing else runs
         self._queued: frozenset[str] = frozenset()  # of those, what has not begun
         self._cancelled: set[str] = set()  # stop asked for by the kitchen
 
@@ -57,11 +60,18 @@ class HeldOrders:
         return self._orders.values()
 
     def add(self, held: HeldOrder) -> None:
-        self._orders[held.order.id] = held
+        order_id = held.order.id
+        self._orders[order_id] = held
+        (self._poison.add if held.is_poison else self._poison.discard)(order_id)
+        self._alone.pop(order_id, None)
+        if held.argv is None:
+            self._alone[order_id] = None
 
     def remove(self, order_id: str) -> HeldOrder | None:
         """Forget it, and that it was cancelled: should it come back, that was not asked of the new claim."""
         self._cancelled.discard(order_id)
+        self._poison.discard(order_id)
+        self._alone.pop(order_id, None)
         return self._orders.pop(order_id, None)
 
     def cancel(self, order_ids: Iterable[str]) -> list[str]:
@@ -74,11 +84,11 @@ class HeldOrders:
         return order_id in self._cancelled
 
     def holds_poison_order(self) -> bool:
-        return any(held.is_poison for held in self._orders.values())
+        return bool(self._poison)
 
     def waiting_alone(self) -> list[str]:
         """Those that wait until nothing else runs."""
-        return [order_id for order_id, held in self._orders.items() if held.argv is None]
+        return list(self._alone)
 
     def next_alone(self) -> Order | None:
         """The first that waits until nothing else runs, if nothing else does."""

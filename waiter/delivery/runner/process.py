@@ -299,8 +299,7 @@ class RunnerProcess:
                 self._ended(slot, running)
 
     def _kill_what_has_too_much(self) -> None:
-        now = processes.boottime()
-        if now < self.memory.at:
+        if self.memory.at == inf or (now := processes.boottime()) < self.memory.at:
             return
         running = [slot.running for slot in self.by_pid.values() if slot.running and slot.running.is_watched()]
         for at in self.memory.look([(self._family(one), one.memory or 0) for one in running], now):
@@ -389,9 +388,8 @@ class RunnerProcess:
                 self.poll.modify(fd, select.POLLIN if is_wanted else 0)
 
     def _flush(self) -> None:
-        if self.queue and self.by_pid and self.sender.may_wait(processes.boottime()):
-            return
-        self.sender.flush(processes.boottime())
+        if self.buffer.events and not (self.queue and self.by_pid and self.sender.may_wait(processes.boottime())):
+            self.sender.flush(processes.boottime())
 
     def kill_everything(self) -> None:
         for leader in self.by_pid:
