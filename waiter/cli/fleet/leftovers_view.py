@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from waiter.cli.console import confirm, say
+from waiter.cli.fleet.life import named
 from waiter.cli.fleet.options import KitchenNames, RunnerOptions
 from waiter.cli.tables import show_json, show_table
 from waiter.errors import FleetError, KitchenError, KitchenMissing
@@ -47,10 +48,15 @@ def show_leftovers(options: RunnerOptions, kitchen: KitchenNames, *, is_ending: 
     if is_ending and not known.is_asked:
         raise FleetError("Nothing was ended: which machines are left over is not known without their kitchen")
     lost = [each for each in found if each.is_lost]
-    if not is_ending or not lost:
+    if not is_ending:
         return
-    names = ", ".join(each.id for each in lost[:5]) + (" …" if len(lost) > 5 else "")
-    if confirm(f"End {plural(len(lost), 'machine')} that no fleet of this kitchen has ({names})?", is_yes=is_yes):
+    if not lost:
+        say("No machine is left over: each has its fleet here, or was not made by launch")
+        return
+    which = f"{named([each.id for each in lost])} that no fleet of this kitchen has"
+    if options.dry_run:
+        say(f"Would end {which}; nothing was done (--dry-run)")
+    elif confirm(f"End {which}?", is_yes=is_yes):
         for ec2 in clouds:
             end_machines(ec2, [each.id for each in lost if each.region == ec2.region])
         say(f"Ended {plural(len(lost), 'machine')}")

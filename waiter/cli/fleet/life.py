@@ -88,7 +88,7 @@ def launch(
         plan = machines.plan(fleet_name, account.ec2.region)
         facts = [*plan_lines(plan, count), *plan_of(request, packed)]
         if options.dry_run:
-            show_facts("launch", fleet_name, facts, options)
+            show_facts("launch", fleet_name, [*facts, *living_line(account)], options)
             return
         if request.settings:
             check_with_kitchen(delivery, request.settings)
@@ -121,14 +121,15 @@ def terminate(
     """
     from waiter.fleet.life import ending
     from waiter.fleet.life.cloud import remove_templates
-    from waiter.fleet.life.launching import give_up, wait_until_seen
+    from waiter.fleet.life.launching import give_up, look, wait_until_seen
     from waiter.fleet.life.turns import me, take_over
 
     with account_of(fleet_name, kitchen, options) as account:
         if not account.ledger.calls():
             raise never_launched(fleet_name, kitchen)
         if options.dry_run:
-            show_facts("terminate", fleet_name, ["now" if now else "when their orders have ended"], options)
+            when = "now" if now else "each when its orders have ended"
+            show_facts("terminate", fleet_name, [f"{named(sorted(look(account).machines))}, {when}"], options)
             return
         give_up(account)
         state = wait_until_seen(account)
@@ -136,7 +137,8 @@ def terminate(
             say(f"{foreign} carries the fleet's tag and was not launched by it: left alone")
         arrival = arrival_by(options)
         hosts = ending.hosts_of(account, state, arrival, sorted(state.machines))
-        if not confirm(f"End {plural(len(hosts), 'machine')} of {fleet_name}?", is_yes=yes or not hosts):
+        question = f"End {named([host.name for host in hosts])} of {fleet_name}?"
+        if not confirm(question, is_yes=yes or not hosts):
             return
         take_over(account.ledger, me())
         if not ended(account, hosts, arrival, options, None if now else grace):
@@ -158,7 +160,7 @@ def leftovers(options: RunnerOptions, kitchen: KitchenNames, is_ending: bool, ye
     """
     from waiter.cli.fleet.leftovers_view import show_leftovers
 
-    show_leftovers(options, kitchen, is_ending=is_ending and not options.dry_run, is_yes=yes)
+    show_leftovers(options, kitchen, is_ending=is_ending, is_yes=yes)
 
 
 LIFE: Sequence[click.Command] = (launch, terminate, leftovers)
@@ -236,6 +238,22 @@ def plan_lines(plan: LaunchPlan, count: int) -> list[str]:
         f"{count} of {' or '.join(plan.kinds)}, {plan.market}, {image}, in {where}{price}",
         f"each ends {plan.idle_s / 60:g} min after its last order, and {plan.max_life_s / 3600:g} h after its boot",
     ]
+
+
+def living_line(account: Account) -> list[str]:
+    """How many machines the fleet has already, if it was launched before."""
+    from waiter.fleet.life.launching import look
+
+    if not account.ledger.calls():
+        return []
+    there = look(account).machines
+    return [f"{named(sorted(there))} of it live already"] if there else []
+
+
+def named(ids: Sequence[str]) -> str:
+    """How many machines, and which: the first of them by name."""
+    some = ", ".join(ids[:5]) + (" …" if len(ids) > 5 else "")
+    return f"{plural(len(ids), 'machine')} ({some})" if ids else "no machine"
 
 
 def show_facts(verb: str, name: str, facts: Sequence[str], options: RunnerOptions) -> None:

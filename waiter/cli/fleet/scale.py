@@ -122,7 +122,8 @@ class Scaling:
         from waiter.fleet.life.turns import me, take_over
 
         if self.options.dry_run:
-            show_facts("scale", self.name, [f"to {plural(count, 'machine')}"], self.options)
+            there = len(look(self.account).machines)
+            show_facts("scale", self.name, [to_count_line(there, count)], self.options)
             return
         settle(self.account)
         there = len(look(self.account).machines)
@@ -333,6 +334,14 @@ def shrink(account: Account, count: int, arrival: Arrival, options: RunnerOption
         reports = ending.drain_and_end(account, runner, chosen, drain, SCALED_DOWN, is_patient=True)
     if not view.finish(reports):
         click.get_current_context().exit(1)
+
+
+def to_count_line(there: int, count: int) -> str:
+    """What becomes of so many machines."""
+    line = f"from {there} to {plural(count, 'machine')}"
+    if count < there:
+        return f"{line}: {there - count} would be drained and ended, those with least to do"
+    return f"{line}: {count - there} would be launched, like the last ones" if count > there else line
 
 
 class Unseen:

@@ -336,9 +336,10 @@ def _spoken(scene: Scene, wish: Wish, pace: Pace, target: int, why: str, most: i
     if wish.budget is not None and _is_short(scene, wish, pace, max(1, target)):
         warnings.append(_how_far(scene, wish, pace, target))
     if wish.by is not None and scene.now + in_s > wish.by:
-        machines = plural(target, "machine")
-        over = "never" if math.isinf(in_s) else f"{format_duration(scene.now + in_s - wish.by)} too late"
-        warnings.append(f"with {machines} all is done {over}")
+        late = "nothing more is done"
+        if math.isfinite(in_s):
+            late = f"all is done {format_duration(scene.now + in_s - wish.by)} too late"
+        warnings.append(f"with {plural(target, 'machine')} {late}")
     return Decision(
         target,
         why,
