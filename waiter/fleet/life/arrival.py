@@ -32,7 +32,7 @@ from waiter.machines import Machine
 PAUSE_S = 2.0
 """Between two looks at machines that are not there yet."""
 
-NOTE_EVERY_S = 10.0
+NOTE_EVERY_S = 30.0
 """How often somebody is told what is waited for, while that stays the same."""
 
 
