@@ -95,6 +95,8 @@ def test_a_fleet_is_launched_delivers_and_is_terminated(
     assert ended.stdout.count(" ended ") == 3
     assert f"{foreign[0]} carries the fleet's tag and was not launched by it: left alone" in ended.stderr
     assert cloud_of_hosts.living() == set(foreign)
+    again = waiter(base, "terminate", "crunch", "--yes")
+    assert (again.returncode, "No machine of crunch lives" in again.stderr) == (0, True)
 
 
 def interrupted(laptop: Laptop, cloud: CloudOfHosts, action: str, fault: str, *words: str) -> None:

@@ -236,6 +236,9 @@ def test_the_guard_is_short_and_a_templates_own_user_data_stays(aws: CloudOfHost
     name = cloud.ensure_template(account.ec2, replace(PLAN, ami=None, template="mine"))
 
     assert cloud.ensure_template(account.ec2, replace(PLAN, ami=None, template="mine")) == name
+    for unknown in ("yours", "lt-0123456789abcdef0"):
+        with pytest.raises(FleetError, match=f"no launch template {unknown} in eu-west-1\nhint: "):
+            cloud.ensure_template(account.ec2, replace(PLAN, template=unknown))
     made = aws.ec2.client.describe_launch_template_versions(LaunchTemplateName=name)
     content = made["LaunchTemplateVersions"][0]["LaunchTemplateData"]
     assert (content["ImageId"], content["EbsOptimized"]) == ("ami-87654321", True)

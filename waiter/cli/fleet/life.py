@@ -141,7 +141,9 @@ def terminate(
         if not confirm(question, is_yes=yes or not hosts):
             return
         take_over(account.ledger, me())
-        if not ended(account, hosts, arrival, options, None if now else grace):
+        if not hosts and not options.is_json:
+            say(f"No machine of {fleet_name} lives: nothing is to be ended")
+        elif not ended(account, hosts, arrival, options, None if now else grace):
             click.get_current_context().exit(1)
         remove_templates(account.ec2, fleet_name)
 

@@ -46,8 +46,13 @@ def ensure_template(ec2: Ec2, plan: LaunchPlan) -> str:
 
 def _theirs(ec2: Ec2, template: str) -> Mapping[str, Any]:
     by = "LaunchTemplateId" if template.startswith("lt-") else "LaunchTemplateName"
-    found = ec2.ask("describe_launch_template_versions", **{by: template, "Versions": ["$Default"]})
-    versions = found["LaunchTemplateVersions"]
+    try:
+        found = ec2.ask("describe_launch_template_versions", **{by: template, "Versions": ["$Default"]})
+    except AwsRefused as error:
+        if not error.code.startswith("InvalidLaunchTemplate"):
+            raise
+        found = {}
+    versions = found.get("LaunchTemplateVersions")
     if not versions:
         raise FleetError(f"no launch template {template} in {ec2.region}\nhint: check --launch-template and --region")
     return dict(versions[0]["LaunchTemplateData"])
