@@ -58,7 +58,9 @@ def check(url: str, orders: int, folder: Path, codes: list[int]) -> list[str]:
     wrong = [f"{n} begun {times} times" for n, times in begun.items() if times != 1]
     wrong += [] if len(begun) == orders else [f"{len(begun)} of {orders} were delivered"]
     wrong += [] if believed == {("DONE", 1, 0): orders} else [f"the kitchen says {dict(believed)}"]
-    wrong += [f"{len(codes) - codes.count(0)} waiters failed"] if any(codes) else []
+    if any(codes):
+        last = (folder / f"{codes.index(max(codes))}.log").read_text(errors="replace").splitlines()[-2:]
+        wrong.append(f"{len(codes) - codes.count(0)} waiters failed, one with: {' '.join(last)}")
     return wrong + [f"{said.count(word)} times: {word}" for word in TROUBLE if word in said]
 
 
