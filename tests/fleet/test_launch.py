@@ -254,6 +254,11 @@ def test_a_machine_that_ec2_takes_back_is_replaced_and_others_deliver_its_orders
     with following(base, *words) as (process, said):
         (new,) = eventually(lambda: cloud_of_hosts.living() - {kept}, 150)
         eventually(lambda: [*shared.kitchen.find(Selector(statuses=(Status.RUNNING,), host=new))], 150)
+        pid = json.loads((cloud_of_hosts.hosts[kept].state_folder / "state.json").read_text())["pid"]
+        there = ("--tag", "waiter:fleet=crunch", "--limit", kept)
+        assert waiter(base, "run", *there, "--", f"kill -9 {pid}").returncode == 0
+        let_lease_pass(shared, kept)
+        eventually(lambda: f"Taken in: {kept}" in said.read_text(), 150)
         gate.touch()
         assert process.wait(150) == 0
     assert said.read_text().endswith("All orders have ended: 4 DONE\n")
@@ -261,7 +266,7 @@ def test_a_machine_that_ec2_takes_back_is_replaced_and_others_deliver_its_orders
     assert (after.returncode, after.stderr) == (0, "All orders have ended: 4 DONE\n")
     assert cloud_of_hosts.living() == {kept, new}
     delivered = list(shared.kitchen.find(Selector(), with_details=True))
-    assert sorted(order.attempt for order in delivered) == [1, 1, 2, 2]
+    assert [order.attempt for order in delivered] == [2, 2, 2, 2]
     assert all(order.losses == order.attempt - 1 for order in delivered)
     left = json.loads(waiter(base, "leftovers", "--json", "--region", "eu-west-1").stdout)
     assert {each["instance"] for each in left["machines"]} == cloud_of_hosts.living()

@@ -70,6 +70,7 @@ class FollowedFleet:
         if notes := self._replace(len(state.machines)):
             state = look(self.account)
         self.count = max(self.count, len(state.machines))  # somebody has launched more
+        self._forget_dead_waiters()
         reports = self._start(state)
         late = self._end_late()
         return Changes(
@@ -123,6 +124,14 @@ class FollowedFleet:
         if sum(len(call.machines) for call in calls) < missing:
             self._not_before = time.monotonic() + AGAIN_S
         return self.launched(calls, missing)
+
+    def _forget_dead_waiters(self) -> None:
+        """Have those started anew whose waiter died without a word; who was told to stop stays stopped."""
+        lost = {shift.token for shift in self.account.ledger.kitchen.shifts() if shift.lost_at is not None}
+        for id_ in [id_ for id_, report in self.done.items() if str(report.facts.get("shift")) in lost]:
+            if id_ in self.here:
+                self._why[id_] = unseen(self.done.pop(id_).host)
+                self._since[id_] = time.monotonic()
 
     def _start(self, state: FleetState) -> list[Report]:
         """Have a waiter on each machine that has none yet and can be reached."""
