@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,12 +36,15 @@ class Site:
         finally:
             connection.close()
 
-    def looks(self) -> Iterator[str]:
-        """The upper part of the first page, each time that it changes."""
+    def looks(self, within_s: float = 60) -> Iterator[str]:
+        """The upper part of the first page, each time that it changes; so long at most."""
+        ends = time.monotonic() + within_s
         connection = http.client.HTTPConnection(self.address, timeout=60)
         connection.request("GET", "/events/run", headers={"Authorization": f"Bearer {self.token}"})
         event = b""
         for line in connection.getresponse():
+            if time.monotonic() > ends:
+                return
             if line.startswith(b"event: "):
                 event = line[7:].strip()
             elif line.startswith(b"data: ") and event == b"run":
