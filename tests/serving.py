@@ -61,4 +61,4 @@ def serving(kitchen_url: str, env: dict[str, str], *options: str, cwd: Path | No
     finally:
         server.send_signal(signal.SIGINT)
         _, said = server.communicate(timeout=60)
-    assert (server.returncode, said) == (0, "Ctrl-C ends it.\n")
+    assert (server.returncode, said) == (0, "Ctrl-C ends it.\n"), f"{server.returncode}: {said}"

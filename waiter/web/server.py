@@ -71,6 +71,12 @@ def listen(serving: Serving) -> socket.socket:
     return made
 
 
+def _is_told(record: logging.LogRecord) -> bool:
+    """Whether it is worth telling: that connections and answers are cut when somebody ends the server is not."""
+    is_cut = record.exc_info is not None and isinstance(record.exc_info[1], asyncio.CancelledError)
+    return not (is_cut or record.getMessage().startswith("Cancel "))
+
+
 class _Server(uvicorn.Server):
     """One that lets go who waits for news when it is told to end."""
 
@@ -137,8 +143,7 @@ def serve(serving: Serving, where: str, open_kitchen: Callable[[], Kitchen], say
             ssl_certfile=serving.certfile,
             ssl_keyfile=serving.keyfile,
         )
-        # Browsers keep connections open, and over TLS they are cut at the end: that is nothing to tell.
-        logging.getLogger("uvicorn.error").addFilter(lambda record: not record.getMessage().startswith("Cancel "))
+        logging.getLogger("uvicorn.error").addFilter(_is_told)
         listening.listen(config.backlog)
         shown = "localhost" if serving.host in ("0.0.0.0", "::") else serving.host
         shown = f"[{shown}]" if ":" in shown else shown
