@@ -67,9 +67,9 @@ def parse_needs(text: str) -> Needs:
         name, equals, amount = part.partition("=")
         field = _FIELDS.get(name.lower())
         if field is None or not equals:
-            raise UsageError(f"{part}: not understood. Write what is needed like this: {EXAMPLE}")
+            raise UsageError(f"{part}: not understood\nhint: write what is needed like this: {EXAMPLE}")
         if field in values:
-            raise UsageError(f"{part}: said twice. Write what is needed like this: {EXAMPLE}")
+            raise UsageError(f"{part}: said twice\nhint: write what is needed like this: {EXAMPLE}")
         values[field] = _amount(part, field, amount)
     cpus, memory, gpus = values.get("cpus"), values.get("memory"), values.get("gpus")
     return Needs(cpus, None if memory is None else int(memory), None if gpus is None else int(gpus))
@@ -92,9 +92,9 @@ def _amount(part: str, field: str, amount: str) -> float | int:
         try:
             return parse_size(amount)
         except UsageError:
-            raise UsageError(f"{part}: not a size. Write mem=512M or mem=4G") from None
+            raise UsageError(f"{part}: not a size\nhint: write mem=512M or mem=4G") from None
     if not _NUMBER.fullmatch(amount) or (field == "gpus" and "." in amount):
-        raise UsageError(f"{part}: not a number of {'GPUs' if field == 'gpus' else 'CPUs'}. Write {EXAMPLE}")
+        raise UsageError(f"{part}: not a number of {'GPUs' if field == 'gpus' else 'CPUs'}\nhint: write {EXAMPLE}")
     return float(amount) if field == "cpus" else int(amount)
 
 
@@ -104,7 +104,7 @@ def parse_size(text: str) -> int:
     unit = _UNITS.get(written[-1:], 1)
     number = written[:-1] if unit > 1 else written
     if not _NUMBER.fullmatch(number) or (unit == 1 and "." in number):
-        raise UsageError(f"{text}: not a size. Write 512M or 4G")
+        raise UsageError(f"{text}: not a size\nhint: write 512M or 4G")
     return int(float(number) * unit)
 
 

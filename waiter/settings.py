@@ -245,7 +245,7 @@ def _checked(file: Path, content: bytes) -> Mapping[str, Any]:
         raise UsageError(f"{file}: not TOML: {error}") from None
     for key, value in table.items():
         if key not in _KINDS:
-            raise UsageError(f"{file}: unknown key {key}. Known are {', '.join(_KINDS)}")
+            raise UsageError(f"{file}: unknown key {key}\nhint: known are {', '.join(_KINDS)}")
         if value == "":
             raise UsageError(f"{file}: {key} is empty\nhint: give it a value, or take the line out")
         if not isinstance(value, _KINDS[key]):

@@ -91,7 +91,10 @@ def test_a_kitchen_may_have_a_name_that_is_no_utf8(waiter_cli):
 
 def test_an_unknown_status(waiter_cli):
     waiter_cli("load", "-")
-    assert "READY, RUNNING, DONE, ERROR, CANCELLED" in one_line(waiter_cli("extract", "--status", "gone"), 2)
+    told = waiter_cli("extract", "--status", "gone")
+
+    assert one_line(told, 2) == "waiter: unknown status gone"
+    assert "\nhint: known are READY, RUNNING, DONE, ERROR, CANCELLED" in told.stderr
 
 
 def test_an_unknown_batch(waiter_cli, kitchen_url):

@@ -239,7 +239,8 @@ def test_an_order_that_this_host_has_no_more_memory_for_is_not_tried_for_ever(ki
 
 def test_limits_that_say_nothing_are_refused(kitchen, kitchen_url, waiter_cli):
     for options, said in (
-        (("--mem-limit", "much"), "not a size"),
+        (("--mem-limit", "much"), "much: not a size\nhint: write 512M or 4G\n"),
+        (("--needs", "cpus=x"), "waiter: --needs: cpus=x: not a number of CPUs\nhint: write "),
         (("--retry-mem", "2x"), "nothing limits memory"),
         (("--retry-mem", "1x", "--mem-limit", "1G"), "no more memory"),
         (("--retry-mem", "twice", "--mem-limit", "1G"), "hint: write 2x"),

@@ -20,7 +20,8 @@ def with_sound_needs(rows: list[Row], column: str, reject: Callable[[int, str], 
         try:
             needs_in(arguments, names, column)
         except UsageError as error:
-            reject(number, f"{error}\nhint: fix it, or skip such rows with --skip-bad")
+            why = str(error).partition("\n")[0]
+            reject(number, f"{why}\nhint: fix it, or skip such rows with --skip-bad")
         else:
             sound.append(row)
     return sound

@@ -92,7 +92,7 @@ def columns(words: str | None) -> tuple[str, ...]:
         return DEFAULT
     names = tuple(word.strip() for word in words.split(",") if word.strip())
     if not names:
-        raise UsageError(f"--columns: no column named. Known are {', '.join(COLUMNS)}, and result.KEY")
+        raise UsageError(f"--columns: no column named\nhint: known are {', '.join(COLUMNS)}, and result.KEY")
     return names
 
 

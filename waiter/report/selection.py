@@ -19,7 +19,7 @@ def status_from(word: str) -> Status:
     try:
         return Status(word.upper())
     except ValueError:
-        raise UsageError(f"unknown status {word}. Known are {STATUS_WORDS}") from None
+        raise UsageError(f"unknown status {word}\nhint: known are {STATUS_WORDS}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ waiter batch rename 7f2e90c14a night
 waiter batch bind night ./align.sh {sample_id}
 waiter batch unbind night
 waiter batch weigh night 3         of four claims three are its own
-waiter batch after align prepare   those of prepare are to be DONE first
-waiter batch release align         they wait no more
+waiter batch after align prepare   it waits until all of prepare is DONE
+waiter batch release align         it waits no longer
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def after_(settings: Settings, batch_name: str, others: tuple[str, ...], is_any:
 @json_option
 @with_settings
 def release(settings: Settings, batch_name: str, is_json: bool) -> int:
-    """Let a batch wait for others no more, whatever became of them."""
+    """Stop a batch from waiting for others, whatever became of them."""
     with open_kitchen_or_exit(settings) as kitchen:
         found = named_batch(kitchen, batch_name)
         kitchen.amend_batch(found.id, after=(), after_any=(), after_row=None)

@@ -154,7 +154,9 @@ def option(name: str, text: str) -> Needs:
     try:
         needs = parse_needs(text)
     except UsageError as error:
-        raise UsageError(f"{name} {text}: {error}") from None
+        raise UsageError(
+            f"{name}: {error}" if str(error).startswith(f"{text}:") else f"{name} {text}: {error}"
+        ) from None
     if needs == NOTHING:
         raise UsageError(f"{name}: no value\nhint: {name} cpus=2,mem=4G,gpu=1")
     return needs

@@ -45,7 +45,7 @@ class Writer:
 def writer_of(format: str) -> Writer:
     """The writer of a format. Raises UsageError for one that does not exist."""
     if format not in FORMATS:
-        raise UsageError(f"--format {format}: no such format. Known are {', '.join(FORMATS)}")
+        raise UsageError(f"--format {format}: no such format\nhint: known are {', '.join(FORMATS)}")
     writer = import_module(f"{__name__}.{format}").WRITER
     assert isinstance(writer, Writer)
     return writer
