@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +12,7 @@ from waiter.cli.console import say
 from waiter.cli.fleet.follow import OrdersLeft, follow_to_the_end, lines_of, say_how_all_ended
 from waiter.cli.fleet.options import DeliveryRequest, RunnerOptions
 from waiter.cli.fleet.reports import ReportView, Unseen, VerbCall, fleet_runner
-from waiter.errors import ExitCode, UsageError
+from waiter.errors import ExitCode, KitchenError, UsageError
 from waiter.fleet.inventory import Host
 from waiter.report.formatting import plural
 from waiter.settings import settings
@@ -71,7 +72,8 @@ def follow_launched(
             fleet.runner = runner.hasty()
             follow_to_the_end(fleet, orders)
     finally:
-        keep_turn(ledger, holder, 0.0, FOLLOW)
+        with suppress(KitchenError):
+            keep_turn(ledger, holder, 0.0, FOLLOW)
 
 
 def to_begin_with(account: Account, count: int, orders: OrdersLeft) -> int:
