@@ -9,10 +9,12 @@ import pytest
 
 from waiter.orders import Counts, FailureGroup, Reason, Shift, Status, Throughput, Vitals
 from waiter.report.capacity import Capacity, measure_capacity
+from waiter.report.dashboard import Seen
 from waiter.report.eta import clip_to_busy, eta, rate
 from waiter.report.failures import how, only_host
 from waiter.report.formatting import escape_control, last_lines, per_second, size
 from waiter.report.projection import Sample, cost, projected
+from waiter.report.waiting import WaitingBatch
 
 
 def a_sample(times, failed=0):
@@ -185,3 +187,13 @@ def test_the_last_orders_take_the_time_of_an_order_and_a_slow_one_as_long_again(
     shifts = [a_shift(0, vitals=TEN_SLOTS)]
     assert ends(shifts, left=2).soonest_s == pytest.approx(1.0, rel=0.1)
     assert ends(shifts, left=2, oldest_s=300).latest_s == 300
+
+
+def test_no_end_is_told_where_all_that_is_left_waits_for_what_failed():
+    counts, lately = Counts({Status.DONE: 97, Status.ERROR: 3, Status.READY: 5}), Throughput(60.0, 97, 3, 1.0)
+    seen = Seen("k", 0.0, counts, lately, lately, Capacity(60.0, 240.0, 4, 1), (), (), (), ())
+    stuck = WaitingBatch("b", None, 5, "waits for batch a: 3 ERROR")
+
+    assert seen.eta
+    assert replace(seen, waiting=[stuck]).eta is None
+    assert replace(seen, waiting=[replace(stuck, orders=4)]).eta

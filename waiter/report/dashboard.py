@@ -14,7 +14,7 @@ from waiter.report.cost import FleetCost
 from waiter.report.eta import Eta, eta, percent, rate, shown_percent
 from waiter.report.failures import how, only_host, says_how
 from waiter.report.formatting import clock_time, escape_control, per_second, truncate_left
-from waiter.report.waiting import WAITING, WaitingBatch, counts_by_word
+from waiter.report.waiting import WAITING, WaitingBatch, counts_by_word, is_all_waiting
 
 Line = list[tuple[str, str]]
 """Pieces of text, each with a style as Rich names it; empty: none."""
@@ -82,7 +82,7 @@ class Seen:
     @property
     def eta(self) -> Eta | None:
         """When all is done; None while nobody takes orders, and of a batch while others take part of the work."""
-        if not self.is_alone:
+        if not self.is_alone or is_all_waiting(self.counts, self.waiting):
             return None
         oldest_s = max((self.now - order.start for order in self.running if order.start is not None), default=0.0)
         return eta(self.counts, self.longer, self.capacity, oldest_s=oldest_s)

@@ -11,7 +11,7 @@ from waiter.report.capacity import at_work, measure_capacity
 from waiter.report.claimed import claimed_ahead
 from waiter.report.cost import NO_PRICES, fleet_costs
 from waiter.report.eta import Eta, clip_to_busy, eta, rate
-from waiter.report.waiting import counts_by_word, waiting_batches, waiting_facts
+from waiter.report.waiting import counts_by_word, is_all_waiting, waiting_batches, waiting_facts
 
 RECENT_S = 60.0
 """The window of the rate that `status` shows."""
@@ -52,7 +52,7 @@ def status_facts(
     """What `status --json` prints, of all or one batch. A batch has no ETA while others take part of the work."""
     selector = Selector(batch=batch) if batch else None
     counts, waiting = kitchen.counts(selector), waiting_batches(kitchen, batch)
-    is_all = batch is None or _left(counts) == _left(kitchen.counts())
+    has_end = not is_all_waiting(counts, waiting) and (batch is None or _left(counts) == _left(kitchen.counts()))
     oldest = next(kitchen.find(Selector(statuses=(Status.RUNNING,), batch=batch), sort="start", limit=1), None)
     now, shifts = kitchen.now(), kitchen.shifts(include_left=True)
     oldest_s = max(0.0, now - (oldest.start or now)) if oldest else 0.0
@@ -60,7 +60,7 @@ def status_facts(
     lately = choose_window(kitchen)
     capacity = measure_capacity(shifts, now, lately.window_s)
     ends = [
-        eta(counts, lately, capacity, oldest_s=oldest_s, more_hosts=more) if is_all else None
+        eta(counts, lately, capacity, oldest_s=oldest_s, more_hosts=more) if has_end else None
         for more in (0, more_hosts or 0)
     ]
     of_batches = None if batch is None else [one.id for one in kitchen.batches() if batch in (one.id, one.name)]

@@ -54,6 +54,11 @@ def counts_by_word(counts: Counts, waiting: Iterable[WaitingBatch]) -> dict[str,
     return words
 
 
+def is_all_waiting(counts: Counts, waiting: Iterable[WaitingBatch]) -> bool:
+    """Whether nothing runs, and all that is READY waits: then no rate tells when it ends."""
+    return not counts[Status.RUNNING] and 0 < counts[Status.READY] <= sum(batch.orders for batch in waiting)
+
+
 def word_of(order: Order, waiting: Mapping[str, WaitingBatch]) -> str:
     """The status of an order in a word; `waiting` are the batches that wait, by their ids."""
     batch = waiting.get(order.batch)
