@@ -291,5 +291,5 @@ def test_a_priority_that_loading_again_does_not_give_is_said(ask, kitchen):
 
     again = ask("load", "--priority", "7", "-", input="a\n")
 
-    assert "priority stay as they were" in again.stderr
+    assert "Its priority stays as it was" in again.stderr
     assert [order.priority for order in kitchen.find(Selector())] == [0]
