@@ -249,5 +249,5 @@ def _checked(file: Path, content: bytes) -> Mapping[str, Any]:
         if value == "":
             raise UsageError(f"{file}: {key} is empty\nhint: give it a value, or take the line out")
         if not isinstance(value, _KINDS[key]):
-            raise UsageError(f"{file}: {key} is to be {_KIND_WORDS.get(_KINDS[key], f'a table, [{key}]')}")
+            raise UsageError(f"{file}: {key} must be {_KIND_WORDS.get(_KINDS[key], f'a table, [{key}]')}")
     return table

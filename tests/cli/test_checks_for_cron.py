@@ -182,7 +182,7 @@ def test_a_kitchen_that_is_required_and_named_is_used(ask, kitchen_url, waiter_c
 def test_require_is_true_or_false(waiter_cli, tmp_path):
     (tmp_path / "waiter.toml").write_text('require = "yes"\n')
 
-    assert "require is to be true or false" in waiter_cli("status").stderr
+    assert "require must be true or false" in waiter_cli("status").stderr
 
 
 def test_python_heeds_it_too(waiter_cli, tmp_path, monkeypatch):

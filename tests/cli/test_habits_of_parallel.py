@@ -55,6 +55,7 @@ def test_placeholders_take_typed_inputs(waiter_cli):
         (["run", "--eta", "echo"], "no such option --eta\nhint: leave it out: a terminal shows a bar"),
         (["deliver", "--gres", "gpu:1", "echo"], "no such option --gres\nhint: --needs gpu=1"),
         (["status", "--eta"], "no such option --eta"),
+        (["run", "--output-format", "{1}", "echo", ":::", "a"], "--output-format: no output goes to files\nhint: add"),
         (["run", ":::", "a"], "run: no command given\nhint: add one, for example: seq 100 | waiter run ./crunch.sh"),
         (["run", "-n", "eve", "echo"], "Invalid value for '-n' / '--rows-each': eve: not a number of rows"),
         (["run", "-n", "0", "echo"], "Invalid value for '-n' / '--rows-each': 0: not a number of rows"),

@@ -18,7 +18,7 @@ from waiter.delivery.command import SHELL, Version, command
 from waiter.delivery.environment import inherited, secret_kitchen
 from waiter.delivery.function_names import names_function
 from waiter.delivery.listener import Listener, Summary
-from waiter.delivery.options import DeliveryOptions, Grouping, Processes, slots
+from waiter.delivery.options import OUTPUT_NAME, DeliveryOptions, Grouping, Processes, slots
 from waiter.delivery.outcomes import parse_halt
 from waiter.delivery.outputs import capture, make_output_folder, output_paths
 from waiter.delivery.placeholders import refuse_if_none_fits
@@ -209,6 +209,8 @@ def check_values(options: DeliveryOptions) -> None:
             f"--keep-order shows each order's output as a whole, --grouping {options.grouping} does not\n"
             "hint: leave one of them out"
         )
+    if options.output is None and options.output_format != OUTPUT_NAME:
+        raise UsageError("--output-format: no output goes to files\nhint: add --output FOLDER")
     check_limits(options)
     for name, value in (("--needs", options.needs), ("--has", options.has)):
         if value is not None:

@@ -20,6 +20,9 @@ from waiter.errors import UsageError
 from waiter.kitchen.contract import MAX_LOSSES
 from waiter.light_dataclass import dataclass, field
 
+OUTPUT_NAME = "{order}"
+"""What the files of an order's output are called, unless somebody says otherwise."""
+
 
 class Until(StrEnum):
     """When a waiter leaves by itself."""
@@ -104,7 +107,7 @@ class DeliveryOptions:
     log_format: LogFormat = LogFormat.AUTO
     keep_output: Keep = Keep.ERRORS
     output: str | None = None  # a folder that gets every order's stdout and stderr as files
-    output_format: str = "{order}"  # their names, without .out and .err
+    output_format: str = OUTPUT_NAME  # their names, without .out and .err
     joblog: str | None = None
     max_orders: int | None = None
     max_time_s: float | None = None
