@@ -27,7 +27,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from tests.conftest import fill
-from tests.faults.test_waiters_that_die import Floor, all_orders
+from tests.faults.floor import Floor, all_orders
 from tests.mongod import Mongod, mongod_binary
 from tests.proxy import Loss, Proxy
 from waiter.kitchen.contract import Kitchen

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.conftest import eventually, fill
-from tests.faults.test_waiters_that_die import all_orders, check_promises, floor  # noqa: F401 - a fixture
+from tests.faults.floor import all_orders, check_promises
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Status
 
@@ -32,7 +32,7 @@ def told(kitchen: Kitchen) -> list[tuple[int, tuple[str, ...], int]]:
     return [(each.busy, each.running, each.claimed) for each in vitals]
 
 
-def test_what_waits_behind_a_slow_order_is_delivered_by_others(kitchen, floor):  # noqa: F811
+def test_what_waits_behind_a_slow_order_is_delivered_by_others(kitchen, floor):
     fill(kitchen, [[str(n)] for n in range(60)])
     first = floor.start(work=SLOW_FROM_40)
     eventually(lambda: any(order == "b-41" for order, _, _ in floor.oracle("begin")))
@@ -50,7 +50,7 @@ def test_what_waits_behind_a_slow_order_is_delivered_by_others(kitchen, floor): 
     check_promises(kitchen, floor)
 
 
-def test_a_pause_starts_no_more_of_what_was_claimed(kitchen, floor):  # noqa: F811
+def test_a_pause_starts_no_more_of_what_was_claimed(kitchen, floor):
     fill(kitchen, [[str(n)] for n in range(400)])
     waiter = floor.start(work="sleep 0.05", until="stopped")
     eventually(lambda: len(running(kitchen).get("w0", ())) > 5)
@@ -67,7 +67,7 @@ def test_a_pause_starts_no_more_of_what_was_claimed(kitchen, floor):  # noqa: F8
     check_promises(kitchen, floor)
 
 
-def test_an_urgent_order_does_not_wait_behind_a_pile_that_was_claimed(kitchen, floor):  # noqa: F811
+def test_an_urgent_order_does_not_wait_behind_a_pile_that_was_claimed(kitchen, floor):
     fill(kitchen, [[str(n)] for n in range(100)])
     first = floor.start(work=SLOW_FROM_40)
     eventually(lambda: any(order == "b-41" for order, _, _ in floor.oracle("begin")))

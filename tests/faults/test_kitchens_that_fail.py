@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import eventually, fill, needed_binary, unavailable, with_database
-from tests.faults.test_waiters_that_die import Floor, all_orders, check_promises
+from tests.faults.floor import Floor, all_orders, check_promises
 from tests.mongod import Mongod, ReplicaSet
 from tests.proxy import Loss, Proxy
 from waiter.kitchen.mongo.kitchen import MongoKitchen

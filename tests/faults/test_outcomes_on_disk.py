@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import check_in, eventually, fill, only, outcome, unavailable
-from tests.faults.test_waiters_that_die import Floor
+from tests.faults.floor import Floor
 from waiter.api import deliver_with
 from waiter.delivery.options import DeliveryOptions
 from waiter.delivery.spool import Spool

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import eventually
 from tests.faults import python_work
-from tests.faults.test_waiters_that_die import is_alive
+from tests.faults.floor import is_alive
 from waiter import DeliveryOptions, Selector, deliver_with, iter_orders, load_rows, open_kitchen
 from waiter.errors import CommandUnstartable, UsageError
 from waiter.loading import LoadOptions

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import eventually, fill, needed_binary, unavailable
-from tests.faults.test_waiters_that_die import Floor, all_orders, check_promises
+from tests.faults.floor import Floor, all_orders, check_promises
 from tests.mongod import Mongod
 from waiter.kitchen import open_kitchen
 from waiter.orders import Status

@@ -15,7 +15,7 @@ from collections import Counter
 import pytest
 
 from tests.conftest import check_in, eventually, fill
-from tests.faults.test_waiters_that_die import ORACLE, Floor, all_orders, check_promises, is_alive
+from tests.faults.floor import ORACLE, Floor, all_orders, check_promises, is_alive
 from waiter.delivery.calls import Call
 from waiter.delivery.functions import FunctionRunner
 from waiter.delivery.runner.client import Ended, Job, ProcessRunner, RunnerDied, RunnerOptions

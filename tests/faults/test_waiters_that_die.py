@@ -1,7 +1,4 @@
-"""Waiters, runners and commands are killed, frozen and stopped for real while they deliver.
-
-The oracle is outside the kitchen: the command itself writes down which order it delivered, which attempt, and when.
-"""
+"""Waiters, runners and commands are killed and frozen for real while they deliver, and no order is lost by it."""
 
 from __future__ import annotations
 
@@ -12,94 +9,17 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import check_in, eventually, fill, outcome, unavailable
 from tests.faults import quick_waiter
+from tests.faults.floor import Floor, all_orders, check_promises, child, is_alive
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Reason, Selector, Status
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-
-# What the command does: it writes "begin order attempt pid", works, and writes "end order attempt pid".
-FACTS = "$WAITER_ORDER $WAITER_ATTEMPT $$"
-ORACLE = f'echo "begin {FACTS}" >> oracle; {{work}}; echo "end {FACTS}" >> oracle'
-
-
-class Floor:
-    """Where waiters work: starts them as processes, knows their oracle, ends them by pid."""
-
-    def __init__(self, url: str, folder: Path, env: dict[str, str]) -> None:
-        self.url = url
-        self.folder = folder
-        self.env = env
-        self.waiters: list[subprocess.Popen[bytes]] = []
-        self.before: list[str] = []  # words that a waiter is started with
-
-    def start(self, work: str = "sleep 0.05", *, lease_s: float = 3, name: str | None = None, **options: object):
-        settings = json.dumps({"name": name or f"w{len(self.waiters)}", **options})
-        command = ["sh", "-c", ORACLE.format(work=work), "sh"]
-        program = [sys.executable, "-m", "tests.faults.quick_waiter", self.url, str(lease_s), settings, *command]
-        program = [*self.before, *program]
-        with (self.folder / f"talk-{len(self.waiters)}").open("wb") as talk:
-            waiter = subprocess.Popen(program, cwd=self.folder, env=self.env, stdout=talk, stderr=talk)
-        self.waiters.append(waiter)
-        return waiter
-
-    def talk(self, waiter) -> str:
-        return (self.folder / f"talk-{self.waiters.index(waiter)}").read_text()
-
-    def oracle(self, word: str) -> list[tuple[str, int, int]]:
-        file = self.folder / "oracle"
-        lines = file.read_text().splitlines() if file.exists() else []
-        return [(o, int(a), int(p)) for w, o, a, p in (line.split() for line in lines) if w == word]
-
-    def close(self) -> None:
-        for waiter in self.waiters:
-            if waiter.poll() is None:
-                waiter.send_signal(signal.SIGCONT)
-                waiter.kill()
-            waiter.wait()
-
-
-@pytest.fixture
-def floor(kitchen_url, tmp_path, home) -> Iterator[Floor]:
-    floor = Floor(kitchen_url, tmp_path, home)
-    yield floor
-    floor.close()
-
-
-def child(pid: int) -> int:
-    """The only child of a process, once it has one."""
-
-    def children() -> list[str]:
-        return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-
-    return int(eventually(children)[0])
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def all_orders(kitchen: Kitchen):
-    return list(kitchen.find(Selector(), with_details=True))
-
-
-def check_promises(kitchen: Kitchen, floor: Floor) -> None:
-    """The invariants of docs/promises.md that can be read off at the end."""
-    for order in all_orders(kitchen):
-        assert (order.status is Status.RUNNING) == (order.shift is not None), order
-        accepted = Counter(event.attempt for event in order.history if event.what == "finish")
-        assert set(accepted.values()) <= {1}, order
-        if order.status is Status.DONE:
-            assert any(ended == order.id for ended, _, _ in floor.oracle("end")), f"{order.id} is DONE and never ended"
 
 
 @pytest.mark.parametrize("victim", ["waiter", "runner", "both", "command"])
@@ -218,111 +138,6 @@ def test_containers_with_boot_ids_of_their_own_share_a_file_and_see_who_dies(kit
     check_promises(kitchen, floor)
 
 
-@pytest.mark.parametrize("ask", ["signal", "kitchen"])
-def test_a_drain_finishes_what_runs_and_gives_the_rest_back(kitchen, floor, ask):
-    fill(kitchen, [[str(n)] for n in range(50)])
-    waiter = floor.start(work="sleep 0.4", jobs="2", until="stopped", name="drained")
-    eventually(lambda: len(floor.oracle("begin")) >= 3)
-
-    if ask == "signal":
-        waiter.send_signal(signal.SIGTERM)
-    else:
-        kitchen.drain("drained")
-
-    assert waiter.wait(20) == 0, floor.talk(waiter)
-    begun, ended = floor.oracle("begin"), floor.oracle("end")
-    assert sorted(begun) == sorted(ended)
-    counts = kitchen.counts()
-    assert (counts[Status.RUNNING], counts[Status.DONE], counts.total) == (0, len(ended), 50)
-    assert all(order.attempt == (order.status is Status.DONE) for order in all_orders(kitchen))
-
-
-def hit(pid: int, number: int) -> None:
-    """Signal a command and all that it runs, as whoever stops a whole service or a machine does."""
-    os.killpg(pid, number)
-
-
-@pytest.mark.parametrize("first", ["waiter", "command"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_a_waiter_and_its_commands_gives_their_orders_back(kitchen, floor, first, number):
-    fill(kitchen, [["dies"], ["says so"]])
-    trap = f"trap 'exit {128 + number}' {number:d}"
-    work = f'[ "$1" = dies ] || {trap}; touch "ready $1"; sleep 60 & wait'
-    waiter = floor.start(work=work, jobs="2", until="stopped")
-    eventually(lambda: len(list(floor.folder.glob("ready *"))) == 2)
-    if first == "waiter":
-        waiter.send_signal(number)
-    for _, _, command in floor.oracle("begin"):
-        hit(command, number)
-    if first == "command":
-        time.sleep(0.1)  # it is sent to one after the other
-        waiter.send_signal(number)
-
-    assert waiter.wait(20) == (130 if number == signal.SIGINT else 0), floor.talk(waiter)
-    assert [(o.status, o.failures, o.attempt) for o in all_orders(kitchen)] == [(Status.READY, 0, 1)] * 2
-    assert {event.reason for o in all_orders(kitchen) for event in o.history} == {Reason.INTERRUPTED}
-
-
-def test_a_term_to_a_command_alone_is_a_failure(kitchen, floor):
-    fill(kitchen, [["x"]])
-    waiter = floor.start(work="kill -TERM $$")
-
-    assert waiter.wait(20) == 1
-    (order,) = all_orders(kitchen)
-    assert (order.status, order.reason, order.signal) == (Status.ERROR, Reason.SIGNAL, signal.SIGTERM)
-
-
-def test_a_signal_that_was_ignored_stays_ignored_by_a_waiter_and_its_commands(kitchen, floor):
-    """As nohup(1) wants it for hangups, and a shell for whatever it runs in the background."""
-    fill(kitchen, [[str(n)] for n in range(6)])
-    work = "grep SigIgn /proc/self/status >> masks; sleep 0.2"
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        waiter = floor.start(work=work)
-    finally:
-        signal.signal(signal.SIGHUP, before)
-    eventually(lambda: floor.oracle("end"))
-
-    waiter.send_signal(signal.SIGHUP)
-
-    assert waiter.wait(20) == 0, floor.talk(waiter)
-    assert kitchen.counts()[Status.DONE] == 6
-    masks = {int(line.split()[1], 16) for line in (floor.folder / "masks").read_text().splitlines()}
-    assert {mask & 0x7FFF_FFFF for mask in masks} == {1 << (signal.SIGHUP - 1)}  # of the numbers that have a name
-
-
-def test_a_second_signal_stops_the_commands_and_counts_no_failure(kitchen, floor):
-    fill(kitchen, [["x"]])
-    waiter = floor.start(work="[ $WAITER_ATTEMPT = 2 ] || sleep 600", grace_s=1)
-    ((_, _, command),) = eventually(lambda: floor.oracle("begin"))
-    waiter.send_signal(signal.SIGINT)
-    eventually(lambda: "Draining" in floor.talk(waiter))
-
-    waiter.send_signal(signal.SIGINT)
-
-    assert waiter.wait(50) == 130, floor.talk(waiter)
-    (order,) = all_orders(kitchen)
-    assert (order.status, order.failures, order.losses) == (Status.READY, 0, 0)
-    assert [(event.attempt, event.reason) for event in order.history] == [(1, Reason.INTERRUPTED)]
-    assert not is_alive(command)
-    assert floor.start(retries=0).wait(20) == 0, "it is offered at once, and was charged no failure"
-    assert [attempt for _, attempt, _ in floor.oracle("begin")] == [1, 2], "no two executions share a number"
-
-
-def test_a_third_signal_leaves_at_once_and_nothing_lives_on(kitchen, floor):
-    fill(kitchen, [["x"]])
-    waiter = floor.start(work="trap '' TERM; sleep 600 & wait; wait", grace_s=600)
-    ((_, _, command),) = eventually(lambda: floor.oracle("begin"))
-    for word in ("Draining", "Stopping"):
-        waiter.send_signal(signal.SIGINT)
-        eventually(lambda word=word: word in floor.talk(waiter))
-
-    waiter.send_signal(signal.SIGINT)
-
-    assert waiter.wait(40) == 130
-    eventually(lambda: not is_alive(command))
-
-
 def test_an_order_that_kills_its_runner_ends_in_error_and_the_others_are_delivered(kitchen, floor):
     fill(kitchen, [["poison"], *([str(n)] for n in range(5))])
     # Two losses are the end here: the third would only add a longer backoff.
@@ -334,18 +149,6 @@ def test_an_order_that_kills_its_runner_ends_in_error_and_the_others_are_deliver
     poison = by_argument.pop("poison")
     assert (poison.status, poison.reason, poison.losses) == (Status.ERROR, Reason.LOST, 2)
     assert {order.status for order in by_argument.values()} == {Status.DONE}
-
-
-def test_a_running_order_that_is_cancelled_gets_term(kitchen, floor):
-    (order_id, _) = fill(kitchen, [["long"], ["short"]])
-    waiter = floor.start(work="[ $1 = short ] || sleep 60")
-    ((_, _, command),) = eventually(lambda: floor.oracle("begin"))
-
-    kitchen.cancel(Selector(ids=(order_id,)))
-
-    assert waiter.wait(20) == 1
-    assert not is_alive(command)
-    assert [o.status for o in all_orders(kitchen)] == [Status.CANCELLED, Status.DONE]
 
 
 def lose_twice(kitchen: Kitchen, argument: str) -> str:
@@ -507,43 +310,3 @@ def test_sqlite_locked_by_somebody_else(tmp_path, home, locked_s):
         assert len(floor.oracle("begin")) == 10
         assert ("locked by somebody else" in floor.talk(waiter)) == (locked_s > quick_waiter.KITCHEN_WAIT_S)
     assert list(tmp_path.glob("state/waiter/spool/*/*.json")) == []
-
-
-def test_a_paused_waiter_runs_nothing_until_it_is_resumed(kitchen, floor):
-    fill(kitchen, [["x"]])
-    kitchen.pause(reason="maintenance")
-    waiter = floor.start(work="true", until="stopped")
-    eventually(kitchen.shifts)
-    kitchen.resume()
-
-    eventually(lambda: floor.oracle("end"))
-    kitchen.drain("w0")
-    assert waiter.wait(20) == 0
-
-
-@pytest.mark.parametrize("why", ["paused", "busy host"])
-def test_a_waiter_that_may_start_nothing_goes_home_when_nothing_is_left(kitchen, floor, why):
-    fill(kitchen, [["x"]])
-    if why == "paused":
-        kitchen.pause()
-    waiter = floor.start(max_load=None if why == "paused" else 1e-6)
-    eventually(kitchen.shifts)
-
-    kitchen.cancel(Selector())
-
-    assert waiter.wait(20) == 0, floor.talk(waiter)
-    assert floor.oracle("begin") == []
-
-
-def test_a_waiter_whose_orders_all_fail_while_others_do_well_pauses_itself(kitchen, floor):
-    fill(kitchen, [[str(n)] for n in range(400)])
-    good = floor.start(work="sleep 0.05", name="good")
-    eventually(lambda: any(shift.vitals.delivered > 2 for shift in kitchen.shifts()), within_s=20)
-    bad = floor.start(work="exit 1", name="bad", pause_after=5)
-
-    paused = eventually(lambda: [shift for shift in kitchen.shifts() if shift.is_paused], within_s=20)
-
-    assert [shift.waiter for shift in paused] == ["bad"]
-    assert "5 orders in a row failed" in paused[0].pause_reason
-    for waiter in (good, bad):
-        waiter.kill()
