@@ -321,14 +321,14 @@ class Delivery:
             shutdown.request(Stop.DRAIN, "max time")
         if shutdown.consume(Stop.DRAIN):
             work.listener.draining(shutdown.why)
+            work.runner.give_back()  # before it is said: whoever reads it may count on it
             if not work.unstartable:  # that is said at the end
                 why = "" if shutdown.why == DRAINED else f" ({shutdown.why})"
                 work.listener.noted(f"Draining{why}: finishing running orders, returning the rest.")
-            work.runner.give_back()
             self._endings.give_back(work.held.waiting_alone())
         if shutdown.consume(Stop.NOW):
-            work.listener.noted("Stopping running commands and returning their orders.")
             work.runner.stop(list(work.held))
+            work.listener.noted("Stopping running commands and returning their orders.")
 
 
 def _words_of(delay: Delayed) -> str:
