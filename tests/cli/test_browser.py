@@ -54,7 +54,8 @@ class World:
         return bool(self.browser.execute_script("return document.body.innerText.includes(arguments[0])", words))
 
     def finish_one(self) -> Order:
-        (order,) = self.kitchen.claim(self.shift, limit=1)
+        # Orders may all be paused for a moment.
+        (order,) = eventually(lambda: self.kitchen.claim(self.shift, limit=1))
         self.kitchen.finish(self.shift, [outcome(order)])
         return order
 
