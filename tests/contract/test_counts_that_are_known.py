@@ -12,7 +12,8 @@ import pymongo
 import pytest
 
 from tests.conftest import check_in, fill, outcome
-from waiter.kitchen.mongo import pieces, tally
+from waiter.errors import KitchenUnreachable
+from waiter.kitchen.mongo import batches, pieces, tally
 from waiter.kitchen.mongo.connection import Connection
 from waiter.kitchen.mongo.kitchen import MongoKitchen
 from waiter.orders import Counts, Selector, Status
@@ -70,6 +71,15 @@ def known(database) -> dict[int, dict[str, int]]:
     return {stored["_id"]: stored["ended"] for stored in database.counts.find({"ended": {"$exists": True}})}
 
 
+def keys_examined(database, kitchen: MongoKitchen) -> int:
+    """By a count of everything."""
+    database.command("profile", 2)
+    kitchen.counts()
+    database.command("profile", 0)
+    seen = database["system.profile"].find({"ns": f"{database.name}.orders"})
+    return sum(entry.get("keysExamined", 0) for entry in seen)
+
+
 def test_what_has_ended_is_counted_once(kitchen, database, clock):
     fill(kitchen, [[str(n)] for n in range(ROWS)], batch="a")
     fill(kitchen, [[str(n)] for n in range(ROWS)], batch="b")
@@ -77,13 +87,8 @@ def test_what_has_ended_is_counted_once(kitchen, database, clock):
     finish(kitchen)
     assert_true(kitchen)
 
-    database.command("profile", 2)
-    counts = kitchen.counts()
-    database.command("profile", 0)
-
-    seen = database["system.profile"].find({"ns": f"{database.name}.orders"})
-    assert sum(entry.get("keysExamined", 0) for entry in seen) < PIECE
-    assert counts == Counts({Status.DONE: 2 * ROWS})
+    assert keys_examined(database, kitchen) < PIECE
+    assert kitchen.counts() == Counts({Status.DONE: 2 * ROWS})
 
 
 def test_waiters_learn_what_ended_for_those_who_look_later(kitchen, database, clock):
@@ -136,7 +141,12 @@ def add_some(kitchen: MongoKitchen) -> None:
     kitchen.add("b", [(row, ("more",), None) for row in range(ROWS, ROWS + 4)])
 
 
-CHANGES = [reset_some, remove_some, remove_all, add_some]
+def add_another_batch(kitchen: MongoKitchen) -> None:
+    fill(kitchen, [[str(n)] for n in range(ROWS)], batch="other")
+    add_some(kitchen)
+
+
+CHANGES = [reset_some, remove_some, remove_all, add_some, add_another_batch]
 
 
 def die_at(monkeypatch, number: int, *, is_done: bool) -> None:
@@ -216,6 +226,83 @@ def test_who_counts_between_an_announcement_and_its_change_learns_nothing_wrong(
     assert kitchen.counts()[Status.ERROR] == (0 if pause_s else 2)
 
 
+def load(kitchen: MongoKitchen, first: int, last: int) -> None:
+    kitchen.add("b", [(row, ("x",), None) for row in range(first, last + 1)])
+
+
+def test_how_many_a_load_has_added_is_known_without_a_count(kitchen, database):
+    fill(kitchen, [], batch="b")
+    for first in range(0, 12 * PIECE, 3):
+        load(kitchen, first, first + 2)
+
+    assert database.counts.count_documents({"orders": PIECE}) == 10  # all but the last ones, to which more may come
+    assert keys_examined(database, kitchen) < 6 * PIECE
+    assert_true(kitchen)
+
+
+def test_what_is_loaded_once_more_is_counted_once(kitchen, open_again):
+    fill(kitchen, [], batch="b")
+    other = open_again()
+    load(kitchen, 0, 2 * PIECE)
+    for first in (0, PIECE + 2):
+        load(other, first, 4 * PIECE)
+    for each in (kitchen, other):
+        load(each, 20 * PIECE, 20 * PIECE + 1)
+
+    assert_true(kitchen)
+
+
+class Late:
+    """This machine's clock, some time later at each look."""
+
+    def __init__(self) -> None:
+        self._ticks = count(0.0, pieces.HOLD_S)
+
+    def boottime(self) -> float:
+        return next(self._ticks)
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+def test_who_deletes_beside_a_load_leaves_no_wrong_count(kitchen, open_again, monkeypatch, clock, is_slow):
+    fill(kitchen, [], batch="b")
+    if is_slow:
+        monkeypatch.setattr(pieces, "processes", Late())
+    other = open_again()
+    load(kitchen, 1, 9)
+    other.clean(Selector(ids=("b-1", "b-8", "b-9")))
+    if is_slow:  # what was announced is over, and the piece without orders is forgotten
+        clock.advance(3600)
+        assert_true(other)
+    load(kitchen, 10, 10)
+    load(kitchen, 20, 24)
+    load(kitchen, 40, 40)
+
+    assert_true(kitchen)
+
+
+@pytest.mark.parametrize("is_carried_out", [False, True])
+def test_who_goes_on_after_an_insert_that_failed_leaves_no_wrong_count(kitchen, monkeypatch, clock, is_carried_out):
+    insert = batches.insert
+
+    def fail(*args: Any) -> int:
+        if is_carried_out:
+            insert(*args)
+        raise pymongo.errors.AutoReconnect("connection closed")
+
+    fill(kitchen, [], batch="b")
+    load(kitchen, 0, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(batches, "insert", fail)
+        with pytest.raises(KitchenUnreachable):
+            load(kitchen, 2, 3)
+    load(kitchen, 4, 5)
+    load(kitchen, 40, 40)
+
+    assert_true(kitchen)
+    clock.advance(3600)
+    assert_true(kitchen)
+
+
 def test_a_change_that_arrived_too_late_is_made_again(kitchen, clock, monkeypatch):
     fill(kitchen, [[str(n)] for n in range(ROWS)])
     finish(kitchen)
@@ -247,4 +334,4 @@ def test_a_kitchen_of_an_earlier_version_is_counted_until_all_of_it_is_known(kit
     for _ in range(3):
         assert_true(upgraded)
     assert sum(ended["DONE"] for ended in known(database).values()) == ROWS
-    assert database.state.find_one({"_id": "news"})["pieces"] == tally.KNOWN
+    assert database.state.find_one({"_id": "news"})["pieces"] == pieces.KNOWN

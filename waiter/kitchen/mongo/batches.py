@@ -32,6 +32,7 @@ from waiter.kitchen.mongo.documents import (
     rows_of,
     seqs_of,
 )
+from waiter.kitchen.mongo.in_flight import in_flight
 from waiter.kitchen.mongo.pieces import Loading, change_announced, forget
 from waiter.kitchen.mongo.queries import STANDING, no_such_batch
 from waiter.kitchen.printable import printable
@@ -140,22 +141,34 @@ def add(to: Connection, loading: Loading, batch_id: str, rows: Iterable[Row], pr
     """See `Kitchen.add`."""
     with to.translate_errors():
         batch = _standing(to, batch_id)
-    number, after = int(batch["number"]), batch.get("after_row")
-    due = HELD if after else AT_ONCE
-    rows, added = iter(rows), 0
-    while chunk := [{**new_order(batch_id, number, row, priority), "due": due} for row in islice(rows, _CHUNK)]:
+    number, due = int(batch["number"]), HELD if batch.get("after_row") else AT_ONCE
+    rows = iter(rows)
+
+    def chunks() -> Iterator[list[Document]]:
+        while chunk := [new_order(batch_id, number, row, priority, due) for row in islice(rows, _CHUNK)]:
+            with to.translate_errors():
+                loading.before(seqs_of(chunk))
+            yield chunk
+
+    added = 0
+    for chunk, new in in_flight(chunks(), lambda chunk: (chunk, _add(to, batch, chunk))):
         with to.translate_errors():
-            loading.before(seqs_of(chunk))
-            added += insert(to, chunk)
-            loading.after()
-            if after:
-                held.let_go_those_that_may(to, batch, [order["row"] for order in chunk])
-            mine = {"_id": printable(batch_id), "number": number, **STANDING}
-            is_gone = to.batches.find_one(mine, {"_id": 1}) is None
-        if is_gone:
-            remove(to, {"seq": rows_of(number)})
-            raise no_such_batch(to, batch_id)
+            loading.after(seqs_of(chunk), new)
+        added += new
     return added
+
+
+def _add(to: Connection, batch: Document, chunk: list[Document]) -> int:
+    """Add these orders. How many were new."""
+    with to.translate_errors():
+        added = insert(to, chunk)
+        if batch.get("after_row"):
+            held.let_go_those_that_may(to, batch, [order["row"] for order in chunk])
+        mine = {"_id": batch["_id"], "number": batch["number"], **STANDING}
+        if to.batches.find_one(mine, {"_id": 1}) is not None:
+            return added
+    remove(to, {"seq": rows_of(batch["number"])})
+    raise no_such_batch(to, batch["_id"])
 
 
 def _standing(to: Connection, batch_id: str) -> Document:

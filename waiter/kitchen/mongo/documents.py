@@ -53,18 +53,19 @@ def _argument(stored: str | bytes) -> str:
     return stored.decode("utf-8", "surrogatepass") if isinstance(stored, bytes) else stored
 
 
-def new_order(batch: str, number: int, row: Row, priority: int) -> Document:
+def new_order(batch: str, number: int, row: Row, priority: int, due: float = AT_ONCE) -> Document:
     """The document of a row that becomes an order."""
     at, arguments, names = row
+    is_ascii = all(map(str.isascii, arguments))  # millions are loaded, and most of them are
     order: Document = {
         "_id": f"{batch}-{at}",
         "batch": batch,
         "row": at,
         "seq": number * ROWS + at,
-        "arguments": [argument_document(argument) for argument in arguments],
+        "arguments": [*arguments] if is_ascii else [argument_document(argument) for argument in arguments],
         "status": "READY",
         "priority": priority,
-        "due": AT_ONCE,
+        "due": due,
         "attempt": 0,
         "failures": 0,
         "losses": 0,
@@ -73,6 +74,8 @@ def new_order(batch: str, number: int, row: Row, priority: int) -> Document:
         order["names"] = [argument_document(name) for name in names]
     if (kinds := kinds_of(arguments)) is not None:
         order["kinds"] = kinds
+    if is_ascii:
+        return order
     if any(isinstance(argument, bytes) for argument in order["arguments"]) and sum(map(len, arguments)) <= _SEARCHED:
         order["raw"] = [raw(argument) for argument in arguments]
     return order

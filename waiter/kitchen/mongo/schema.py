@@ -14,7 +14,7 @@ from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 from waiter.errors import KitchenError, KitchenMissing
-from waiter.kitchen.mongo import tally
+from waiter.kitchen.mongo import pieces
 from waiter.kitchen.mongo.connection import UNAUTHORIZED, Connection
 from waiter.kitchen.mongo.documents import Document
 
@@ -115,9 +115,9 @@ def prepare(to: Connection, *, create: bool) -> None:
     if found and found["version"] < VERSION:
         to.state.update_one({"_id": "schema"}, {"$max": {"version": VERSION}})
         # After it: an earlier version that begins now announces none of its changes, and is refused.
-        to.state.update_one({"_id": "news", "pieces": None}, {"$set": {"pieces": tally.UNKNOWN}})
+        to.state.update_one({"_id": "news", "pieces": None}, {"$set": {"pieces": pieces.UNKNOWN}})
     if found is None:
-        to.state.update_one({"_id": "news"}, {"$inc": {"n": 1}, "$set": {"pieces": tally.KNOWN}}, upsert=True)
+        to.state.update_one({"_id": "news"}, {"$inc": {"n": 1}, "$set": {"pieces": pieces.KNOWN}}, upsert=True)
     if not _is_ours(found):
         # As every other change of ours it needs the server's clock: what has none is told before there are orders.
         mark = {"version": VERSION, "program": MARK, "marked_at": to.now}

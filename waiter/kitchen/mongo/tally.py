@@ -20,12 +20,9 @@ from pymongo.errors import PyMongoError
 
 from waiter.kitchen.mongo.connection import Connection
 from waiter.kitchen.mongo.documents import AT_ONCE, ROWS, Document, rows_of
-from waiter.kitchen.mongo.pieces import PIECE
+from waiter.kitchen.mongo.pieces import KNOWN, PIECE, UNKNOWN
 from waiter.light_dataclass import dataclass
 from waiter.orders import Counts, Status
-
-UNKNOWN, KNOWN = "unknown", "known"
-"""What the document `news` says of `pieces`: whether each piece that has orders is sure to have its document."""
 
 CHECKED_S = 600.0
 """What was learned longer ago is counted anew, the oldest piece with each count."""
