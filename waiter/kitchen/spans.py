@@ -41,17 +41,21 @@ class SpansOfScope:
         self._batches = batches
         self._rows = rows
         self._known: dict[Scope, list[Span]] = {}
-        self._last: tuple[Scope, list[Span]] | None = None
+        # By `id`, as long as they are kept: a scope of thousands of batches takes long to hash and compare.
+        self._seen: dict[int, tuple[Scope, list[Span]]] = {}
 
     def of(self, scope: Scope) -> Sequence[Span] | None:
         """Where the orders of the scope's batches lie; None: it takes those of any."""
         if scope.batches is None:
             return None
-        if self._last is None or self._last[0] is not scope:  # a scope of thousands of batches takes long to compare
+        seen = self._seen.get(id(scope))
+        if seen is None:
             if scope not in self._known:
                 self._read(scope)
-            self._last = scope, self._known[scope]
-        return self._last[1]
+            if len(self._seen) >= SCOPES_KEPT:
+                self._seen.clear()
+            seen = self._seen[id(scope)] = scope, self._known[scope]
+        return seen[1]
 
     def are_others(self, scope: Scope) -> bool:
         """Look again. Whether the scope's spans are others than was remembered."""
@@ -59,7 +63,7 @@ class SpansOfScope:
             return False
         before = self._known.get(scope)
         self._read(scope)
-        self._last = None
+        self._seen.clear()
         return self._known[scope] != before
 
     def _read(self, scope: Scope) -> None:
