@@ -118,6 +118,7 @@ def worked_in_mongodb(url: str, rows: int) -> None:
         "host": text("host-", {"$mod": ["$row", 20]}),
         "start": start,
         "stop": {"$add": [start, took]},
+        "took": {"$subtract": [{"$add": [start, took]}, start]},
         "command": "0123456789ab",
         "tail": "first line\nlast line",
         "exit_code": {"$cond": [failed, 3, 0]},

@@ -234,8 +234,8 @@ def test_hosts_with_an_older_waiter_are_refused_clearly(kitchen_url, open_again)
     open_again()
     if kitchen_url.startswith("mongodb"):
         with pymongo.MongoClient(kitchen_url) as client:
-            assert client.get_default_database().state.find_one({"_id": "schema"})["version"] == 4
-            client.get_default_database().state.update_one({"_id": "schema"}, {"$set": {"version": 5}})
+            assert client.get_default_database().state.find_one({"_id": "schema"})["version"] == 5
+            client.get_default_database().state.update_one({"_id": "schema"}, {"$set": {"version": 6}})
     else:
         with sqlite3.connect(kitchen_url) as db:
             assert db.execute("PRAGMA user_version").fetchone()[0] == 4

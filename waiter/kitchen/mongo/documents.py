@@ -1,8 +1,9 @@
 """How orders, shifts and batches look as MongoDB documents: the only place that knows the fields' shape.
 
-A field that is None is left out. Two fields have no counterpart in `orders.Order`: `seq` (the batch's number and the
-row in one integer, so that age is one key of an index) and `raw` (the arguments' bytes as Latin-1 text for searches,
-only where some are no UTF-8). `due` is 0 where an order may go at once: null would cost the index its exact bounds.
+A field that is None is left out. Three fields have no counterpart in `orders.Order`: `seq` (the batch's number and the
+row in one integer, so that age is one key of an index), `took` (`stop` less `start`, so that an index has the longest)
+and `raw` (the arguments' bytes as Latin-1 text for searches, only where some are no UTF-8). `due` is 0 where an order
+may go at once: null would cost the index its exact bounds.
 """
 
 from __future__ import annotations

@@ -44,6 +44,7 @@ from waiter.kitchen.mongo.documents import (
 )
 from waiter.kitchen.mongo.pieces import Loading
 from waiter.kitchen.printable import printable
+from waiter.kitchen.selecting import PORTION
 from waiter.kitchen.timeline import read_timeline
 from waiter.orders import (
     Batch,
@@ -329,6 +330,8 @@ class MongoKitchen:
     def find(
         self, selector: Selector, *, sort: str = "age", limit: int | None = None, with_details: bool = False
     ) -> Iterator[Order]:
+        if limit is not None and limit <= PORTION:
+            return paging.first(self._to, selector, sort, limit, with_details=with_details)
         return queries.find(self._to, selector, sort, limit, with_details)
 
     def page(self, selector: Selector, *, sort: str, limit: int, after: Position | None = None) -> list[Order]:

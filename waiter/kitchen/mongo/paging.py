@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
+from waiter.kitchen.mongo import longest
 from waiter.kitchen.mongo.connection import Connection
 from waiter.kitchen.mongo.documents import BULKY, ROWS, Document, order_from
 from waiter.kitchen.mongo.filters import duration
@@ -17,30 +19,40 @@ from waiter.orders import Order, Selector, Status
 _PLACE = "place"
 _ROW = re.compile("[0-9]{1,10}")
 _NATURAL = {"$natural": 1}
-_TOOK = {"$subtract": ["$stop", "$start"]}
 
 
-def page(to: Connection, selector: Selector, sort: str, limit: int, after: Position | None) -> list[Order]:
+def first(to: Connection, selector: Selector, sort: str, limit: int, *, with_details: bool) -> Iterator[Order]:
+    """The first page, as `Kitchen.find` streams it."""
+    if limit > 0:
+        with to.patiently():
+            found = page(to, selector, sort, limit, None, with_details=with_details)
+        yield from found
+
+
+def page(
+    to: Connection, selector: Selector, sort: str, limit: int, after: Position | None, *, with_details: bool = False
+) -> list[Order]:
     """The first orders that match, behind a position if it is given. Raises UsageError."""
     by, is_descending = sort_of(sort)
     direction = -1 if is_descending else 1
-    what = {"age": "seq", "duration": _PLACE}.get(by, by)
-    behind = {} if after is None else _behind(what, direction, after.value, _seq(to, after.order_id))
+    light: list[Document] = [] if with_details else [{"$unset": list(BULKY)}]
     matching = [part for part in (selected(to, selector),) if part]
-    if selector == Selector(statuses=selector.statuses):
-        if sort in ("-stop", "-start"):
-            matching += _narrowed(to, sort, [*matching, *([behind] if behind else [])], limit)
-        elif sort == "-duration" and selector.statuses != (Status.ERROR,):  # of failures an index knows how long
-            matching += _long(to, matching, after, limit, selector)
+    at = None if after is None else (after.value, _seq(to, after.order_id))
+    if sort == "-duration":
+        return list(map(order_from, longest.page(to, matching, limit, at, light, may_run=_may_run(selector))))
+    what = {"age": "seq", "duration": _PLACE}.get(by, by)
+    behind = {} if at is None else _behind(what, direction, *at)
+    if sort in ("-stop", "-start") and selector == Selector(statuses=selector.statuses):
+        matching += _narrowed(to, sort, [*matching, *([behind] if behind else [])], limit)
     order = {"seq": direction} if by == "age" else {what: direction, "seq": direction}
-    first: list[Document] = [{"$match": behind}, {"$sort": order}, {"$limit": limit}]
+    ordered: list[Document] = [{"$match": behind}, {"$sort": order}, {"$limit": limit}]
     hint = None if by == "age" else _hint(to, selector)
     hinted: Document = {} if hint is None else {"hint": hint}
     if by == "duration":
-        took: Document = {_PLACE: duration(to.now) if _may_run(selector) else _TOOK}
-        matching = [{"seq": {"$in": _places(to, matching, took, first, hinted)}}, *matching]
-        first, hinted = [{"$set": took}, *first], {}
-    stages = [{"$match": {"$and": [*matching, {}]}}, *first, {"$unset": list(BULKY)}]
+        took: Document = {_PLACE: duration(to.now)}
+        matching = [{"seq": {"$in": _places(to, matching, took, ordered, hinted)}}, *matching]
+        ordered, hinted = [{"$set": took}, *ordered], {}
+    stages = [{"$match": {"$and": [*matching, {}]}}, *ordered, *light]
     found = to.orders.aggregate(stages, allowDiskUse=True, **hinted)
     return list(map(order_from, found))
 
@@ -48,8 +60,8 @@ def page(to: Connection, selector: Selector, sort: str, limit: int, after: Posit
 def _places(
     to: Connection, matching: list[Document], took: Document, first: list[Document], hinted: Document
 ) -> list[int]:
-    """The orders of a page by duration: small things are sorted, and of failures an index has them."""
-    fields = {"_id": 0, "seq": 1, "stop": 1, "start": 1, **({} if took[_PLACE] is _TOOK else {"status": 1})}
+    """The orders of a page by duration: small things are sorted."""
+    fields = {"_id": 0, "seq": 1, "stop": 1, "start": 1, "status": 1}
     small: list[Document] = [{"$project": fields}, {"$project": {"seq": 1, **took}}]
     stages = [{"$match": {"$and": [*matching, {}]}}, *small, *first]
     return [order["seq"] for order in to.orders.aggregate(stages, allowDiskUse=True, **hinted)]
@@ -69,30 +81,6 @@ def _narrowed(to: Connection, sort: str, matching: list[Document], limit: int) -
 
 def _may_run(selector: Selector) -> bool:
     return not selector.statuses or Status.RUNNING in selector.statuses
-
-
-def _long(
-    to: Connection, matching: list[Document], after: Position | None, limit: int, selector: Selector
-) -> list[Document]:
-    """What long orders have, so that few are sorted: some of those that ended lately took at least so long."""
-    if after is not None and after.value is None:
-        return []
-    least = [] if after is None else [{"$match": {_PLACE: {"$lt": after.value}}}]
-    lately: list[Document] = [
-        {"$match": {"$and": [{"stop": {"$gt": 0}}, {"start": {"$gt": 0}}, *matching]}},
-        {"$sort": {"stop": -1}},
-        {"$limit": FEW},
-        {"$project": {"_id": 0, _PLACE: _TOOK}},
-        *least,
-        {"$sort": {_PLACE: -1}},
-        {"$skip": limit - 1},
-        {"$limit": 1},
-    ]
-    found = next(iter(to.orders.aggregate(lately)), None)
-    if found is None:
-        return []
-    long: Document = {"$expr": {"$gte": [_TOOK, found[_PLACE]]}}
-    return [{"$or": [{"status": "RUNNING"}, long]} if _may_run(selector) else long]
 
 
 def _nth(to: Connection, field: str, matching: list[Document], number: int) -> float | None:

@@ -129,14 +129,11 @@ def _counts_of_batches(to: Connection, wanted: Selector) -> Counts:
 
 
 def find(to: Connection, selector: Selector, sort: str, limit: int | None, with_details: bool) -> Iterator[Order]:
-    if limit is not None and limit <= 0:
-        return
+    """The orders of more than one portion: see `paging` for one."""
     with to.patiently():
         wanted = selected(to, selector)
     ordered, light = sort_stages(sort, to.now), [] if with_details else [{"$unset": list(BULKY)}]
-    if limit is not None and limit <= PORTION:
-        yield from map(order_from, _portion(to, [{"$match": wanted}, *ordered, {"$limit": limit}, *light]))
-    elif sort.removeprefix("-") == "age":
+    if sort.removeprefix("-") == "age":
         yield from map(order_from, islice(_by_age(to, wanted, ordered, light), limit))
     else:
         yield from map(order_from, islice(_by_place(to, wanted, ordered, light), limit))

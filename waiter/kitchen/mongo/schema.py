@@ -18,9 +18,9 @@ from waiter.kitchen.mongo import pieces
 from waiter.kitchen.mongo.connection import UNAUTHORIZED, Connection
 from waiter.kitchen.mongo.documents import Document
 
-VERSION = 4
-"""1: batches knew no command; 2: none waited for others; 3: orders were counted each time. Such a database becomes one
-of 4 when somebody opens it to bring work."""
+VERSION = 5
+"""1: batches knew no command; 2: none waited for others; 3: orders were counted each time; 4: none said how long it
+took. Such a database becomes one of 5 when somebody opens it to bring work."""
 MARK = "waiter"
 
 BUILD_S = 3600.0
@@ -37,6 +37,8 @@ _OF_ORDERS = (
         name="ended",
         partialFilterExpression={"stop": {"$gt": 0}},
     ),
+    # What an earlier version ended has no `took`: it stands at the end of this index, so that one look finds it.
+    IndexModel([("took", ASCENDING), ("seq", ASCENDING)], name="lasted", partialFilterExpression={"stop": {"$gt": 0}}),
     IndexModel(
         [(field, ASCENDING) for field in ("command", "status", "seq")],
         name="versions",
@@ -111,6 +113,8 @@ def prepare(to: Connection, *, create: bool) -> None:
         if found is None:
             raise KitchenMissing(f"{to.url}: no such kitchen: nothing was loaded there\nhint: check the name")
         return
+    if found and found["version"] < VERSION:
+        _say_how_long(to)  # before there is an index of it, which then costs less
     _make_indexes(to, is_new=found is None)
     if found and found["version"] < VERSION:
         to.state.update_one({"_id": "schema"}, {"$max": {"version": VERSION}})
@@ -122,6 +126,13 @@ def prepare(to: Connection, *, create: bool) -> None:
         # As every other change of ours it needs the server's clock: what has none is told before there are orders.
         mark = {"version": VERSION, "program": MARK, "marked_at": to.now}
         to.state.update_one({"_id": "schema"}, [{"$set": mark}], upsert=True)
+
+
+def _say_how_long(to: Connection) -> None:
+    """Give orders that ended under an earlier version what this one sorts them by."""
+    without = {"stop": {"$gt": 0}, "start": {"$gt": 0}, "took": None}
+    with pymongo.timeout(BUILD_S):
+        to.orders.update_many(without, [{"$set": {"took": {"$subtract": ["$stop", "$start"]}}}])
 
 
 def _is_ours(schema: Document | None) -> bool:

@@ -49,7 +49,7 @@ def claimed(shift: Shift, at: float, *, is_first: bool) -> Document:
     `is_first`: no order was claimed before, so there is nothing of an earlier attempt to forget.
     """
     changes: Document = {"$set": in_hand(shift, at), "$inc": {"attempt": 1}}
-    return changes if is_first else changes | {"$unset": dict.fromkeys(OF_AN_ATTEMPT, 1)}
+    return changes if is_first else changes | {"$unset": dict.fromkeys((*OF_AN_ATTEMPT, "took"), 1)}
 
 
 def in_hand(shift: Shift, at: float) -> Document:
@@ -140,6 +140,8 @@ def _fields(change: Change, now: Expression, given: Mapping[str, Expression] = {
         for field, value in change.fields.items()
         if _is_given(value, given)
     }
+    if "stop" in fields:
+        fields["took"] = _took(fields.get("start", "$start"), fields["stop"])
     record = change.record
     if record is None:
         return fields
@@ -148,6 +150,11 @@ def _fields(change: Change, now: Expression, given: Mapping[str, Expression] = {
     if record.is_if_cancel_asked:
         history = {"$cond": [_IS_CANCEL_ASKED, history, _kept("history")]}
     return {**fields, "history": history}
+
+
+def _took(start: Expression, stop: Expression) -> Expression:
+    """Nothing, where one of them is missing."""
+    return GONE if GONE in (start, stop) else {"$ifNull": [{"$subtract": [stop, start]}, GONE]}
 
 
 def _is_given(value: Value, given: Mapping[str, Expression]) -> bool:

@@ -1,0 +1,104 @@
+"""Of a MongoDB kitchen an index has the orders that took longest, whatever became of each, and whoever ended it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pymongo
+import pytest
+
+from tests.conftest import check_in, fill, let_leases_run_out, outcome
+from waiter.kitchen.contract import Kitchen
+from waiter.orders import Order, Selector, Status
+
+pytestmark = pytest.mark.parametrize("kitchen_url", ["mongodb"], indirect=True)
+
+Database = pymongo.database.Database[dict[str, Any]]
+
+
+@pytest.fixture
+def database(kitchen_url: str) -> Iterator[Database]:
+    with pymongo.MongoClient[dict[str, Any]](kitchen_url) as client:
+        yield client.get_default_database()
+
+
+def deliver(kitchen: Kitchen, rows: int) -> list[Order]:
+    """Load so many and finish all but three; the later one is, the longer it took, in pairs of equal length."""
+    fill(kitchen, [[str(n)] for n in range(rows)])
+    shift, now = check_in(kitchen), kitchen.now()
+    orders: list[Order] = []
+    while len(orders) < rows - 3:
+        orders += kitchen.claim(shift, limit=min(100, rows - 3 - len(orders)))
+    ends = [outcome(order, start=now - 900 - n // 2, stop=now - 900) for n, order in enumerate(orders)]
+    kitchen.finish(shift, ends)
+    kitchen.claim(shift, limit=1)
+    return orders
+
+
+def first(kitchen: Kitchen, limit: int) -> list[str]:
+    """In both ways to ask for them, which agree."""
+    page = kitchen.page(Selector(), sort="-duration", limit=limit)
+    assert [*kitchen.find(Selector(), sort="-duration", limit=limit)] == page
+    return [order.id for order in page]
+
+
+def whole(kitchen: Kitchen) -> list[str]:
+    return [order.id for order in kitchen.find(Selector(), sort="-duration")]
+
+
+def test_only_as_many_orders_are_read_as_are_shown(kitchen, database):
+    orders = deliver(kitchen, 2000)
+    database.command("profile", 2)
+
+    shown = first(kitchen, 10)
+
+    database.command("profile", 0)
+    looked = [*database["system.profile"].find({"command.aggregate": "orders"})]
+    assert shown == [order.id for order in reversed(orders)][:10]
+    assert 0 < sum(one["docsExamined"] for one in looked) < 200
+
+
+def test_whatever_becomes_of_an_order_it_says_how_long_its_last_attempt_took(kitchen, database, clock):
+    def assert_said() -> None:
+        for order in database.orders.find():
+            took = order["stop"] - order["start"] if "start" in order and "stop" in order else None
+            assert order.get("took") == took, order
+        assert first(kitchen, 99) == whole(kitchen)
+
+    fill(kitchen, [[str(n)] for n in range(8)])
+    shift = check_in(kitchen)
+    done, failed, again, unstarted, released, cancelled, *lost = kitchen.claim(shift, limit=8)
+    kitchen.cancel(Selector(ids=(cancelled.id,)))
+    ends = [outcome(done), outcome(failed, Status.ERROR), outcome(again, Status.READY)]
+    kitchen.finish(shift, [*ends, outcome(unstarted, Status.ERROR, start=None)])
+    kitchen.release(shift, [released, cancelled])
+    assert_said()
+    let_leases_run_out(kitchen, clock)
+    kitchen.reclaim()
+    assert_said()
+    assert sum("took" in order for order in database.orders.find()) == 3 + len(lost)
+    kitchen.reset(Selector(ids=(done.id, failed.id)))
+    kitchen.cancel(Selector(ids=(again.id,)))
+    assert_said()
+    clock.advance(3600)
+    later = check_in(kitchen, "b")
+    while kitchen.claim(later, limit=8):
+        assert_said()
+
+
+def test_what_an_earlier_version_ended_has_its_place(kitchen, open_again, database):
+    deliver(kitchen, 40)
+    database.orders.update_many({"row": {"$mod": [3, 1]}}, {"$unset": {"took": 1}})
+    by_hand = whole(kitchen)
+
+    for limit in (1, 10, 38, 40):
+        assert first(kitchen, limit) == by_hand[:limit]
+
+    database.orders.drop_index("lasted")  # who only looks makes none
+    assert first(kitchen, 10) == by_hand[:10]
+    database.state.update_one({"_id": "schema"}, {"$set": {"version": 4}})
+    upgraded = open_again()
+    assert "lasted" in database.orders.index_information()
+    assert database.orders.count_documents({"took": {"$exists": True}}) == 37
+    assert first(upgraded, 40) == by_hand
