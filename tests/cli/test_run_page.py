@@ -16,8 +16,9 @@ from waiter.kitchen.timeline import Step, Timeline
 from waiter.machines import Call, Ledger, Machine, Market
 from waiter.orders import Reason, Selector, Status, Vitals
 from waiter.report.poller import Poller
-from waiter.report.run_view import within_slots
+from waiter.report.run_view import BATCHES_SHOWN, RunPoller, within_slots
 from waiter.web.charts import charts
+from waiter.web.rendering import render
 from waiter.web.waiter_grid import grid
 
 HOSTILE = "<b>night</b>\u202e"
@@ -98,6 +99,18 @@ def test_the_run_is_drawn_whole_and_batch_by_batch(kitchen, kitchen_url, home):
     assert '?batch=a&amp;last=1h" aria-current="true">the last hour' in hour
     assert not [label for label in Labels(minute).found if label.startswith("Finished per minute")]
     assert refused == [400, 400, 400]
+
+
+def test_of_many_batches_those_that_run_come_first(kitchen):
+    for number in range(BATCHES_SHOWN + 2):
+        fill(kitchen, [["a"], ["b"]], batch=f"b{number}")
+    kitchen.claim(check_in(kitchen), limit=1)
+
+    view = RunPoller(kitchen).view()
+
+    assert view.batches[0].counts[Status.RUNNING] == 1
+    assert view.more_batches == 2
+    assert "2 batches more" in render("charts_part.html", view=view, linked=True)
 
 
 def test_what_was_estimated_says_so_and_what_never_was_is_no_chart():

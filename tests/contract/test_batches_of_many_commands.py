@@ -173,6 +173,26 @@ def test_progress_is_told_by_batch(kitchen):
     assert (progress["two"].recent.done, progress["two"].recent.mean_s) == (0, None)
 
 
+def test_a_batch_that_has_just_begun_is_as_fast_as_it_is(kitchen, clock):
+    fill(kitchen, "one", "two", rows=30)
+    shift = kitchen.check_in("a", "h", 1)
+    first = kitchen.claim(shift, 10, scope=Scope(batches=("one",)))
+    clock.advance(20)
+    kitchen.finish(shift, [outcome(order) for order in first])
+    long_ago = kitchen.batch_progress(10)["one"].recent
+    second = kitchen.claim(shift, 1, scope=Scope(batches=("two",)))
+
+    progress = kitchen.batch_progress(300)
+    kitchen.finish(shift, [outcome(order, stop=order.start) for order in second])
+    at_once = kitchen.batch_progress(300)["two"].recent
+
+    assert (long_ago.done, long_ago.window_s) == (0, 10)
+    assert progress["one"].recent.done == 10
+    assert progress["one"].recent.window_s == pytest.approx(20, abs=5)
+    assert progress["two"].recent.window_s == 300  # nothing tells
+    assert (at_once.done, at_once.window_s) == (1, pytest.approx(1, abs=5))
+
+
 def test_neighbours_make_one_span():
     every = [("a", 1), ("b", 2), ("c", 5), ("d", 6), ("e", 7)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from waiter.light_dataclass import dataclass
 from waiter.orders import Status
@@ -60,3 +60,9 @@ def durations_from(rows: Iterable[tuple[str, int, int, float]], bounds: int) -> 
         total_s += seconds
         failed += count if status == Status.ERROR else 0
     return Durations(tuple(counts), failed, total_s)
+
+
+def own_window(ages: Sequence[float | None], window_s: float) -> float:
+    """How much of a window a batch was at work in, in seconds, from how long ago its first orders there began."""
+    known = [age for age in ages if age is not None]
+    return min(window_s, max(1.0, *known)) if known else window_s

@@ -171,7 +171,11 @@ class Kitchen(Protocol):
         """
 
     def batch_progress(self, window_s: float) -> dict[str, BatchProgress]:
-        """How far each batch is, by its id, and what was finished of it in the last `window_s` seconds."""
+        """How far each batch is, by its id, and what was finished of it in the last `window_s` seconds.
+
+        Its own window begins with the first of these orders, if that is later, and is a second at least: a batch that
+        has just begun is as fast as it is.
+        """
 
     def remove_batch(self, batch_id: str) -> int:
         """Delete the batch and its orders, whatever their status. Returns how many orders."""

@@ -16,6 +16,7 @@ from itertools import islice
 from typing import Any, NoReturn, Self
 
 from waiter.errors import KitchenError
+from waiter.kitchen.answers import own_window
 from waiter.kitchen.contract import (
     ALL,
     CLAIM_LIMIT,
@@ -219,7 +220,12 @@ class KitchenDefaults(Kitchen):
         for order in self.orders():
             of[order.batch].append(order)
         counts = {batch: Counts(Counter(order.status for order in orders)) for batch, orders in of.items()}
-        return {batch: BatchProgress(counts[batch], _throughput(of[batch], self.now(), window_s)) for batch in of}
+        now = self.now()
+        own_s = {
+            batch: own_window([now - (order.start or now) for order in _lately(orders, now, window_s)], window_s)
+            for batch, orders in of.items()
+        }
+        return {batch: BatchProgress(counts[batch], _throughput(of[batch], now, own_s[batch])) for batch in of}
 
     def failure_groups(self, selector: Selector | None = None) -> list[FailureGroup]:
         groups = defaultdict[str, list[Order]](list)
@@ -270,9 +276,14 @@ class KitchenDefaults(Kitchen):
         self._cannot("keep a ledger of machines: launch the fleet for another kitchen")
 
 
-def _throughput(orders: Iterable[Order], now: float, window_s: float) -> Throughput:
+def _lately(orders: Iterable[Order], now: float, window_s: float) -> list[Order]:
+    """Those that ended in the last so many seconds."""
     ended = [order for order in orders if order.status in (Status.DONE, Status.ERROR)]
-    ended = [order for order in ended if order.stop is not None and order.stop >= now - window_s]
+    return [order for order in ended if order.stop is not None and order.stop >= now - window_s]
+
+
+def _throughput(orders: Iterable[Order], now: float, window_s: float) -> Throughput:
+    ended = _lately(orders, now, window_s)
     done = sum(order.status is Status.DONE for order in ended)
     took = [order.stop - order.start for order in ended if order.stop is not None and order.start is not None]
     return Throughput(window_s, done, len(ended) - done, sum(took) / len(took) if took else None)

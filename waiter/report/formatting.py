@@ -87,8 +87,8 @@ def format_counts(counts: Counts) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """`1 order`, `3,000 orders`."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+    """`1 order`, `3,000 orders`, `2 batches`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "es" if noun.endswith("ch") else "s")
 
 
 def truncate(text: str, width: int) -> str:

@@ -24,7 +24,7 @@ CLAIMED_S = 10.0
 """An order is claimed no longer than this before its slot is free, as a rule."""
 
 BATCHES_SHOWN = 12
-"""So many batches stand side by side: those with work left first, the latest first."""
+"""So many batches stand side by side: those that run first, then those with work left, the latest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +96,10 @@ class RunPoller:
         if len(found) < 2:
             return RunView(line)
         progress: Mapping[str, BatchProgress] = self._answer("progress")
-        shown = sorted(found, key=lambda one: (_is_over(progress.get(one.id)), -one.loaded_at))[:BATCHES_SHOWN]
-        seen = tuple(_seen(one, progress.get(one.id), line) for one in shown)
-        return RunView(line, seen, len(found) - len(seen))
+        known = [batch for batch in found if batch.id in progress]  # others came after that was asked for
+        shown = sorted(known, key=lambda one: (*_rank(progress[one.id].counts), -one.loaded_at))[:BATCHES_SHOWN]
+        seen = tuple(_seen(one, progress[one.id], line) for one in shown)
+        return RunView(line, seen, len(known) - len(seen))
 
     def seen(self, whole: Seen) -> Seen:
         """What was seen of all, for the batch alone: with its own rates, unless nothing else is left.
@@ -152,16 +153,18 @@ def _progress(kitchen: Kitchen) -> Mapping[str, BatchProgress]:
     return kitchen.batch_progress(RECENT_S)
 
 
-def _is_over(progress: BatchProgress | None) -> bool:
-    return progress is None or progress.counts.finished == progress.counts.total
+def _rank(counts: Counts) -> tuple[bool, bool]:
+    """What runs comes first, then what has work left."""
+    return counts.finished == counts.total, not counts[Status.RUNNING]
 
 
-def _seen(batch: Batch, progress: BatchProgress | None, whole: Timeline) -> BatchSeen:
-    counts = progress.counts if progress else Counts({})
-    pace, left = (rate(progress), left_s(progress)) if progress else (0.0, None)
-    return BatchSeen(batch.id, batch.name, counts, pace, left, batch.pause_reason, whole.finished.get(batch.id, {}))
+def _seen(batch: Batch, progress: BatchProgress, whole: Timeline) -> BatchSeen:
+    finished = whole.finished.get(batch.id, {})
+    pace, left = rate(progress), left_s(progress)
+    return BatchSeen(batch.id, batch.name, progress.counts, pace, left, batch.pause_reason, finished)
 
 
 def _recent(progress: Mapping[str, BatchProgress], ids: Collection[str]) -> Throughput:
     recent = [progress[id].recent for id in ids if id in progress]
-    return Throughput(RECENT_S, sum(one.done for one in recent), sum(one.failed for one in recent), None)
+    window_s = max((one.window_s for one in recent if one.done + one.failed), default=RECENT_S)
+    return Throughput(window_s, sum(one.done for one in recent), sum(one.failed for one in recent), None)

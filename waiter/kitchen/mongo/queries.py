@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import islice
 
 from waiter.errors import UsageError
-from waiter.kitchen.answers import Durations, durations_from
+from waiter.kitchen.answers import Durations, durations_from, own_window
 from waiter.kitchen.contract import CLAIM_LIMIT, Backlog, Throughput
 from waiter.kitchen.mongo import tally
 from waiter.kitchen.mongo.connection import Connection
@@ -208,15 +208,21 @@ def durations(to: Connection, since: float, bounds: Sequence[float]) -> Duration
 def batch_progress(to: Connection, window_s: float) -> dict[str, BatchProgress]:
     """How far each batch is, by its id, and how fast lately."""
     by_batch: Document = {"_id": {"batch": "$batch", "status": "$status"}, "n": {"$sum": 1}}
-    seconds = {"seconds": {"$sum": {"$subtract": ["$stop", "$start"]}}}
+    times = {
+        "seconds": {"$sum": {"$subtract": ["$stop", "$start"]}},
+        "age": {"$max": {"$subtract": [to.now, "$start"]}},
+    }
     counts = tally.count(to)
     recent: dict[str, dict[str, Document]] = {}
-    for row in to.orders.aggregate([_finished_within(to, window_s), {"$group": by_batch | seconds}], allowDiskUse=True):
+    for row in to.orders.aggregate([_finished_within(to, window_s), {"$group": by_batch | times}], allowDiskUse=True):
         recent.setdefault(row["_id"]["batch"], {})[row["_id"]["status"]] = row
-    return {
-        batch: BatchProgress(counts.get(number, Counts({})), _throughput(recent.get(batch, {}), window_s))
-        for batch, number in numbered_batches(to)
-    }
+
+    def progress(batch: str, number: int) -> BatchProgress:
+        rows = recent.get(batch, {})
+        own_s = own_window([row["age"] for row in rows.values()], window_s)
+        return BatchProgress(counts.get(number, Counts({})), _throughput(rows, own_s))
+
+    return {batch: progress(batch, number) for batch, number in numbered_batches(to)}
 
 
 def _finished_within(to: Connection, window_s: float) -> Document:

@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
-from waiter.kitchen.answers import Durations, durations_from
+from waiter.kitchen.answers import Durations, durations_from, own_window
 from waiter.kitchen.contract import CLAIM_LIMIT, Backlog, FailureGroup, Throughput
 from waiter.kitchen.selecting import PORTION
 from waiter.kitchen.sqlite import tally
@@ -137,10 +137,10 @@ def batch_progress(read: Read, now: float, window_s: float, *, is_kept: bool) ->
     """How far each batch is, by its id, and how fast lately. `is_kept`: the file knows how many orders there are."""
     counted = tally.by_batch(read) if is_kept else read(_COUNT_BY_BATCH)
     ended = read(
-        f"SELECT seq >> {ROW_BITS} AS number, status, count(*) AS n, total(stop - start) AS seconds "
-        "FROM orders INDEXED BY by_stop WHERE stop IS NOT NULL AND stop >= ? AND status IN ('DONE', 'ERROR') "
-        "GROUP BY 1, 2",
-        (now - window_s,),
+        f"SELECT seq >> {ROW_BITS} AS number, status, count(*) AS n, total(stop - start) AS seconds, "
+        "? - min(start) AS age FROM orders INDEXED BY by_stop "
+        "WHERE stop IS NOT NULL AND stop >= ? AND status IN ('DONE', 'ERROR') GROUP BY 1, 2",
+        (now, now - window_s),
     )
     counts: dict[int, dict[Status, int]] = {}
     for row in counted:
@@ -150,7 +150,9 @@ def batch_progress(read: Read, now: float, window_s: float, *, is_kept: bool) ->
         recent.setdefault(row["number"], []).append(row)
 
     def progress(number: int) -> BatchProgress:
-        return BatchProgress(Counts(counts.get(number, {})), _throughput(recent.get(number, []), window_s))
+        rows = recent.get(number, [])
+        own_s = own_window([row["age"] for row in rows], window_s)
+        return BatchProgress(Counts(counts.get(number, {})), _throughput(rows, own_s))
 
     return {row["id"]: progress(row["number"]) for row in read("SELECT id, number FROM batches ORDER BY number")}
 
