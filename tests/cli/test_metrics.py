@@ -20,8 +20,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from tests.conftest import check_in, eventually, fill, let_leases_run_out, outcome, unavailable
 from tests.mongod import free_port
 from tests.serving import serving
+from waiter.errors import KitchenError
+from waiter.kitchen import open_kitchen
 from waiter.orders import Reason, Selector, Status
-from waiter.report.totals import LATE_S, EndedTotals, MonitoringPoller
+from waiter.report.totals import LATE_S, EndedTotals, MonitoringPoller, answer_s
 
 SHIPPED = Path(__file__).parents[2] / "docs" / "monitoring"
 TOKEN = "a-token-of-the-scraper"
@@ -113,6 +115,15 @@ def test_prometheus_scrapes_what_a_server_counts(kitchen, kitchen_url, home, tmp
 def test_the_alerts_fire_when_they_should_and_only_then():
     promtool("check", "rules", str(SHIPPED / "alerts.yml"))
     promtool("test", "rules", str(Path(__file__).with_name("alerts_test.yml")))
+
+
+def test_the_answer_that_is_timed_comes_from_the_kitchen(tmp_path):
+    file = tmp_path / "orders.sqlite"
+    with open_kitchen(str(file)) as kitchen:
+        assert answer_s(kitchen) < 60
+        file.unlink()
+        with pytest.raises(KitchenError):
+            answer_s(kitchen)
 
 
 def test_totals_never_fall_and_miss_nothing_that_comes_late(kitchen, clock):
