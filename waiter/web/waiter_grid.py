@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from waiter.orders import Order, Shift
+from waiter.orders import Order, Shift, Vitals
 from waiter.report.capacity import state
 from waiter.report.dashboard import Seen
 
@@ -46,20 +46,25 @@ class HostCells:
     waiters: Sequence[WaiterCells]
 
     @property
+    def here(self) -> list[Vitals]:
+        """What those say of themselves that are not lost."""
+        return [one.shift.vitals for one in self.waiters if one.state != "lost"]
+
+    @property
     def slots(self) -> int:
-        return sum(one.shift.vitals.slots for one in self.waiters)
+        return sum(vitals.slots for vitals in self.here)
 
     @property
     def busy(self) -> int:
-        return sum(one.shift.vitals.busy for one in self.waiters)
+        return sum(vitals.busy for vitals in self.here)
 
     @property
     def load(self) -> float:
-        return max(one.shift.vitals.load for one in self.waiters)
+        return max((vitals.load for vitals in self.here), default=0.0)
 
     @property
     def memory(self) -> int:
-        return sum(one.shift.vitals.memory for one in self.waiters)
+        return sum(vitals.memory for vitals in self.here)
 
 
 @dataclass(frozen=True, slots=True)
