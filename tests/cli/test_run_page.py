@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -17,7 +18,7 @@ from waiter.machines import Call, Ledger, Machine, Market
 from waiter.orders import Reason, Selector, Status, Vitals
 from waiter.report.poller import Poller
 from waiter.report.run_view import BATCHES_SHOWN, RunPoller, within_slots
-from waiter.web.charts import charts
+from waiter.web.charts import charts, written_at
 from waiter.web.rendering import render
 from waiter.web.waiter_grid import grid
 
@@ -110,7 +111,20 @@ def test_of_many_batches_those_that_run_come_first(kitchen):
 
     assert view.batches[0].counts[Status.RUNNING] == 1
     assert view.more_batches == 2
-    assert "2 batches more" in render("charts_part.html", view=view, linked=True)
+    assert "2 batches more" in render("charts_part.html", view=view, now=view.line.until, linked=True)
+
+
+def test_the_charts_of_another_day_have_its_date():
+    ended = 20_000 * 86_400.0
+    line = Timeline(ended - 120, 60.0, ended, (Step(100, 20, 1.0, (1.0, 2.0, 3.0), 2.0), Step()), durations={0: 120})
+
+    today, tomorrow = (charts(line, written_at(line, ended + hours * 3600))[0] for hours in (1, 20))
+
+    (day,) = {time.strftime("%m-%d", time.localtime(at)) for at in (ended - 120, ended - 60)}
+    assert not any(mark.startswith(day) for mark in today.marks)
+    assert all(mark.startswith(day) for mark in tomorrow.marks[:2])
+    assert tomorrow.bars[0].words.startswith(day)
+    assert written_at(line, ended + 10) == written_at(line, ended + 20) == ended
 
 
 def test_what_was_estimated_says_so_and_what_never_was_is_no_chart():
@@ -203,6 +217,22 @@ def test_of_many_waiters_those_that_need_a_look_come_first_and_the_others_have_a
     closely = [one for host in many.hosts for one in host.waiters]
     assert (len(closely), {one.state for one in closely}) == (24, {"lost"})
     assert (len(many.rows), many.more) == (200 - 24, 80)
+
+
+def test_a_host_counts_no_slots_of_waiters_that_are_lost(kitchen):
+    for name in ("ada", "bob"):
+        kitchen.check_in(name, "east", os.getpid(), Vitals(slots=4, busy=3, memory=50 << 20, load=1.5))
+    seen = Poller(kitchen, 1.0).look()
+    ada, bob = seen.shifts
+    one_lost, all_lost = [replace(ada, lost_at=seen.now), bob], [replace(one, lost_at=seen.now) for one in seen.shifts]
+
+    some, none = (
+        render("waiters_part.html", seen=replace(seen, shifts=shifts), form=None, trouble=None)
+        for shifts in (one_lost, all_lost)
+    )
+
+    assert "<small>3 of 4 slots busy; load 1.5, 50 MiB of memory</small>" in some
+    assert "<small>no waiter at work</small>" in none
 
 
 def test_waiters_stand_by_host_with_a_cell_for_each_slot(kitchen, kitchen_url, home):

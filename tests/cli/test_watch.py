@@ -25,7 +25,7 @@ from waiter.kitchen import open_kitchen
 from waiter.kitchen.timeline import Step, Timeline
 from waiter.orders import Counts, FailureGroup, Order, Reason, Shift, Status, Throughput, Vitals
 from waiter.report.capacity import measure_capacity
-from waiter.report.dashboard import Seen, frame, summary
+from waiter.report.dashboard import Seen, frame, pace, summary
 from waiter.report.poller import SHARES, Poller, ThrottledQuery
 
 
@@ -177,7 +177,7 @@ def test_where_nothing_was_finished_the_last_minutes_are_told(kitchen, kitchen_u
     command = [sys.executable, "-m", "waiter", "-k", kitchen_url, "watch"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=home) as process:
         assert process.stdout is not None
-        assert "0/s now, 0/s over 5 min; no end in sight yet" in process.stdout.readline()
+        assert "0/s now, 0/s over 5 min; no waiter is at work" in process.stdout.readline()
         process.terminate()
 
 
@@ -257,6 +257,18 @@ def test_at_80_by_24_many_waiters_leave_room_for_failures():
     assert "more waiters" in text
     assert "[all on h1]" in text
     assert "q quits" in text
+
+
+def test_where_no_end_can_be_told_it_says_who_takes_no_orders():
+    def said(**facts: object) -> str:
+        seen = a_seen(waiters=2)
+        shifts = [replace(shift, **facts) for shift in seen.shifts]
+        return pace(replace(seen, shifts=shifts, capacity=measure_capacity(shifts, 1000.0, 300))).partition("; ")[2]
+
+    assert said().startswith("done in ")
+    assert said(lost_at=900.0) == said(left_at=900.0) == "no waiter is at work"
+    assert said(is_paused=True) == "all waiters are paused"
+    assert said(is_draining=True) == "all waiters drain or pause"
 
 
 def test_a_waiter_is_as_busy_as_it_says_though_not_all_that_it_runs_was_looked_at():

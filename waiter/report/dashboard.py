@@ -136,7 +136,15 @@ def pace(seen: Seen) -> str:
         return "all orders have ended" if seen.counts.total else "no orders"
     window = format_duration(seen.longer.window_s).removesuffix(" 00 s")
     rates = f"{per_second(rate(seen.recent))} now, {per_second(rate(seen.longer))} over {window}"
-    return f"{rates}; {f'done {seen.eta}' if seen.eta else 'no end in sight yet'}"
+    return f"{rates}; {f'done {seen.eta}' if seen.eta else _why_no_end(seen)}"
+
+
+def _why_no_end(seen: Seen) -> str:
+    if not seen.at_work:
+        return "no waiter is at work"
+    if seen.capacity.slots:
+        return "no end in sight yet"
+    return "all waiters are paused" if all(shift.is_paused for shift in seen.at_work) else "all waiters drain or pause"
 
 
 def cost_words(seen: Seen) -> list[str]:

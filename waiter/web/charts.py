@@ -19,7 +19,7 @@ WIDTH, HEIGHT = 1000.0, 100.0
 LEAST = 1.0
 """What is there at all is so high."""
 
-MINUTE_S = 60.0
+MINUTE_S, HOUR_S = 60.0, 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,14 @@ class Chart:
     rows: tuple[tuple[str, ...], ...]
     legend: tuple[tuple[str, str], ...] = ()  # colour and word
     note: str = ""
+
+
+def written_at(line: Timeline, now: float) -> float:
+    """The time that the times in charts are written for: those of another day have its date.
+
+    To the hour, so that the charts of a run that has ended stay as they are from look to look.
+    """
+    return line.until + max(0.0, now - line.until) // HOUR_S * HOUR_S
 
 
 def charts(line: Timeline, now: float) -> list[Chart]:

@@ -28,7 +28,7 @@ from waiter.web.asking import (
     query_of,
     sort_from,
 )
-from waiter.web.charts import attempts
+from waiter.web.charts import attempts, written_at
 from waiter.web.rendering import render
 from waiter.web.viewing import KitchenThread, Viewing
 
@@ -62,10 +62,11 @@ class Pages:
         """The live parts of a page as they are now, by name."""
         look, trouble, batch = self.viewing.looks.get(aspect), self.viewing.trouble, aspect.batch
         seen, run = (look.seen, look.run) if look else (None, None)
+        now = written_at(look.run.line, look.seen.now) if look else 0.0
 
         def made(name: str) -> str:
-            of = run if name == "charts" else seen
-            values = {"seen": seen, "view": run, "trouble": trouble, "batch": batch, "linked": True}
+            of = (run, now) if name == "charts" else seen
+            values = {"seen": seen, "view": run, "now": now, "trouble": trouble, "batch": batch, "linked": True}
             return self.viewing.text(
                 name, aspect, (of, trouble), lambda: render(f"{name}_part.html", form=self.form, **values)
             )
