@@ -335,3 +335,44 @@ def test_a_kitchen_of_an_earlier_version_is_counted_until_all_of_it_is_known(kit
         assert_true(upgraded)
     assert sum(ended["DONE"] for ended in known(database).values()) == ROWS
     assert database.state.find_one({"_id": "news"})["pieces"] == pieces.KNOWN
+
+
+def versions_by_hand(kitchen: MongoKitchen, batch: str | None = None) -> dict[str, int]:
+    ended = kitchen.find(Selector(batch=batch, statuses=(Status.DONE, Status.ERROR)))
+    return dict(Counter(order.command for order in ended if order.command))
+
+
+def test_the_versions_of_what_ended_are_counted_once(kitchen, database, clock, monkeypatch):
+    for batch in "abc":
+        fill(kitchen, [[str(n)] for n in range(ROWS)], batch=batch)
+    clock.advance(3600)
+    shift = check_in(kitchen)
+    orders = kitchen.claim(shift, limit=3 * ROWS - 6)
+    ends = [Status.ERROR if n % 3 else Status.DONE for n in range(len(orders))]
+    facts = [{} if n % 5 == 4 else {"command": f"v{n % 2}"} for n in range(len(orders))]
+    kitchen.finish(shift, [outcome(*one, **fact) for *one, fact in zip(orders, ends, facts, strict=True)])
+
+    def assert_versions() -> None:
+        for batch in (None, "a", "b", "c"):
+            assert kitchen.commands(Selector(batch=batch)) == versions_by_hand(kitchen, batch)
+
+    assert_versions()
+    assert_true(kitchen)  # what has ended is known from here on
+    for _ in range(2):
+        assert_versions()
+    database.command("profile", 2)
+    kitchen.commands(Selector(batch="a"))
+    database.command("profile", 0)
+    seen = database["system.profile"].find({"ns": f"{database.name}.orders", "command.aggregate": "orders"})
+    assert not [*seen]
+
+    kitchen.reset(Selector(ids=("a-2", "b-9")))
+    assert_true(kitchen)
+    assert_versions()
+    clock.advance(3600)
+    monkeypatch.setattr(tally, "_SPANS", 1)  # what lies between pieces that move is counted with them
+    assert_versions()
+    again = kitchen.claim(shift := check_in(kitchen), limit=2)
+    kitchen.finish(shift, [outcome(order, command="v9") for order in again])
+    assert_true(kitchen)
+    assert_versions()

@@ -101,6 +101,26 @@ def test_of_many_orders_a_few_are_looked_at_and_tell_of_all(kitchen, monkeypatch
     assert kitchen.throughput(1).done < 20, "of few orders the number is known"
 
 
+def test_what_was_delivered_is_counted_although_many_more_are_to_be_tried_again(kitchen, monkeypatch):
+    for source in (sqlite_timeline.Source, mongo_timeline.Source):
+        monkeypatch.setattr(source, "most", 20)
+    for queries in (sqlite_queries, mongo_queries):
+        monkeypatch.setattr(queries, "MOST_COUNTED", 50)
+    fill(kitchen, [[str(n)] for n in range(100)])
+    shift, now = check_in(kitchen), kitchen.now()
+    orders = kitchen.claim(shift, limit=100)
+    ends = [(Status.READY if n % 14 else Status.DONE, now - 50 + n / 2) for n in range(len(orders))]
+    kitchen.finish(
+        shift,
+        [
+            outcome(order, status, start=stop - 1, stop=stop, delay_s=999.0 if status is Status.READY else 0.0)
+            for order, (status, stop) in zip(orders, ends, strict=True)
+        ],
+    )
+
+    assert kitchen.throughput(60.0).done == 8
+
+
 def test_a_crowd_that_stopped_at_one_moment_is_not_looked_for_for_ever(kitchen, monkeypatch):
     for source in (sqlite_timeline.Source, mongo_timeline.Source):
         monkeypatch.setattr(source, "most", 10)

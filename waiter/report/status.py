@@ -52,7 +52,8 @@ def status_facts(
     """What `status --json` prints, of all or one batch. A batch has no ETA while others take part of the work."""
     selector = Selector(batch=batch) if batch else None
     counts, waiting = kitchen.counts(selector), waiting_batches(kitchen, batch)
-    has_end = not is_all_waiting(counts, waiting) and (batch is None or _left(counts) == _left(kitchen.counts()))
+    of_batches, is_alone = _named(kitchen, batch)
+    has_end = not is_all_waiting(counts, waiting) and (is_alone or _left(counts) == _left(kitchen.counts()))
     oldest = next(kitchen.find(Selector(statuses=(Status.RUNNING,), batch=batch), sort="start", limit=1), None)
     now, shifts = kitchen.now(), kitchen.shifts(include_left=True)
     oldest_s = max(0.0, now - (oldest.start or now)) if oldest else 0.0
@@ -63,7 +64,6 @@ def status_facts(
         eta(counts, lately, capacity, oldest_s=oldest_s, more_hosts=more) if has_end else None
         for more in (0, more_hosts or 0)
     ]
-    of_batches = None if batch is None else [one.id for one in kitchen.batches() if batch in (one.id, one.name)]
     claimed = claimed_ahead(counts[Status.RUNNING], shifts, now, of_batches)
     facts = {
         "kitchen": kitchen.url,
@@ -86,6 +86,15 @@ def status_facts(
     if paused := _paused(kitchen, batch):
         facts["paused"] = paused
     return {**facts, "with_more_hosts": {"hosts": more_hosts, **_eta_facts(ends[1])}} if more_hosts else facts
+
+
+def _named(kitchen: Kitchen, batch: str | None) -> tuple[list[str] | None, bool]:
+    """The ids of the batches of that id or name, None if none is asked for; whether there are no others."""
+    if batch is None:
+        return None, True
+    batches = kitchen.batches()
+    named = [one.id for one in batches if batch in (one.id, one.name)]
+    return named, len(named) == len(batches)
 
 
 def _paused(kitchen: Kitchen, batch: str | None) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from itertools import islice
 from waiter.errors import UsageError
 from waiter.kitchen.answers import Durations, durations_from, own_window
 from waiter.kitchen.contract import CLAIM_LIMIT, Backlog, Throughput
-from waiter.kitchen.mongo import tally
+from waiter.kitchen.mongo import tally, versions
 from waiter.kitchen.mongo.connection import Connection
 from waiter.kitchen.mongo.documents import AT_ONCE, BULKY, Document, order_from
 from waiter.kitchen.mongo.filters import filter_of, sort_stages
@@ -176,6 +176,10 @@ def _places(to: Connection, stages: list[Document]) -> array[int]:
 
 
 def throughput(to: Connection, window_s: float) -> Throughput:
+    if _have_many_stopped(to, window_s):
+        estimated = estimate(Source(to, None), to.time(), window_s)
+        if estimated.done + estimated.failed >= MOST_COUNTED:
+            return estimated
     stages: list[Document] = [
         _finished_within(to, window_s),
         {"$limit": MOST_COUNTED},
@@ -185,6 +189,12 @@ def throughput(to: Connection, window_s: float) -> Throughput:
     if sum(row["n"] for row in rows.values()) < MOST_COUNTED:
         return _throughput(rows, window_s)
     return estimate(Source(to, None), to.time(), window_s)
+
+
+def _have_many_stopped(to: Connection, window_s: float) -> bool:
+    """Whether so many have that they would be estimated, if all of them were finished: to count keys is quick."""
+    recent = {"stop": {"$gte": to.time() - window_s}}
+    return int(to.db.command("count", "orders", query=recent, limit=MOST_COUNTED, hint="ended")["n"]) >= MOST_COUNTED
 
 
 def durations(to: Connection, since: float, bounds: Sequence[float]) -> Durations:
@@ -240,13 +250,8 @@ def _throughput(rows: dict[str, Document], window_s: float) -> Throughput:
 def commands(to: Connection, selector: Selector | None) -> dict[str, int]:
     wanted = selector or Selector()
     if replace(wanted, batch=None) == Selector():
-        # As in `counts`: what `status` asks costs a look at an index for each version, not at every order.
-        versions, mine = to.orders.distinct("command", {"command": {"$gt": ""}}), selected(to, wanted)
-        ends = [{"status": end, **mine} for end in ("DONE", "ERROR")]
-        counted = {
-            version: sum(to.orders.count_documents({"command": version, **end}) for end in ends) for version in versions
-        }
-        return {version: n for version, n in sorted(counted.items(), key=lambda one: (-one[1], one[0])) if n}
+        numbers = None if wanted.batch is None else [batch["number"] for batch in named_batches(to, wanted.batch)]
+        return versions.count(to, numbers)
     delivered = {"status": {"$in": ["DONE", "ERROR"]}, "command": {"$gt": ""}}
     stages: list[Document] = [
         {"$match": {"$and": [delivered, selected(to, wanted)]}},

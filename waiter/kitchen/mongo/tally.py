@@ -103,11 +103,11 @@ class _Moment:
         """Count what is not among the known pieces."""
         if self.state != KNOWN:
             return Found(self.found(self.spans(), those, index), None)
-        gaps = _gaps([piece.start for piece in self.pieces], known)
-        dense, sparse = [gap for gap in gaps if _is_dense(gap)], [gap for gap in gaps if not _is_dense(gap)]
+        between = gaps([piece.start for piece in self.pieces], known)
+        dense, sparse = [gap for gap in between if _is_dense(gap)], [gap for gap in between if not _is_dense(gap)]
         by_piece = self.found(({"$gte": gap[0], "$lt": gap[-1] + PIECE} for gap in sparse), those, index)
         by_piece |= self._each([start for gap in dense for start in gap], those, index)
-        return Found(by_piece, frozenset(start for gap in gaps for start in gap))
+        return Found(by_piece, frozenset(start for gap in between for start in gap))
 
     def _each(self, pieces: Sequence[int], those: Document, index: str) -> dict[int, dict[str, int]]:
         """Count piece by piece: where nothing but `seq` is a span, the server counts keys, five times as fast."""
@@ -146,7 +146,7 @@ def _is_dense(pieces: Sequence[int]) -> bool:
     return len(pieces) >= _IN_A_BATCH * len({piece // ROWS for piece in pieces})
 
 
-def _gaps(starts: Sequence[int], known: Collection[int]) -> list[Sequence[int]]:
+def gaps(starts: Sequence[int], known: Collection[int]) -> list[Sequence[int]]:
     """Pieces that follow one another, with all that are not known: in `_SPANS` parts at most."""
     unknown = [at for at, start in enumerate(starts) if start not in known]
     if not unknown:
