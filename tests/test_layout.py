@@ -124,7 +124,7 @@ HOMES = {
     "pyarrow": ("report.writers.parquet",),
     "openpyxl": ("intake.workbook",),
     "starlette": ("web.",),
-    "uvicorn": ("web.server",),
+    "uvicorn": ("web.server", "web.connections"),
     "jinja2": ("web.rendering",),
     "prometheus_client": ("web.metrics",),
 }

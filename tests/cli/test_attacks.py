@@ -17,16 +17,19 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from starlette.applications import Starlette
+from uvicorn.server import ServerState
 
 from tests.conftest import Mongod, eventually, fill
 from tests.serving import Site, serving
 from waiter import open_kitchen
 from waiter.report.run_view import WHOLE
+from waiter.web import connections
 from waiter.web.gate import Secret
 from waiter.web.server import Serving, application
 from waiter.web.viewing import EVERY_S, Viewing
@@ -67,7 +70,39 @@ def test_two_hundred_connections_and_slow_clients_keep_nobody_out(site):
             slow.sendall(asked[start : start + 40])
         assert site.ask("/orders")[0] == 200
         assert slow.recv(65536).startswith(b"HTTP/1.1 200")
+        half = connect(site)
+        half.sendall(b"GET / HTTP/1.1\r\nHost: ")
+        assert answer(half) == b""  # it holds a place for some seconds only
     assert site.ask("/orders")[0] == 200
+
+
+def test_who_sends_no_whole_request_holds_no_place(monkeypatch):
+    """Five hundred such clients would keep everybody out, and none of them has to know the token."""
+    monkeypatch.setattr(connections, "PATIENCE_S", 0.3)
+
+    async def hello(_scope, _receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await asyncio.sleep(1)  # an answer may take longer than its request
+        await send({"type": "http.response.body", "body": b"hi"})
+
+    async def what_comes(sent: bytes) -> bytes:
+        config, state = uvicorn.Config(hello, lifespan="off"), ServerState()
+        config.load()
+        served = await asyncio.get_running_loop().create_server(
+            lambda: connections.BoundedProtocol(config=config, server_state=state, app_state={}), "127.0.0.1", 0
+        )
+        async with served:
+            reader, writer = await asyncio.open_connection(*served.sockets[0].getsockname())
+            writer.write(sent)
+            came = await asyncio.wait_for(reader.read(), 60)
+            writer.close()
+        return came
+
+    whole = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    nothing, half, next_half = (asyncio.run(what_comes(sent)) for sent in (b"", whole[:-2], whole + whole[:-2]))
+
+    assert (nothing, half) == (b"", b"")
+    assert (next_half[:15], next_half[-2:]) == (b"HTTP/1.1 200 OK", b"hi")
 
 
 def test_what_is_no_request_is_refused(site):
@@ -135,6 +170,23 @@ def test_over_tls_the_cookie_never_travels_in_the_clear(tmp_path, home):
         plain = connect(site)
         plain.sendall(f"GET / HTTP/1.1\r\nHost: {site.address}\r\n\r\n".encode())
         assert b"200" not in answer(plain)
+
+
+def test_a_certificate_that_is_none_is_refused_before_the_address_is_told(tmp_path, waiter_cli):
+    cert, key = certificate(tmp_path)
+    (tmp_path / "other").mkdir()
+    _, other_key = certificate(tmp_path / "other")
+    waiter_cli("-k", "orders.sqlite", "load", "-", input="a\n")
+
+    refused = [
+        waiter_cli("-k", "orders.sqlite", "serve", "--listen", "127.0.0.1:0", *map(str, files))
+        for files in (("--certfile", key), ("--certfile", cert, "--keyfile", other_key))
+    ]
+
+    for one in refused:
+        assert (one.returncode, one.stdout) == (1, "")
+        assert "no TLS with this" in one.stderr
+        assert "hint: --certfile is a certificate in PEM" in one.stderr
 
 
 def test_a_mongodb_kitchen_that_goes_away_is_missed_and_comes_back_by_itself(server: Mongod, home):

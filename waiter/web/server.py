@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,10 +19,11 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from waiter.errors import UsageError
+from waiter.errors import FileUnusable, UsageError
 from waiter.kitchen.contract import Kitchen
 from waiter.web.actions import Actions
 from waiter.web.api import Api
+from waiter.web.connections import BoundedProtocol
 from waiter.web.gate import Gate, Secret
 from waiter.web.metrics import Metrics
 from waiter.web.pages import Pages, errors_told
@@ -29,6 +31,8 @@ from waiter.web.viewing import KitchenThread, Viewing
 
 MOST_CONNECTIONS = 500
 LOCAL_NAMES = ("localhost",)
+
+PEM = "--certfile is a certificate in PEM, --keyfile its key, if the same file does not have it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,18 @@ def listen(serving: Serving) -> socket.socket:
         where = f"{serving.host}:{serving.port}"
         raise UsageError(f"cannot listen on {where}: {error.strerror or error}\nhint: --listen names another") from None
     return made
+
+
+def _load(config: uvicorn.Config, serving: Serving) -> None:
+    """Read the files of TLS, before anybody is told the address. Raises FileUnusable."""
+    files = " and ".join(str(file) for file in (serving.certfile, serving.keyfile) if file)
+    try:
+        config.load()
+    except ssl.SSLError as error:
+        told = error.reason or "they are not what they should be"
+        raise FileUnusable(f"{files}: no TLS with this: {told}\nhint: {PEM}") from None
+    except OSError as error:
+        raise FileUnusable(f"{files}: {error.strerror or error}") from None
 
 
 def _is_told(record: logging.LogRecord) -> bool:
@@ -136,6 +152,7 @@ def serve(serving: Serving, where: str, open_kitchen: Callable[[], Kitchen], say
         config = uvicorn.Config(
             application(serving, port, where, open_kitchen, viewing),
             log_level="error",
+            http=BoundedProtocol,
             access_log=False,  # addresses may hold the token
             server_header=False,
             limit_concurrency=MOST_CONNECTIONS,
@@ -143,6 +160,7 @@ def serve(serving: Serving, where: str, open_kitchen: Callable[[], Kitchen], say
             ssl_certfile=serving.certfile,
             ssl_keyfile=serving.keyfile,
         )
+        _load(config, serving)
         logging.getLogger("uvicorn.error").addFilter(_is_told)
         listening.listen(config.backlog)
         shown = "localhost" if serving.host in ("0.0.0.0", "::") else serving.host
