@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import check_in, eventually, fill, outcome
 from tests.serving import serving
+from waiter import open_kitchen
 from waiter.orders import Reason, Selector, Status
 
 HOSTILE = "<script>alert(1)</script>\u202eevil"
@@ -159,16 +162,54 @@ def test_a_kitchen_that_goes_away_is_missed_and_comes_back_by_itself(tmp_path, h
     assert "READY" in orders
 
 
+BROWSER = """#!{python}
+import contextlib, pathlib, sys, time, urllib.error, urllib.request
+def asked(url):
+    try:
+        return urllib.request.build_opener(urllib.request.HTTPCookieProcessor()).open(url, timeout=60).status
+    except urllib.error.HTTPError as refused:
+        return refused.code
+seen = f"{{sys.argv[1]}} {{asked(sys.argv[1])}} {{asked(sys.argv[1])}}"
+pathlib.Path("part.txt").write_text(seen)
+pathlib.Path("part.txt").rename("seen.txt")
+with contextlib.suppress(urllib.error.URLError):
+    while asked(sys.argv[1]):
+        time.sleep(0.1)
+"""
+"""A browser that opens the address twice, and stays in front as long as the server is there."""
+
+
+def test_the_browser_that_is_opened_is_let_in_once_while_it_stays_in_front(tmp_path, home):
+    with open_kitchen(str(tmp_path / "orders.sqlite")) as kitchen:
+        fill(kitchen, [["a"]])
+    (tmp_path / "browser").write_text(BROWSER.format(python=sys.executable))
+    (tmp_path / "browser").chmod(0o755)
+    env = {**home, "BROWSER": str(tmp_path / "browser")}
+
+    with serving(str(tmp_path / "orders.sqlite"), env, "--open", cwd=tmp_path) as site:
+        url, first, second = eventually(lambda: (tmp_path / "seen.txt").exists() and read(tmp_path / "seen.txt"))
+
+    # Everybody on a machine can read the command lines of others: the token is none of them.
+    assert site.token not in url
+    assert (first, second) == ("200", "401")
+
+
+def read(file: Path) -> list[str]:
+    return file.read_text().split()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (["--listen", "0.0.0.0:0"], "hint: give --token-file"),
         (["--listen", "here"], "no HOST:PORT"),
         (["--token-file", "short.txt"], "16 letters"),
+        (["--token-file", "bytes.txt"], "16 letters"),
     ],
 )
 def test_what_would_be_open_to_all_is_refused_in_a_line(options, said, tmp_path, waiter_cli):
     (tmp_path / "short.txt").write_text("secret\n")
+    (tmp_path / "bytes.txt").write_bytes(b"\xff" * 40)
     waiter_cli("-k", "orders.sqlite", "load", "-", input="a\n")
 
     refused = waiter_cli("-k", "orders.sqlite", "serve", *options)

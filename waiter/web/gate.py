@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address
+from secrets import token_urlsafe
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -37,9 +38,23 @@ class Secret:
     """The token of the server, and what follows from it."""
 
     token: str
+    _tickets: set[str] = field(default_factory=set, init=False, repr=False, compare=False)  # that nobody has used yet
 
     def is_token(self, word: str) -> bool:
         return hmac.compare_digest(word.encode(errors="replace"), self.token.encode())
+
+    def ticket(self) -> str:
+        """A word that lets somebody in once, for a browser's command line, which others on this machine can read."""
+        word = token_urlsafe(24)
+        self._tickets.add(word)
+        return word
+
+    def lets_in(self, word: str) -> bool:
+        """Whether it is the token, or a ticket, which it is no more then."""
+        if word in self._tickets:
+            self._tickets.remove(word)
+            return True
+        return self.is_token(word)
 
     @property
     def of_forms(self) -> str:
@@ -100,7 +115,7 @@ class Gate:
         if is_change and headers.get("sec-fetch-site", "same-origin") != "same-origin":
             return PlainTextResponse("Another site may change nothing here.\n", 403)
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        if any(name == "token" and self._secret.is_token(value) for name, value in query):
+        if any(name == "token" and self._secret.lets_in(value) for name, value in query):
             return self._let_in(scope["path"], [(name, value) for name, value in query if name != "token"])
         if self._has_token(headers):
             return None

@@ -10,6 +10,7 @@ waiter serve --listen 0.0.0.0:8321 --certfile cert.pem --keyfile key.pem
 from __future__ import annotations
 
 import secrets
+import threading
 import webbrowser
 from pathlib import Path
 
@@ -75,10 +76,20 @@ def serve(
         click.echo(url.partition("?")[0] if token_file else url)
         say("Ctrl-C ends it.")
         if is_opened:
-            webbrowser.open(url)
+            _open(f"{url.partition('?')[0]}?token={secret.ticket()}")
 
     serve_pages(serving, where, opened, tell)
     return 0
+
+
+def _open(url: str) -> None:
+    """Open it beside us: some browsers come back when they are closed, and all of them want an answer before."""
+
+    def opened() -> None:
+        if not webbrowser.open(url):
+            say("No browser was found: open the address yourself.")
+
+    threading.Thread(target=opened, name="browser", daemon=True).start()
 
 
 def _address(listen: str) -> tuple[str, int]:
@@ -90,9 +101,9 @@ def _address(listen: str) -> tuple[str, int]:
 
 def _token_in(path: Path) -> str:
     try:
-        token = path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileUnusable(f"{path}: {error}") from None
+        token = path.read_text(errors="replace").strip()
+    except OSError as error:
+        raise FileUnusable(f"{path}: {error.strerror or error}") from None
     if len(token) < SHORTEST_TOKEN or not (token.isascii() and token.isprintable()) or set(token) & set(' ";,\\'):
         raise UsageError(f"{path}: a token is {SHORTEST_TOKEN} letters and digits or more, on one line")
     return token
