@@ -91,6 +91,7 @@ def test_the_run_is_drawn_whole_and_batch_by_batch(kitchen, kitchen_url, home):
     assert labels["a"].one("Orders by status: 10 DONE")
     assert labels["b"].one("Orders by status: 5 READY, 3 DONE, 2 ERROR")
     assert labels["b"].one("Finished per minute: 3 delivered and 2 failed")
+    assert "<h1>Batch &lt;b&gt;night&lt;/b&gt;\\u202e</h1>" in pages["a"]
     assert "no such tile" in pages["b"]
     assert "no such tile" not in pages["a"]
     assert re.search(r"&lt;b&gt;night&lt;/b&gt;\\u202e", pages[""])

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import check_in, eventually, fill, outcome
 from tests.serving import serving
 from waiter import open_kitchen
-from waiter.orders import Reason, Selector, Status
+from waiter.orders import Reason, Selector, Status, Vitals
 
 HOSTILE = "<script>alert(1)</script>\u202eevil"
 
@@ -100,6 +100,43 @@ def test_the_page_of_an_order_that_waits_says_for_what(kitchen, kitchen_url, hom
     assert "c waits for batch b: 1 left" in second
 
 
+def test_a_link_shows_what_it_says_or_says_why_not(tmp_path, home):
+    with open_kitchen(str(tmp_path / "orders.sqlite")) as kitchen:
+        fill(kitchen, [["a"], ["b"]])
+
+    with serving(str(tmp_path / "orders.sqlite"), home) as site:
+        refused = {
+            path: site.ask(path)[::2]
+            for path in ("/?bacth=b", "/failures?x=1", "/waiters?x=1", "/orders?host=a&host=b", "/?batch=a&batch=b")
+        }
+        status, headers, _ = site.ask("/orders?status=READY&token=of-another-day")
+        page = site.ask("/orders?id=b-1&id=b-2&status=READY&status=DONE&limit=7")[2]
+
+    assert {status for status, _ in refused.values()} == {400}
+    assert "unknown in the address: bacth" in refused["/?bacth=b"][1]
+    assert "more than once in the address: host" in refused["/orders?host=a&host=b"][1]
+    # The token of a server that is gone is no reason to refuse who has the cookie of this one.
+    assert (status, headers["Location"], headers["Set-Cookie"]) == (303, "/orders?status=READY", None)
+    # What else is chosen stays so when somebody presses Show.
+    assert re.findall('name="(id|limit)" value="(.+?)"', page) == [("id", "b-1"), ("id", "b-2"), ("limit", "7")]
+    assert re.findall("<option selected>(.+?)<", page) == ["READY", "DONE"]
+    assert 'name="status" multiple' in page
+
+
+def test_of_an_order_of_megabytes_as_much_is_shown_as_somebody_reads(tmp_path, home):
+    with open_kitchen(str(tmp_path / "orders.sqlite")) as kitchen:
+        fill(kitchen, [["x" * 1_000_000], ["z"] * 2000])
+        kitchen.check_in("w", "h", 1, Vitals(command="./crunch.sh", command_hash="abc"))
+
+    with serving(str(tmp_path / "orders.sqlite"), home) as site:
+        long, many = (site.ask(f"/orders/b-{row}")[2] for row in (1, 2))
+
+    assert max(len(long), len(many)) < 30_000
+    assert "… and 995,000 characters more" in long
+    assert "<p>A line of 1,000,012 characters: <code>waiter show b-1</code>" in long
+    assert "<p>1,900 arguments more: <code>waiter show b-2</code>" in many
+
+
 def test_only_who_has_the_token_is_let_in_and_another_site_changes_nothing(tmp_path, home, waiter_cli):
     where = str(tmp_path / "orders.sqlite")
     waiter_cli("-k", where, "load", "-", input="a\n")
@@ -157,7 +194,7 @@ def test_a_kitchen_that_goes_away_is_missed_and_comes_back_by_itself(tmp_path, h
         assert any('role="alert"' not in part for part in looks), "it did not come back"
         again, _, orders = site.ask("/orders")
 
-    assert (status, again) == (500, 200)
+    assert (status, again) == (503, 200)
     assert "orders.sqlite" in said
     assert "READY" in orders
 

@@ -58,6 +58,7 @@ class RunView:
     line: Timeline
     batches: tuple[BatchSeen, ...] = ()  # none where there is but one
     more_batches: int = 0  # that are not among them
+    name: str | None = None  # of the batch, where it is of one alone
 
 
 class RunPoller:
@@ -92,7 +93,10 @@ class RunPoller:
     def view(self) -> RunView:
         """The latest view. Raises KitchenError."""
         line: Timeline = self._answer("line")
-        found: Sequence[Batch] = self._answer("batches") if self._batch is None else ()
+        found: Sequence[Batch] = self._answer("batches")
+        if self._batch is not None:
+            names = {batch.name for batch in found if self._batch in (batch.id, batch.name)}
+            return RunView(line, name=names.pop() if len(names) == 1 else None)
         if len(found) < 2:
             return RunView(line)
         progress: Mapping[str, BatchProgress] = self._answer("progress")

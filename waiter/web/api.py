@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from waiter.errors import KitchenUnreachable, UsageError, WaiterError
+from waiter.errors import KitchenError, UsageError, WaiterError
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Selector
 from waiter.report.json_answers import (
@@ -127,7 +127,7 @@ class Api:
 
 
 def _refusal(error: WaiterError) -> Response:
-    status = 400 if isinstance(error, UsageError) else 503 if isinstance(error, KitchenUnreachable) else 500
+    status = 400 if isinstance(error, UsageError) else 503 if isinstance(error, KitchenError) else 500
     return _json({"error": str(error)}, status)
 
 

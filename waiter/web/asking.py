@@ -14,6 +14,7 @@ from waiter.errors import UsageError
 from waiter.kitchen.contract import Kitchen, Position, position_of
 from waiter.orders import FailureGroup, Order, Selector, Shift, Status
 from waiter.report.dashboard import Seen
+from waiter.report.formatting import truncate
 from waiter.report.run_view import Aspect
 from waiter.report.selection import Selection, resolve_selector
 from waiter.report.waiting import WaitingBatch, waiting_batches
@@ -42,9 +43,11 @@ TEXTS = ("batch", "waiter", "host", "match", "like", "except-command")
 
 
 def refuse_unknown(query: QueryParams, known: Iterable[str]) -> None:
-    """Raise UsageError for what nobody reads."""
+    """Raise UsageError for what nobody reads: a link shows what it says, or says why not."""
     if unknown := set(query) - set(known):
-        raise UsageError(f"unknown in the address: {', '.join(sorted(unknown))}")
+        raise UsageError(f"unknown in the address: {truncate(', '.join(sorted(unknown)), 200)}")
+    if twice := [name for name in query if name not in LISTS and len(list(filter(None, query.getlist(name)))) > 1]:
+        raise UsageError(f"more than once in the address: {', '.join(twice)}")
 
 
 def selection_from(query: QueryParams, others: Iterable[str] = ("sort", "limit", "after")) -> Selection:
@@ -58,6 +61,7 @@ def selection_from(query: QueryParams, others: Iterable[str] = ("sort", "limit",
 
 def aspect_from(query: QueryParams) -> Aspect:
     """What the page of the run is to show: `batch`, and `last`, a duration, of its charts. Raises UsageError."""
+    refuse_unknown(query, ("batch", "last"))
     last_s = parse_duration(query["last"]) if query.get("last") else None
     if last_s is not None and not 0 < last_s <= LONGEST_S:
         raise UsageError(f"last: {query['last'][:40]} is not between 0 and ten years")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address
@@ -115,17 +115,19 @@ class Gate:
         if is_change and headers.get("sec-fetch-site", "same-origin") != "same-origin":
             return PlainTextResponse("Another site may change nothing here.\n", 403)
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        if any(name == "token" and self._secret.lets_in(value) for name, value in query):
-            return self._let_in(scope["path"], [(name, value) for name, value in query if name != "token"])
+        words = [value for name, value in query if name == "token"]
+        there = _without_token(scope["path"], query)
+        if any(map(self._secret.lets_in, words)):
+            return self._let_in(there)
         if self._has_token(headers):
-            return None
+            # An old link has the token of another day.
+            return RedirectResponse(there, 303) if words and not is_change else None
         said = "Open the address that `waiter serve` printed: it has the token.\n"
         return PlainTextResponse(said, 401, {"WWW-Authenticate": "Bearer"})
 
-    def _let_in(self, path: str, query: list[tuple[str, str]]) -> Response:
+    def _let_in(self, there: str) -> Response:
         """The token becomes a cookie, and leaves the address, its history and every link."""
-        there = "/" + path.lstrip("/\\")
-        answer = RedirectResponse(f"{there}?{urlencode(query)}" if query else there, 303)
+        answer = RedirectResponse(there, 303)
         answer.set_cookie(self._cookie, self._secret.token, httponly=True, samesite="lax", secure=self._is_tls)
         return answer
 
@@ -138,3 +140,9 @@ class Gate:
         except CookieError:
             return False
         return cookie is not None and self._secret.is_token(cookie.value)
+
+
+def _without_token(path: str, query: Sequence[tuple[str, str]]) -> str:
+    """The address without the token, as one of this server."""
+    there, kept = "/" + path.lstrip("/\\"), [(name, value) for name, value in query if name != "token"]
+    return f"{there}?{urlencode(kept)}" if kept else there

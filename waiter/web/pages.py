@@ -11,7 +11,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 
-from waiter.errors import KitchenUnreachable, UsageError, WaiterError
+from waiter.errors import KitchenError, UsageError, WaiterError
 from waiter.orders import Selector
 from waiter.report.command_line import line_by_hand
 from waiter.report.formatting import truncate
@@ -26,6 +26,7 @@ from waiter.web.asking import (
     find_orders,
     list_heads,
     query_of,
+    refuse_unknown,
     sort_from,
 )
 from waiter.web.charts import attempts, written_at
@@ -76,7 +77,13 @@ class Pages:
     async def run(self, request: Request) -> Response:
         aspect = aspect_from(request.query_params)
         await self._looked_at(aspect)
-        return self._live("run", f"Batch {truncate(aspect.batch, 80)}" if aspect.batch else "Run", "Run", aspect)
+        name = self._name(aspect)
+        return self._live("run", f"Batch {truncate(name, 80)}" if name else "Run", "Run", aspect)
+
+    def _name(self, aspect: Aspect) -> str | None:
+        """What the batch is called, or else how the address calls it; None: it is of all."""
+        look = self.viewing.looks.get(aspect)
+        return look.run.name or aspect.batch if look else aspect.batch
 
     async def _looked_at(self, aspect: Aspect) -> None:
         """Wait a little for a look at this, if there was none. Raises NoSuchBatch."""
@@ -86,7 +93,8 @@ class Pages:
         self.viewing.want(aspect)
         await self.viewing.look_at(aspect, FIRST_LOOK_S)
 
-    async def waiters(self, _request: Request) -> Response:
+    async def waiters(self, request: Request) -> Response:
+        refuse_unknown(request.query_params, ())
         await self._looked_at(WHOLE)
         return self._live("waiters", "Waiters", "Waiters")
 
@@ -123,12 +131,20 @@ class Pages:
         return StreamingResponse(looks(), media_type="text/event-stream")
 
     async def failures(self, request: Request) -> Response:
+        refuse_unknown(request.query_params, ("batch",))
         batch = request.query_params.get("batch") or None
         look = self.viewing.looks.get(Aspect(batch))
         found = await self.kitchen.ask(find_failures(look.seen if look else None, GROUPS_SHOWN, batch))
         self.viewing.want(Aspect(batch))
         return self.html(
-            "failures.html", "Failures", "Failures", found=found, batch=batch, linked=True, most=GROUPS_SHOWN
+            "failures.html",
+            "Failures",
+            "Failures",
+            found=found,
+            batch=batch,
+            name=self._name(Aspect(batch)),
+            linked=True,
+            most=GROUPS_SHOWN,
         )
 
     async def orders(self, request: Request) -> Response:
@@ -177,7 +193,7 @@ class Pages:
 
     async def failed(self, _request: Request, error: Exception) -> Response:
         """What is said of an error that somebody can do something about."""
-        status = 400 if isinstance(error, UsageError) else 503 if isinstance(error, KitchenUnreachable) else 500
+        status = 400 if isinstance(error, UsageError) else 503 if isinstance(error, KitchenError) else 500
         return self.message(str(error), status)
 
 

@@ -24,6 +24,10 @@ BAR_WIDTH = 1000
 BAR_ORDER = ("DONE", "ERROR", "CANCELLED", "RUNNING", "claimed", "READY", "WAITING")
 
 
+ARGUMENTS_SHOWN, LONGEST_SHOWN = 100, 5000
+"""So many arguments of an order are shown, and so many characters of each."""
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
     """A part of the bar by status."""
@@ -81,6 +85,18 @@ def arguments(order: Order) -> str:
     return " ".join(order.arguments)
 
 
+def named_arguments(order: Order) -> list[tuple[str, str]]:
+    """The first arguments by name or number, as much of each as somebody reads."""
+    names = order.names or tuple(map(str, range(1, len(order.arguments) + 1)))
+    return [(name, shortened(word)) for name, word in zip(names, order.arguments, strict=False)][:ARGUMENTS_SHOWN]
+
+
+def shortened(text: str) -> str:
+    """The text, its end left out and counted where it is very long."""
+    more = len(text) - LONGEST_SHOWN
+    return f"{text[:LONGEST_SHOWN]}… and {more:,} characters more" if more > 0 else text
+
+
 def _environment() -> Environment:
     made = Environment(
         loader=PackageLoader("waiter.web"),
@@ -115,6 +131,7 @@ def _environment() -> Environment:
         "cost_words": cost_words,
         "last_lines": last_lines,
         "day": day,
+        "named_arguments": named_arguments,
     }
     return made
 

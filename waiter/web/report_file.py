@@ -35,6 +35,7 @@ def report_html(kitchen: Kitchen, batch: str | None = None, prices: Mapping[str,
         waiters=waiters[:WAITERS_SHOWN],
         more_waiters=max(0, len(waiters) - WAITERS_SHOWN),
         batch=batch,
+        name=view.name or batch,
         trouble=None,
         linked=False,
     )
