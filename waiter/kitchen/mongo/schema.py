@@ -49,6 +49,11 @@ _OF_ORDERS = (
         name="kinds",
         partialFilterExpression={"status": "ERROR"},
     ),
+    IndexModel(
+        [(field, ASCENDING) for field in ("status", "error_group", "seq")],
+        name="kinds_by_age",
+        partialFilterExpression={"status": "ERROR"},
+    ),
 )
 _OF_SHIFTS = (
     IndexModel("lease_until", name="open", partialFilterExpression={"is_open": True}),
