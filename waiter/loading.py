@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -316,19 +317,23 @@ def _insert(
 def _add_all(
     kitchen: Kitchen, input: Input, match: Match, options: LoadOptions, checked: Checked, tell: OnProgress
 ) -> int:
-    new, done = 0, 0
+    new, done = 0, deque[int]()
     certain = match.last_row if match.batch.is_complete else 0  # rows up to this one are orders
-    with Unique(kitchen) if options.unique else nullcontext() as unique:
+
+    def portions(unique: Unique | None) -> Iterator[list[Row]]:
+        read = 0
         for rows in verified(input, checked):
-            done += len(rows)
+            read += len(rows)
+            done.append(read)
             wanted = [row for row in rows if row[0] > certain] if rows[0][0] <= certain else rows
             if match.waiting:
                 wanted = [row for row in wanted if not match.waiting[row[0]]]
-            if unique:
-                wanted = [row for row in wanted if unique.is_new(row[1])]
-            if wanted:
-                new += kitchen.add(match.batch.id, wanted, options.priority)
-            tell("loading", done, checked.seen.orders)
+            yield [row for row in wanted if unique.is_new(row[1])] if unique else wanted
+
+    with Unique(kitchen) if options.unique else nullcontext() as unique:
+        for added in kitchen.add_portions(match.batch.id, portions(unique), options.priority):
+            new += added
+            tell("loading", done.popleft(), checked.seen.orders)
     return new
 
 

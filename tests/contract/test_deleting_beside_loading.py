@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -55,9 +56,9 @@ class Cleaned:
     def __getattr__(self, name: str):
         return getattr(self._kitchen, name)
 
-    def add(self, *what) -> int:
+    def add_portions(self, *what) -> Iterator[int]:
         self._other.clean()
-        return self._kitchen.add(*what)
+        return self._kitchen.add_portions(*what)
 
 
 mongodb_only = pytest.mark.parametrize("kitchen_url", ["mongodb"], indirect=True)  # SQLite has transactions

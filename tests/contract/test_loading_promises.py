@@ -64,8 +64,8 @@ def numbered(first: int, last: int) -> list[str]:
     return [f"row {n:02}" for n in range(first, last + 1)]
 
 
-def interrupt(kitchen, path: Path, options: LoadOptions | None = None, after: int = 10) -> None:
-    """Load until `after` rows are in the kitchen, and press Ctrl-C."""
+def interrupt(kitchen, path: Path, options: LoadOptions | None = None, after: int = 10) -> int:
+    """Load until `after` rows are in the kitchen, and press Ctrl-C. Returns how many are: others may be on the way."""
 
     def press(what: str, done: int, _total: int | None) -> None:
         if what == "loading" and done >= after:
@@ -73,6 +73,9 @@ def interrupt(kitchen, path: Path, options: LoadOptions | None = None, after: in
 
     with pytest.raises(KeyboardInterrupt):
         load(kitchen, str(path), options, press)
+    there = sum(1 for _ in kitchen.find(Selector(batch=kitchen.batches()[-1].id)))
+    assert after <= there <= after + 10
+    return there
 
 
 def test_every_row_is_one_ready_order(kitchen, orders_csv):
@@ -140,13 +143,12 @@ def test_a_file_whose_orders_were_cleaned_is_loaded_again(kitchen, orders_csv):
 
 
 def test_an_interrupted_load_is_completed_by_the_same_load(kitchen, orders_csv):
-    interrupt(kitchen, orders_csv)
-    assert len(orders(kitchen)) == 10
+    there = interrupt(kitchen, orders_csv)
     assert not kitchen.batches()[0].is_complete
 
     loaded = load(kitchen, str(orders_csv))
 
-    assert (loaded.new, loaded.known, loaded.is_grown) == (15, 10, False)
+    assert (loaded.new, loaded.known, loaded.is_grown) == (25 - there, there, False)
     assert arguments(kitchen) == numbered(1, 25)
     assert [batch.is_complete for batch in kitchen.batches()] == [True]
 
@@ -165,11 +167,12 @@ def test_a_load_that_was_killed_is_completed_by_the_same_load(kitchen, orders_cs
     """
     died = subprocess.run([sys.executable, "-c", script], check=False, timeout=60)
     assert died.returncode == -signal.SIGKILL
-    assert len(orders(kitchen)) == 10
+    there = len(orders(kitchen))
+    assert there in (10, 20)  # one more step may have been on its way
 
     loaded = load(kitchen, str(orders_csv))
 
-    assert (loaded.new, loaded.known) == (15, 10)
+    assert (loaded.new, loaded.known) == (25 - there, there)
     assert arguments(kitchen) == numbered(1, 25)
 
 
@@ -195,21 +198,21 @@ def test_a_file_that_has_grown_adds_the_new_rows(kitchen, orders_csv):
 def test_a_load_of_a_grown_file_can_be_interrupted_too(kitchen, orders_csv):
     load(kitchen, str(orders_csv))
     append(orders_csv, "".join(f"row {n:02}\n" for n in range(26, 61)))
-    interrupt(kitchen, orders_csv, after=40)
+    there = interrupt(kitchen, orders_csv, after=40)
 
     loaded = load(kitchen, str(orders_csv))
 
-    assert (loaded.new, loaded.known) == (20, 40)
+    assert (loaded.new, loaded.known) == (60 - there, there)
     assert arguments(kitchen) == numbered(1, 60)
 
 
 def test_a_file_that_grew_after_an_interruption_is_completed(kitchen, orders_csv):
-    interrupt(kitchen, orders_csv)
+    there = interrupt(kitchen, orders_csv)
     append(orders_csv, "row 26\n")
 
     loaded = load(kitchen, str(orders_csv))
 
-    assert (loaded.new, loaded.known, loaded.is_grown) == (16, 10, True)
+    assert (loaded.new, loaded.known, loaded.is_grown) == (26 - there, there, True)
     assert arguments(kitchen) == numbered(1, 26)
 
 
@@ -378,11 +381,11 @@ def test_two_loads_on_purpose_at_once_are_two(kitchen, open_again, orders_csv):
 def test_again_completes_an_interrupted_one_rather_than_beginning_a_third(kitchen, orders_csv):
     load(kitchen, str(orders_csv))
     deliver_all(kitchen)
-    interrupt(kitchen, orders_csv, AGAIN)
+    there = interrupt(kitchen, orders_csv, AGAIN)
 
     loaded = load(kitchen, str(orders_csv), AGAIN)
 
-    assert (loaded.new, loaded.known) == (15, 10)
+    assert (loaded.new, loaded.known) == (25 - there, there)
     assert len(kitchen.batches()) == 2
     assert len(orders(kitchen)) == 50
 
@@ -400,11 +403,11 @@ def test_unique_leaves_out_arguments_that_are_orders_already(kitchen, orders_csv
 
 
 def test_unique_completes_what_was_interrupted(kitchen, orders_csv):
-    interrupt(kitchen, orders_csv, UNIQUE)
+    there = interrupt(kitchen, orders_csv, UNIQUE)
 
     loaded = load(kitchen, str(orders_csv), UNIQUE)
 
-    assert (loaded.new, loaded.known) == (15, 10)
+    assert (loaded.new, loaded.known) == (25 - there, there)
     assert arguments(kitchen) == numbered(1, 25)
 
 
@@ -451,7 +454,7 @@ def test_a_file_that_changes_while_it_is_loaded_is_refused_and_leaves_nothing(ki
 
     def meddle(what: str, done: int, _total: int | None) -> None:
         if what == "loading" and done == 10:
-            assert len(orders(kitchen)) == 10
+            assert 10 <= len(orders(kitchen)) < 25
             orders_csv.write_text(wide(first, last))
 
     with pytest.raises(InputUnreadable, match="changed while it was loaded"):
@@ -469,7 +472,7 @@ def test_a_grown_file_that_changes_while_it_is_loaded_leaves_its_batch_as_it_was
 
     def cut(what: str, done: int, _total: int | None) -> None:
         if what == "loading" and done == 40:
-            assert len(orders(kitchen)) == 40
+            assert 40 <= len(orders(kitchen)) < 60
             orders_csv.write_text(wide(1, 45))
 
     with pytest.raises(InputUnreadable, match="changed while it was loaded"):

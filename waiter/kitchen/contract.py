@@ -141,6 +141,12 @@ class Kitchen(Protocol):
         meanwhile; then nothing of it stays.
         """
 
+    def add_portions(self, batch_id: str, portions: Iterable[Sequence[Row]], priority: int = 0) -> Iterator[int]:
+        """`add` one portion after the other, and yield how many rows of each were new; later ones may be on the way.
+
+        What cannot add while it reads the next rows adds in turns.
+        """
+
     # What a batch is for: whose command takes its orders. Waiters look again after each change.
 
     def bind_batch(

@@ -97,6 +97,10 @@ class KitchenDefaults(Kitchen):
         self._batch(batch.id)
         self.open_batch(batch)
 
+    def add_portions(self, batch_id: str, portions: Iterable[Sequence[Row]], priority: int = 0) -> Iterator[int]:
+        for rows in portions:
+            yield self.add(batch_id, rows, priority) if rows else 0
+
     def bind_batch(
         self, batch_id: str, command: Sequence[str], instead_of: Sequence[str] | None = None
     ) -> tuple[str, ...]:

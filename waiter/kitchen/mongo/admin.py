@@ -5,7 +5,8 @@ Every verb ends with `announce_change`, so that idle waiters look again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from time import monotonic
 
 from pymongo.errors import DuplicateKeyError
 
@@ -27,6 +28,8 @@ from waiter.processes import Place
 EVERYBODY = "pause"
 """Id of the document that pauses waiters to come; `is_paused` and `turn`, which rises with each change."""
 
+ANNOUNCED_S = 1.0
+"""How often a load that goes on says that there are more orders."""
 
 _LEDGER = "ledger/"
 """How the ids of the ledger's entries begin among the kitchen's other state."""
@@ -36,6 +39,17 @@ def announce_change(to: Connection) -> None:
     """Let everybody's `Kitchen.change_token` change."""
     with to.translate_errors():
         to.state.update_one({"_id": "news"}, {"$inc": {"n": 1}}, upsert=True)
+
+
+def announcing(to: Connection, added: Iterator[int]) -> Iterator[int]:
+    """What a load adds. Everybody is told of it every second, and at its end."""
+    told_at = -ANNOUNCED_S
+    for number in added:
+        if (now := monotonic()) >= told_at + ANNOUNCED_S:
+            announce_change(to)
+            told_at = now
+        yield number
+    announce_change(to)
 
 
 def reset(to: Connection, selector: Selector, here: Place, lease_s: float, from_living: bool, told: Told | None) -> int:

@@ -7,6 +7,7 @@ stands, then whoever marks it later finds these orders, or it does not, then the
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -33,7 +34,7 @@ from waiter.kitchen.mongo.documents import (
     seqs_of,
 )
 from waiter.kitchen.mongo.in_flight import in_flight
-from waiter.kitchen.mongo.pieces import Loading, change_announced, forget
+from waiter.kitchen.mongo.pieces import Loading, Step, change_announced, forget
 from waiter.kitchen.mongo.queries import STANDING, no_such_batch
 from waiter.kitchen.printable import printable
 from waiter.orders import HELD, Batch
@@ -137,33 +138,44 @@ def _next_number(to: Connection) -> int:
     return 1 if before is None else int(before["n"]) + 1
 
 
-def add(to: Connection, loading: Loading, batch_id: str, rows: Iterable[Row], priority: int) -> int:
-    """See `Kitchen.add`."""
+def portions(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """The rows in lists that one insert carries."""
+    rest = iter(rows)
+    while some := list(islice(rest, _CHUNK)):
+        yield some
+
+
+def add(
+    to: Connection, loading: Loading, batch_id: str, portions: Iterable[Sequence[Row]], priority: int
+) -> Iterator[int]:
+    """See `Kitchen.add_portions`."""
     with to.translate_errors():
         batch = _standing(to, batch_id)
     number, due = int(batch["number"]), HELD if batch.get("after_row") else AT_ONCE
-    rows = iter(rows)
 
-    def chunks() -> Iterator[list[Document]]:
-        while chunk := [new_order(batch_id, number, row, priority, due) for row in islice(rows, _CHUNK)]:
+    steps: deque[Step] = deque()
+
+    def announced() -> Iterator[list[Document]]:
+        for rows in portions:
+            orders = [new_order(batch_id, number, row, priority, due) for row in rows]
             with to.translate_errors():
-                loading.before(seqs_of(chunk))
-            yield chunk
+                steps.append(loading.before(seqs_of(orders)))
+            yield orders
 
-    added = 0
-    for chunk, new in in_flight(chunks(), lambda chunk: (chunk, _add(to, batch, chunk))):
+    for added in in_flight(announced(), lambda orders: _add(to, batch, orders)):
         with to.translate_errors():
-            loading.after(seqs_of(chunk), new)
-        added += new
-    return added
+            loading.after(steps.popleft(), added)
+        yield added
 
 
-def _add(to: Connection, batch: Document, chunk: list[Document]) -> int:
+def _add(to: Connection, batch: Document, orders: list[Document]) -> int:
     """Add these orders. How many were new."""
+    if not orders:
+        return 0
     with to.translate_errors():
-        added = insert(to, chunk)
+        added = sum(insert(to, orders[at : at + _CHUNK]) for at in range(0, len(orders), _CHUNK))
         if batch.get("after_row"):
-            held.let_go_those_that_may(to, batch, [order["row"] for order in chunk])
+            held.let_go_those_that_may(to, batch, [order["row"] for order in orders])
         mine = {"_id": batch["_id"], "number": batch["number"], **STANDING}
         if to.batches.find_one(mine, {"_id": 1}) is not None:
             return added

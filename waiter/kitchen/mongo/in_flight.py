@@ -27,7 +27,7 @@ def in_flight(things: Iterable[_Thing], work: Callable[[_Thing], _Result]) -> It
                 yield flying.popleft().result()
         while flying:
             yield flying.popleft().result()
-    except Exception:  # who interrupts the program is not kept waiting
+    except (Exception, GeneratorExit):  # who interrupts the program is not kept waiting
         for step in flying:
             step.join()
         raise

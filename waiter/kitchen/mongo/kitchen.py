@@ -157,9 +157,10 @@ class MongoKitchen:
             batches.renew_batch(self._to, batch)
 
     def add(self, batch_id: str, rows: Iterable[Row], priority: int = 0) -> int:
-        added = batches.add(self._to, self._loading, batch_id, rows, priority)
-        admin.announce_change(self._to)
-        return added
+        return sum(self.add_portions(batch_id, batches.portions(rows), priority))
+
+    def add_portions(self, batch_id: str, portions: Iterable[Sequence[Row]], priority: int = 0) -> Iterator[int]:
+        return admin.announcing(self._to, batches.add(self._to, self._loading, batch_id, portions, priority))
 
     def bind_batch(
         self, batch_id: str, command: Sequence[str], instead_of: Sequence[str] | None = None

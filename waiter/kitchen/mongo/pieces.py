@@ -97,6 +97,10 @@ def change_announced(
             return changed
 
 
+Step = Counter[int]
+"""How many rows one insert adds to each piece."""
+
+
 @dataclass(slots=True)
 class _Stay:
     """What a `Loading` knows of a piece that it adds to."""
@@ -125,9 +129,10 @@ class Loading:
         self._stays: dict[int, _Stay] = {}
         self._is_whole = False  # no piece that has orders lacks its document
 
-    def before(self, seqs: Sequence[int]) -> None:
-        """These rows are added next."""
-        pieces, now = set(map(piece_of, seqs)), processes.boottime()
+    def before(self, seqs: Sequence[int]) -> Step:
+        """These rows are added next, in one step."""
+        step, now = Counter([seq - seq % PIECE for seq in seqs]), processes.boottime()
+        pieces = step.keys()
         again = {piece for piece in pieces & self._stays.keys() if now > self._stays[piece].until - HOLD_S / 2}
         new = pieces - self._stays.keys()
         if new or again:
@@ -137,16 +142,17 @@ class Loading:
         self._renew(again, now)
         for piece in pieces:
             self._stays[piece].in_flight += 1
+        return step
 
-    def after(self, seqs: Sequence[int], added: int) -> None:
+    def after(self, step: Step, added: int) -> None:
         """They have been added; so many of them were new."""
-        pieces, now = Counter(map(piece_of, seqs)), processes.boottime()
-        for piece, number in pieces.items():
+        now, is_all_new = processes.boottime(), added == step.total()
+        for piece, number in step.items():
             stay = self._stays[piece]
             stay.in_flight -= 1
             stay.added += number
-            stay.is_exact = stay.is_exact and added == len(seqs)
-        self._renew({piece for piece in pieces if now > self._stays[piece].until}, now)
+            stay.is_exact = stay.is_exact and is_all_new
+        self._renew({piece for piece in step if now > self._stays[piece].until}, now)
 
     def _begin(self, pieces: Collection[int], now: float) -> None:
         if not self._is_whole:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -103,6 +103,10 @@ class BatchStore(Session):
             if counted is not None:
                 tally.count_made(db, number, added - counted)
             return added
+
+    def add_portions(self, batch_id: str, portions: Iterable[Sequence[Row]], priority: int = 0) -> Iterator[int]:
+        for rows in portions:  # one transaction each, in which nothing is waited for
+            yield self.add(batch_id, rows, priority) if rows else 0
 
     def _batch_number(self, db: sqlite3.Connection, batch_id: str) -> int:
         found = db.execute("SELECT number FROM batches WHERE id = ?", (printable(batch_id),)).fetchone()
