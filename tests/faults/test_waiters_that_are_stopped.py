@@ -159,6 +159,21 @@ def test_a_waiter_that_may_start_nothing_goes_home_when_nothing_is_left(kitchen,
     assert floor.oracle("begin") == []
 
 
+def test_the_last_waiter_at_work_does_not_pause_itself(kitchen, floor):
+    """Orders that fail everywhere, as those of a group that is done again, would stop a whole fleet."""
+    fill(kitchen, [[str(n)] for n in range(100)])
+    good = floor.start(work="sleep 0.05", name="good")
+    eventually(lambda: any(shift.vitals.delivered > 2 for shift in kitchen.shifts()), within_s=20)
+    kitchen.pause("good")
+    bad = floor.start(work="exit 1", name="bad", pause_after=5, retries=0, brake=0)
+
+    eventually(lambda: kitchen.counts()[Status.ERROR] >= 20, within_s=60)
+
+    assert [shift.waiter for shift in kitchen.shifts() if shift.is_paused] == ["good"]
+    for waiter in (good, bad):
+        waiter.kill()
+
+
 def test_a_waiter_whose_orders_all_fail_while_others_do_well_pauses_itself(kitchen, floor):
     fill(kitchen, [[str(n)] for n in range(400)])
     good = floor.start(work="sleep 0.05", name="good")

@@ -243,8 +243,13 @@ class Endings:
     def _pause_if_others_do_well(self) -> None:
         work, mine = self._work, self._work.current.shift
         try:
-            others = [shift for shift in work.kitchen.shifts() if shift.token != mine.token]
-            if any(other.lost_at is None and other.vitals.delivered > other.vitals.failed for other in others):
+            # Those that take no orders deliver none: were they counted, all could pause one after the other.
+            others = [
+                shift
+                for shift in work.kitchen.shifts()
+                if shift.token != mine.token and not (shift.lost_at or shift.is_paused or shift.is_leaving)
+            ]
+            if any(other.vitals.delivered > other.vitals.failed for other in others):
                 reason = f"{work.options.pause_after} orders in a row failed here while others deliver theirs"
                 work.kitchen.pause(mine.waiter, reason)
                 self._has_paused = True
