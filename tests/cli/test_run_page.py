@@ -134,6 +134,7 @@ def test_what_was_estimated_says_so_and_what_never_was_is_no_chart():
     finished, slots, durations = charts(line, 120.0)
 
     assert "one in 40" in finished.note
+    assert "one in 40" in slots.note
     assert [part.css for part in finished.bars[0].parts] == ["s-DONE", "s-ERROR"]
     assert sum(part.height for part in finished.bars[0].parts) == 75  # 120 a minute, on an axis up to 160
     assert len(finished.rows) == 1

@@ -119,7 +119,9 @@ def slots(line: Timeline, now: float) -> Chart:
         marks=_times(line, now),
         columns=("From", "Slots busy"),
         rows=tuple((clock_time(at, now), _number(n)) for at, n in zip(_starts(line), busy, strict=True)),
-        note="Made of the last attempt of each order, from its start to its stop.",
+        note=" ".join(
+            filter(None, ["Made of the last attempt of each order, from its start to its stop.", _share(line)])
+        ),
     )
 
 
