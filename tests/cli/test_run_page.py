@@ -8,6 +8,7 @@ import re
 import time
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib.resources import files
 
 import pytest
 
@@ -115,6 +116,42 @@ def test_of_many_batches_those_that_run_come_first(kitchen):
     assert "2 batches more" in render("charts_part.html", view=view, now=view.line.until, linked=True)
 
 
+def test_orders_that_wait_are_drawn_as_such_in_the_bar_of_their_batch(kitchen, kitchen_url, home):
+    for batch in "abc":
+        fill(kitchen, [["1"], ["2"], ["3"]], batch=batch)
+    kitchen.amend_batch("b", after=["a"])
+
+    with serving(kitchen_url, home) as site:
+        page = shown(site, "/", 'class="bar small"')
+
+    rows = page.partition('<table class="batches">')[2].split('<a href="/?batch=')[1:]
+    bars = {row[0]: row.partition('class="bar small"')[2] for row in rows}
+    labels = {id: bar.partition('aria-label="')[2].partition('"')[0] for id, bar in bars.items()}
+    assert labels == {batch: f"Orders by status: 3 {'WAITING' if batch == 'b' else 'READY'}" for batch in "abc"}
+    assert {id for id, bar in bars.items() if "s-WAITING" in bar} == {"b"}
+
+
+def luminance(colour: str) -> float:
+    channels = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    return sum(
+        share * (c / 12.92 if c < 0.04 else ((c + 0.055) / 1.055) ** 2.4)
+        for share, c in zip((0.2126, 0.7152, 0.0722), channels, strict=True)
+    )
+
+
+def test_what_waits_is_told_from_what_is_ready_without_colours():
+    style = files("waiter.web").joinpath("static/style.css").read_text()
+    schemes = [dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", part)) for part in style.split("@media screen")[:2]]
+
+    for scheme in schemes:  # the second one is dark; print is as the first one
+        ready, waiting = sorted((luminance(scheme[word]) + 0.05 for word in ("READY", "WAITING")), reverse=True)
+        edge = luminance(scheme["edge-of-WAITING"]) + 0.05
+        inside = luminance(scheme["WAITING"]) + 0.05
+        assert ready / waiting > 1.6
+        assert max(edge, inside) / min(edge, inside) > 2.5
+    assert "print-color-adjust: exact" in style
+
+
 def test_the_charts_of_another_day_have_its_date():
     ended = 20_000 * 86_400.0
     line = Timeline(ended - 120, 60.0, ended, (Step(100, 20, 1.0, (1.0, 2.0, 3.0), 2.0), Step()), durations={0: 120})
@@ -206,6 +243,8 @@ def test_a_report_that_cannot_be_written_is_said_in_a_line(kitchen, kitchen_url,
 @pytest.mark.parametrize("kitchen_url", ["sqlite"], indirect=True)
 def test_of_many_waiters_those_that_need_a_look_come_first_and_the_others_have_a_row(kitchen, kitchen_url, home):
     shifts = [kitchen.check_in(f"w{n}", f"host-{n // 4}", os.getpid(), Vitals(slots=8, busy=n % 9)) for n in range(30)]
+    fill(kitchen, [[str(n)] for n in range(5)])
+    kitchen.claim(shifts[3], limit=5)
     kitchen.pause("w7")
     with serving(kitchen_url, home) as site:
         page = shown(site, "/waiters", ">w29</a>")
@@ -215,7 +254,7 @@ def test_of_many_waiters_those_that_need_a_look_come_first_and_the_others_have_a
     many = grid(replace(seen, shifts=[*seen.shifts * 8, *lost]))
     assert [page.count(css) for css in ('class="slots-row"', 'class="cell')] == [30, 0]
     assert page.index(">w7</a> <small>paused") < page.index(">w0</a>")
-    assert 'aria-label="4 of 8 slots busy"' in page
+    assert 'aria-label="5 of 8 slots busy"' in page
     closely = [one for host in many.hosts for one in host.waiters]
     assert (len(closely), {one.state for one in closely}) == (24, {"lost"})
     assert (len(many.rows), many.more) == (200 - 24, 80)
@@ -229,17 +268,18 @@ def test_a_host_counts_no_slots_of_waiters_that_are_lost(kitchen):
     one_lost, all_lost = [replace(ada, lost_at=seen.now), bob], [replace(one, lost_at=seen.now) for one in seen.shifts]
 
     some, none = (
-        render("waiters_part.html", seen=replace(seen, shifts=shifts), form=None, trouble=None)
+        render("waiters_part.html", seen=replace(seen, shifts=shifts, is_all_running=False), form=None, trouble=None)
         for shifts in (one_lost, all_lost)
     )
 
     assert "<small>3 of 4 slots busy; load 1.5, 50 MiB of memory</small>" in some
+    assert "as old as each waiter's last heartbeat" in some.replace("&#39;", "'")
     assert "<small>no waiter at work</small>" in none
 
 
 def test_waiters_stand_by_host_with_a_cell_for_each_slot(kitchen, kitchen_url, home):
     fill(kitchen, [[f"tile {n}"] for n in range(3)])
-    vitals = Vitals(slots=4, busy=3, memory=50 << 20, load=1.5, command_hash="abc123", version="1.0")
+    vitals = Vitals(slots=4, busy=4, memory=50 << 20, load=1.5, command_hash="abc123", version="1.0")  # some time ago
     shift = kitchen.check_in("ada", "east", os.getpid(), vitals)
     kitchen.check_in("bob", "west", os.getpid(), Vitals(slots=80, command_hash="def456"))
     kitchen.pause("bob", "its disk is full")
@@ -255,10 +295,11 @@ def test_waiters_stand_by_host_with_a_cell_for_each_slot(kitchen, kitchen_url, h
     assert west < east  # who needs a look comes first
     assert "its disk is full" in page[west:east]
     assert (page[west:east].count("free</li>"), "and 16 slots more" in page[west:east]) == (64, True)
-    assert "3 of 4 slots busy; load 1.5, 50 MiB of memory" in page[east:]
+    assert "2 of 4 slots busy; load 1.5, 50 MiB of memory" in page[east:]
+    assert "last heartbeat" not in page
     assert page[east:].count('<li class="cell runs"><a href="/orders/b-') == 2
-    assert page[east:].count("busy</li>") == 1
-    assert page[east:].count("free</li>") == 1
+    assert page[east:].count("busy</li>") == 0
+    assert page[east:].count("free</li>") == 2
     assert "command abc123, Waiter 1.0" in page[east:]
     assert "2 versions of the command: " in page
     assert "attempt 1" in Labels(whole).one("Attempts over time")

@@ -24,7 +24,7 @@ from tests.mongod import Mongod, mongod_binary
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.timeline import Step, Timeline
 from waiter.orders import Counts, FailureGroup, Order, Reason, Shift, Status, Throughput, Vitals
-from waiter.report.capacity import measure_capacity
+from waiter.report.capacity import busy_slots, measure_capacity
 from waiter.report.dashboard import Seen, frame, pace, summary
 from waiter.report.poller import SHARES, Poller, ThrottledQuery
 
@@ -280,6 +280,16 @@ def test_a_waiter_is_as_busy_as_it_says_though_not_all_that_it_runs_was_looked_a
     )
     assert "7/8" in text
     assert "0/8" in text
+
+
+def test_where_all_that_runs_is_known_a_waiter_is_as_busy_as_it_has_orders():
+    shift = a_seen().shifts[0]
+
+    def busy(held: int, **vitals: object) -> int:
+        return busy_slots(replace(shift, vitals=Vitals(slots=8, busy=7, **vitals)), held, is_all_known=True)
+
+    assert [busy(held) for held in (0, 3, 20)] == [0, 3, 8]
+    assert busy(6, claimed=4, waits_for="gpu=1") == 2  # the others wait in its hands
 
 
 def test_the_view_never_says_100_percent_too_early():

@@ -22,6 +22,20 @@ def state(shift: Shift, now: float) -> str:
     return "paused" if shift.is_paused else "alive"
 
 
+def busy_slots(shift: Shift, held: int, *, is_all_known: bool) -> int:
+    """In how many of its slots something runs, of a waiter that has `held` orders.
+
+    That is known as of now. What it said of itself with its last heartbeat counts where not all RUNNING orders were
+    looked at, and where some in its hands wait for room.
+    """
+    vitals = shift.vitals
+    if not is_all_known:
+        held = max(held, vitals.busy)
+    elif vitals.waits_for:
+        held = max(0, held - vitals.claimed)
+    return min(held, vitals.slots)
+
+
 def at_work(shifts: Iterable[Shift], now: float) -> list[Shift]:
     """Those that can be counted on: not gone, not lost."""
     return [shift for shift in shifts if state(shift, now) not in ("lost", "left")]

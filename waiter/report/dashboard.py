@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from waiter.durations import format_duration
 from waiter.kitchen.contract import Timeline
 from waiter.orders import Counts, FailureGroup, Order, Shift, Status, Throughput
-from waiter.report.capacity import Capacity, at_work, state
+from waiter.report.capacity import Capacity, at_work, busy_slots, state
 from waiter.report.claimed import claimed_ahead
 from waiter.report.cost import FleetCost
 from waiter.report.eta import Eta, eta, percent, rate, shown_percent
@@ -59,6 +59,7 @@ class Seen:
     hour: Timeline | None = None  # the last one; None: nobody has asked yet
     of_batches: Sequence[str] | None = None  # ids; the orders are those of these batches alone
     is_alone: bool = True  # no orders are left but these
+    is_all_running: bool = False  # there are no more RUNNING orders than those
 
     @property
     def at_work(self) -> list[Shift]:
@@ -214,12 +215,13 @@ def _waiter_lines(seen: Seen) -> list[Line]:
     # Who needs a look comes first.
     rank = {"lost": 0, "late": 1, "paused": 2, "draining": 3}
     ranked = sorted(seen.shifts, key=lambda shift: (rank.get(state(shift, seen.now), 4), shift.waiter))
-    return lines + [_waiter(shift, by_shift.get(shift.token, []), seen.now) for shift in ranked]
+    return lines + [_waiter(shift, by_shift.get(shift.token, []), seen) for shift in ranked]
 
 
-def _waiter(shift: Shift, running: Sequence[Order], now: float) -> Line:
-    its_state, vitals = state(shift, now), shift.vitals
-    busy = f"{min(max(len(running), vitals.busy), vitals.slots)}/{vitals.slots}"
+def _waiter(shift: Shift, running: Sequence[Order], seen: Seen) -> Line:
+    now, vitals = seen.now, shift.vitals
+    its_state = state(shift, now)
+    busy = f"{busy_slots(shift, len(running), is_all_known=seen.is_all_running)}/{vitals.slots}"
     begun = running[: min(4, vitals.slots)]  # what was claimed ahead comes after them
     runs = ", ".join(f"{_short(order)} {format_duration(max(0.0, now - (order.start or now)))}" for order in begun)
     if its_state == "paused" and shift.pause_reason:

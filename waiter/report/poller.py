@@ -162,6 +162,7 @@ class Poller:
             capacity=lately,
             shifts=[shift for shift in shifts if shift.left_at is None],
             running=quick["running"],
+            is_all_running=len(quick["running"]) < MOST_RUNNING,
             failures=slow.get("failures") or (),
             delivering={shift.host for shift in shifts},
             every_s=self._slow["counts"].every_s if "counts" in self._slow else 0.0,

@@ -13,6 +13,7 @@ from waiter.report.capacity import at_work
 from waiter.report.claimed import claimed_ahead
 from waiter.report.dashboard import Seen
 from waiter.report.poller import ThrottledQuery
+from waiter.report.waiting import WaitingBatch, counts_by_word
 
 SHARES = {"counts": 0.005, **dict.fromkeys(("line", "batches", "progress", "failures"), 0.003)}
 """How much of one core of the kitchen each question may use."""
@@ -49,6 +50,12 @@ class BatchSeen:
     left_s: float | None  # until it is done at that rate
     pause_reason: str | None
     finished: Finished  # by the steps of the whole run
+    waiting: WaitingBatch | None = None  # for others, all of it or some of its orders
+
+    @property
+    def shown_counts(self) -> list[tuple[str, int]]:
+        """Orders by status; what waits stands apart, if there is any."""
+        return list(counts_by_word(self.counts, (self.waiting,) if self.waiting else ()).items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +97,8 @@ class RunPoller:
     def _answer(self, name: str) -> Any:
         return self._questions[name].answer()
 
-    def view(self) -> RunView:
-        """The latest view. Raises KitchenError."""
+    def view(self, waiting: Sequence[WaitingBatch] = ()) -> RunView:
+        """The latest view, in which these batches wait for others. Raises KitchenError."""
         line: Timeline = self._answer("line")
         found: Sequence[Batch] = self._answer("batches")
         if self._batch is not None:
@@ -102,7 +109,8 @@ class RunPoller:
         progress: Mapping[str, BatchProgress] = self._answer("progress")
         known = [batch for batch in found if batch.id in progress]  # others came after that was asked for
         shown = sorted(known, key=lambda one: (*_rank(progress[one.id].counts), -one.loaded_at))[:BATCHES_SHOWN]
-        seen = tuple(_seen(one, progress[one.id], line) for one in shown)
+        waits = {one.id: one for one in waiting}
+        seen = tuple(_seen(one, progress[one.id], line, waits.get(one.id)) for one in shown)
         return RunView(line, seen, len(known) - len(seen))
 
     def seen(self, whole: Seen) -> Seen:
@@ -162,10 +170,10 @@ def _rank(counts: Counts) -> tuple[bool, bool]:
     return counts.finished == counts.total, not counts[Status.RUNNING]
 
 
-def _seen(batch: Batch, progress: BatchProgress, whole: Timeline) -> BatchSeen:
+def _seen(batch: Batch, progress: BatchProgress, whole: Timeline, waiting: WaitingBatch | None) -> BatchSeen:
     finished = whole.finished.get(batch.id, {})
     pace, left = rate(progress), left_s(progress)
-    return BatchSeen(batch.id, batch.name, progress.counts, pace, left, batch.pause_reason, finished)
+    return BatchSeen(batch.id, batch.name, progress.counts, pace, left, batch.pause_reason, finished, waiting)
 
 
 def _recent(progress: Mapping[str, BatchProgress], ids: Collection[str]) -> Throughput:

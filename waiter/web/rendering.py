@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from waiter.durations import format_duration
-from waiter.orders import Counts, Order, Status
+from waiter.orders import Order
 from waiter.report.capacity import average_rate, state
 from waiter.report.dashboard import Seen, cost_words, pace, percent_of
 from waiter.report.failures import how, only_host, says_how
@@ -60,10 +60,6 @@ def seen_counts(seen: Seen) -> list[tuple[str, int]]:
 
 def in_bar_order(counts: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
     return sorted(counts, key=lambda one: BAR_ORDER.index(one[0]))
-
-
-def words_of(counts: Counts) -> list[tuple[str, int]]:
-    return [(status.value, counts[status]) for status in Status]
 
 
 def end_between(seen: Seen) -> str:
@@ -117,7 +113,7 @@ def _environment() -> Environment:
     }
     made.globals |= {"percent_of": percent_of, "clock": clock_time, "average_rate": average_rate, "size": size}
     made.globals |= {"duration": format_duration, "per_second": per_second, "arguments": arguments}
-    made.globals |= {"truncate_text": truncate, "words_of": words_of, "end_between": end_between}
+    made.globals |= {"truncate_text": truncate, "end_between": end_between}
     made.globals |= {
         "seen_counts": seen_counts,
         "in_bar_order": in_bar_order,

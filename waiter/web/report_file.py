@@ -22,7 +22,8 @@ WAITERS_SHOWN = 500
 def report_html(kitchen: Kitchen, batch: str | None = None, prices: Mapping[str, float] = NO_PRICES) -> str:
     """The run, or one batch of it, as it is now. Raises NoSuchBatch."""
     run = RunPoller(kitchen, Aspect(batch))
-    view, seen = run.view(), run.seen(Poller(kitchen, 1.0, prices=prices).look())
+    whole = Poller(kitchen, 1.0, prices=prices).look()
+    view, seen = run.view(whole.waiting), run.seen(whole)
     waiters = ranked(kitchen.shifts(include_left=True), seen.now)
     return render(
         "report.html",

@@ -124,7 +124,7 @@ class Viewing:
         for aspect in (WHOLE, *(aspect for aspect, at in wanted.items() if time.monotonic() - at < FORGOTTEN_S)):
             run = self._runs.setdefault(aspect, RunPoller(kitchen, aspect))
             with suppress(NoSuchBatch):  # it was deleted
-                looks[aspect] = Look(run.seen(seen), run.view())
+                looks[aspect] = Look(run.seen(seen), run.view(seen.waiting))
         self._runs = {aspect: run for aspect, run in self._runs.items() if aspect in looks}
         return looks
 

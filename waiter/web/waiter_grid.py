@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from waiter.orders import Order, Shift, Vitals
-from waiter.report.capacity import state
+from waiter.report.capacity import busy_slots, state
 from waiter.report.dashboard import Seen
 
 WAITERS_SHOWN = 200
@@ -31,6 +31,7 @@ class WaiterCells:
     running: Sequence[Order]  # in the first slots, those that run longest first
     busy: int  # slots that something else runs in
     free: int
+    in_use: int  # slots that something runs in, of all that it has
     more: int  # slots that are not drawn
 
     @property
@@ -56,7 +57,7 @@ class HostCells:
 
     @property
     def busy(self) -> int:
-        return sum(vitals.busy for vitals in self.here)
+        return sum(one.in_use for one in self.waiters)
 
     @property
     def load(self) -> float:
@@ -74,35 +75,40 @@ class Shown:
     hosts: Sequence[HostCells]  # those with a waiter that needs a look come first
     rows: Sequence[WaiterCells]  # of many, the others
     more: int  # are not shown
+    is_new: bool  # which slots are busy is known as of now, and not from each waiter's last heartbeat
 
 
 def grid(seen: Seen) -> Shown:
     """Hosts and slots, or rows of waiters where there are many."""
     running, ordered = running_by_shift(seen), ranked(seen.shifts, seen.now)
-    cells = [_cells(shift, state(shift, seen.now), running[shift.token]) for shift in ordered[:WAITERS_SHOWN]]
+    cells = [_cells(shift, seen, running.get(shift.token, [])) for shift in ordered[:WAITERS_SHOWN]]
     closely = cells if len(ordered) <= FEW else [one for one in cells[:FEW] if one.state in NEED_A_LOOK]
     hosts = dict[str, list[WaiterCells]]()
     for one in closely:
         hosts.setdefault(one.shift.host, []).append(one)
     return Shown(
-        [HostCells(host, waiters) for host, waiters in hosts.items()], cells[len(closely) :], len(ordered) - len(cells)
+        [HostCells(host, waiters) for host, waiters in hosts.items()],
+        cells[len(closely) :],
+        len(ordered) - len(cells),
+        seen.is_all_running,
     )
 
 
-def _cells(shift: Shift, its_state: str, running: Sequence[Order]) -> WaiterCells:
-    slots = shift.vitals.slots
+def _cells(shift: Shift, seen: Seen, held: Sequence[Order]) -> WaiterCells:
+    its_state, slots = state(shift, seen.now), shift.vitals.slots
     drawn = min(slots, SLOTS_SHOWN)
-    running = running[:drawn]
-    busy = max(0, min(shift.vitals.busy, drawn) - len(running)) if its_state != "lost" else 0
-    return WaiterCells(shift, its_state, running, busy, drawn - len(running) - busy, slots - drawn)
+    in_use = busy_slots(shift, len(held), is_all_known=seen.is_all_running) if its_state != "lost" else 0
+    running = held[: min(drawn, in_use if its_state != "lost" else drawn)]
+    busy = max(0, min(in_use, drawn) - len(running))
+    return WaiterCells(shift, its_state, running, busy, drawn - len(running) - busy, in_use, slots - drawn)
 
 
 def running_by_shift(seen: Seen) -> dict[str, list[Order]]:
-    """The orders that each shift has, those that run longest first, as many as it has slots."""
+    """The orders that each shift has, those that run longest first."""
     by_shift: dict[str, list[Order]] = {}
     for order in seen.running:
         by_shift.setdefault(order.shift or "", []).append(order)
-    return {shift.token: by_shift.get(shift.token, [])[: shift.vitals.slots] for shift in seen.shifts}
+    return by_shift
 
 
 def ranked(shifts: Sequence[Shift], now: float) -> list[Shift]:
