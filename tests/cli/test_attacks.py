@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import uvicorn
@@ -28,11 +29,12 @@ from uvicorn.server import ServerState
 from tests.conftest import Mongod, eventually, fill
 from tests.serving import Site, serving
 from waiter import open_kitchen
+from waiter.errors import KitchenUnreachable
 from waiter.report.run_view import WHOLE
 from waiter.web import connections
 from waiter.web.gate import Secret
 from waiter.web.server import Serving, application
-from waiter.web.viewing import EVERY_S, Viewing
+from waiter.web.viewing import EVERY_S, KitchenThread, Viewing
 
 TOKEN = "a-token-of-the-tests"
 LOOKS = 5
@@ -210,6 +212,33 @@ def test_a_mongodb_kitchen_that_goes_away_is_missed_and_comes_back_by_itself(ser
         "/orders": 503, "/failures": 503, "/api/status": 503, "/metrics": 200, "/": 200
     }  # fmt: skip
     assert "\nwaiter_kitchen_up 0.0" in answers["/metrics"][2]
+
+
+def test_of_many_who_ask_a_kitchen_that_is_away_none_waits_for_all_the_others():
+    asked: list[int] = []
+    all_wait = threading.Event()
+
+    def in_vain(number: int) -> Callable[[object], None]:
+        def ask(_kitchen: object) -> None:
+            assert all_wait.wait(60)
+            asked.append(number)
+            raise KitchenUnreachable("nobody answers")
+
+        return ask
+
+    async def all_of_them() -> list[object]:
+        questions = [asyncio.create_task(thread.ask(in_vain(number))) for number in range(10)]
+        await asyncio.sleep(0)
+        all_wait.set()
+        told = await asyncio.gather(*questions, return_exceptions=True)
+        return [*told, await thread.ask(lambda _kitchen: "it is back")]
+
+    thread = KitchenThread(lambda: SimpleNamespace(close=lambda: None), "pages")
+    *told, later = asyncio.run(all_of_them())
+
+    assert asked == [0, 1]
+    assert {(type(error), str(error)) for error in told} == {(KitchenUnreachable, "nobody answers")}
+    assert later == "it is back"
 
 
 def test_it_ends_in_a_line_although_the_kitchen_answers_nobody(server: Mongod, home):

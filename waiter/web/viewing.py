@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from waiter.errors import KitchenError, NoSuchBatch
+from waiter.errors import KitchenError, KitchenUnreachable, NoSuchBatch
 from waiter.kitchen.contract import Kitchen
 from waiter.report.cost import NO_PRICES
 from waiter.report.dashboard import Seen
@@ -37,19 +37,33 @@ class KitchenThread:
         self._open = open_kitchen
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._kitchen: Kitchen | None = None
+        self._silent, self._silent_at, self._said = 0, 0.0, ""  # questions in a row without an answer, and the last one
 
     async def ask(self, question: Callable[[Kitchen], Answer]) -> Answer:
-        """What the kitchen answers. Raises what `question` does."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._ask, question)
+        """What the kitchen answers. Raises what `question` does.
 
-    def _ask(self, question: Callable[[Kitchen], Answer]) -> Answer:
-        if self._kitchen is None:
-            self._kitchen = self._open()
+        While the kitchen is away, those who came while others waited in vain are told so, too: each for itself would
+        wait in its turn, the tenth one for minutes.
+        """
+        asked_at = time.monotonic()
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._ask, question, asked_at)
+
+    def _ask(self, question: Callable[[Kitchen], Answer], asked_at: float) -> Answer:
+        # One that is silent may have been asked too much; two in a row tell that nobody is there.
+        if self._silent > 1 and asked_at < self._silent_at:
+            raise KitchenUnreachable(self._said)
         try:
-            return question(self._kitchen)
-        except KitchenError:
+            if self._kitchen is None:
+                self._kitchen = self._open()
+            answer = question(self._kitchen)
+        except KitchenError as error:
+            is_silent = isinstance(error, KitchenUnreachable)
+            self._silent = self._silent + 1 if is_silent else 0
+            self._silent_at, self._said = time.monotonic(), str(error)
             self._close()
             raise
+        self._silent = 0
+        return answer
 
     def close(self) -> None:
         """Close the kitchen, if it can be done soon."""
