@@ -30,7 +30,7 @@ from tests.conftest import Mongod, eventually, fill
 from tests.serving import Site, serving
 from waiter import open_kitchen
 from waiter.errors import KitchenUnreachable
-from waiter.report.run_view import WHOLE
+from waiter.report.run_view import WHOLE, Aspect
 from waiter.web import connections
 from waiter.web.gate import Secret
 from waiter.web.server import Serving, application
@@ -307,6 +307,7 @@ async def cost(open_counted: Callable[[], Counted], calls: Counter[str], viewers
         for _ in range(LOOKS):  # at everything
             await viewing.show_change(60)
         asked = (calls.total() - before) / LOOKS
+        await asyncio.gather(*(ask(app, page, hear(-1)) for page in ("/", "/waiters") for _ in range(viewers)))
         number, began = viewing.number, time.monotonic()
         while viewing.number < number + 3:
             await viewing.next_look(viewing.number, 60)
@@ -325,8 +326,11 @@ def test_fifty_viewers_and_scrapers_cost_the_kitchen_what_one_does(kitchen, kitc
     fill(kitchen, [[str(n)] for n in range(20)])
     calls: Counter[str] = Counter()
 
+    opened = list[Counted]()
+
     def open_counted() -> Counted:
-        return Counted(open_kitchen(kitchen_url), calls)
+        opened.append(Counted(open_kitchen(kitchen_url), calls))
+        return opened[-1]
 
     alone, _, scraped_alone = asyncio.run(cost(open_counted, calls, 1))
     many, every_s, scraped = asyncio.run(cost(open_counted, calls, 50))
@@ -334,12 +338,13 @@ def test_fifty_viewers_and_scrapers_cost_the_kitchen_what_one_does(kitchen, kitc
     assert scraped == scraped_alone
     assert 0 < many < alone + 5
     assert every_s > 0.9 * EVERY_S
+    assert len(opened) == 2 * len(("poller", "metrics")), "a page has asked the kitchen itself"
 
 
 @pytest.mark.parametrize("kitchen_url", ["sqlite"], indirect=True)
 def test_the_first_page_waits_for_no_count(kitchen, kitchen_url):
     fill(kitchen, [["a"]])
-    has_answered = threading.Event()
+    has_answered, bounds = threading.Event(), list[float]()
 
     class Slow(Counted):
         def __getattr__(self, name: str) -> object:
@@ -349,18 +354,26 @@ def test_the_first_page_waits_for_no_count(kitchen, kitchen_url):
 
     async def pages() -> tuple[bytes, bytes]:
         viewing, app = served(lambda: Slow(open_kitchen(kitchen_url), Counter()))
+        look_at = viewing.look_at
+
+        async def noted(aspect: Aspect, within_s: float) -> None:
+            bounds.append(within_s)
+            await look_at(aspect, within_s)
+
+        viewing.look_at = noted
         first, then = bytearray(), bytearray()
         async with app.router.lifespan_context(app):
             await asyncio.wait_for(ask(app, "/", first.extend), 10)
             is_early = not viewing.looks
             has_answered.set()
-            await viewing.look_at(WHOLE, 60)
+            await look_at(WHOLE, 60)
             await ask(app, "/", then.extend)
         assert is_early
         return bytes(first), bytes(then)
 
     first, then = asyncio.run(pages())
 
+    assert max(bounds) <= 0.2
     assert b"Waiting for the kitchen to answer" in first
     assert b'<meta http-equiv="refresh" content="2">' in first
     assert b"READY</a> <b>1</b>" in then
