@@ -41,7 +41,7 @@ class Metrics(Collector):
         self._standing: Standing | None = None  # None: nothing is known yet
         self._looking: asyncio.Task[None] | None = None
         self._looked_at = -FRESH_S
-        self._since = time.time()
+        self._since = time.time()  # totals begin here: with the first look that succeeds
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -59,7 +59,10 @@ class Metrics(Collector):
         self._answer_s = None  # whoever has no patience for the look is told of a kitchen that is away
         try:
             self._answer_s = await self._kitchen.ask(answer_s)
-            self._standing = await self._kitchen.ask(self._poller.look)
+            first = time.time()
+            standing = await self._kitchen.ask(self._poller.look)
+            self._since = self._since if self._standing else first
+            self._standing = standing
         except KitchenError:
             self._answer_s = None
         finally:
