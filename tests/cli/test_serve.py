@@ -100,6 +100,20 @@ def test_the_page_of_an_order_that_waits_says_for_what(kitchen, kitchen_url, hom
     assert "c waits for batch b: 1 left" in second
 
 
+def test_a_group_that_somebody_has_done_again_is_not_asked_about(tmp_path, home):
+    with open_kitchen(str(tmp_path / "orders.sqlite")) as kitchen:
+        fill(kitchen, [["a"]])
+
+    with serving(str(tmp_path / "orders.sqlite"), {**home, "TZ": "Asia/Kolkata"}) as site:
+        page = site.ask("/orders/b-1")[2]
+        form = re.search('name="form" value="(.*?)"', page)[1]
+        asked = site.ask("/do/reset", method="POST", body={"form": form, "group": "3f9c2a1b"})[2]
+
+    assert "No order is failed so any more" in asked
+    assert "<button>" not in asked
+    assert "times in IST" in page  # whoever looks may live elsewhere
+
+
 def test_a_link_shows_what_it_says_or_says_why_not(tmp_path, home):
     with open_kitchen(str(tmp_path / "orders.sqlite")) as kitchen:
         fill(kitchen, [["a"], ["b"]])

@@ -76,7 +76,10 @@ class Question:
 def _is_reset_meant(kitchen: Kitchen, fields: Fields) -> Question | None:
     if (group := _group(fields)) is None:
         return None
-    orders = plural(kitchen.counts(group).total, "order")
+    failed = kitchen.counts(group).total
+    if not failed:
+        return Question("Do again?", "No order is failed so any more: somebody did them again, or deleted them.", [])
+    orders = plural(failed, "order")
     text = f"{orders} of this kind failed. Do again what they do, from the beginning?"
     mine = {name: fields.get(name, "") for name in ("group", "batch")}
     return Question("Do again?", text, [(f"Yes, do {orders} again", mine)])

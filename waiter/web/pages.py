@@ -30,7 +30,7 @@ from waiter.web.asking import (
     sort_from,
 )
 from waiter.web.charts import attempts, written_at
-from waiter.web.rendering import render
+from waiter.web.rendering import render, zone
 from waiter.web.viewing import KitchenThread, Viewing
 
 GROUPS_SHOWN = 50
@@ -56,7 +56,7 @@ class Pages:
     form: str | None  # the token of forms; None: nothing may be changed
 
     def html(self, template: str, title: str, here: str, status: int = 200, **values: object) -> Response:
-        text = render(template, title=title, here=here, kitchen=self.where, form=self.form, **values)
+        text = render(template, title=title, here=here, kitchen=self.where, zone=zone(), form=self.form, **values)
         return HTMLResponse(text, status)
 
     def parts(self, page: str, aspect: Aspect = WHOLE) -> dict[str, str]:

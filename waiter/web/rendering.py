@@ -54,6 +54,11 @@ def day(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(at))
 
 
+def zone() -> str:
+    """The zone of all times: whoever looks may live in another one."""
+    return time.strftime("%Z")
+
+
 def seen_counts(seen: Seen) -> list[tuple[str, int]]:
     return [(word, count) for word, count, _ in seen.shown_counts]
 
