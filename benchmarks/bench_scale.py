@@ -62,7 +62,7 @@ TICKS_PER_S = 200.0
 """In one process. A real waiter looks around five times a second; here, where it costs the same CPU that the server
 needs, less often the more there are. Questions are a matter of seconds."""
 
-UPKEEP = ("check_in", "change_token", "heartbeat", "sweep", "backlog", "batches")
+UPKEEP = ("check_in", "change_token", "heartbeat", "sweep", "is_only_running", "backlog", "batches")
 GOALS = ((1000, 0.1, 75.0), (10_000, 0.5, 300.0))
 OF_A_WAITER = 2
 """Connections to the server that takes writes. Besides those of the waiters there are ten of this program."""
@@ -293,6 +293,7 @@ def costs(kitchen: MongoKitchen, pid: int) -> dict[str, float]:
         "change_token": cost_ms(pid, kitchen.change_token, 1000),
         "heartbeat": cost_ms(pid, lambda: kitchen.heartbeat(shift, Vitals())),
         "sweep": cost_ms(pid, kitchen.sweep),
+        "is_only_running": cost_ms(pid, kitchen.is_only_running),
         "backlog": cost_ms(pid, kitchen.backlog),
         "batches": cost_ms(pid, kitchen.batches),
         "check_in": cost_ms(pid, lambda: kitchen.check_in("x", "x", 1), 100),
@@ -407,7 +408,7 @@ def line(
         f"{minute:5} {core:5.2f} {connections:12}"
         f" {of['claim'] / 60:9.1f} {of['finish'] / 60:11.1f}"
         f" {p50:7.1f} {p99:7.1f} {of['change_token'] / 60:8.1f} {of['heartbeat'] / 60:8.1f} {of['sweep'] / 60:9.1f}"
-        f" {of['backlog'] / 60:8.1f} {shifts:7}",
+        f" {(of['backlog'] + of['is_only_running']) / 60:8.1f} {shifts:7}",
         flush=True,
     )
 

@@ -211,8 +211,8 @@ class Vitals:
 USUAL_LEASE_S = 60.0
 """A lease is longer in a fleet of thousands, and heartbeats as much rarer."""
 
-LATE_S = 35.0
-"""Without a heartbeat for so long, at least two of them are missing, of one every 15 s."""
+LATE_S = 45.0
+"""Without a heartbeat for so long, at least two of them are missing, of one every 15 s; in a large fleet one is."""
 
 
 @dataclass(frozen=True, slots=True)

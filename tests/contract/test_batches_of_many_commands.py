@@ -76,6 +76,7 @@ def test_more_places_than_one_question_holds_are_gone_through(kitchen):
     assert sorted(taken) == [f"{name}-1" for name in names[::2]]
     assert kitchen.backlog(scope).is_empty
     assert kitchen.backlog(scope).running == len(taken) == 75
+    assert (kitchen.is_only_running(scope), kitchen.is_only_running()) == (True, False)
     assert kitchen.backlog().ready == 75
 
 
@@ -92,6 +93,8 @@ def test_a_backlog_is_of_the_scope(kitchen, clock):
 
     assert kitchen.backlog(one).next_due_s == pytest.approx(30, abs=5)
     assert kitchen.backlog(two).next_due_s is None
+    kitchen.claim(shift, 1, scope=two)
+    assert (kitchen.is_only_running(one), kitchen.is_only_running(two)) == (False, True)
     clock.advance(31)
     assert kitchen.backlog(one).ready == 2
     assert ids(kitchen.claim(shift, 9, scope=one)) == ["one-1", "one-2"]

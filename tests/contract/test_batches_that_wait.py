@@ -198,6 +198,7 @@ def test_row_by_row_an_order_is_let_go_when_the_one_of_its_row_is_done(kitchen):
     assert (backlog.ready, backlog.next_due_s, backlog.held, backlog.is_done) == (0, None, 3, True)
     assert kitchen.backlog().held == 3
     assert [order.id for order in kitchen.claim(shift, 9)] == ["prepare-1", "prepare-2", "prepare-3"]
+    assert (kitchen.is_only_running(), kitchen.is_only_running(Scope(("align",)))) == (True, False)
 
     first, second, third = kitchen.held(shift)
     kitchen.finish(shift, [outcome(third), outcome(first, Status.ERROR)])

@@ -320,11 +320,24 @@ def test_the_backlog_says_what_is_left(kitchen):
     backlog = kitchen.backlog()
 
     assert (backlog.ready, backlog.running, backlog.is_empty, backlog.is_done) == (1, 1, False, False)
+    assert not kitchen.is_only_running()
     kitchen.finish(shift, [outcome(order)])
     (other,) = kitchen.claim(shift, limit=1)
     assert (kitchen.backlog().is_empty, kitchen.backlog().is_done) == (True, False)
-    kitchen.finish(shift, [outcome(other)])
+    assert kitchen.is_only_running()
+    kitchen.finish(shift, [outcome(other, Status.READY, delay_s=600.0)])
+    assert not kitchen.is_only_running(), "it comes again, later"
+
+
+def test_when_nothing_is_left_nothing_runs(kitchen):
+    fill(kitchen, [["1"]])
+    shift = check_in(kitchen)
+    (order,) = kitchen.claim(shift, limit=1)
+
+    kitchen.finish(shift, [outcome(order)])
+
     assert kitchen.backlog().is_done
+    assert not kitchen.is_only_running()
 
 
 def test_what_a_waiter_told_last_stays_with_its_shift(kitchen):

@@ -395,6 +395,7 @@ class Kitchens(RuleBasedStateMachine):
     def _compare_counts(self, stored: list[Order]) -> None:
         """What the kitchen keeps of its orders is what a count finds."""
         assert self.kitchen.counts() == Counts(Counter(order.status for order in stored))
+        assert self.kitchen.is_only_running() == self.kitchen.backlog().is_only_running
         progress = self.kitchen.batch_progress(60.0)
         for batch in ("b", "j"):
             counted = Counts(Counter(order.status for order in stored if order.batch == batch))

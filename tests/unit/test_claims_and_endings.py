@@ -5,11 +5,12 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 
 import pytest
 
-from tests.conftest import fill, only
+from tests.conftest import fill, only, outcome
 from waiter.delivery.absence import KitchenAbsence
 from waiter.delivery.batch_scope import BatchScope, Wanted
 from waiter.delivery.brake import Brake
@@ -28,9 +29,9 @@ from waiter.delivery.spool import Spool
 from waiter.delivery.state import Work
 from waiter.delivery.sweep import Sweep
 from waiter.errors import UsageError
-from waiter.kitchen.contract import Kitchen
+from waiter.kitchen.contract import ALL, Kitchen
 from waiter.kitchen.sqlite.kitchen import SqliteKitchen
-from waiter.orders import Order, Status, Vitals
+from waiter.orders import Order, Scope, Shift, Status, Vitals
 from waiter.processes import boottime
 
 
@@ -185,6 +186,58 @@ def test_a_waiter_goes_home_when_nothing_is_left(kitchen, spool):
     scene.claims.top_up()
     assert scene.work.shutdown.are_all_over
     assert scene.claims.done() == "done"
+
+
+class Asked(SqliteKitchen):
+    """Notes what it is asked."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.asked: list[str] = []
+
+    def claim(self, shift: Shift, limit: int, exclude: Sequence[str] = (), scope: Scope = ALL) -> list[Order]:
+        self.asked.append("claim")
+        return super().claim(shift, limit, exclude, scope)
+
+    def is_only_running(self, scope: Scope = ALL) -> bool:
+        self.asked.append("is_only_running")
+        return super().is_only_running(scope)
+
+
+def test_who_waits_for_the_orders_of_others_asks_little_and_takes_over_at_once(tmp_path):
+    with Asked(tmp_path / "kitchen.sqlite") as kitchen:
+        (id,) = fill(kitchen, [["x"]])
+        other = kitchen.check_in("other", "h", 1)
+        (order,) = kitchen.claim(other, 1)
+        scene = scene_of(kitchen, Spool(kitchen.id, kitchen.url, tmp_path / "state"))
+        scene.claims.top_up()
+        kitchen.asked.clear()
+
+        for _ in range(3):
+            scene.work.timer.ask_at_once()
+            scene.claims.top_up()
+
+        assert kitchen.asked == ["is_only_running"] * 3
+        kitchen.release(other, [order])
+        scene.work.timer.ask_at_once()
+        scene.claims.top_up()
+        assert scene.runner.submitted == [id]
+
+
+def test_who_waited_for_others_leaves_when_they_are_done(tmp_path):
+    with Asked(tmp_path / "kitchen.sqlite") as kitchen:
+        fill(kitchen, [["x"]])
+        other = kitchen.check_in("other", "h", 1)
+        (order,) = kitchen.claim(other, 1)
+        scene = scene_of(kitchen, Spool(kitchen.id, kitchen.url, tmp_path / "state"))
+        scene.claims.top_up()
+        assert not scene.work.shutdown.is_over
+
+        kitchen.finish(other, [outcome(order)])
+        scene.work.timer.ask_at_once()
+        scene.claims.top_up()
+
+        assert scene.work.shutdown.is_over
 
 
 def test_an_order_that_the_command_cannot_take_fails_and_the_others_run(kitchen, spool):

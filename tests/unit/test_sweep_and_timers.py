@@ -54,6 +54,15 @@ def test_a_sweep_that_is_brought_forward_is_due_at_once():
     assert sweep.is_due(101.0)
 
 
+def test_in_a_large_fleet_one_that_waits_does_not_sweep_with_each_of_its_looks():
+    sweep = Sweep(Reclaiming([Reclaimed()]), 5, print, now=100.0)
+    sweep.run(110.0)
+
+    sweep.bring_forward(112.0, least_s=5.0)
+
+    assert [sweep.is_due(now) for now in (114.9, 115.0)] == [False, True]
+
+
 def test_who_hears_that_the_fleet_is_late_sweeps_at_once_and_once():
     """It would have asked an hour later: but most of its large fleet died at the same moment."""
     sweep = Sweep(Reclaiming([Reclaimed(next_s=4.0), Reclaimed()]), 5, print, now=100.0)

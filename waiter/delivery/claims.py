@@ -57,6 +57,7 @@ class Claims:
         self._said_of: dict[str, bool] = {}  # batches of which is said that they wait, and whether in vain
         self._packed = PackedClaims(work)
         self._idle = IdleNotes(work)
+        self._waits_for_others = False  # it has no order, and the last look found only orders that others run
 
     def top_up(self) -> None:
         """Claim orders if any are wanted now. Raises ShiftLost, and KitchenError where waiting does not help."""
@@ -75,6 +76,8 @@ class Claims:
             if work.held:
                 return
         try:
+            if self._waits_for_others and not why_not and self._waits_on():
+                return
             # Even if no order may be taken, look: others may have delivered everything, and then it leaves.
             if orders := [] if why_not else self._claim(limit):
                 self.accept(orders)
@@ -88,6 +91,18 @@ class Claims:
             # The claim may have happened: ask the kitchen what this shift holds before anything of it runs.
             work.unanswered.note()
             work.absence.went_away(error)
+
+    def _waits_on(self) -> bool:
+        """Whether there is still nothing but orders that others run, as when it looked last: one small question."""
+        work, heartbeat = self._work, self._work.current.heartbeat
+        if work.scope.is_stale or heartbeat.changes != self._changes_seen:
+            return False
+        if not work.kitchen.is_only_running(work.scope.all()):
+            return False
+        now = boottime()
+        work.timer.ask_at(now + heartbeat.pace.look_s(ASK_AGAIN_S, work.rng))
+        self._sweep.bring_forward(now, heartbeat.pace.turn_s)
+        return True
 
     def _claim(self, limit: int) -> list[Order]:
         work, changes = self._work, self._work.current.heartbeat.changes
@@ -145,6 +160,7 @@ class Claims:
         """These are this waiter's now, but for those that are another command's."""
         work = self._work
         work.timer.ask_at_once()
+        self._waits_for_others = False
         if not (orders := self._admitted(self._with_earlier(orders))):
             return
         work.idle_since = boottime()
@@ -243,6 +259,7 @@ class Claims:
     def _check_backlog(self, why_not: str | None) -> None:
         """Nothing to claim, or not now: find out whether there will be, and when to ask again."""
         work, now = self._work, boottime()
+        self._waits_for_others = False
         if self._let_rows_go(now):
             work.timer.ask_at_once()
             return
@@ -258,8 +275,9 @@ class Claims:
         work.scope.is_stale |= bool(work.scope.waiting)
         if work.held:
             return
+        self._waits_for_others = backlog.is_only_running and not why_not and not work.scope.waiting
         if backlog.running:
-            self._sweep.bring_forward(now)
+            self._sweep.bring_forward(now, pace.turn_s)
         if self._packed.too_large and backlog.ready <= len(self._packed.too_large):
             backlog = replace(backlog, ready=0)  # what is left is for other hosts
         is_over = {Until.DONE: backlog.is_done, Until.EMPTY: backlog.is_empty, Until.STOPPED: False}

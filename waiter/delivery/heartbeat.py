@@ -79,7 +79,7 @@ class Heartbeat:
         """
         now = boottime()
         with self._lock:
-            beat_s = sweep_s(self._lease_s)
+            beat_s = sweep_s(self._lease_s)  # of a small fleet; of a large one twice that
             return now - self._beaten_at < 2 * beat_s and now - self._lapse_ended_at >= beat_s
 
     @property

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from random import Random
 
-from waiter.kitchen.contract import BEATS_PER_LEASE, lease_of_fleet_s
+from waiter.kitchen.contract import BEATS_PER_LEASE, beat_of_fleet_s, lease_of_fleet_s
 from waiter.light_dataclass import dataclass
 
 NEWS_S = 2.0
 """How often the kitchen is asked whether there is anything new: a busy waiter asks as often as an idle one."""
+
+SEEN_WITHIN_S = 8.0
+"""The longest between two questions for news up to fleets of 2,000; larger ones ask `MOST_NEWS_PER_S`."""
 
 YOUNG_BEATS = 4
 """A young shift beats after a quarter of its age: what a new waiter delivers is soon seen."""
@@ -23,12 +26,13 @@ RETRY_S = 1.0
 
 # What all waiters of a fleet ask for in a second. A question for news costs a server 0.15 ms, a heartbeat or a look at
 # the backlog half a millisecond to one.
-NEWS_PER_S = 250.0
+NEWS_PER_S = 125.0
+MOST_NEWS_PER_S = 250.0
 YOUNG_BEATS_PER_S = 200.0
 RETRIES_PER_S = 1000.0
 CLAIMS_PER_S = 500.0
 LOOKS_PER_S = 50.0
-TURNS_PER_S = 20.0
+TURNS_PER_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,30 +50,35 @@ class Pace:
     def beat_s(self, lease_s: float, age_s: float) -> float:
         """After how long a lease of that length is renewed, the one that is held: a longer one is still to come."""
         young_s = max(age_s / YOUNG_BEATS, self.fleet_size / YOUNG_BEATS_PER_S)
-        return min(lease_s / BEATS_PER_LEASE, young_s)
+        return min(beat_of_fleet_s(self.kitchen_lease_s, self.fleet_size, lease_s), young_s)
 
     def news_s(self, rng: Random) -> float:
         least_s = min(NEWS_S, self.kitchen_lease_s / BEATS_PER_LEASE)
-        return self._stretched(least_s, NEWS_PER_S, rng)
+        longest_s = max(min(self.fleet_size / NEWS_PER_S, SEEN_WITHIN_S), self.fleet_size / MOST_NEWS_PER_S)
+        return self._stretched(least_s, longest_s, rng)
 
     def retry_s(self, rng: Random) -> float:
-        return self._stretched(RETRY_S, RETRIES_PER_S, rng)
+        return self._stretched(RETRY_S, self.fleet_size / RETRIES_PER_S, rng)
 
     def look_s(self, wait_s: float, rng: Random) -> float:
         """Until the next look of one who waits for orders that others run. Whoever looks first takes what comes back.
 
         So the fleet as a whole looks as often as ever, and somebody is there at once.
         """
-        return self._stretched(wait_s, LOOKS_PER_S, rng)
+        return self._stretched(wait_s, self.fleet_size / LOOKS_PER_S, rng)
 
     def claim_s(self, wait_s: float, rng: Random) -> float:
         """Until the next claim where there are orders, which others were faster to get."""
-        return self._stretched(wait_s, CLAIMS_PER_S, rng)
+        return self._stretched(wait_s, self.fleet_size / CLAIMS_PER_S, rng)
 
     def spread_s(self, rng: Random) -> float:
         """So much later than the next turn to sweep one asks for it, lest all ask at once."""
-        return rng.uniform(0, self.fleet_size / TURNS_PER_S)
+        return rng.uniform(0, self.turn_s)
 
-    def _stretched(self, least_s: float, per_s: float, rng: Random) -> float:
-        longest_s = self.fleet_size / per_s
+    @property
+    def turn_s(self) -> float:
+        """How long at least one who waits for the orders of others waits between two sweeps."""
+        return self.fleet_size / TURNS_PER_S
+
+    def _stretched(self, least_s: float, longest_s: float, rng: Random) -> float:
         return least_s if longest_s <= least_s else max(least_s, longest_s * rng.uniform(0.7, 1.0))

@@ -19,15 +19,17 @@ class Sweep:
         self._note = note
         self._every_s = sweep_s(kitchen.lease_s)
         self._due_at = now + self._every_s
+        self._ran_at = 0.0
         self._last_refusal = ""
         self._heard: Notice | None = None
 
     def is_due(self, now: float) -> bool:
         return now >= self._due_at
 
-    def bring_forward(self, now: float) -> None:
-        """Make it due: whoever waits for the orders of others does not wait longer than needed for the dead."""
-        self._due_at = min(self._due_at, now)
+    def bring_forward(self, now: float, least_s: float = 0.0) -> None:
+        """Make it due, `least_s` after the last one: whoever waits for the orders of others does not wait longer than
+        needed for the dead."""
+        self._due_at = min(self._due_at, max(now, self._ran_at + least_s))
 
     def hear(self, notice: Notice, now: float) -> None:
         """Make it due, once for each time that the kitchen says so, if the whole fleet is late.
@@ -45,7 +47,7 @@ class Sweep:
         One order of somebody else stops nobody's work, so a refusal is noted, once. Raises KitchenDamaged, and the
         errors that pass.
         """
-        self._due_at = now + self._every_s
+        self._ran_at, self._due_at = now, now + self._every_s
         try:
             reclaimed = self._kitchen.sweep(self._max_losses)
         except (*PASSING, KitchenDamaged):

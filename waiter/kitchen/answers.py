@@ -27,6 +27,11 @@ class Backlog:
         """Nothing is READY or RUNNING: every order has found its end, or is held."""
         return self.is_empty and not self.running
 
+    @property
+    def is_only_running(self) -> bool:
+        """All that is left is in somebody's hands, but for what is held."""
+        return self.is_empty and self.running > 0
+
 
 @dataclass(frozen=True, slots=True)
 class Reclaimed:

@@ -18,6 +18,7 @@ from waiter.kitchen.answers import Durations as Durations
 from waiter.kitchen.answers import Reclaimed as Reclaimed
 from waiter.kitchen.intervals import BEATS_PER_LEASE as BEATS_PER_LEASE
 from waiter.kitchen.intervals import LEASE_S as LEASE_S
+from waiter.kitchen.intervals import beat_of_fleet_s as beat_of_fleet_s
 from waiter.kitchen.intervals import grace_s as grace_s
 from waiter.kitchen.intervals import lease_of_fleet_s as lease_of_fleet_s
 from waiter.kitchen.intervals import loss_delay_s as loss_delay_s
@@ -290,6 +291,13 @@ class Kitchen(Protocol):
 
     def backlog(self, scope: Scope = ALL) -> Backlog:
         """What is READY, due later and RUNNING in `scope`, at a cost that does not grow with the kitchen."""
+
+    def is_only_running(self, scope: Scope = ALL) -> bool:
+        """Whether something is RUNNING in `scope`, and nothing READY, now or later, but for what is held.
+
+        It is what waiters ask again and again that wait for the orders of others, so it costs little; False may be said
+        where that is hard to know.
+        """
 
     # Batches joined row by row (`Batch.after_row`): an order of such a batch is added HELD unless the one of its row
     # in the other batch is DONE. When that one is, `finish` lets it go; a `reset` of that one holds it again if READY.

@@ -203,6 +203,9 @@ class KitchenDefaults(Kitchen):
             min(len(ready) - len(due), CLAIM_LIMIT), min(due) - now if due else None, min(running, CLAIM_LIMIT)
         )
 
+    def is_only_running(self, scope: Scope = ALL) -> bool:
+        return self.backlog(scope).is_only_running
+
     def throughput(self, window_s: float) -> Throughput:
         return _throughput(self.orders(), self.now(), window_s)
 

@@ -10,6 +10,9 @@ LEASE_S = 60.0
 BEATS_PER_LEASE = 4
 """How often a waiter renews its lease in its time (every 15 s): three beats may fail before the lease is in danger."""
 
+LEAST_BEATS_PER_LEASE = 2
+"""The same in a large fleet. A beat that failed is tried again at once, and for half a lease."""
+
 STRAYS_S = 300.0
 """How often a fleet looks for RUNNING orders of a shift that the kitchen does not know."""
 
@@ -32,13 +35,24 @@ def grace_s(lease_s: float) -> float:
     return lease_s / 5
 
 
-BEATS_PER_S = 200.0
-"""How many heartbeats a whole fleet sends in a second, at the most. Its leases are as long as that needs."""
+# How many heartbeats a whole fleet sends in a second. Each is a write, which costs a replica set three times as much.
+BEATS_PER_S = 33.0
+"""As long as leases allow: more waiters beat less often each, down to `LEAST_BEATS_PER_LEASE`."""
+MOST_BEATS_PER_S = 100.0
+"""At the most. Leases are as long as that needs."""
 
 
 def lease_of_fleet_s(lease_s: float, fleet_size: int) -> float:
     """The lease of each waiter in a fleet of so many: `lease_s` up to 3,000 of them, 200 s for 10,000."""
-    return max(lease_s, BEATS_PER_LEASE * fleet_size / BEATS_PER_S)
+    return max(lease_s, LEAST_BEATS_PER_LEASE * fleet_size / MOST_BEATS_PER_S)
+
+
+def beat_of_fleet_s(lease_s: float, fleet_size: int, held_s: float) -> float:
+    """After how long a waiter in a fleet of so many renews a lease of `held_s`: 15 s up to 500 of them, 30 s for 1,000.
+
+    `lease_s` is the kitchen's own.
+    """
+    return min(held_s / LEAST_BEATS_PER_LEASE, max(lease_s / BEATS_PER_LEASE, fleet_size / BEATS_PER_S))
 
 
 MOST_DOUBLINGS = 7

@@ -1,4 +1,4 @@
-"""Who is at work. Waiters are alive, late (no heartbeat for 35 s), lost, paused or draining.
+"""Who is at work. Waiters are alive, late (no heartbeat for 45 s), lost, paused or draining.
 
 \b
 waiter waiters

@@ -48,8 +48,10 @@ _ENCODE = (
 
 _OURS = {
     "appname": "waiter",
-    # A watched server is asked every 10 s, over one connection; the driver's own way takes a second one for each.
+    # A watched server is asked over one connection; the driver's own way takes a second one for each.
     "serverMonitoringMode": "poll",
+    # Whatever is asked and fails has the server looked at anew; ten thousand waiters that look by themselves add up.
+    "heartbeatFrequencyMS": 30_000,
     # Two threads need a second connection while something hangs in one, and seldom again. Longer than a waiter of a
     # large fleet is silent: one that is made anew costs more than one that is kept.
     "maxIdleTimeMS": 60_000,

@@ -227,11 +227,7 @@ class MongoKitchen:
 
     def heartbeat(self, shift: Shift, vitals: Vitals, lease_s: float | None = None) -> Notice:
         with self._to.translate_errors():
-            stored = self._to.shifts.find_one_and_update(
-                {"_id": shift.token, "is_open": True},
-                [{"$set": self._alive(vitals, lease_s or self.lease_s)}],
-                {"is_paused": 1, "is_draining": 1, "has_cancelled": 1, "now": self._to.now},
-            )
+            stored = leases.renew(self._to, shift.token, self._alive(vitals, lease_s or self.lease_s))
             if stored is None:
                 return Notice(is_lost=True)
             return Notice(
@@ -314,6 +310,11 @@ class MongoKitchen:
         with self._to.translate_errors():
             self._claims.spans.are_others(scope)
             return queries.backlog(self._to, scope, self._claims.spans.of(scope))
+
+    def is_only_running(self, scope: Scope = ALL) -> bool:
+        with self._to.translate_errors():
+            self._claims.spans.are_others(scope)
+            return queries.is_only_running(self._to, scope, self._claims.spans.of(scope))
 
     def release_rows(self) -> int:
         with self._to.patiently():

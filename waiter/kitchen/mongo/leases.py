@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pymongo.errors import WriteConcernError
+
 from waiter import processes
 from waiter.kitchen.contract import grace_s, sweep_s
 from waiter.kitchen.mongo import updates
-from waiter.kitchen.mongo.connection import Connection
+from waiter.kitchen.mongo.connection import SAFE, Connection
 from waiter.kitchen.mongo.documents import Document, ids_of
 from waiter.light_dataclass import dataclass
 from waiter.orders import Shift
@@ -26,6 +28,27 @@ class Look:
     lost: tuple[str, ...]  # names of those that this look, and no other sweep, declared lost
     missed: tuple[str, ...] = ()  # names of those whose lease ran out
     missed_s: float = 0.0  # so long from now they may say that they live
+
+
+def renew(to: Connection, token: str, alive: Document) -> Document | None:
+    """Note that the shift lives: its marks, and the server's clock as `now`; None if it is lost.
+
+    As a plain command, to which the driver gives no number by which it could be repeated once: all members of a replica
+    set would keep that number, and the document as it was. Who beats tries again anyway.
+    """
+    reply = to.db.command(
+        {
+            "findAndModify": to.shifts.name,
+            "query": {"_id": token, "is_open": True},
+            "update": [{"$set": alive}],
+            "fields": {"is_paused": 1, "is_draining": 1, "has_cancelled": 1, "now": to.now},
+            "writeConcern": SAFE.document,
+        }
+    )
+    if problem := reply.get("writeConcernError"):
+        raise WriteConcernError(problem.get("errmsg", ""), problem["code"], problem)
+    stored: Document | None = reply["value"]
+    return stored
 
 
 def signs(pid: int, here: processes.Place) -> Document:

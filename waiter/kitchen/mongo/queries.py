@@ -96,6 +96,16 @@ def _backlog(to: Connection, scope: Scope, spans: Sequence[Span] | None) -> Back
     raise to.gone()
 
 
+def is_only_running(to: Connection, scope: Scope, spans: Sequence[Span] | None) -> bool:
+    """See `Kitchen.is_only_running`. In the index of claims READY comes before RUNNING: the first order tells."""
+    open_: Document = {"status": {"$in": ["READY", "RUNNING"]}, "due": {"$lt": HELD}}
+    firsts = [
+        to.orders.find_one(in_scope(open_, scope, some), {"status": 1}, sort=[("status", 1), ("due", 1)], hint="claims")
+        for some in ([None] if spans is None else chunks(spans))
+    ]
+    return {first["status"] for first in firsts if first} == {"RUNNING"}
+
+
 def next_due(to: Connection, mine: Callable[[Document], Document]) -> Document:
     """A look at the first order that waits, and is not due yet; `mine` narrows what is looked at."""
     waiting = mine({"status": "READY", "due": {"$gt": AT_ONCE, "$lt": HELD}, "$expr": {"$gt": ["$due", to.now]}})

@@ -270,6 +270,9 @@ class SqliteKitchen(BatchStore):
         self._spans.are_others(scope)
         return scopes.backlog(self._read, scope, self._spans.of(scope), self.now())
 
+    def is_only_running(self, scope: Scope = ALL) -> bool:
+        return self.backlog(scope).is_only_running
+
     # Seeing
 
     def _condition(self, selector: Selector | None) -> Condition:
