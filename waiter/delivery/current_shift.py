@@ -37,5 +37,6 @@ def check_in(
     host, pid = socket.gethostname(), os.getpid()
     shift = kitchen.check_in(name or f"{host}/{pid}", host, pid, vitals())
     offset_s = shift.heartbeat_at - (asked_at + boottime()) / 2  # read half way between question and answer
-    heartbeat = Heartbeat(lambda: kitchen.beside() or open_kitchen(), shift, asked_at, vitals, kitchen.lease_s)
+    beside = kitchen.beside()  # from here on: what this thread asks next may hang when the other one begins to ask
+    heartbeat = Heartbeat(lambda: beside or open_kitchen(), shift, asked_at, vitals, kitchen.lease_s)
     return CurrentShift(shift, heartbeat, offset_s)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import pymongo
@@ -52,13 +53,18 @@ _OURS = {
     "serverMonitoringMode": "poll",
     # Whatever is asked and fails has the server looked at anew; ten thousand waiters that look by themselves add up.
     "heartbeatFrequencyMS": 30_000,
-    # Two threads need a second connection while something hangs in one, and seldom again. Longer than a waiter of a
-    # large fleet is silent: one that is made anew costs more than one that is kept.
+    # Two threads need a second connection beside a step over many orders, and seldom again. Longer than a waiter of
+    # a large fleet is silent: one that is made anew costs more than one that is kept.
     "maxIdleTimeMS": 60_000,
 }
 
-PATIENCE_S = 2.5
-"""How long one thread of a waiter waits for what the other one asks, before it takes a connection of its own."""
+PATIENCE_S = 12.0
+"""How long one thread of a waiter waits at the most for what the other one asks, before it takes a connection of its
+own: longer than an answer may take, so that a slow server is not asked for more connections, and well within the half
+of a lease that is left when a heartbeat is due. What is meant to take longer is not waited for to its end."""
+
+HURRY_S = 2.0
+"""What is left for a question, at the least, that has waited for its turn."""
 
 LONG_STEP_S = 60.0
 """For one step over many orders."""
@@ -175,30 +181,34 @@ class Connection:
         self._is_shared = True
 
     @contextmanager
-    def _in_turn(self) -> Iterator[None]:
-        """What hangs in one thread holds up the other for no longer than `PATIENCE_S`: that one has another connection
-        then."""
-        has_turn = self._is_shared and self._turn.acquire(timeout=min(PATIENCE_S, self._timeout_s / 4))
+    def _in_turn(self) -> Iterator[float]:
+        """What hangs in one thread holds up the other until it is given up, and for `PATIENCE_S` at the most. Gives how
+        long."""
+        began = time.monotonic()
+        has_turn = self._is_shared and self._turn.acquire(timeout=min(PATIENCE_S, 1.2 * self._timeout_s))
         try:
-            yield
+            yield time.monotonic() - began
         finally:
             if has_turn:
                 self._turn.release()
 
     @contextmanager
-    def translate_errors(self) -> Iterator[None]:
-        """Every use of the driver happens inside, so that its errors come out as `KitchenError`."""
+    def _asking(self, longer_s: float | None = None) -> Iterator[None]:
         try:
-            with self._in_turn():
-                yield
+            with self._in_turn() as waited_s:
+                limit_s = longer_s or max(HURRY_S, self._timeout_s - waited_s)  # together no longer than one alone
+                with pymongo.timeout(limit_s) if longer_s or waited_s > HURRY_S else nullcontext():
+                    yield
         except (PyMongoError, BSONError, OverflowError, OSError) as problem:
             raise self._in_words(problem) from problem
 
-    @contextmanager
-    def patiently(self) -> Iterator[None]:
+    def translate_errors(self) -> AbstractContextManager[None]:
+        """Every use of the driver happens inside, so that its errors come out as `KitchenError`."""
+        return self._asking()
+
+    def patiently(self) -> AbstractContextManager[None]:
         """As `translate_errors`, for what takes longer the more orders there are."""
-        with self.translate_errors(), pymongo.timeout(max(LONG_STEP_S, self._timeout_s)):
-            yield
+        return self._asking(max(LONG_STEP_S, self._timeout_s))
 
     def _in_words(self, problem: Exception) -> KitchenError:
         said = _in_short(str(problem))
