@@ -6,7 +6,7 @@ begins with `hint:`. Only the command line turns these into exit codes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
@@ -94,7 +94,14 @@ class KitchenError(WaiterError):
 
 
 class KitchenUnreachable(KitchenError):
-    """The kitchen does not answer now. It may later: what was asked may or may not have happened."""
+    """The kitchen does not answer now. It may later: what was asked may or may not have happened.
+
+    `servers` are the addresses, host and port, of whom no word came at all.
+    """
+
+    def __init__(self, message: str, servers: Iterable[tuple[str, int | None]] = ()) -> None:
+        super().__init__(message)
+        self.servers = tuple(servers)
 
 
 class KitchenMissing(KitchenError):

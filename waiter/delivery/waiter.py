@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from waiter.delivery.absence import KitchenAbsence
+from waiter.delivery.arrival import Arrival
 from waiter.delivery.batch_scope import BatchScope
 from waiter.delivery.brake import Brake, brake_after
 from waiter.delivery.claims import Claims
@@ -78,7 +79,8 @@ class Delivery:
         self._open_kitchen = open_kitchen
         self._hooks = Hooks(options, listener.noted)
         share = HostShare(options.needs, options.has, lambda: self._work.runner.folder)
-        runner, kitchen, kept = _begun(executor, open_kitchen, spool)
+        self._arrival = Arrival(listener.noted, lambda: bool(shutdown.level), options.max_time_s)
+        runner, kitchen, kept = _begun(executor, open_kitchen, spool, self._arrival)
         absence = KitchenAbsence(listener.noted, kept.folder, boottime)
         self._work = Work(
             options=options,
@@ -108,10 +110,7 @@ class Delivery:
             try:
                 if work.options.joblog:  # only now: it may be the kitchen that it names
                     work.joblog = Joblog(work.options.joblog, socket.gethostname(), work.listener.noted)
-                work.scope.check()
-                if work.options.until is not Until.STOPPED:
-                    work.scope.refuse_if_all_are_others()
-                self._begin_shift()
+                self._arrive()
                 work.outbox.hand_in_spool()
                 self._top_up()  # before the first wait for a runner that has nothing to say yet
                 while not self._is_time_to_go():
@@ -126,6 +125,13 @@ class Delivery:
         if work.unstartable:
             raise CommandUnstartable(work.unstartable)
         return summary(work, left)
+
+    def _arrive(self) -> None:
+        work, insist = self._work, self._arrival.insist
+        insist(work.scope.check)
+        if work.options.until is not Until.STOPPED:
+            insist(work.scope.refuse_if_all_are_others)
+        insist(self._begin_shift)
 
     def _remaining(self) -> Remaining | None:
         """What is left behind; who delivered all there was need not ask."""
@@ -338,13 +344,13 @@ def _words_of(delay: Delayed) -> str:
 
 
 def _begun(
-    executor: Executor, open_kitchen: Callable[[], Kitchen], spool: Callable[[Kitchen], Spool]
+    executor: Executor, open_kitchen: Callable[[], Kitchen], spool: Callable[[Kitchen], Spool], arrival: Arrival
 ) -> tuple[Runner, Kitchen, Spool]:
     """A runner that starts while the kitchen is opened."""
     runner = executor.start_runner()
     try:
-        kitchen = open_kitchen()
-        return runner, kitchen, spool(kitchen)
+        kitchen = arrival.insist(open_kitchen)
+        return runner, kitchen, arrival.insist(lambda: spool(kitchen))
     except BaseException:
         runner.close()
         raise

@@ -25,10 +25,11 @@ from waiter.cli.dry_run import WithDryRun, dry_run_option, show_lines
 from waiter.cli.log_lines import for_service, log_as
 from waiter.cli.options import COMMAND, complete_file, open_kitchen_or_exit, with_settings
 from waiter.cli.printer import Printer, left_words
+from waiter.delivery.arrival import Arrival
 from waiter.delivery.executors import deliver as deliver_orders
 from waiter.delivery.executors import orders_to_come
 from waiter.delivery.options import DeliveryOptions, Grouping, slots
-from waiter.errors import UsageError
+from waiter.errors import KitchenUnreachable, UsageError
 from waiter.kitchen import DEFAULT_DB, absolute, kind_of, open_kitchen
 from waiter.kitchen.address import shown
 from waiter.kitchen.contract import Kitchen
@@ -70,8 +71,15 @@ def deliver(settings: Settings, command: tuple[str, ...], flags: Mapping[str, ob
 
 def kitchen_opener(settings: Settings) -> Callable[[], Kitchen]:
     """What opens the kitchen. The first time it is open already: one that does not answer was waited for, and named."""
-    first, where = [open_kitchen_or_exit(settings, create=True)], absolute(settings.kitchen)
+    first, where = [_open_at_start(settings)], absolute(settings.kitchen)
     return lambda: first.pop() if first else open_kitchen(where, settings.db, create=False)
+
+
+def _open_at_start(settings: Settings) -> Kitchen:
+    try:
+        return open_kitchen_or_exit(settings, create=True)
+    except KitchenUnreachable as error:
+        return Arrival(say).insist(lambda: open_kitchen(settings.kitchen, settings.db, create=True), error)
 
 
 def refuse_program_as_kitchen(settings: Settings) -> None:

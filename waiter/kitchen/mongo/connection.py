@@ -224,23 +224,25 @@ class Connection:
         if code in _NO_SPACE:
             return KitchenHindered(f"{self.url}: no space is left on the server's disk. ({said})\nhint: free some")
         if _may_pass(problem, code):
-            return KitchenUnreachable(self._why_not_now(problem, code, said))
+            return self._not_now(problem, code, said)
         if code in _UNKNOWN_TO_IT:
             return self._too_old(said)
         return KitchenError(f"{self.url}: {said}")
 
-    def _why_not_now(self, problem: Exception, code: int | None, said: str) -> str:
+    def _not_now(self, problem: Exception, code: int | None, said: str) -> KitchenUnreachable:
         # The driver gives its label for overload to a server that keeps silent, too.
         if code in _THROTTLED or (code is not None and _has_label(problem, "SystemOverloadedError")):
-            return f"{self.url} rejects requests: a limit is exceeded. ({said})"
+            return KitchenUnreachable(f"{self.url} rejects requests: a limit is exceeded. ({said})")
         if _met_no_primary(problem) or self._sees_no_primary():
-            return (
+            return KitchenUnreachable(
                 f"{self.url} has no primary at the moment ({said})\n"
                 "hint: name all nodes, without directConnection: ?replicaSet=NAME"
             )
-        return (
+        servers = self._client.topology_description.server_descriptions() if hasattr(self, "_client") else ()
+        return KitchenUnreachable(
             f"{self.url} did not answer within {self._timeout_s:g} s ({said})\n"
-            "hint: is MongoDB running there, and may this host connect to it?"
+            "hint: is MongoDB running there, and may this host connect to it?",
+            servers,
         )
 
     def _sees_no_primary(self) -> bool:
