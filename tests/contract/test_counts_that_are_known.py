@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import check_in, fill, outcome
 from waiter.errors import KitchenUnreachable
-from waiter.kitchen.mongo import batches, pieces, tally
+from waiter.kitchen.mongo import batches, in_flight, pieces, tally
 from waiter.kitchen.mongo.connection import Connection
 from waiter.kitchen.mongo.kitchen import MongoKitchen
 from waiter.orders import Counts, Selector, Status
@@ -35,6 +35,7 @@ def die(*_: object) -> float:
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch) -> None:
     monkeypatch.setattr(pieces, "PIECE", PIECE)
+    monkeypatch.setattr(batches, "PIECE", PIECE)
     monkeypatch.setattr(tally, "PIECE", PIECE)
     monkeypatch.setattr(tally, "_IN_A_BATCH", 2)  # some spans are counted piece by piece, others at once
 
@@ -175,6 +176,7 @@ def die_at(monkeypatch, number: int, *, is_done: bool) -> None:
 @pytest.mark.parametrize("is_done", [False, True])
 @pytest.mark.parametrize("change", CHANGES)
 def test_whoever_dies_in_a_change_leaves_no_wrong_count(kitchen, open_again, clock, monkeypatch, change, is_done):
+    monkeypatch.setattr(in_flight, "AT_ONCE", 1)  # who was killed has no threads that go on
     for number in count(1):
         kitchen.clean()
         fill(kitchen, [[str(n)] for n in range(ROWS)])
@@ -249,6 +251,25 @@ def test_what_is_loaded_once_more_is_counted_once(kitchen, open_again):
     for each in (kitchen, other):
         load(each, 20 * PIECE, 20 * PIECE + 1)
 
+    assert_true(kitchen)
+
+
+def test_a_clean_deletes_whole_pieces_and_leaves_what_is_loaded_meanwhile(kitchen, open_again, database):
+    other = open_again()
+    fill(kitchen, [], batch="b")
+    load(kitchen, 2, 30)
+    load(kitchen, 50, 51)
+    steps: list[int] = []
+
+    def deleted(number: int) -> None:
+        if not steps:
+            fill(other, [["kept"]], batch="new")
+        steps.append(number)
+
+    assert kitchen.clean(told=deleted) == sum(steps) == 31
+
+    assert max(steps) <= PIECE
+    assert [order.id for order in kitchen.find(Selector())] == ["new-1"]
     assert_true(kitchen)
 
 

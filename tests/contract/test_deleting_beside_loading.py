@@ -125,7 +125,7 @@ def test_a_batch_that_seemed_empty_is_put_back_with_its_orders(kitchen, open_aga
 def test_what_a_clean_that_died_had_begun_is_finished_by_who_loads_the_same(kitchen, rows, monkeypatch):
     batch = load(kitchen, rows).batch
     with monkeypatch.context() as dying:
-        dying.setattr(mongo_batches, "remove", lambda *_: 1 / 0)
+        dying.setattr(mongo_batches, "remove_rows", lambda *_: 1 / 0)
         with suppress(ZeroDivisionError):
             kitchen.clean()
     assert kitchen.batches() == []

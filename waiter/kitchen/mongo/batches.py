@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any
 
 from bson.binary import Binary
@@ -34,7 +34,7 @@ from waiter.kitchen.mongo.documents import (
     seqs_of,
 )
 from waiter.kitchen.mongo.in_flight import in_flight
-from waiter.kitchen.mongo.pieces import Loading, Step, change_announced, forget
+from waiter.kitchen.mongo.pieces import PIECE, Loading, Step, change_announced, forget, piece_of
 from waiter.kitchen.mongo.queries import STANDING, no_such_batch
 from waiter.kitchen.printable import printable
 from waiter.orders import HELD, Batch
@@ -129,7 +129,7 @@ def _set_facts(to: Connection, batch: Batch) -> bool:
 def _finish_leaving(to: Connection, batch_id: str) -> None:
     """Delete what is left of the batch: who began to may have died."""
     for leaving in to.batches.find({"_id": batch_id, **_LEAVING}, {"number": 1}):
-        remove(to, {"seq": rows_of(leaving["number"])})
+        remove_rows(to, rows_of(leaving["number"]))
         to.batches.delete_one({"_id": batch_id, "number": leaving["number"]})
 
 
@@ -179,7 +179,7 @@ def _add(to: Connection, batch: Document, orders: list[Document]) -> int:
         mine = {"_id": batch["_id"], "number": batch["number"], **STANDING}
         if to.batches.find_one(mine, {"_id": 1}) is not None:
             return added
-    remove(to, {"seq": rows_of(batch["number"])})
+    remove_rows(to, rows_of(batch["number"]))
     raise no_such_batch(to, batch["_id"])
 
 
@@ -206,7 +206,7 @@ def remove_batch(to: Connection, batch_id: str) -> int:
     with to.translate_errors():
         number = int(_standing(to, batch_id)["number"])
         to.batches.update_one({"_id": printable(batch_id), "number": number}, {"$set": _LEAVING})
-    removed = remove(to, {"seq": rows_of(number)})
+    removed = remove_rows(to, rows_of(number))
     with to.translate_errors():
         to.batches.delete_one({"_id": printable(batch_id), "number": number})
         forget(to, rows_of(number))
@@ -220,8 +220,8 @@ def remove_all(to: Connection, told: Told | None) -> int:
     with to.patiently():
         to.batches.update_many(STANDING, {"$set": _LEAVING})
         numbers = sorted(batch["number"] for batch in to.batches.find(_LEAVING, {"number": 1}))
-    removed = remove(to, {"$or": [{"seq": span} for span in _spans(numbers)]}, told) if numbers else 0
-    removed += sum(remove(to, {"seq": rows_of(number)}) for number in _numbers_without_a_batch(to))
+    removed = sum(remove_rows(to, span, told) for span in _spans(numbers))
+    removed += sum(remove_rows(to, rows_of(number)) for number in _numbers_without_a_batch(to))
     with to.patiently():
         to.batches.delete_many({"number": {"$in": numbers}, **_LEAVING})
         for span in _spans(numbers):
@@ -272,7 +272,46 @@ def _put_back(to: Connection, batch: Document) -> None:
     try:
         to.batches.insert_one(batch)
     except DuplicateKeyError:  # it was opened anew, with another number
-        remove(to, {"seq": rows_of(batch["number"])})
+        remove_rows(to, rows_of(batch["number"]))
+
+
+def remove_rows(to: Connection, span: Document, told: Told | None = None) -> int:
+    """Delete all orders whose `seq` is in the span; how many."""
+
+    def delete(those: Document) -> int:
+        return to.orders.delete_many(those, hint="age").deleted_count
+
+    def step(seqs: Sequence[int]) -> int:
+        with to.patiently():
+            return change_announced(to, seqs, {"seq": {"$in": seqs}}, delete, is_number_changed=True)
+
+    removed = 0
+    for more in in_flight(_pieces_of(to, span), step):
+        removed += more
+        if told is not None:
+            told(more)
+    return removed
+
+
+def _pieces_of(to: Connection, span: Document) -> Iterator[list[int]]:
+    """The `seq` of the orders in the span, all those of some pieces at a time: no two steps change the same piece."""
+    rest = span
+    while True:
+        with to.patiently():
+            found = to.orders.find({"seq": rest}, {"_id": 0, "seq": 1}).hint("age").sort("seq", 1).limit(PIECE)
+            seqs = [int(order["seq"]) for order in found]
+        if not seqs:
+            return
+        end = piece_of(seqs[-1]) if piece_of(seqs[0]) != piece_of(seqs[-1]) else seqs[-1] + 1
+        step: list[int] = []
+        for _, piece in groupby((seq for seq in seqs if seq < end), piece_of):
+            step += piece
+            if len(step) >= _STEP:
+                yield step
+                step = []
+        if step:
+            yield step
+        rest = {**span, "$gte": end}
 
 
 def remove(to: Connection, chosen: Document, told: Told | None = None) -> int:
