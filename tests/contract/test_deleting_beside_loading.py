@@ -102,6 +102,27 @@ def test_no_order_is_left_without_a_batch(kitchen, open_again, at_insert, rows, 
 
 
 @mongodb_only
+def test_who_loads_a_batch_anew_is_not_taken_in_by_rows_of_the_old_one_that_came_late(kitchen, open_again, monkeypatch):
+    other, rows = open_again(), [(row, ["x"], None) for row in range(1, 6)]
+    fill(kitchen, [], batch="b")
+    batch, insert = kitchen.batch("b"), mongo_batches.insert
+
+    def late(to, chunk):
+        monkeypatch.undo()
+        other.clean()
+        other.open_batch(batch)
+        added = insert(to, chunk)
+        assert other.add("b", rows) == len(rows)
+        return added
+
+    monkeypatch.setattr(mongo_batches, "insert", late)
+    with pytest.raises(WaiterError, match="no such batch"):
+        kitchen.add("b", rows[1:3])
+
+    assert [order.row for order in kitchen.find(Selector(batch="b"))] == [1, 2, 3, 4, 5]
+
+
+@mongodb_only
 def test_a_batch_that_seemed_empty_is_put_back_with_its_orders(kitchen, open_again, monkeypatch):
     fill(kitchen, [["x"]])
     other = open_again()

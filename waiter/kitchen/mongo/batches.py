@@ -2,7 +2,8 @@
 
 No order is left without its batch, though nothing joins two documents: a batch stands before its first order and goes
 after its last. Who deletes one marks it first. Who adds orders looks for the batch after each insert: either it still
-stands, then whoever marks it later finds these orders, or it does not, then they are taken back.
+stands, then whoever marks it later finds these orders, or it does not, then they are taken back. A batch that is opened
+anew has another number, and its orders the same ids: who adds them takes back what the old one has left.
 """
 
 from __future__ import annotations
@@ -152,7 +153,6 @@ def add(
     with to.translate_errors():
         batch = _standing(to, batch_id)
     number, due = int(batch["number"]), HELD if batch.get("after_row") else AT_ONCE
-
     steps: deque[Step] = deque()
 
     def announced() -> Iterator[list[Document]]:
@@ -173,14 +173,32 @@ def _add(to: Connection, batch: Document, orders: list[Document]) -> int:
     if not orders:
         return 0
     with to.translate_errors():
-        added = sum(insert(to, orders[at : at + _CHUNK]) for at in range(0, len(orders), _CHUNK))
+        added = _insert_all(to, orders)
+        while added < len(orders) and _remove_leftovers(to, batch["number"], orders):
+            added += _insert_all(to, orders)
         if batch.get("after_row"):
             held.let_go_those_that_may(to, batch, [order["row"] for order in orders])
-        mine = {"_id": batch["_id"], "number": batch["number"], **STANDING}
+        mine = {**STANDING, "_id": batch["_id"], "number": batch["number"]}  # STANDING says of the number, too
         if to.batches.find_one(mine, {"_id": 1}) is not None:
             return added
     remove_rows(to, rows_of(batch["number"]))
     raise no_such_batch(to, batch["_id"])
+
+
+def _insert_all(to: Connection, orders: list[Document]) -> int:
+    return sum(insert(to, orders[at : at + _CHUNK]) for at in range(0, len(orders), _CHUNK))
+
+
+def _remove_leftovers(to: Connection, number: int, orders: list[Document]) -> bool:
+    """Delete orders of the same ids that a deleted batch of that id has, because somebody added to it just now.
+
+    Whether there were any: those who added them take them back, and nobody would have these rows.
+    """
+    theirs = {"_id": {"$in": ids_of(orders)}, "seq": {"$lt": number * ROWS}}
+    before = {int(order["seq"] // ROWS) for order in to.orders.find(theirs, {"seq": 1}, hint=BY_ID)}
+    for earlier in before:
+        remove_rows(to, rows_of(earlier))
+    return bool(before)
 
 
 def _standing(to: Connection, batch_id: str) -> Document:
