@@ -172,10 +172,10 @@ def _add(to: Connection, batch: Document, orders: list[Document]) -> int:
     """Add these orders. How many were new."""
     if not orders:
         return 0
+    added = _insert_all(to, orders)
+    while added < len(orders) and _remove_leftovers(to, batch["number"], orders):
+        added += _insert_all(to, orders)
     with to.translate_errors():
-        added = _insert_all(to, orders)
-        while added < len(orders) and _remove_leftovers(to, batch["number"], orders):
-            added += _insert_all(to, orders)
         if batch.get("after_row"):
             held.let_go_those_that_may(to, batch, [order["row"] for order in orders])
         mine = {**STANDING, "_id": batch["_id"], "number": batch["number"]}  # STANDING says of the number, too
@@ -186,7 +186,8 @@ def _add(to: Connection, batch: Document, orders: list[Document]) -> int:
 
 
 def _insert_all(to: Connection, orders: list[Document]) -> int:
-    return sum(insert(to, orders[at : at + _CHUNK]) for at in range(0, len(orders), _CHUNK))
+    with to.translate_errors():
+        return sum(insert(to, orders[at : at + _CHUNK]) for at in range(0, len(orders), _CHUNK))
 
 
 def _remove_leftovers(to: Connection, number: int, orders: list[Document]) -> bool:
@@ -195,7 +196,8 @@ def _remove_leftovers(to: Connection, number: int, orders: list[Document]) -> bo
     Whether there were any: those who added them take them back, and nobody would have these rows.
     """
     theirs = {"_id": {"$in": ids_of(orders)}, "seq": {"$lt": number * ROWS}}
-    before = {int(order["seq"] // ROWS) for order in to.orders.find(theirs, {"seq": 1}, hint=BY_ID)}
+    with to.translate_errors():
+        before = {int(order["seq"] // ROWS) for order in to.orders.find(theirs, {"seq": 1}, hint=BY_ID)}
     for earlier in before:
         remove_rows(to, rows_of(earlier))
     return bool(before)
