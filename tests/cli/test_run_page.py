@@ -17,8 +17,9 @@ from tests.serving import Site, serving
 from waiter.kitchen.timeline import Step, Timeline
 from waiter.machines import Call, Ledger, Machine, Market
 from waiter.orders import Reason, Selector, Status, Vitals
+from waiter.report.dashboard import pace
 from waiter.report.poller import Poller
-from waiter.report.run_view import BATCHES_SHOWN, RunPoller, within_slots
+from waiter.report.run_view import BATCHES_SHOWN, Aspect, RunPoller, within_slots
 from waiter.web.charts import charts, written_at
 from waiter.web.rendering import render
 from waiter.web.waiter_grid import grid
@@ -150,6 +151,35 @@ def test_what_waits_is_told_from_what_is_ready_without_colours():
         assert ready / waiting > 1.6
         assert max(edge, inside) / min(edge, inside) > 2.5
     assert "print-color-adjust: exact" in style
+
+
+def test_a_batch_is_as_fast_as_its_own_orders_were(kitchen, clock):
+    """Nothing is left but the second one, whose orders take ten times as long as those of the first did."""
+    fill(kitchen, [[str(n)] for n in range(40)], batch="first")
+    shift = check_in(kitchen)
+    kitchen.finish(shift, [outcome(order) for order in kitchen.claim(shift, limit=40)])
+    fill(kitchen, [[str(n)] for n in range(60)], batch="second")
+    clock.advance(100)
+    kitchen.heartbeat(shift, Vitals(slots=4))
+    slow = kitchen.claim(shift, limit=25)
+    clock.advance(50)
+    kitchen.heartbeat(shift, Vitals(slots=4))
+    kitchen.finish(shift, [outcome(order, stop=order.start + 10) for order in slow])
+
+    whole, poller = Poller(kitchen, 1.0).look(), RunPoller(kitchen, Aspect("second"))
+    lately = poller.seen(whole)
+    clock.advance(1000)
+    kitchen.heartbeat(shift, Vitals(slots=4))
+    poller.forget()
+    later = poller.seen(Poller(kitchen, 1.0).look())
+
+    assert whole.longer.done == 65
+    assert (lately.longer.done, lately.longer.mean_s) == (25, pytest.approx(10))
+    assert lately.longer.window_s == pytest.approx(50, abs=10)
+    assert lately.eta is not None
+    assert lately.eta.soonest_s > 35 * 10 / 4 / 2  # what is left, by four slots
+    assert (later.longer.done, later.longer.window_s) == (25, pytest.approx(1050, abs=10))
+    assert " now, " not in pace(later)
 
 
 def test_the_charts_of_another_day_have_its_date():

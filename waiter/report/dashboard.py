@@ -136,7 +136,8 @@ def pace(seen: Seen) -> str:
     if seen.is_done:
         return "all orders have ended" if seen.counts.total else "no orders"
     window = format_duration(seen.longer.window_s).removesuffix(" 00 s")
-    rates = f"{per_second(rate(seen.recent))} now, {per_second(rate(seen.longer))} over {window}"
+    now = "" if seen.recent == seen.longer else f"{per_second(rate(seen.recent))} now, "
+    rates = f"{now}{per_second(rate(seen.longer))} over {window}"
     return f"{rates}; {f'done {seen.eta}' if seen.eta else _why_no_end(seen)}"
 
 

@@ -9,13 +9,15 @@ from typing import Any
 from waiter.kitchen.contract import Finished, Kitchen, Timeline
 from waiter.orders import Batch, BatchProgress, Counts, Selector, Status, Throughput
 from waiter.report.batches import RECENT_S, left_s, rate
-from waiter.report.capacity import at_work
+from waiter.report.capacity import Capacity, at_work, measure_capacity
 from waiter.report.claimed import claimed_ahead
 from waiter.report.dashboard import Seen
+from waiter.report.eta import clip_to_busy
 from waiter.report.poller import ThrottledQuery
+from waiter.report.status import ENOUGH
 from waiter.report.waiting import WaitingBatch, counts_by_word
 
-SHARES = {"counts": 0.005, **dict.fromkeys(("line", "batches", "progress", "failures"), 0.003)}
+SHARES = {"counts": 0.005, **dict.fromkeys(("line", "batches", "progress", "failures", "shifts"), 0.003)}
 """How much of one core of the kitchen each question may use."""
 
 CHARTS_EVERY_S = 5.0
@@ -87,6 +89,7 @@ class RunPoller:
             self._questions |= {
                 "counts": asked("counts", lambda: kitchen.counts(mine)),
                 "failures": asked("failures", lambda: kitchen.failure_groups(mine)),
+                "shifts": asked("shifts", lambda: kitchen.shifts(include_left=True)),
             }
 
     def forget(self) -> None:
@@ -114,7 +117,7 @@ class RunPoller:
         return RunView(line, seen, len(known) - len(seen))
 
     def seen(self, whole: Seen) -> Seen:
-        """What was seen of all, for the batch alone: with its own rates, unless nothing else is left.
+        """What was seen of all, for the batch alone: with its own rates, and an end where nothing else is left.
 
         Raises KitchenError.
         """
@@ -122,20 +125,27 @@ class RunPoller:
             return whole
         counts: Counts = self._answer("counts")
         ids = {batch.id for batch in self._answer("batches") if self._batch in (batch.id, batch.name)}
-        is_alone = counts.total - counts.finished == whole.counts.total - whole.counts.finished
-        seen = replace(
+        own, capacity = self._own_pace(ids, whole.now)
+        return replace(
             whole,
             counts=counts,
+            recent=own,
+            longer=own,
+            capacity=capacity,
             running=[order for order in whole.running if order.batch in ids],
             failures=self._answer("failures"),
             waiting=[one for one in whole.waiting if one.id in ids],
             of_batches=tuple(ids),
-            is_alone=is_alone,
+            is_alone=counts.total - counts.finished == whole.counts.total - whole.counts.finished,
         )
-        if is_alone:
-            return seen
-        recent = _recent(self._answer("progress"), ids)
-        return replace(seen, recent=recent, longer=recent)
+
+    def _own_pace(self, ids: Collection[str], now: float) -> tuple[Throughput, Capacity]:
+        """What was finished of these batches lately, or else in all, and who was there in that time."""
+        own, line = _recent(self._answer("progress"), ids), self._answer("line")
+        if own.done + own.failed < min(ENOUGH, line.done + line.failed):
+            own = Throughput(max(1.0, now - line.since), line.done, line.failed, line.mean_s)
+        capacity = measure_capacity(self._answer("shifts"), now, own.window_s)
+        return clip_to_busy(own, capacity), capacity
 
 
 def _line(kitchen: Kitchen, of: Aspect) -> Timeline:
@@ -179,4 +189,6 @@ def _seen(batch: Batch, progress: BatchProgress, whole: Timeline, waiting: Waiti
 def _recent(progress: Mapping[str, BatchProgress], ids: Collection[str]) -> Throughput:
     recent = [progress[id].recent for id in ids if id in progress]
     window_s = max((one.window_s for one in recent if one.done + one.failed), default=RECENT_S)
-    return Throughput(window_s, sum(one.done for one in recent), sum(one.failed for one in recent), None)
+    done, failed = sum(one.done for one in recent), sum(one.failed for one in recent)
+    seconds = sum((one.mean_s or 0.0) * (one.done + one.failed) for one in recent)
+    return Throughput(window_s, done, failed, seconds / (done + failed) if done + failed else None)
