@@ -20,6 +20,7 @@ from waiter.orders import Reason, Selector, Status, Vitals
 from waiter.report.dashboard import pace
 from waiter.report.poller import Poller
 from waiter.report.run_view import BATCHES_SHOWN, Aspect, RunPoller, within_slots
+from waiter.report.status import status_facts
 from waiter.web.charts import charts, written_at
 from waiter.web.rendering import render
 from waiter.web.waiter_grid import grid
@@ -168,6 +169,7 @@ def test_a_batch_is_as_fast_as_its_own_orders_were(kitchen, clock):
 
     whole, poller = Poller(kitchen, 1.0).look(), RunPoller(kitchen, Aspect("second"))
     lately = poller.seen(whole)
+    of_status = status_facts(kitchen, "second", None)
     clock.advance(1000)
     kitchen.heartbeat(shift, Vitals(slots=4))
     poller.forget()
@@ -178,6 +180,8 @@ def test_a_batch_is_as_fast_as_its_own_orders_were(kitchen, clock):
     assert lately.longer.window_s == pytest.approx(50, abs=10)
     assert lately.eta is not None
     assert lately.eta.soonest_s > 35 * 10 / 4 / 2  # what is left, by four slots
+    assert of_status["rate"] == pytest.approx(25 / 50, rel=0.2)
+    assert of_status["eta"] == pytest.approx([lately.eta.soonest_s, lately.eta.latest_s], rel=0.2)
     assert (later.longer.done, later.longer.window_s) == (25, pytest.approx(1050, abs=10))
     assert " now, " not in pace(later)
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+
 from waiter.durations import format_duration
-from waiter.orders import Batch, BatchProgress, Counts, Status
+from waiter.kitchen.contract import Timeline
+from waiter.orders import Batch, BatchProgress, Counts, Shift, Status, Throughput
+from waiter.report.capacity import Capacity, measure_capacity
 from waiter.report.columns import timestamp
+from waiter.report.eta import ENOUGH, clip_to_busy
 from waiter.report.formatting import per_second
 from waiter.report.waiting import WaitingBatch, counts_by_word
 
@@ -15,6 +20,27 @@ RECENT_S = 300.0
 def rate(progress: BatchProgress) -> float:
     """Orders of the batch finished per second lately."""
     return (progress.recent.done + progress.recent.failed) / progress.recent.window_s
+
+
+def recent_of(progress: Mapping[str, BatchProgress], ids: Collection[str]) -> Throughput:
+    """What was finished lately of these batches together."""
+    recent = [progress[id].recent for id in ids if id in progress]
+    window_s = max((one.window_s for one in recent if one.done + one.failed), default=RECENT_S)
+    done, failed = sum(one.done for one in recent), sum(one.failed for one in recent)
+    seconds = sum((one.mean_s or 0.0) * (one.done + one.failed) for one in recent)
+    return Throughput(window_s, done, failed, seconds / (done + failed) if done + failed else None)
+
+
+def own_pace(recent: Throughput, line: Timeline, shifts: Sequence[Shift], now: float) -> tuple[Throughput, Capacity]:
+    """What was finished of a batch lately, and who was there then; where that tells too little, in all of the timeline.
+
+    `shifts` are all, those that left included.
+    """
+    finished = line.done + line.failed
+    if recent.done + recent.failed < min(ENOUGH, finished):
+        recent = Throughput(max(1.0, now - line.since), line.done, line.failed, line.mean_s)
+    capacity = measure_capacity(shifts, now, recent.window_s)
+    return clip_to_busy(recent, capacity), capacity
 
 
 def left_s(progress: BatchProgress) -> float | None:

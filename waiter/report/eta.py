@@ -9,6 +9,9 @@ from waiter.durations import format_duration
 from waiter.orders import Counts, Status, Throughput
 from waiter.report.capacity import Capacity
 
+ENOUGH = 20
+"""So many finished orders tell enough; where they take long, it takes long until there are as many."""
+
 OVERHEAD_S = 0.02
 """Between two orders a slot waits no longer than this, if there are any."""
 

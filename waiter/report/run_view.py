@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from waiter.kitchen.contract import Finished, Kitchen, Timeline
-from waiter.orders import Batch, BatchProgress, Counts, Selector, Status, Throughput
-from waiter.report.batches import RECENT_S, left_s, rate
-from waiter.report.capacity import Capacity, at_work, measure_capacity
+from waiter.orders import Batch, BatchProgress, Counts, Selector, Status
+from waiter.report.batches import RECENT_S, left_s, own_pace, rate, recent_of
+from waiter.report.capacity import at_work
 from waiter.report.claimed import claimed_ahead
 from waiter.report.dashboard import Seen
-from waiter.report.eta import clip_to_busy
 from waiter.report.poller import ThrottledQuery
-from waiter.report.status import ENOUGH
 from waiter.report.waiting import WaitingBatch, counts_by_word
 
 SHARES = {"counts": 0.005, **dict.fromkeys(("line", "batches", "progress", "failures", "shifts"), 0.003)}
@@ -125,7 +123,8 @@ class RunPoller:
             return whole
         counts: Counts = self._answer("counts")
         ids = {batch.id for batch in self._answer("batches") if self._batch in (batch.id, batch.name)}
-        own, capacity = self._own_pace(ids, whole.now)
+        recent = recent_of(self._answer("progress"), ids)
+        own, capacity = own_pace(recent, self._answer("line"), self._answer("shifts"), whole.now)
         return replace(
             whole,
             counts=counts,
@@ -138,14 +137,6 @@ class RunPoller:
             of_batches=tuple(ids),
             is_alone=counts.total - counts.finished == whole.counts.total - whole.counts.finished,
         )
-
-    def _own_pace(self, ids: Collection[str], now: float) -> tuple[Throughput, Capacity]:
-        """What was finished of these batches lately, or else in all, and who was there in that time."""
-        own, line = _recent(self._answer("progress"), ids), self._answer("line")
-        if own.done + own.failed < min(ENOUGH, line.done + line.failed):
-            own = Throughput(max(1.0, now - line.since), line.done, line.failed, line.mean_s)
-        capacity = measure_capacity(self._answer("shifts"), now, own.window_s)
-        return clip_to_busy(own, capacity), capacity
 
 
 def _line(kitchen: Kitchen, of: Aspect) -> Timeline:
@@ -184,11 +175,3 @@ def _seen(batch: Batch, progress: BatchProgress, whole: Timeline, waiting: Waiti
     finished = whole.finished.get(batch.id, {})
     pace, left = rate(progress), left_s(progress)
     return BatchSeen(batch.id, batch.name, progress.counts, pace, left, batch.pause_reason, finished, waiting)
-
-
-def _recent(progress: Mapping[str, BatchProgress], ids: Collection[str]) -> Throughput:
-    recent = [progress[id].recent for id in ids if id in progress]
-    window_s = max((one.window_s for one in recent if one.done + one.failed), default=RECENT_S)
-    done, failed = sum(one.done for one in recent), sum(one.failed for one in recent)
-    seconds = sum((one.mean_s or 0.0) * (one.done + one.failed) for one in recent)
-    return Throughput(window_s, done, failed, seconds / (done + failed) if done + failed else None)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from waiter.kitchen.contract import Kitchen, Timeline
 from waiter.orders import Counts, Selector, Shift, Status, Throughput
-from waiter.report.capacity import at_work, measure_capacity
+from waiter.report.batches import RECENT_S as BATCH_S
+from waiter.report.batches import own_pace, recent_of
+from waiter.report.capacity import Capacity, at_work, measure_capacity
 from waiter.report.claimed import claimed_ahead
 from waiter.report.cost import NO_PRICES, fleet_costs
-from waiter.report.eta import Eta, clip_to_busy, eta, rate
+from waiter.report.eta import ENOUGH, Eta, clip_to_busy, eta, rate
 from waiter.report.waiting import counts_by_word, is_all_waiting, waiting_batches, waiting_facts
 
 RECENT_S = 60.0
@@ -20,9 +22,6 @@ WINDOWS_S = (300.0, 3600.0, 86_400.0)
 """The end is estimated from the shortest of them that tells enough."""
 
 HOUR_S, MINUTE_S = 3600.0, 60.0
-
-ENOUGH = 20
-"""So many finished orders tell enough; where they take long, it takes long until there are as many."""
 
 
 def choose_window(kitchen: Kitchen) -> Throughput:
@@ -57,9 +56,8 @@ def status_facts(
     oldest = next(kitchen.find(Selector(statuses=(Status.RUNNING,), batch=batch), sort="start", limit=1), None)
     now, shifts = kitchen.now(), kitchen.shifts(include_left=True)
     oldest_s = max(0.0, now - (oldest.start or now)) if oldest else 0.0
-    recent = clip_to_busy(kitchen.throughput(RECENT_S), measure_capacity(shifts, now, RECENT_S))
-    lately = choose_window(kitchen)
-    capacity = measure_capacity(shifts, now, lately.window_s)
+    hour = last_hour(kitchen, batch)
+    recent, lately, capacity = _paces(kitchen, of_batches, hour, shifts, now)
     ends = [
         eta(counts, lately, capacity, oldest_s=oldest_s, more_hosts=more) if has_end else None
         for more in (0, more_hosts or 0)
@@ -76,7 +74,7 @@ def status_facts(
         "rate": rate(recent),
         **_eta_facts(ends[0]),
         "commands": kitchen.commands(selector),
-        "last_hour": hour_facts(last_hour(kitchen, batch)),
+        "last_hour": hour_facts(hour),
         "latest_command": latest_command(shifts),
     }
     if batch is None and (costs := fleet_costs(kitchen, prices)):
@@ -86,6 +84,20 @@ def status_facts(
     if paused := _paused(kitchen, batch):
         facts["paused"] = paused
     return {**facts, "with_more_hosts": {"hosts": more_hosts, **_eta_facts(ends[1])}} if more_hosts else facts
+
+
+def _paces(
+    kitchen: Kitchen, ids: list[str] | None, hour: Timeline, shifts: Sequence[Shift], now: float
+) -> tuple[Throughput, Throughput, Capacity]:
+    """What was finished lately, of the batches alone if there are ids; what the end is told from, and who was there."""
+    if ids is None:
+        recent = clip_to_busy(kitchen.throughput(RECENT_S), measure_capacity(shifts, now, RECENT_S))
+    else:
+        recent = recent_of(kitchen.batch_progress(BATCH_S), ids)
+        if max(recent.done + recent.failed, hour.done + hour.failed) >= ENOUGH:
+            return recent, *own_pace(recent, hour, shifts, now)
+    lately = choose_window(kitchen)
+    return recent, lately, measure_capacity(shifts, now, lately.window_s)
 
 
 def _named(kitchen: Kitchen, batch: str | None) -> tuple[list[str] | None, bool]:
