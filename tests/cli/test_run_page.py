@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
+from itertools import pairwise
 
 import pytest
 
@@ -208,6 +209,8 @@ def test_what_was_estimated_says_so_and_what_never_was_is_no_chart():
     assert "one in 40" in slots.note
     assert [part.css for part in finished.bars[0].parts] == ["s-DONE", "s-ERROR"]
     assert sum(part.height for part in finished.bars[0].parts) == 75  # 120 a minute, on an axis up to 160
+    bars = charts(replace(line, steps=line.steps * 17), 120.0)[0].bars
+    assert all(round(one.x + one.width, 2) == other.x for one, other in pairwise(bars))
     assert len(finished.rows) == 1
     assert "2 slots busy" in slots.bars[0].words
     assert durations.marks == ("1 s", "10 s")

@@ -162,8 +162,7 @@ def _histogram(
     top, width = _top(max(counted.values())), WIDTH / len(classes)
     bars = tuple(
         Bar(
-            round(index * width, 2),
-            round(width, 2),
+            *_span(index, width),
             _stacked([("bar-of", counted.get(of, 0))], top),
             f"{low} to {high}: {plural(counted.get(of, 0), 'order')}",
         )
@@ -231,13 +230,18 @@ def _over_time(
     width = WIDTH / max(1, len(line.steps))
     return tuple(
         Bar(
-            round(index * width, 2),
-            round(width, 2),
+            *_span(index, width),
             _stacked(value, top),
             f"{clock_time(at, now)}, {format_duration(line.step_s)}: {words}{f', {more}' if more else ''}",
         )
         for index, (at, value, words, more) in enumerate(zip(_starts(line), values, said, took, strict=True))
     )
+
+
+def _span(index: int, width: float) -> tuple[float, float]:
+    """Where a bar begins, and its width up to the next one: a gap of 0.01 may be seen as a line."""
+    x = round(index * width, 2)
+    return x, round(round((index + 1) * width, 2) - x, 2)
 
 
 def _stacked(values: Iterable[tuple[str, float]], top: float) -> tuple[Part, ...]:
