@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
+from tests.conftest import said_on_any_machine
+
 
 @dataclass
 class Site:
@@ -61,4 +63,5 @@ def serving(kitchen_url: str, env: dict[str, str], *options: str, cwd: Path | No
     finally:
         server.send_signal(signal.SIGINT)
         _, said = server.communicate(timeout=60)
+    said = said_on_any_machine(said)
     assert (server.returncode, said) == (0, "Ctrl-C ends it.\n"), f"{server.returncode}: {said}"

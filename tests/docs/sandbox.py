@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.conftest import said_on_any_machine
 from tests.docs.matching import Ids, is_alike, masked
 from tests.docs.page import ROOT, Block, Step
 
@@ -26,9 +27,6 @@ COMMAND_S = 40.0
 """How long a command may take."""
 
 CTRL_C = "^C"
-
-_SLOW = re.compile(r"Waiting for \S+ to answer…")
-"""What is said only where the kitchen's machine is busy."""
 
 _TYPED = """\
 cd "$(cat {state}/folder)"; . {state}/variables
@@ -147,7 +145,7 @@ class Sandbox:
         return self._heard(text)
 
     def _heard(self, text: str) -> list[str]:
-        return [line for line in self.there(text).splitlines() if not _SLOW.fullmatch(line)]
+        return said_on_any_machine(self.there(text)).splitlines()
 
     @staticmethod
     def _presses(step: Step) -> list[int]:
