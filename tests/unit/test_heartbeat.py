@@ -102,3 +102,19 @@ def test_what_a_fleet_asks_in_all_is_bounded_and_a_small_one_is_as_quick_as_one_
     }
     assert max(a_second.values()) < 400
     assert len({huge.news_s(rng) for _ in range(9)}) == 9, "they do not come together"
+
+
+def test_a_young_shift_of_a_large_fleet_asks_for_news_no_more_often_because_a_beat_comes_near(monkeypatch):
+    now, waits = [0.0], []
+    monkeypatch.setattr("waiter.delivery.heartbeat.boottime", lambda: now[0])
+    shift = Shift("token", "a", "h", 1, since=0.0, lease_until=60.0, heartbeat_at=0.0)
+    heartbeat = Heartbeat(lambda: pytest.fail("it is not started"), shift, 0.0, Vitals, 60.0)
+    now[0] = 36.0
+    heartbeat._note(Notice(fleet_size=1000), 36.0, 60.0, is_new=False)
+
+    while not heartbeat._is_due():
+        waits.append(heartbeat._next_s())
+        now[0] += waits[-1]
+
+    assert 48.0 <= now[0] < 56.0
+    assert min(waits[:-1]) > 5.0

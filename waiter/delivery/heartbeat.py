@@ -43,6 +43,7 @@ class Heartbeat:
         self._changes = 0
         self._broken: Exception | None = None
         self._rng = Random()
+        self._beat_share = 1.0  # a little less where a fleet beats seldom: who started together part by and by
         self._lock = threading.Lock()
         self._beating = threading.Lock()
         self._stopping = threading.Event()
@@ -156,7 +157,9 @@ class Heartbeat:
 
     def _beat_at(self) -> float:
         """When the lease is to be renewed."""
-        return self._beaten_at + self._pace.beat_s(self._lease_s, boottime() - self._began_at)
+        beat_s = self._pace.beat_s(self._lease_s, self._beaten_at - self._began_at)
+        is_stretched = beat_s > sweep_s(self._pace.kitchen_lease_s)
+        return self._beaten_at + (beat_s * self._beat_share if is_stretched else beat_s)
 
     def _next_s(self) -> float:
         """Until the next question: the next heartbeat is one, and a small fleet asks no more often than for news."""
@@ -183,6 +186,7 @@ class Heartbeat:
             if asked_at >= self._lease_ends:
                 self._lapse_ended_at = boottime()
             self._beaten_at = asked_at
+            self._beat_share = self._rng.uniform(0.9, 1.0)
             self._notice = notice
             self._pace = Pace(self._pace.kitchen_lease_s, notice.fleet_size)
             if not notice.is_lost:

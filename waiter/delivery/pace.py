@@ -18,8 +18,8 @@ NEWS_S = 2.0
 SEEN_WITHIN_S = 8.0
 """The longest between two questions for news up to fleets of 2,000; larger ones ask `MOST_NEWS_PER_S`."""
 
-YOUNG_BEATS = 4
-"""A young shift beats after a quarter of its age: what a new waiter delivers is soon seen."""
+YOUNG_BEATS = 3
+"""A young shift beats again when it is older by a third: what a new waiter delivers is soon seen."""
 
 RETRY_S = 1.0
 """How soon a heartbeat that failed is tried again: a kitchen that was away hears of the living before it is swept."""
@@ -28,7 +28,7 @@ RETRY_S = 1.0
 # the backlog half a millisecond to one.
 NEWS_PER_S = 125.0
 MOST_NEWS_PER_S = 250.0
-YOUNG_BEATS_PER_S = 200.0
+YOUNG_BEATS_PER_S = 100.0
 RETRIES_PER_S = 1000.0
 CLAIMS_PER_S = 500.0
 LOOKS_PER_S = 50.0
@@ -48,7 +48,10 @@ class Pace:
         return lease_of_fleet_s(self.kitchen_lease_s, self.fleet_size)
 
     def beat_s(self, lease_s: float, age_s: float) -> float:
-        """After how long a lease of that length is renewed, the one that is held: a longer one is still to come."""
+        """After how long a lease of that length is renewed, the one that is held: a longer one is still to come.
+
+        `age_s` is what the shift's age was at its last heartbeat.
+        """
         young_s = max(age_s / YOUNG_BEATS, self.fleet_size / YOUNG_BEATS_PER_S)
         return min(beat_of_fleet_s(self.kitchen_lease_s, self.fleet_size, lease_s), young_s)
 
