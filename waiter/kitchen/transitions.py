@@ -216,7 +216,7 @@ def facts_of(outcome: Outcome) -> dict[str, str | float | None]:
     """The outcome as fields of an order: `OF_AN_OUTCOME`, as a database takes them."""
     facts: dict[str, str | float | None] = dict(zip(OF_AN_OUTCOME, _facts(outcome), strict=True))
     for name in _WORDS:
-        if isinstance(words := facts[name], str):
+        if (words := facts[name]) is not None:
             facts[name] = printable(str(words))
     return facts
 

@@ -6,6 +6,7 @@ import errno
 import os
 import select
 from contextlib import suppress
+from math import inf
 
 from waiter.delivery.runner.event_buffer import EventBuffer
 from waiter.delivery.runner.messages import first, packed
@@ -37,9 +38,9 @@ class Sender:
         self._flushed_at = 0.0
 
     @property
-    def flush_at(self) -> float | None:
-        """When the events that wait are to be sent by; None while there are none, or the waiter takes no more."""
-        return self._flushed_at + FLUSH_S if self._buffer.events and not self.unsent else None
+    def flush_at(self) -> float:
+        """When the events that wait are to be sent by; never while there are none, or the waiter takes no more."""
+        return self._flushed_at + FLUSH_S if self._buffer.events and not self.unsent else inf
 
     def is_full(self) -> bool:
         return self._waiting_bytes() >= MAX_UNSENT

@@ -20,6 +20,7 @@ IS_LINUX = sys.platform == "linux"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PR_SET_CHILD_SUBREAPER = 36
 _RLIMIT_LOCKS = 10  # linux/resource.h; no kernel since 2.4.24 heeds it
+_HALF_A_PAGE = 2048
 
 
 def become_subreaper() -> bool:
@@ -100,8 +101,10 @@ def children(pid: int) -> list[int]:
 
 
 def read_whole(descriptor: int) -> bytes:
-    """All of an open file, from its beginning: one call gives 4 KiB of a file in /proc, however much is asked for."""
-    read = b""
+    """All of an open file of short lines in /proc, from its beginning: one call gives no more than a page of it."""
+    read = os.pread(descriptor, 1 << 16, 0)
+    if len(read) < _HALF_A_PAGE:  # there was room for the next line
+        return read
     while more := os.pread(descriptor, 1 << 16, len(read)):
         read += more
     return read

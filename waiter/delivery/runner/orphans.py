@@ -20,13 +20,18 @@ class Orphans:
         self._children = _own_children()
         self._unkillable: set[int] = set()
 
+    def are_none(self) -> bool:
+        """Whether there is none, as far as the kernel tells: the usual case, and this is asked after every job."""
+        return self._children is not None and len(self._listed()) <= len(self._jobs)
+
     def all(self) -> list[int]:
-        if self._children is None:
-            return []
-        listed = containment.read_whole(self._children).split()
-        if len(listed) <= len(self._jobs):  # only the jobs: the usual case, and this runs after every job
+        listed = self._listed()
+        if len(listed) <= len(self._jobs):
             return []
         return [pid for pid in map(int, listed) if pid not in self._jobs and pid not in self._unkillable]
+
+    def _listed(self) -> list[bytes]:
+        return [] if self._children is None else containment.read_whole(self._children).split()
 
     def of(self, running: Running) -> list[int]:
         """Those that this job made."""

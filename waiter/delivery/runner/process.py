@@ -46,6 +46,7 @@ KILL_AGAIN_S = 2.0
 LEAVE_S = 5.0
 _IGNORED = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
 _IGNORED_BY_PYTHON = [signal.SIGPIPE, signal.SIGXFSZ]
+_note_number = struct.Struct("<q").pack_into  # into the table, where others read it
 
 
 class RunnerProcess:
@@ -82,6 +83,7 @@ class RunnerProcess:
         self.free = self.slots[::-1]
         self.by_pid: dict[int, Slot] = {}
         self.lingering: list[Slot] = []  # told to end; the first process has, others of the job still may
+        self.stop_at = inf  # no job is to be stopped before
         self.unpolled: set[int] = set()
         self.by_fd = {fd: (slot, stream) for slot in self.slots for stream, fd in slot.pipes()}
         self.tag = tag
@@ -135,13 +137,10 @@ class RunnerProcess:
 
     def _wait_ms(self) -> float | None:
         """Until the next thing that happens by itself."""
-        times = [slot.running.stop_at for slot in self._busy() if slot.running and slot.running.stop_at]
-        times += [self.memory.at] if self.memory.at != inf else []
-        if (flush_at := self.sender.flush_at) is not None:
-            times.append(flush_at)
+        at = min(self.stop_at, self.memory.at, self.sender.flush_at)
         if self.queue and self.free and not self.sender.is_behind():
-            times.append(self.spawn_again_at)
-        return max(0.0, (min(times) - processes.boottime()) * 1000 + 1) if times else None
+            at = min(at, self.spawn_again_at)
+        return max(0.0, (at - processes.boottime()) * 1000 + 1) if at != inf else None
 
     def _hear(self, fd: int) -> bool:
         """Heed what was said there; False when it is time to go: without its guard it must not go on."""
@@ -185,6 +184,7 @@ class RunnerProcess:
         for slot in self.by_pid.values():
             if slot.running and slot.running.end == "exited":
                 slot.running.stop_at = self._times_out_at(slot.running.started)
+        self.stop_at = 0.0  # to be looked for
 
     def _times_out_at(self, started: float) -> float | None:
         return None if self.timeout_s is None else started + self.timeout_s
@@ -227,14 +227,14 @@ class RunnerProcess:
             return
         self.tag.apply(serial)
         # Before it starts: a job that kills us at once must be known to have begun.
-        struct.pack_into("<q", self.table, 0, serial)
+        _note_number(self.table, 0, serial)
         started = processes.boottime()
         self.files.give_back()
         group = self.groups.enter(serial, limit)
         try:
             pid = self._spawned_in(group, argv, env, slot, actions)
         except OSError as error:
-            struct.pack_into("<q", self.table, 0, serial - 1)  # it has not begun after all
+            _note_number(self.table, 0, serial - 1)  # it has not begun after all
             take_back(paths, spare)
             self.groups.remove(group)
             self._not_started(job, error, why_not_started(self.program, error), THE_JOBS_OWN)
@@ -249,8 +249,10 @@ class RunnerProcess:
         self.by_pid[pid] = slot
         stop_at = self._times_out_at(started)
         slot.running = Running(job_id, serial, pid, started, stop_at, *paths, memory=limit, group=group)
+        if stop_at is not None:
+            self.stop_at = min(self.stop_at, stop_at)
         self.memory.begins(limit if group is None else None, started)
-        struct.pack_into("<q", self.table, 8 * slot.number, pid)
+        _note_number(self.table, 8 * slot.number, pid)
 
     def _spawned_in(self, group: str | None, argv: list[str], env: dict[str, str], slot: Slot, to: list[Any]) -> int:
         try:
@@ -284,6 +286,8 @@ class RunnerProcess:
     # Ending.
 
     def _stop_overdue(self) -> None:
+        if self.stop_at == inf and not self.lingering:
+            return  # the usual case, and this runs with every event
         for slot in self._busy():
             running = slot.running
             if running and running.stop_at is not None and processes.boottime() >= running.stop_at:
@@ -297,6 +301,7 @@ class RunnerProcess:
             if running and (processes.boottime() >= (running.stop_at or 0) or not self.orphans.of(running)):
                 self.lingering.remove(slot)
                 self._ended(slot, running)
+        self.stop_at = min((slot.running.stop_at or inf for slot in self._busy() if slot.running), default=inf)
 
     def _kill_what_has_too_much(self) -> None:
         if self.memory.at == inf or (now := processes.boottime()) < self.memory.at:
@@ -304,6 +309,7 @@ class RunnerProcess:
         running = [slot.running for slot in self.by_pid.values() if slot.running and slot.running.is_watched()]
         for at in self.memory.look([(self._family(one), one.memory or 0) for one in running], now):
             running[at].end, running[at].stop_at = "memory", now + KILL_AGAIN_S
+            self.stop_at = min(self.stop_at, now + KILL_AGAIN_S)
             self._signal(running[at], signal.SIGKILL)
 
     def _family(self, running: Running) -> list[int]:
@@ -312,6 +318,7 @@ class RunnerProcess:
     def _terminate(self, running: Running, end: str) -> None:
         running.end = end
         running.stop_at = processes.boottime() + self.grace_s
+        self.stop_at = min(self.stop_at, running.stop_at)
         self._signal(running, signal.SIGTERM)
         self._signal(running, signal.SIGCONT)  # a stopped process hears nothing before it continues
 
@@ -327,13 +334,18 @@ class RunnerProcess:
             self.orphans.reaped(pid)
             slot = self.by_pid.pop(pid, None)
             if slot is not None:  # else an orphan
-                struct.pack_into("<q", self.table, 8 * slot.number, 0)
+                _note_number(self.table, 8 * slot.number, 0)
                 self._first_has_ended(slot, status, peak)
 
     def _before_reaping(self, pid: int) -> None:
         slot = self.by_pid.get(pid)
-        if slot and not (slot.running and self._may_linger(slot.running)):
+        if slot is None or (slot.running and self._may_linger(slot.running)):
+            return
+        # Whatever a job has left is a child of this process by now.
+        if not (is_clean := self.is_reaper and self.orphans.are_none()):
             containment.send_group(pid, signal.SIGKILL)
+        if slot.running:
+            slot.running.has_left_none = is_clean
 
     def _first_has_ended(self, slot: Slot, status: int, peak: int) -> None:
         if running := slot.running:
@@ -349,7 +361,7 @@ class RunnerProcess:
 
     def _ended(self, slot: Slot, running: Running) -> None:
         tail = self._what_is_left(slot, running)
-        if running.had_too_much() or self.groups.has_killed(running.group):
+        if running.memory is not None and (running.had_too_much() or self.groups.has_killed(running.group)):
             running.end = "memory"
         self.groups.remove(running.group)
         code = os.waitstatus_to_exitcode(running.status)
@@ -361,10 +373,10 @@ class RunnerProcess:
 
     def _what_is_left(self, slot: Slot, running: Running) -> bytes:
         """Kill what the ended process leaves behind; the end of its output."""
-        slot.running = None
-        if self.orphans.all():
+        if not running.has_left_none and self.orphans.all():
+            slot.running = None
             self.orphans.kill_strays(self._alive())
-        slot.running = running
+            slot.running = running
         return slot.finish(self.buffer)
 
     def _alive(self) -> list[Running]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import stat
 from collections.abc import Mapping, Sequence
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 16
 _PIPE_BYTES = 1 << 20
 """The most that a pipe holds, /proc/sys/fs/pipe-max-size: what an ended job can have left in it."""
+
+_NOTHING = None, 0
+"""What a job has left that has not written there: see `_taken`."""
 
 SLOT_MARK = "\0slot\0"
 """Stands in a job's words where the number of its slot goes. No argument can hold a NUL."""
@@ -44,6 +48,7 @@ class Running:
     end: str = "exited"  # see runner.End; anything else means that TERM was sent
     status: int = 0  # of its first process, once that has ended
     peak: int = 0
+    has_left_none: bool = False  # of its processes, when the first one ended
     memory: int | None = None  # bytes that its processes may have
     group: str | None = None  # where the kernel sees to that
 
@@ -85,6 +90,11 @@ class Slot:
         if self._writes:
             self._writes.setdefault(2, self._writes[1])
         self._usual_actions = self._actions(self._null, self._writes)
+        self._streams = {descriptor: stream for stream, descriptor in self._reads.items()}
+        self._unread = select.poll()
+        for descriptor in self._streams:
+            self._unread.register(descriptor, select.POLLIN)
+        self._has_written = False  # the job in it, as far as that was read
         self._tail = b""
         self._kept = {1: bytearray(), 2: bytearray()}
         self._partial = {1: b"", 2: b""}
@@ -144,6 +154,7 @@ class Slot:
             return 0
         if self.running is None:
             return len(chunk)  # of somebody who got away: no job's
+        self._has_written = True
         self._tail = (self._tail + chunk)[-TAIL_BYTES:]
         if buffer.capture == "stream" or buffer.live is self:
             buffer.output(self.running.id, stream, chunk)
@@ -182,10 +193,14 @@ class Slot:
 
     def finish(self, buffer: EventBuffer) -> bytes:
         """Read what is left of the ended job's output, pass it on, and return its tail."""
-        for stream in self._reads:
-            left = _PIPE_BYTES  # somebody else may still write: whoever got away, or was handed the pipe
-            while left > 0 and (taken := self.read(stream, buffer)):
-                left -= taken
+        if not self._reads:
+            return self._tail_of_files()
+        left = _PIPE_BYTES * len(self._reads)  # somebody else may still write: whoever got away, or was handed the pipe
+        while left > 0 and (unread := self._unread.poll(0)):
+            left -= sum(self.read(self._streams[descriptor], buffer) for descriptor, _ in unread)
+        if not self._has_written:
+            return b""
+        self._has_written = False
         if self.running:
             self._let_go(buffer)
             for stream, rest in self._partial.items():
@@ -194,15 +209,19 @@ class Slot:
             buffer.live = None
         self._partial = {1: b"", 2: b""}
         tail, self._tail = self._tail, b""
-        if self.running and not self._reads:
-            tail = (_end(self.running.out_path) + _end(self.running.err_path))[-TAIL_BYTES:]
         return tail
+
+    def _tail_of_files(self) -> bytes:
+        if self.running is None:
+            return b""
+        return (_end(self.running.out_path) + _end(self.running.err_path))[-TAIL_BYTES:]
 
     def words(self) -> tuple[str | None, str | None, int | None]:
         """What the job left in $WAITER_ERROR and $WAITER_RESULT, which are gone then, and how long a result was of
         which there is more than is taken."""
-        message, _ = _taken(self._message, MESSAGE_BYTES)
-        result, size = _taken(self._result, RESULT_BYTES)
+        # The usual case is that there is neither.
+        message, _ = _taken(self._message, MESSAGE_BYTES) if os.access(self._message, os.F_OK) else _NOTHING
+        result, size = _taken(self._result, RESULT_BYTES) if os.access(self._result, os.F_OK) else _NOTHING
         return message, result, size if size > RESULT_BYTES else None
 
 
@@ -217,8 +236,11 @@ def _pipes(capture: str) -> tuple[int, ...]:
 
 
 def encoded(env: Mapping[str, str]) -> dict[bytes, bytes]:
-    """An environment as posix_spawn takes it without further work."""
-    return {os.fsencode(key): os.fsencode(value) for key, value in env.items()}
+    """An environment as posix_spawn takes it without further work: `os.fsencode` of a Python that speaks UTF-8, as the
+    runner's does, for a third of the time."""
+    return {
+        key.encode("utf-8", "surrogateescape"): value.encode("utf-8", "surrogateescape") for key, value in env.items()
+    }
 
 
 def decoded(env: Mapping[bytes, bytes]) -> dict[str, str]:
@@ -239,8 +261,6 @@ def _end(path: str | None) -> bytes:
 
 def _taken(path: str, limit: int) -> tuple[str | None, int]:
     """The beginning of what was written there, and how long all of it is."""
-    if not os.access(path, os.F_OK):
-        return None, 0  # the usual case: it has written nothing
     content, size = None, 0
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -25,7 +25,7 @@ def _is_one_of(statuses: Sequence[Status]) -> str:
 
 
 def _history(record: Record, event: str) -> str:
-    appended = f"appended(history, {event})"
+    appended = f"iif(history IS NULL, '[' || {event} || ']', appended(history, {event}))"  # the first costs no Python
     return f"iif(is_cancel_asked, {appended}, history)" if record.is_if_cancel_asked else appended
 
 

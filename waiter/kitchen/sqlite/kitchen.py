@@ -217,15 +217,18 @@ class SqliteKitchen(BatchStore):
         return [order_from(row) for row in rows]
 
     def finish(self, shift: Shift, outcomes: Sequence[Outcome]) -> list[FinishResult]:
+        try:
+            return self._finish(shift, outcomes, outcomes_.finish_all)
+        except outcomes_.SomeAreNot:
+            return self._finish(shift, outcomes, outcomes_.finish_each)
+
+    def _finish(self, shift: Shift, outcomes: Sequence[Outcome], record: outcomes_.Recorder) -> list[FinishResult]:
         with self._writing() as db:
             numbers, now = self._numbers(db, [outcome.order_id for outcome in outcomes]), self.now()
-            seqs = [seq_of(outcome.order_id, numbers) for outcome in outcomes]
-            results = [
-                outcomes_.finish(db, shift, outcome, seq, now) for outcome, seq in zip(outcomes, seqs, strict=True)
-            ]
+            ended = [(outcome, seq_of(outcome.order_id, numbers)) for outcome in outcomes]
+            results = record(db, shift, ended, now)
             if knows_stages(self._db):
-                ended = zip(outcomes, seqs, results, strict=True)
-                held.let_go(db, outcomes_.done(ended), numbers)
+                held.let_go(db, outcomes_.done(ended, results), numbers)
             return results
 
     def release(self, shift: Shift, orders: Sequence[Order]) -> int:

@@ -209,15 +209,16 @@ def _shortened(events: str) -> str:
     return json.dumps([*first, {"what": "dropped", **facts, "dropped": count}, *last])
 
 
-def json_event(event: Event) -> str:
-    """The event as JSON; fields that say nothing are left out."""
-    return json.dumps({name: value for name in Event.__slots__ if (value := getattr(event, name)) is not None})
+def json_event(event: Mapping[str, Any]) -> str:
+    """The fields of an event as JSON; those that say nothing are left out."""
+    return json.dumps({name: value for name, value in event.items() if value is not None})
 
 
-def finish_event(outcome: Outcome, facts: Mapping[str, Any], shift: Shift, at: float) -> Event:
-    """The event of an outcome; `facts` are those of `facts_of`."""
-    told = {name: facts[name] for name in OF_AN_EVENT} | {"reason": outcome.reason}
-    return Event("finish", at, outcome.status, outcome.attempt, shift.token, printable(shift.waiter), **told)
+def finish_event(outcome: Outcome, facts: Mapping[str, Any], shift: Shift, at: float) -> dict[str, Any]:
+    """The fields of an outcome's event; `facts` are those of `facts_of`."""
+    by = {"shift": shift.token, "waiter": printable(shift.waiter)}
+    told = {name: facts[name] for name in OF_AN_EVENT}
+    return {"what": "finish", "at": at, "status": outcome.status, "attempt": outcome.attempt, **by, **told}
 
 
 def shift_from(row: sqlite3.Row, steady_to_wall_s: float) -> Shift:

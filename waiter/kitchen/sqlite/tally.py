@@ -20,7 +20,9 @@ _BITS = 32  # of a row's number, below that of its batch: `rows.ROW_BITS`
 
 _KEY = f"{{0}}.seq >> {_BITS}, {{0}}.status, ifnull({{0}}.command, '')"
 _MORE = f"INSERT INTO tally VALUES ({_KEY.format('NEW')}, 1) ON CONFLICT DO UPDATE SET n = n + 1;"
-_LESS = f"UPDATE tally SET n = n - 1 WHERE (number, status, command) = ({_KEY.format('OLD')});"
+# Not as one row of values: SQLite would make that anew for each order.
+_IS_OLD = f"number = OLD.seq >> {_BITS} AND status = OLD.status AND command = ifnull(OLD.command, '')"
+_LESS = f"UPDATE tally SET n = n - 1 WHERE {_IS_OLD};"
 _MOVES = "OLD.status <> NEW.status OR OLD.command IS NOT NEW.command"
 
 _MADE = "order_made"
