@@ -8,6 +8,7 @@ import select
 import socket
 from collections.abc import Iterator
 from enum import IntEnum, StrEnum
+from math import inf
 
 import pytest
 
@@ -41,7 +42,7 @@ def test_events_are_sent_a_line_each(ends):
     sender.flush(now=5.0)
 
     assert unpacked(waiter.recv(1 << 16)) == ([("hello", 1), ("delayed", None)], b"")
-    assert sender.flush_at is None
+    assert sender.flush_at == inf
     assert sender.may_wait(5.0)
     assert not sender.may_wait(5.0 + FLUSH_S)
 

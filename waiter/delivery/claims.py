@@ -234,7 +234,7 @@ class Claims:
         try:
             job = work.executor.job(order)
         except ValueError as error:
-            outcome = unstartable(order, str(error), work.current.kitchen_time(), work.executor.version(order))
+            outcome = unstartable(order, str(error), work.current.kitchen_time(), work.version(order))
             self._endings.record(HeldOrder(order, work.current.shift, (), boottime()), outcome)
             return None
         work.held.add(HeldOrder(order, work.current.shift, job.argv, boottime()))

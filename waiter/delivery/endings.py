@@ -63,7 +63,7 @@ class Endings:
             work.timer.ask_at_once()  # nothing of our own to wait for any more
         work.idle_since = boottime()
         why_stopped = Reason.CANCELLED if work.held.is_cancelled(ended.id) else Reason.INTERRUPTED
-        offset_s, version = work.current.clock_offset_s, work.executor.version(held.order)
+        offset_s, version = work.current.clock_offset_s, work.version(held.order)
         if ended.end is End.MEMORY:
             ended = replace(
                 ended, message=f"killed for memory: limit {memory_words(work.memory_limit(held.order) or 0)}"
@@ -182,7 +182,7 @@ class Endings:
 
     def _lost(self, order: Order, words: str) -> Outcome:
         work = self._work
-        now, version = work.current.kitchen_time(), work.executor.version(order)
+        now, version = work.current.kitchen_time(), work.version(order)
         return lost(order, words, now, version, work.options.max_losses, work.rng)
 
     # Failures that are not the orders' alone.

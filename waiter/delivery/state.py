@@ -105,6 +105,7 @@ class Work:
     unanswered: UnansweredClaims = field(default_factory=UnansweredClaims)
     rng: Random = field(default_factory=Random)
     share: HostShare = field(default_factory=lambda: HostShare(None, None, lambda: None))
+    versions: dict[str, str] = field(default_factory=dict)  # by batch, of what delivers it, as of this turn of the loop
     waits_for: str | None = None  # why it starts nothing, in a few words; None: it does, or is full
     joblog: Joblog | None = None
     checked_in: CurrentShift | None = None  # None: the kitchen has not let it in
@@ -117,6 +118,12 @@ class Work:
         if self.checked_in is None:
             raise RuntimeError("no shift has begun")
         return self.checked_in
+
+    def version(self, order: Order) -> str:
+        """The hash of what delivers the order: its files are looked at once for all that has ended meanwhile."""
+        if order.batch not in self.versions:
+            self.versions[order.batch] = self.executor.version(order)
+        return self.versions[order.batch]
 
     def needs(self, order: Order) -> Needs:
         """What the order needs of the host, on this try."""

@@ -234,6 +234,7 @@ class Delivery:
 
     def _handle_events(self, events: Sequence[Event]) -> None:
         work = self._work
+        work.versions.clear()
         for event in events:
             match event:
                 case Ended():
