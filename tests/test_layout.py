@@ -150,6 +150,7 @@ LIGHT_NAMES = (
     "orphans",
     "output_files",
     "process",
+    "signals",
     "slot",
     "start_errors",
     "workers",

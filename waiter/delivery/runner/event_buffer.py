@@ -27,6 +27,10 @@ class EventBuffer:
             self.output_bytes += len(chunk)
             self.events.append(("output", job_id, stream, bytes(chunk)))
 
+    def unstartable(self, job_id: str, at: float, why: str) -> None:
+        """The job ended without having begun, by its own fault."""
+        self.events.append(("ended", job_id, 0, at, at, None, None, "unstartable", b"", None, why, None, None))
+
     def take(self) -> list[tuple[Any, ...]]:
         """The oldest events, with about SEND_BYTES of output among them."""
         taken: list[tuple[Any, ...]] = []

@@ -27,6 +27,7 @@ from waiter.delivery.runner.memory import MemoryWatch
 from waiter.delivery.runner.messages import unpacked
 from waiter.delivery.runner.orphans import Orphans
 from waiter.delivery.runner.output_files import take_back
+from waiter.delivery.runner.signals import ends_of_children, ignore_what_the_waiter_decides_on
 from waiter.delivery.runner.slot import Running, Slot, encoded, files_per_slot, make_slots, with_slot
 from waiter.delivery.runner.start_errors import (
     PASSING,
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
 TRY_SPAWN_AGAIN_S = 0.1
 KILL_AGAIN_S = 2.0
 LEAVE_S = 5.0
-_IGNORED = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
-_IGNORED_BY_PYTHON = [signal.SIGPIPE, signal.SIGXFSZ]
 _note_number = struct.Struct("<q").pack_into  # into the table, where others read it
 
 
@@ -97,16 +96,7 @@ class RunnerProcess:
             os.chdir(options["cwd"] or ".")
         except OSError as error:
             self.refusal = f"{error.filename or 'nice'}: {error.strerror}"
-        # Commands have what the waiter was given: under nohup, say, hangups are ignored.
-        ours = [number for number in _IGNORED if signal.getsignal(number) is not signal.SIG_IGN]
-        self.defaulted = [*_IGNORED_BY_PYTHON, *ours]
-        for number in _IGNORED:
-            signal.signal(number, signal.SIG_IGN)  # the waiter decides what these mean
-        self.wake, wake_end = os.pipe()
-        os.set_blocking(self.wake, False)
-        os.set_blocking(wake_end, False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
+        self.wake, self.defaulted = ends_of_children(), ignore_what_the_waiter_decides_on()
         os.set_blocking(self.control, False)
         for fd in (self.control, self.wake, self.guard_fd, *self.by_fd):
             self.poll.register(fd, select.POLLIN)
@@ -248,11 +238,14 @@ class RunnerProcess:
         self.free.pop()
         self.by_pid[pid] = slot
         stop_at = self._times_out_at(started)
-        slot.running = Running(job_id, serial, pid, started, stop_at, *paths, memory=limit, group=group)
-        if stop_at is not None:
-            self.stop_at = min(self.stop_at, stop_at)
-        self.memory.begins(limit if group is None else None, started)
+        self._runs(slot, Running(job_id, serial, pid, started, stop_at, *paths, memory=limit, group=group))
         _note_number(self.table, 8 * slot.number, pid)
+
+    def _runs(self, slot: Slot, running: Running) -> None:
+        slot.running = running
+        if running.stop_at is not None:
+            self.stop_at = min(self.stop_at, running.stop_at)
+        self.memory.begins(running.memory if running.group is None else None, running.started)
 
     def _spawned_in(self, group: str | None, argv: list[str], env: dict[str, str], slot: Slot, to: list[Any]) -> int:
         try:
@@ -275,10 +268,7 @@ class RunnerProcess:
             if self.delay.begins_to_matter(processes.boottime()):
                 self.buffer.events.append(("delayed", why))
         elif error.errno in own:
-            at = processes.boottime()
-            self.buffer.events.append(
-                ("ended", job[0], 0, at, at, None, None, "unstartable", b"", None, why, None, None)
-            )
+            self.buffer.unstartable(job[0], processes.boottime(), why)
         else:
             self.refusal = why
             self.queue.appendleft(job)
@@ -374,9 +364,9 @@ class RunnerProcess:
     def _what_is_left(self, slot: Slot, running: Running) -> bytes:
         """Kill what the ended process leaves behind; the end of its output."""
         if not running.has_left_none and self.orphans.all():
-            slot.running = None
+            slot.running = None  # it does not live any more
             self.orphans.kill_strays(self._alive())
-            slot.running = running
+        slot.running = running
         return slot.finish(self.buffer)
 
     def _alive(self) -> list[Running]:

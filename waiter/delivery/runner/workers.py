@@ -199,8 +199,7 @@ class WorkerRunner(RunnerProcess):
         worker.jobs, life = jobs, worker.life
         limit = max((job[_LIMIT] for job in jobs if job[_LIMIT] is not None), default=None)
         stop_at = self._times_out_at(started)
-        slot.running = Running(jobs[0][0], life.serial, life.pid, started, stop_at, *paths, memory=limit)
-        self.memory.begins(limit, started)
+        self._runs(slot, Running(jobs[0][0], life.serial, life.pid, started, stop_at, *paths, memory=limit))
         line = (
             json.dumps([[argv, env, facts.decode("ascii")] for _, _, argv, env, facts, *_ in jobs]).encode("ascii")
             + b"\n"
@@ -210,9 +209,7 @@ class WorkerRunner(RunnerProcess):
     def _no_call(self, jobs: Sequence[list[Any]], why: str) -> None:
         at = processes.boottime()
         for job in jobs:
-            self.buffer.events.append(
-                ("ended", job[0], 0, at, at, None, None, "unstartable", b"", None, why, None, None)
-            )
+            self.buffer.unstartable(job[0], at, why)
 
     def _send(self, worker: Worker, line: bytes, descriptors: Sequence[int] = ()) -> None:
         """As much as the worker takes now; the rest when it has room. The descriptors go with the first byte."""
