@@ -13,7 +13,15 @@ from waiter.kitchen.printable import printable
 from waiter.kitchen.selecting import unknown_batch
 from waiter.kitchen.sqlite import held, queries, tally
 from waiter.kitchen.sqlite.file import HAS_LOOK_UPS, keeps_tally, translate_errors, upgraded
-from waiter.kitchen.sqlite.rows import ROW_BITS, after_facts, batch_facts, batch_from, names_text, portions
+from waiter.kitchen.sqlite.rows import (
+    ROW_BITS,
+    after_facts,
+    batch_facts,
+    batch_from,
+    batches_of_orders,
+    names_text,
+    portions,
+)
 from waiter.kitchen.sqlite.session import Session
 from waiter.orders import Batch, BatchProgress
 
@@ -40,6 +48,13 @@ SELECT orders FROM lengths WHERE orders IS NOT NULL
 
 def _first(rows: list[sqlite3.Row]) -> Batch | None:
     return batch_from(rows[0]) if rows else None
+
+
+def numbers_of(db: sqlite3.Connection, order_ids: Iterable[str]) -> dict[str, int]:
+    """The numbers of the orders' batches by their ids."""
+    ids = batches_of_orders(order_ids)
+    sql = "SELECT id, number FROM batches WHERE id IN (SELECT value FROM json_each(?))"
+    return {row["id"]: row["number"] for row in db.execute(sql, (json.dumps([*ids]),))} if ids else {}
 
 
 class BatchStore(Session):

@@ -37,7 +37,7 @@ from waiter.kitchen.sqlite import admin, held, leases, paging, queries, tally
 from waiter.kitchen.sqlite import outcomes as outcomes_
 from waiter.kitchen.sqlite import scope as scopes
 from waiter.kitchen.sqlite import timeline as timelines
-from waiter.kitchen.sqlite.batches import BatchStore
+from waiter.kitchen.sqlite.batches import BatchStore, numbers_of
 from waiter.kitchen.sqlite.file import keeps_tally, knows_stages, translate_errors
 from waiter.kitchen.sqlite.rows import (
     EVERYTHING,
@@ -203,14 +203,8 @@ class SqliteKitchen(BatchStore):
         return not stored["is_paused"] and not stored["is_draining"] and stored["lease_ends"] > self._steady()
 
     def _seqs(self, db: sqlite3.Connection, order_ids: Sequence[str]) -> list[int]:
-        numbers = self._numbers(db, order_ids)
+        numbers = numbers_of(db, order_ids)
         return [seq for order_id in order_ids if (seq := seq_of(order_id, numbers)) is not None]
-
-    def _numbers(self, db: sqlite3.Connection, order_ids: Sequence[str]) -> dict[str, int]:
-        """The numbers of the orders' batches by their ids."""
-        ids = batches_of_orders(order_ids)
-        sql = "SELECT id, number FROM batches WHERE id IN (SELECT value FROM json_each(?))"
-        return {row["id"]: row["number"] for row in db.execute(sql, (json.dumps([*ids]),))} if ids else {}
 
     def held(self, shift: Shift) -> list[Order]:
         rows = self._read(f"SELECT {LIGHT} {FROM} WHERE shift = ? AND status = 'RUNNING' ORDER BY seq", (shift.token,))
@@ -224,7 +218,7 @@ class SqliteKitchen(BatchStore):
 
     def _finish(self, shift: Shift, outcomes: Sequence[Outcome], record: outcomes_.Recorder) -> list[FinishResult]:
         with self._writing() as db:
-            numbers, now = self._numbers(db, [outcome.order_id for outcome in outcomes]), self.now()
+            numbers, now = numbers_of(db, [outcome.order_id for outcome in outcomes]), self.now()
             ended = [(outcome, seq_of(outcome.order_id, numbers)) for outcome in outcomes]
             results = record(db, shift, ended, now)
             if knows_stages(self._db):
@@ -233,7 +227,7 @@ class SqliteKitchen(BatchStore):
 
     def release(self, shift: Shift, orders: Sequence[Order]) -> int:
         with self._writing() as db:
-            numbers, now = self._numbers(db, [order.id for order in orders]), self.now()
+            numbers, now = numbers_of(db, [order.id for order in orders]), self.now()
             facts = (
                 {"shift": shift.token, "now": now, "seq": seq_of(order.id, numbers), "start": order.start}
                 for order in orders
@@ -318,7 +312,7 @@ class SqliteKitchen(BatchStore):
 
     def _seq(self, order_id: str) -> int:
         with translate_errors(self.path):
-            numbers = self._numbers(self._db, [order_id])
+            numbers = numbers_of(self._db, [order_id])
         if (seq := seq_of(order_id, numbers)) is None:
             raise unknown_position(order_id)
         return seq
