@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import subprocess
+import sys
 import time
 
 import pytest
@@ -226,3 +228,15 @@ def test_a_bad_row_names_its_file_and_its_row():
 
     assert str(error) == "orders.csv, row 17: a NUL byte cannot be passed to a command."
     assert (error.source, error.row) == ("orders.csv", 17)
+
+
+@given(st.lists(st.text(st.characters(categories=["L"]), min_size=1), min_size=1).map(" ".join))
+def test_words_of_letters_alone_are_taken_as_they_are_as_if_they_had_been_looked_through(message):
+    assert normalised(message) == normalised(message, ["0"])  # with arguments it is looked through
+
+
+def test_a_process_that_meets_no_failure_does_not_pay_for_telling_their_kinds():
+    """To compile the patterns takes a tenth of a waiter's start."""
+    script = "from waiter import failure_groups as kinds; kinds._without = None; import waiter.kitchen.{}.kitchen"
+    for kitchen in ("sqlite", "mongo"):
+        subprocess.run([sys.executable, "-c", script.format(kitchen)], check=True, timeout=60)

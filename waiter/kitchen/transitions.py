@@ -7,6 +7,7 @@ in one atomic step, and reads the order as it was before it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from operator import attrgetter
 
 from waiter.failure_groups import error_group
@@ -196,20 +197,26 @@ CANCEL = Change(
 )
 ASK_TO_CANCEL = Change(_RUNNING, {"is_cancel_asked": True})
 
-REFUSE = Change(
-    (Status.READY,),
-    {
-        "status": Status.ERROR,
-        "stop": Now(),
-        "reason": Reason.UNSTARTABLE,
-        "error": TOO_LARGE_WORDS,
-        "error_group": error_group(TOO_LARGE_WORDS, Reason.UNSTARTABLE, None, None),
-        "tail": None,
-        "result": None,
-    },
-    Record("refused", Status.ERROR, {"reason": Reason.UNSTARTABLE, "error": TOO_LARGE_WORDS}),
-)
-"""The kitchen cannot hand it out. What can be spared goes, so that the reason fits."""
+
+@cache
+def refuse() -> Change:
+    """The kitchen cannot hand it out. What can be spared goes, so that the reason fits.
+
+    A function: few processes need it, and to tell the kind of its error takes long.
+    """
+    return Change(
+        (Status.READY,),
+        {
+            "status": Status.ERROR,
+            "stop": Now(),
+            "reason": Reason.UNSTARTABLE,
+            "error": TOO_LARGE_WORDS,
+            "error_group": error_group(TOO_LARGE_WORDS, Reason.UNSTARTABLE, None, None),
+            "tail": None,
+            "result": None,
+        },
+        Record("refused", Status.ERROR, {"reason": Reason.UNSTARTABLE, "error": TOO_LARGE_WORDS}),
+    )
 
 
 def facts_of(outcome: Outcome) -> dict[str, str | float | None]:

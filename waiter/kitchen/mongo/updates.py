@@ -36,7 +36,7 @@ def now(ahead: float) -> Expression:
 
 def too_large(now: Expression) -> list[Document]:
     """READY → ERROR, because the order has grown too large to be claimed. What can be spared goes, so that it fits."""
-    return [{"$set": _fields(transitions.REFUSE, now)}, {"$unset": ["late", "raw"]}]
+    return [{"$set": _fields(transitions.refuse(), now)}, {"$unset": ["late", "raw"]}]
 
 
 def literal(value: object) -> Expression:
