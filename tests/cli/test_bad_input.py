@@ -24,12 +24,12 @@ def one_line(done, code):
     return lines[0]
 
 
-def test_a_kitchen_out_of_reach_is_waited_for_and_named(waiter_cli):
+def test_a_kitchen_out_of_reach_is_waited_for_and_named(all_said_by_cli):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{closed.getsockname()[1]}"
 
-        done = waiter_cli("status", "-k", f"mongodb://me:secret@{address}/?serverSelectionTimeoutMS=5000")
+        done = all_said_by_cli("status", "-k", f"mongodb://me:secret@{address}/?serverSelectionTimeoutMS=5000")
 
     assert address in one_line(done, 3)
     assert "Waiting" in done.stderr

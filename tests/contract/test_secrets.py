@@ -156,9 +156,9 @@ def test_the_hint_after_a_failure_shows_no_password(waiter_cli, guarded):
     assert f"waiter errors -k 'mongodb://127.0.0.1:{guarded.port}/orders?authSource=admin'" in said[2].stderr
 
 
-def test_waiting_for_a_server_shows_no_password(waiter_cli):
+def test_waiting_for_a_server_shows_no_password(all_said_by_cli):
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        said = waiter_cli("status", "-k", f"chef:{PASSWORD}@127.0.0.1:{silent.getsockname()[1]}").stderr
+        said = all_said_by_cli("status", "-k", f"chef:{PASSWORD}@127.0.0.1:{silent.getsockname()[1]}").stderr
 
     assert "Waiting for 127.0.0.1" in said
     assert PASSWORD not in said

@@ -322,14 +322,14 @@ def test_no_acknowledged_outcome_is_lost_when_the_primary(replica_set, fate):
         check_the_books(kitchen, crew.accepted, rows)
 
 
-def test_what_takes_long_is_said(kitchen, proxy, waiter_cli):
+def test_what_takes_long_is_said(kitchen, proxy, all_said_by_cli):
     fill(kitchen, [["1"]])
     proxy.delay("aggregate", SILENT_S + 1)
 
     url = with_database(proxy.url, kitchen.url.rpartition("/")[2])
     with ThreadPoolExecutor() as terminals:
         asked = [
-            terminals.submit(waiter_cli, *verb, WAITER_KITCHEN=url)
+            terminals.submit(all_said_by_cli, *verb, WAITER_KITCHEN=url)
             for verb in (["orders"], ["extract"], ["errors", "--json"], ["show", "--match", "1"])
         ]
     orders, *others = [one.result() for one in asked]
