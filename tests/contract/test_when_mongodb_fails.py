@@ -324,7 +324,8 @@ def test_no_acknowledged_outcome_is_lost_when_the_primary(replica_set, fate):
 
 def test_what_takes_long_is_said(kitchen, proxy, all_said_by_cli):
     fill(kitchen, [["1"]])
-    proxy.delay("aggregate", SILENT_S + 1)
+    for command in ("aggregate", "distinct"):
+        proxy.delay(command, SILENT_S + 1)
 
     url = with_database(proxy.url, kitchen.url.rpartition("/")[2])
     with ThreadPoolExecutor() as terminals:
