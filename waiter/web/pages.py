@@ -37,7 +37,7 @@ GROUPS_SHOWN = 50
 QUIET_S = 1.0
 """So often something is sent to who watches, even if there is no news: so it is found out who has left."""
 
-FIRST_LOOK_S = 0.2
+FIRST_LOOK_S = 0.1
 """So long a page waits for what nobody has looked at yet; then it says so, and shows it as soon as it is there."""
 
 PARTS = {"run": ("run", "charts", "below"), "waiters": ("waiters",)}
