@@ -40,6 +40,9 @@ RELEASE = f"{update(transitions.RELEASE)} AND shift = :shift"
 Ended = tuple[Outcome, int | None]
 """An outcome and the seq of its order; None for an order that never was."""
 
+Recorder = Callable[[sqlite3.Connection, Shift, Sequence[Ended], float], list[FinishResult]]
+"""`finish_all` or `finish_each`, which is for what the first one refuses."""
+
 
 def first(db: sqlite3.Connection, limit: int) -> list[sqlite3.Row]:
     """The first claimable orders of all: seq and losses."""
@@ -100,9 +103,6 @@ def _finish(db: sqlite3.Connection, facts: dict[str, Any]) -> FinishResult:
     if db.execute(_TRY_AGAIN if _is_again(facts) else _END, facts).rowcount == 1:
         return FinishResult.ACCEPTED
     return _known_or_late(db, facts)
-
-
-Recorder = Callable[[sqlite3.Connection, Shift, Sequence[Ended], float], list[FinishResult]]
 
 
 def done(ended: Sequence[Ended], results: Sequence[FinishResult]) -> list[int]:
