@@ -8,10 +8,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.conftest import check_in, fill, needed_binary, outcome
+from tests.conftest import check_in, eventually, fill, needed_binary, outcome, with_database
 from tests.mongod import ReplicaSet
+from waiter.kitchen.answers import Backlog
 from waiter.kitchen.contract import Kitchen
 from waiter.kitchen.mongo.kitchen import MongoKitchen
+from waiter.notify.completion import wait_for_end
 from waiter.orders import Reason, Selector, Status
 
 ORDERS = 300
@@ -53,15 +55,44 @@ def test_the_total_is_right_while_orders_move(kitchen, open_again, selector):
     assert totals == {ORDERS}
 
 
-def test_a_replica_set_tells_of_one_moment():
+@pytest.fixture(scope="module")
+def replicas() -> Iterator[ReplicaSet]:
     replicas = ReplicaSet(needed_binary())
     replicas.start()
-    try:
-        with MongoKitchen(replicas.url) as kitchen:
-            fill(kitchen, [[str(n)] for n in range(ORDERS)])
-            with at_work(lambda: MongoKitchen(replicas.url)):
-                totals = {kitchen.counts().total for _ in range(LOOKS)}
-            assert totals == {ORDERS}
-            assert kitchen.reset(Selector()) + kitchen.counts().by_status[Status.READY] >= ORDERS
-    finally:
-        replicas.remove()
+    yield replicas
+    replicas.remove()
+
+
+def test_a_replica_set_tells_of_one_moment(replicas):
+    url = with_database(replicas.url, "moments")
+    with MongoKitchen(url) as kitchen:
+        fill(kitchen, [[str(n)] for n in range(ORDERS)])
+        with at_work(lambda: MongoKitchen(url)):
+            totals = {kitchen.counts().total for _ in range(LOOKS)}
+        assert totals == {ORDERS}
+        assert kitchen.reset(Selector()) + kitchen.counts().by_status[Status.READY] >= ORDERS
+
+
+def test_all_is_done_only_when_a_majority_knows_it(replicas):
+    """Else whoever counts next sees some of it running still, and a new primary may know nothing of the end."""
+    url = with_database(replicas.url, "majority")
+    primary = replicas.primary()
+    others = [node for node in replicas.nodes if node is not primary]
+    with MongoKitchen(url, timeout_s=30) as kitchen, MongoKitchen(url, timeout_s=30) as mine:
+        fill(kitchen, [["1"]])
+        shift = check_in(mine)
+        (order,) = mine.claim(shift, limit=1)
+        told = threading.Thread(target=mine.finish, args=(shift, [outcome(order)]))
+        for node in others:
+            node.freeze()
+        try:
+            told.start()
+            eventually(lambda: next(iter(kitchen.find(Selector()))).status is Status.DONE)
+            seen = kitchen.backlog(), kitchen.counts().finished
+        finally:
+            for node in others:
+                node.thaw()
+        told.join(60)
+
+        assert seen == (Backlog(ready=0, next_due_s=None, running=1), 0)
+        assert wait_for_end(kitchen, print, timeout_s=60, unattended_s=None).sentence == "1 DONE."

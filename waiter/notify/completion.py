@@ -72,7 +72,9 @@ class CompletionWatcher:
 
     def _is_done(self) -> bool:
         if self._selector is None:
-            return self._kitchen.backlog().is_done
+            backlog = self._kitchen.backlog()  # the cheaper question, on MongoDB not always of one moment
+            if not backlog.is_done or backlog.held:
+                return backlog.is_done
         counts = self._kitchen.counts(self._selector)
         return counts.finished == counts.total
 

@@ -88,12 +88,15 @@ def _backlog(to: Connection, scope: Scope, spans: Sequence[Span] | None) -> Back
         lookup("orders", "held", [{"$match": mine({"status": "READY", "due": HELD})}, *count]),
         next_due(to, mine),
     ]
-    for seen in to.state.aggregate(stages):
-        asked = ("ready", "overdue", "running", "held")
-        ready, late, running, held = (sum(part["n"] for part in seen[key]) for key in asked)
-        next_due_s = next((max(0.0, order["due"] - seen["now"]) for order in seen["next"]), None)
-        return Backlog(min(ready + late, CLAIM_LIMIT), next_due_s, running, held)
-    raise to.gone()
+    # Of one moment that a majority knows, as counts are: what has ended is not running for whoever counts next.
+    with to.one_moment() as moment:
+        seen = next(iter(to.state.aggregate(stages, session=moment)), None)
+    if seen is None:
+        raise to.gone()
+    asked = ("ready", "overdue", "running", "held")
+    ready, late, running, held = (sum(part["n"] for part in seen[key]) for key in asked)
+    next_due_s = next((max(0.0, order["due"] - seen["now"]) for order in seen["next"]), None)
+    return Backlog(min(ready + late, CLAIM_LIMIT), next_due_s, running, held)
 
 
 def is_only_running(to: Connection, scope: Scope, spans: Sequence[Span] | None) -> bool:
