@@ -74,11 +74,13 @@ def test_a_signal_that_was_ignored_stays_ignored_by_a_waiter_and_its_commands(ki
     """As nohup(1) wants it for hangups, and a shell for whatever it runs in the background."""
     fill(kitchen, [[str(n)] for n in range(6)])
     work = "grep SigIgn /proc/self/status >> masks; sleep 0.2"
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    ignored = signal.SIGHUP, signal.SIGUSR1
+    before = [signal.signal(number, signal.SIG_IGN) for number in ignored]
     try:
         waiter = floor.start(work=work)
     finally:
-        signal.signal(signal.SIGHUP, before)
+        for number, handler in zip(ignored, before, strict=True):
+            signal.signal(number, handler)
     eventually(lambda: floor.oracle("end"))
 
     waiter.send_signal(signal.SIGHUP)
@@ -86,7 +88,8 @@ def test_a_signal_that_was_ignored_stays_ignored_by_a_waiter_and_its_commands(ki
     assert waiter.wait(20) == 0, floor.talk(waiter)
     assert kitchen.counts()[Status.DONE] == 6
     masks = {int(line.split()[1], 16) for line in (floor.folder / "masks").read_text().splitlines()}
-    assert {mask & 0x7FFF_FFFF for mask in masks} == {1 << (signal.SIGHUP - 1)}  # of the numbers that have a name
+    named = {mask & 0x7FFF_FFFF for mask in masks}
+    assert named == {sum(1 << (number - 1) for number in ignored)}
 
 
 def test_a_second_signal_stops_the_commands_and_counts_no_failure(kitchen, floor):

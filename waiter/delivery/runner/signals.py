@@ -6,18 +6,21 @@ import os
 import signal
 
 _IGNORED = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
-_IGNORED_BY_PYTHON = [signal.SIGPIPE, signal.SIGXFSZ]
+_IGNORED_BY_PYTHON = {signal.SIGPIPE, signal.SIGXFSZ}
+_NOBODY_MAY_SET = {signal.SIGKILL, signal.SIGSTOP}
 
 
 def ignore_what_the_waiter_decides_on() -> list[int]:
     """Ignore what a user or a system tells the waiter. Returns the signals that commands are to have by default.
 
-    They have what the waiter was given: under nohup, say, hangups are ignored.
+    They have what the waiter was given: under nohup, say, hangups are ignored. All others are named, also those that
+    are at their default: of a signal that is not named, glibc's posix_spawn asks first what it is, and sets it all the
+    same; that doubles the calls with which each command begins.
     """
-    ours = [number for number in _IGNORED if signal.getsignal(number) is not signal.SIG_IGN]
+    given = {number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN}
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
-    return [*_IGNORED_BY_PYTHON, *ours]
+    return sorted(signal.valid_signals() - given - _NOBODY_MAY_SET | _IGNORED_BY_PYTHON)
 
 
 def ends_of_children() -> int:
