@@ -70,9 +70,16 @@ def deliver(settings: Settings, command: tuple[str, ...], flags: Mapping[str, ob
 
 
 def kitchen_opener(settings: Settings) -> Callable[[], Kitchen]:
-    """What opens the kitchen. The first time it is open already: one that does not answer was waited for, and named."""
-    first, where = [_open_at_start(settings)], absolute(settings.kitchen)
-    return lambda: first.pop() if first else open_kitchen(where, settings.db, create=False)
+    """What opens the kitchen. The first time a server's is open already: Ctrl-C ends the wait for one that does not
+    answer. A file is opened while the runner starts.
+    """
+    where = absolute(settings.kitchen)
+    if where is None or kind_of(where).is_local:
+        first = [lambda: open_kitchen_or_exit(settings, create=True)]
+    else:
+        kitchen = _open_at_start(settings)
+        first = [lambda: kitchen]
+    return lambda: first.pop()() if first else open_kitchen(where, settings.db, create=False)
 
 
 def _open_at_start(settings: Settings) -> Kitchen:
