@@ -40,16 +40,20 @@ class Site:
 
     def looks(self, within_s: float = 60) -> Iterator[str]:
         """The upper part of the first page, each time that it changes; so long at most."""
+        return self.events("/events/run", "run", within_s)
+
+    def events(self, path: str, part: str, within_s: float = 60) -> Iterator[str]:
+        """A live part of a page, each time that it changes; so long at most."""
         ends = time.monotonic() + within_s
         connection = http.client.HTTPConnection(self.address, timeout=60)
-        connection.request("GET", "/events/run", headers={"Authorization": f"Bearer {self.token}"})
-        event = b""
+        connection.request("GET", path, headers={"Authorization": f"Bearer {self.token}"})
+        event = ""
         for line in connection.getresponse():
             if time.monotonic() > ends:
                 return
             if line.startswith(b"event: "):
-                event = line[7:].strip()
-            elif line.startswith(b"data: ") and event == b"run":
+                event = line[7:].strip().decode()
+            elif line.startswith(b"data: ") and event == part:
                 yield json.loads(line[6:])
 
 

@@ -26,7 +26,7 @@ EVIL = "<script>window.hacked = 1</script><b class=evil>\u202edna\u2066 & \"'"
 """What a hostile input, command or host would write: markup, controls that turn text around, quotes."""
 
 GROUP = "3f9c2a1b"
-PAGES = ("/", "/failures", "/waiters", "/orders", "/orders/b-1")
+PAGES = ("/", "/batches", "/failures", "/waiters", "/orders", "/orders/b-1")
 LEFT = 60
 """Orders that are READY at first."""
 
@@ -258,6 +258,11 @@ def test_the_keyboard_alone_is_enough(world):
     world.tab_to("To the content")
     world.press(Keys.ENTER)
     assert eventually(lambda: world.browser.current_url.endswith("#main"))
+
+    world.open("/batches")
+    world.tab_to(world.all(".all-batches a")[0].text)
+    world.press(Keys.ENTER)
+    assert eventually(lambda: "/?batch=b" in world.browser.current_url)
 
     world.open("/")
     world.tab_to("Waiters")

@@ -6,14 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from waiter.kitchen.contract import Finished, Kitchen, Timeline
-from waiter.orders import Batch, BatchProgress, Counts, Selector, Status
-from waiter.report.batches import RECENT_S, left_s, own_pace, rate, recent_of
+from waiter.kitchen.contract import Kitchen, Timeline
+from waiter.orders import Batch, Counts, Selector, Status
+from waiter.report.batch_list import BatchList, ListedBatch, batch_list
+from waiter.report.batches import RECENT_S, own_pace, recent_of
 from waiter.report.capacity import at_work
 from waiter.report.claimed import claimed_ahead
 from waiter.report.dashboard import Seen
 from waiter.report.poller import ThrottledQuery
-from waiter.report.waiting import WaitingBatch, counts_by_word
+from waiter.report.waiting import WaitingBatch
 
 SHARES = {"counts": 0.005, **dict.fromkeys(("line", "batches", "progress", "failures", "shifts"), 0.003)}
 """How much of one core of the kitchen each question may use."""
@@ -40,32 +41,14 @@ WHOLE = Aspect()
 
 
 @dataclass(frozen=True, slots=True)
-class BatchSeen:
-    """One of several batches."""
-
-    id: str
-    name: str | None
-    counts: Counts
-    rate: float  # orders finished per second lately
-    left_s: float | None  # until it is done at that rate
-    pause_reason: str | None
-    finished: Finished  # by the steps of the whole run
-    waiting: WaitingBatch | None = None  # for others, all of it or some of its orders
-
-    @property
-    def shown_counts(self) -> list[tuple[str, int]]:
-        """Orders by status; what waits stands apart, if there is any."""
-        return list(counts_by_word(self.counts, (self.waiting,) if self.waiting else ()).items())
-
-
-@dataclass(frozen=True, slots=True)
 class RunView:
     """What charts show, of all orders or of one batch."""
 
     line: Timeline
-    batches: tuple[BatchSeen, ...] = ()  # none where there is but one
+    batches: tuple[ListedBatch, ...] = ()  # some, side by side; none where there is but one
     more_batches: int = 0  # that are not among them
     name: str | None = None  # of the batch, where it is of one alone
+    listing: BatchList | None = None  # all batches, however many; None where it is of one alone
 
 
 class RunPoller:
@@ -80,8 +63,11 @@ class RunPoller:
         self._questions: Mapping[str, ThrottledQuery[Any]] = {
             "line": asked("line", lambda: _line(kitchen, of), CHARTS_EVERY_S),
             "batches": asked("batches", kitchen.batches),
-            "progress": asked("progress", lambda: _progress(kitchen)),
+            "progress": asked("progress", lambda: (kitchen.now(), kitchen.batch_progress(RECENT_S))),
         }
+        self._made_of: tuple[object, ...] = ()  # what these are made of
+        self._listing = BatchList(0.0)
+        self._side_by_side: Sequence[ListedBatch] = ()
         if batch is not None:
             mine = Selector(batch=batch)
             self._questions |= {
@@ -105,14 +91,18 @@ class RunPoller:
         if self._batch is not None:
             names = {batch.name for batch in found if self._batch in (batch.id, batch.name)}
             return RunView(line, name=names.pop() if len(names) == 1 else None)
-        if len(found) < 2:
-            return RunView(line)
-        progress: Mapping[str, BatchProgress] = self._answer("progress")
-        known = [batch for batch in found if batch.id in progress]  # others came after that was asked for
-        shown = sorted(known, key=lambda one: (*_rank(progress[one.id].counts), -one.loaded_at))[:BATCHES_SHOWN]
-        waits = {one.id: one for one in waiting}
-        seen = tuple(_seen(one, progress[one.id], line, waits.get(one.id)) for one in shown)
-        return RunView(line, seen, len(known) - len(seen))
+        self._list(found, waiting)
+        shown = tuple(self._side_by_side) if len(found) > 1 else ()
+        more = len(self._listing.batches) - len(shown) if shown else 0
+        return RunView(line, shown, more, listing=self._listing)
+
+    def _list(self, found: Sequence[Batch], waiting: Sequence[WaitingBatch]) -> None:
+        """Put all batches in order, if there are new answers: ten thousand take a moment."""
+        now, progress = answer = self._answer("progress")
+        made_of = (found, answer, waiting)
+        if len(self._made_of) != 3 or any(one is not other for one, other in zip(self._made_of, made_of, strict=True)):
+            self._made_of, self._listing = made_of, batch_list(now, found, progress, waiting)
+            self._side_by_side = sorted(self._listing.batches, key=lambda one: _rank(one.counts))[:BATCHES_SHOWN]
 
     def seen(self, whole: Seen) -> Seen:
         """What was seen of all, for the batch alone: with its own rates, and an end where nothing else is left.
@@ -123,7 +113,7 @@ class RunPoller:
             return whole
         counts: Counts = self._answer("counts")
         ids = {batch.id for batch in self._answer("batches") if self._batch in (batch.id, batch.name)}
-        recent = recent_of(self._answer("progress"), ids)
+        recent = recent_of(self._answer("progress")[1], ids)
         own, capacity = own_pace(recent, self._answer("line"), self._answer("shifts"), whole.now)
         return replace(
             whole,
@@ -162,16 +152,6 @@ def within_slots(line: Timeline, slots: int) -> Timeline:
     return replace(line, steps=steps)
 
 
-def _progress(kitchen: Kitchen) -> Mapping[str, BatchProgress]:
-    return kitchen.batch_progress(RECENT_S)
-
-
 def _rank(counts: Counts) -> tuple[bool, bool]:
     """What runs comes first, then what has work left."""
     return counts.finished == counts.total, not counts[Status.RUNNING]
-
-
-def _seen(batch: Batch, progress: BatchProgress, whole: Timeline, waiting: WaitingBatch | None) -> BatchSeen:
-    finished = whole.finished.get(batch.id, {})
-    pace, left = rate(progress), left_s(progress)
-    return BatchSeen(batch.id, batch.name, progress.counts, pace, left, batch.pause_reason, finished, waiting)

@@ -5,15 +5,18 @@ The kitchen has them as READY: no order is touched when the turn of its batch co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from waiter.kitchen.contract import Kitchen
-from waiter.kitchen.stages import waiting, why_waiting
+from waiter.kitchen.stages import before, waiting, why_waiting
 from waiter.light_dataclass import dataclass
-from waiter.orders import Counts, Order, Selector, Status
+from waiter.orders import Batch, Counts, Order, Selector, Status
 
 WAITING = "WAITING"
 """What is said instead of READY."""
+
+MOST_ONE_BY_ONE = 200
+"""Of more batches all are read at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,25 @@ class WaitingBatch:
 def waiting_batches(kitchen: Kitchen, wanted: str | None = None) -> list[WaitingBatch]:
     """The batches, or those of this id or name, that wait; it costs one look at the batches where none do."""
     batches = {batch.id: batch for batch in kitchen.batches()}
-    asked = [batch for batch in batches.values() if wanted in (None, batch.id, batch.name)]
+    return _told(kitchen, [batch for batch in batches.values() if wanted in (None, batch.id, batch.name)], batches)
+
+
+def waiting_among(kitchen: Kitchen, ids: Collection[str]) -> list[WaitingBatch]:
+    """Those of the batches with these ids that wait; the others are not looked at, unless one waits for them."""
+    asked, batches, rest = [*dict.fromkeys(ids)], dict[str, Batch](), [*ids]
+    while rest:
+        if len(batches) > MOST_ONE_BY_ONE:
+            batches = {batch.id: batch for batch in kitchen.batches()}
+            break
+        id = rest.pop()
+        if id not in batches and (batch := kitchen.batch(id)):
+            batches[id] = batch
+            rest += before(batch)
+    return _told(kitchen, [batches[id] for id in asked if id in batches], batches)
+
+
+def _told(kitchen: Kitchen, asked: list[Batch], batches: Mapping[str, Batch]) -> list[WaitingBatch]:
+    """The batches asked for that wait; `batches` are all that could matter."""
     found, held = waiting(kitchen, asked, batches), dict[str, int]()
     if any(one.is_by_row for one in found.values()):
         held = kitchen.held_rows()

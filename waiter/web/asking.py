@@ -17,7 +17,7 @@ from waiter.report.dashboard import Seen
 from waiter.report.formatting import truncate
 from waiter.report.run_view import Aspect
 from waiter.report.selection import Selection, resolve_selector
-from waiter.report.waiting import WaitingBatch, waiting_batches
+from waiter.report.waiting import WaitingBatch, waiting_among
 
 SORTS = ("age", "-age", "start", "-start", "stop", "-stop", "duration", "-duration")
 COLUMNS = (
@@ -151,7 +151,8 @@ def find_orders(query: QueryParams, usual: int = USUAL) -> Callable[[Kitchen], F
         # One more tells whether there are more.
         found = kitchen.page(selector, sort=sort, limit=limit + 1, after=after)
         more = _query_of_next(query, position_of(found[limit - 1], sort, now)) if len(found) > limit else None
-        return Found(now, found[:limit], {one.id: one for one in waiting_batches(kitchen)}, more)
+        ready = {order.batch for order in found if order.status is Status.READY}
+        return Found(now, found[:limit], {one.id: one for one in waiting_among(kitchen, ready)}, more)
 
     return ask
 
@@ -175,7 +176,7 @@ class OneOrder:
 def find_order(order_id: str) -> Callable[[Kitchen], OneOrder]:
     def ask(kitchen: Kitchen) -> OneOrder:
         order = next(iter(kitchen.find(Selector(ids=(order_id,)), limit=1, with_details=True)), None)
-        waiting = waiting_batches(kitchen, order.batch) if order and order.status is Status.READY else ()
+        waiting = waiting_among(kitchen, (order.batch,)) if order and order.status is Status.READY else ()
         return OneOrder(kitchen.now(), order, kitchen.shifts(include_left=True), {one.id: one for one in waiting})
 
     return ask

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlencode
 
 from markupsafe import Markup
@@ -13,6 +14,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from waiter.errors import KitchenError, UsageError, WaiterError
 from waiter.orders import Selector
+from waiter.report.batch_list import ONLY
 from waiter.report.command_line import line_by_hand
 from waiter.report.formatting import truncate
 from waiter.report.order import facts_in_words, took
@@ -29,6 +31,7 @@ from waiter.web.asking import (
     refuse_unknown,
     sort_from,
 )
+from waiter.web.batches_page import BatchesPart, batches_wanted
 from waiter.web.charts import attempts, written_at
 from waiter.web.rendering import render, zone
 from waiter.web.viewing import KitchenThread, Viewing
@@ -114,21 +117,42 @@ class Pages:
     async def events(self, request: Request) -> Response:
         """The live parts as they change, as server-sent events; who reads slowly misses some of them."""
         name = request.path_params["name"]
-        if name not in PARTS:
+        if name == "batches":
+            aspect, seen = WHOLE, BatchesPart(self.viewing, request.query_params).parts
+        elif name in PARTS:
+            aspect = aspect_from(request.query_params)
+            seen = partial(self.parts, name, aspect)
+        else:
             return await self.missing(request)
-        aspect = aspect_from(request.query_params)
 
         async def looks() -> AsyncIterator[str]:
             number, sent = 0, dict[str, str]()
             while not self.viewing.is_ending:
                 self.viewing.want(aspect)
                 number = await self.viewing.next_look(number, QUIET_S)
-                parts = self.parts(name, aspect)
+                parts = seen()
                 news = {part: text for part, text in parts.items() if sent.get(part) != text}
                 yield "".join(f"event: {part}\ndata: {json.dumps(text)}\n\n" for part, text in news.items()) or ":\n\n"
                 sent = parts
 
         return StreamingResponse(looks(), media_type="text/event-stream")
+
+    async def batches(self, request: Request) -> Response:
+        query = request.query_params
+        wanted = batches_wanted(query)
+        await self._looked_at(WHOLE)
+        (part,) = BatchesPart(self.viewing, query).parts().values()
+        return self.html(
+            "batches.html",
+            "Batches",
+            "Batches",
+            part=Markup(part),
+            events=f"/events/batches?{urlencode(query.multi_items())}".rstrip("?"),
+            is_known=WHOLE in self.viewing.looks,
+            only=ONLY,
+            wanted=wanted,
+            query=query,
+        )
 
     async def failures(self, request: Request) -> Response:
         refuse_unknown(request.query_params, ("batch",))

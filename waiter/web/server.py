@@ -132,6 +132,7 @@ def application(
     )
     routes = [
         Route("/", pages.run),
+        Route("/batches", pages.batches),
         Route("/waiters", pages.waiters),
         Route("/failures", pages.failures),
         Route("/orders", pages.orders),
