@@ -9,7 +9,8 @@ import pymongo
 import pytest
 
 from tests.conftest import check_in, fill, let_leases_run_out, outcome
-from waiter.kitchen.contract import Kitchen
+from waiter.kitchen.contract import Kitchen, position_of
+from waiter.kitchen.mongo import earliest
 from waiter.orders import Order, Selector, Status
 
 pytestmark = pytest.mark.parametrize("kitchen_url", ["mongodb"], indirect=True)
@@ -59,6 +60,25 @@ def test_only_as_many_orders_are_read_as_are_shown(kitchen, database):
     assert 0 < sum(one["docsExamined"] for one in looked) < 200
 
 
+@pytest.mark.parametrize("sort", ["start", "stop", "duration"])
+@pytest.mark.parametrize("statuses", [(), (Status.DONE,)])
+def test_of_those_that_were_first_no_more_are_read_either(kitchen, database, sort, statuses, monkeypatch):
+    monkeypatch.setattr(earliest, "_LONG", 20)
+    orders = deliver(kitchen, 2000)
+    database.orders.update_one({"_id": orders[1500].id}, {"$inc": {"start": -9000, "took": 9000}})  # it took very long
+    selector = Selector(statuses=statuses)
+    by_hand = [order.id for order in kitchen.find(selector, sort=sort)]
+    database.command("profile", 2)
+
+    page = kitchen.page(selector, sort=sort, limit=10)
+    next_one = kitchen.page(selector, sort=sort, limit=10, after=position_of(page[-1], sort, kitchen.now()))
+
+    database.command("profile", 0)
+    looked = [*database["system.profile"].find({"command.aggregate": "orders"})]
+    assert [order.id for order in page + next_one] == by_hand[:20]
+    assert 0 < sum(one["docsExamined"] for one in looked) < 400
+
+
 def test_whatever_becomes_of_an_order_it_says_how_long_its_last_attempt_took(kitchen, database, clock):
     def assert_said() -> None:
         for order in database.orders.find():
@@ -97,6 +117,9 @@ def test_what_an_earlier_version_ended_has_its_place(kitchen, open_again, databa
 
     database.orders.drop_index("lasted")  # who only looks makes none
     assert first(kitchen, 10) == by_hand[:10]
+    for sort in ("start", "stop", "duration"):
+        shown = kitchen.page(Selector(), sort=sort, limit=9)
+        assert shown == [*kitchen.find(Selector(), sort=sort)][:9]
     database.state.update_one({"_id": "schema"}, {"$set": {"version": 4}})
     upgraded = open_again()
     assert "lasted" in database.orders.index_information()

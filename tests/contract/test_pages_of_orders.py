@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import check_in, fill, outcome
 from waiter.errors import UsageError
 from waiter.kitchen.contract import Kitchen, Position, position_of
+from waiter.kitchen.mongo import earliest
 from waiter.orders import Order, Reason, Selector, Status
 
 SORTS = [sign + by for by in ("age", "start", "stop", "duration") for sign in ("", "-")]
@@ -25,7 +26,8 @@ CHOSEN = [
 
 @pytest.fixture
 def worked(kitchen: Kitchen) -> Kitchen:
-    """Two batches: some orders never began, one runs, others began and stopped at equal times."""
+    """Orders that never began, one cancelled and some held; that run; that are to be tried again; that began and ended
+    at equal times, or, as a clock was set back, ended before they began."""
     fill(kitchen, [[str(n)] for n in range(9)])
     fill(kitchen, [[str(n)] for n in range(9)], batch="c")
     shift = check_in(kitchen)
@@ -36,7 +38,15 @@ def worked(kitchen: Kitchen) -> Kitchen:
         for n, order in enumerate(orders)
     ]
     bad = {"exit_code": 3, "reason": Reason.EXIT, "error": "no", "error_group": "aaaa0000"}
+    ends[3] = replace(ends[3], status=Status.READY, delay_s=900.0)
+    ends[4] = replace(ends[4], start=now - 50, stop=now - 300)
+    ends[5] = replace(ends[5], start=now - 900)
     kitchen.finish(shift, [replace(end, **bad) if end.status is Status.ERROR else end for end in ends])
+    kitchen.set_priority(Selector(ids=("c-9",)), 3)
+    kitchen.cancel(Selector(ids=("c-8",)))
+    fill(kitchen, [["1"], ["2"]], batch="d")
+    kitchen.open_batch(replace(kitchen.batch("d"), id="e", digest="e", after_row="d"))
+    kitchen.add("e", [(1, ["1"], None), (2, ["2"], None)])
     return kitchen
 
 
@@ -51,8 +61,10 @@ def pages(kitchen: Kitchen, selector: Selector, sort: str, limit: int) -> list[O
     return found
 
 
+@pytest.mark.parametrize("many", [10_000, 2], ids=["few", "many"])
 @pytest.mark.parametrize("sort", SORTS)
-def test_pages_are_what_find_streams_a_piece_at_a_time(worked, sort):
+def test_pages_are_what_find_streams_a_piece_at_a_time(worked, sort, many, monkeypatch):
+    monkeypatch.setattr(earliest, "_LONG", many)
     for selector in CHOSEN:
         assert pages(worked, selector, sort, 4) == list(worked.find(selector, sort=sort)), selector
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from waiter.kitchen.mongo import longest
+from waiter.kitchen.mongo import earliest, longest
 from waiter.kitchen.mongo.connection import Connection
 from waiter.kitchen.mongo.documents import BULKY, ROWS, Document, order_from
 from waiter.kitchen.mongo.filters import duration
@@ -40,6 +40,8 @@ def page(
     at = None if after is None else (after.value, _seq(to, after.order_id))
     if sort == "-duration":
         return list(map(order_from, longest.page(to, matching, limit, at, light, may_run=_may_run(selector))))
+    if not is_descending and by != "age" and selector == Selector(statuses=selector.statuses):
+        return list(map(order_from, earliest.page(to, by, matching, limit, at, light)))
     what = {"age": "seq", "duration": _PLACE}.get(by, by)
     behind = {} if at is None else _behind(what, direction, *at)
     if sort in ("-stop", "-start") and selector == Selector(statuses=selector.statuses):
@@ -76,7 +78,8 @@ def _narrowed(to: Connection, sort: str, matching: list[Document], limit: int) -
     if since is None or sort == "-stop":
         return [] if since is None else [{"stop": {"$gte": since}}]
     began = _nth(to, "start", [{"stop": {"$gte": since}}, *matching], limit)
-    return [] if began is None else [{"$or": [{"stop": {"$gte": began}}, {"status": "RUNNING"}]}]
+    set_back: Document = {"stop": {"$gt": 0}, "took": {"$lt": 0}}  # while they ran somebody set a clock back
+    return [] if began is None else [{"$or": [{"stop": {"$gte": began}}, {"status": "RUNNING"}, set_back]}]
 
 
 def _may_run(selector: Selector) -> bool:
@@ -86,7 +89,8 @@ def _may_run(selector: Selector) -> bool:
 def _nth(to: Connection, field: str, matching: list[Document], number: int) -> float | None:
     """The value of the order that comes at this place from the top; None: there are fewer."""
     found = to.orders.find({"$and": matching}, {"_id": 0, field: 1}).sort(field, -1).skip(number - 1).limit(1)
-    return next((float(order[field]) for order in found if field in order), None)
+    # What is missing is None where an index alone has answered.
+    return next((float(order[field]) for order in found if order.get(field) is not None), None)
 
 
 def _seq(to: Connection, order_id: str) -> int:
