@@ -105,7 +105,8 @@ class NetworkHost:
                 stderr=console,
                 start_new_session=True,
             )
-        eventually(self.greets, 60)
+        eventually(lambda: self.greets() or self.has_failed(), 60)
+        assert not self.has_failed(), self.console()
 
     @property
     def key(self) -> Path:
@@ -145,12 +146,19 @@ class NetworkHost:
         except OSError:
             return False
 
+    def has_failed(self) -> bool:
+        return self.process is not None and self.process.poll() is not None
+
+    def console(self) -> str:
+        return (self.folder / "console").read_text()
+
     def power_off(self) -> None:
         """End the first process, and with it every other, at once."""
         if self.process is not None:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait(10)
             self.process = None
+            eventually(lambda: not self.pids())  # who still listens there keeps the next sshd from it
 
     def reboot(self) -> None:
         self.power_off()
