@@ -22,7 +22,7 @@ from tests.mongod import free_port
 from tests.serving import serving
 from waiter.errors import KitchenError
 from waiter.kitchen import open_kitchen
-from waiter.orders import Reason, Selector, Status
+from waiter.orders import Reason, Selector, Status, Vitals
 from waiter.report.totals import LATE_S, EndedTotals, MonitoringPoller, answer_s
 
 SHIPPED = Path(__file__).parents[2] / "docs" / "monitoring"
@@ -152,6 +152,22 @@ def test_totals_never_fall_and_miss_nothing_that_comes_late(kitchen, clock):
     look()
 
     assert seen == [(0, 0), (2, 1), (2, 1), (3, 1), (3, 1)]
+
+
+def test_totals_go_on_where_the_clock_was_set_back(kitchen, clock):
+    fill(kitchen, [[str(n)] for n in range(3)])
+    shift, totals = check_in(kitchen), EndedTotals()
+    totals.look(kitchen)
+    for back_s in (0, 3 * 3600):
+        clock.advance(-back_s)
+        totals.look(kitchen)
+        kitchen.heartbeat(shift, Vitals())
+        (order,) = kitchen.claim(shift, limit=1)
+        now = kitchen.now()
+        kitchen.finish(shift, [outcome(order, start=now - 1, stop=now)])
+        totals.look(kitchen)
+
+    assert sum(totals.counts) == 2
 
 
 def test_each_lost_waiter_is_counted_once(kitchen, clock):

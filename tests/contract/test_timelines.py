@@ -15,8 +15,8 @@ from waiter.kitchen.mongo import timeline as mongo_timeline
 from waiter.kitchen.sqlite import queries as sqlite_queries
 from waiter.kitchen.sqlite import timeline as sqlite_timeline
 from waiter.kitchen.sqlite.rows import EVERYTHING
-from waiter.kitchen.timeline import duration_class, read_timeline
-from waiter.orders import Reason, Selector, Status
+from waiter.kitchen.timeline import MOST_STEPS, duration_class, read_timeline
+from waiter.orders import Reason, Selector, Status, Vitals
 
 MINUTE = 60.0
 BEGIN = 1_700_000_040.0  # a whole minute
@@ -50,10 +50,7 @@ def worked(request: pytest.FixtureRequest, kitchen: Kitchen, tmp_path) -> Kitche
     work(kitchen)
     if request.param == "its own":
         return kitchen
-    listed = ToyKitchen(f"toy://{tmp_path / 'toy'}", "", create=True)
-    listed.orders = lambda: kitchen.find(Selector(), with_details=True)
-    listed.batches = kitchen.batches
-    return listed
+    return listed(kitchen, tmp_path)
 
 
 def test_what_was_finished_is_told_step_by_step(worked):
@@ -165,6 +162,80 @@ def test_what_makes_no_sense_is_refused(kitchen):
             kitchen.timeline(**words)
     with pytest.raises(NoSuchBatch):
         kitchen.timeline(batch="none")
+
+
+def listed(kitchen: Kitchen, tmp_path) -> Kitchen:
+    """The same orders in a kitchen that answers from the list of its orders."""
+    toy = ToyKitchen(f"toy://{tmp_path / 'toy'}", "", create=True)
+    toy.orders = lambda: kitchen.find(Selector(), with_details=True)
+    toy.batches, toy.now = kitchen.batches, kitchen.now
+    return toy
+
+
+@pytest.mark.parametrize("kind", ["its own", "by default"])
+@pytest.mark.parametrize("batch", [None, "b"])
+def test_what_was_finished_before_the_clock_was_set_back_stays_in_the_charts(kitchen, clock, tmp_path, kind, batch):
+    fill(kitchen, [[str(n)] for n in range(6)])
+    shift, before = check_in(kitchen), kitchen.now()
+    *ended, _runs_on = kitchen.claim(shift, limit=4)
+    kitchen.finish(
+        shift, [outcome(o, start=before - 90 + 30 * n, stop=before - 60 + 30 * n) for n, o in enumerate(ended)]
+    )
+    clock.advance(-3 * 3600)
+    kitchen.heartbeat(shift, Vitals())
+    last, _begins_now = kitchen.claim(shift, limit=2)
+    now = kitchen.now()
+    kitchen.finish(shift, [outcome(last, start=now - 30, stop=now)])
+    asked = kitchen if kind == "its own" else listed(kitchen, tmp_path)
+
+    whole, minutes, hour, long_ago = (
+        asked.timeline(since, step, batch)
+        for since, step in ((None, None), (now - 3600, MINUTE), (now - 3600, None), (now - 86_400, 7200.0))
+    )
+
+    for line in (whole, minutes, hour, long_ago):
+        assert line.done == 4
+        assert before <= line.until <= before + MINUTE
+        assert max(step.busy for step in line.steps) <= 3
+    at = [number for number, step in enumerate(minutes.steps) if step.done]
+    assert [now - 3600 + number * MINUTE for number in at][-1] == pytest.approx(before, abs=2 * MINUTE)
+    assert len(at) in (3, 4)
+    assert sum(step.busy for step in minutes.steps) * MINUTE == pytest.approx(120, abs=MINUTE)
+    assert [asked.throughput(window_s).done for window_s in (60, 4 * 3600)] == [1, 4]
+    assert asked.batch_progress(300)["b"].recent.done == 1
+
+
+def test_a_clock_that_was_set_back_by_years_leaves_the_last_hour_what_it_has(kitchen, clock):
+    work(kitchen)
+    kitchen.finish(shift := check_in(kitchen), [outcome(order) for order in kitchen.claim(shift, limit=1)])
+    clock.advance(BEGIN - 7 * 86_400 - kitchen.now())
+    now = kitchen.now()
+    kitchen.heartbeat(shift, Vitals())
+    (order,) = kitchen.claim(shift, limit=1)
+    kitchen.finish(shift, [outcome(order, start=now - 5, stop=now)])
+
+    hour = kitchen.timeline(now - 3600, MINUTE)
+
+    assert len(hour.steps) == MOST_STEPS
+    assert [step.done for step in hour.steps if step.done] == [1]
+    with pytest.raises(UsageError):
+        kitchen.timeline(now - 3600, 0.1)
+
+
+def test_many_that_are_ahead_of_the_clock_are_estimated_as_they_are_counted(kitchen, clock, monkeypatch):
+    for source in (sqlite_timeline.Source, mongo_timeline.Source):
+        monkeypatch.setattr(source, "most", 100)
+    for queries in (sqlite_queries, mongo_queries):
+        monkeypatch.setattr(queries, "MOST_COUNTED", 200)
+    fill(kitchen, [[str(n)] for n in range(1000)])
+    shift, rng, now = check_in(kitchen), random.Random(7), kitchen.now()
+    while orders := kitchen.claim(shift, limit=64):
+        stops = [now - rng.uniform(0, 1800) for _ in orders]
+        kitchen.finish(shift, [outcome(o, start=stop - 1, stop=stop) for o, stop in zip(orders, stops, strict=True)])
+    clock.advance(-900)
+
+    assert 700 < kitchen.throughput(950).done < 1300
+    assert 500 < kitchen.timeline(kitchen.now() - 3600, 300.0).done < 1500
 
 
 def test_an_empty_kitchen_has_an_empty_timeline(kitchen):

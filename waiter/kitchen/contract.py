@@ -334,7 +334,8 @@ class Kitchen(Protocol):
         """
 
     def throughput(self, window_s: float) -> Throughput:
-        """What was finished in the last `window_s` seconds. More than `timeline.MOST_COUNTED` orders are estimated."""
+        """What was finished in the last `window_s` seconds, and what is ahead of a clock that was set back by no more
+        than these. More than `timeline.MOST_COUNTED` orders are estimated."""
 
     def durations(self, since: float, bounds: Sequence[float]) -> Durations:
         """How long the orders took that stopped later than `since`, by rising bounds in seconds."""
@@ -347,7 +348,8 @@ class Kitchen(Protocol):
         None: since the first order that ended began, until the last one has if nothing runs any more, in about
         `timeline.STEPS` round steps. It counts the last attempt of each order. Of the RUNNING orders so many are
         `not_begun`, claimed ahead and in no slot, which only their waiters know. An index answers; of many orders so
-        few are looked at that it costs no more than some ten thousand. Raises NoSuchBatch, and UsageError for more
+        few are looked at that it costs no more than some ten thousand. What stopped ahead of now, as a clock was set
+        back, stands at its own time: then the steps go on until there. Raises NoSuchBatch, and UsageError for more
         than `MOST_STEPS` steps.
         """
 

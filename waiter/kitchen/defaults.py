@@ -284,9 +284,9 @@ class KitchenDefaults(Kitchen):
 
 
 def _lately(orders: Iterable[Order], now: float, window_s: float) -> list[Order]:
-    """Those that ended in the last so many seconds."""
+    """Those that ended in the last so many seconds, or are ahead of now by no more than that."""
     ended = [order for order in orders if order.status in (Status.DONE, Status.ERROR)]
-    return [order for order in ended if order.stop is not None and order.stop >= now - window_s]
+    return [order for order in ended if order.stop is not None and abs(now - order.stop) <= window_s]
 
 
 def _throughput(orders: Iterable[Order], now: float, window_s: float) -> Throughput:
@@ -358,6 +358,9 @@ class _Listed:
     def span(self) -> Window | None:
         stops = sorted((one[0], one[2]) for one in self._ended)
         return (stops[0][1], stops[-1][0]) if stops else None
+
+    def last_stop(self) -> float | None:
+        return max((one[0] for one in self._ended), default=None)
 
     def ended(self, windows: Sequence[Window], limit: int) -> list[Ended]:
         within = (one for one in self._ended if any(since <= one[0] < until for since, until in windows))

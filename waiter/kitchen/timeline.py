@@ -100,6 +100,9 @@ class Source(Protocol):
     def span(self) -> Window | None:
         """When the first order that ended began, and when the last one stopped; None: none has ended."""
 
+    def last_stop(self) -> float | None:
+        """When the last order stopped, whatever its batch: an index tells at once. None: none has."""
+
     def ended(self, windows: Sequence[Window], limit: int) -> list[Ended]:
         """The orders that stopped in one of these windows, and had started; `limit` of them at most."""
 
@@ -124,21 +127,28 @@ def nice_step_s(span_s: float, steps: int = STEPS) -> float:
 def read_timeline(
     source: Source, now: float, since: float | None, step_s: float | None, not_begun: int = 0
 ) -> Timeline:
-    """See `Kitchen.timeline`."""
+    """See `Kitchen.timeline`.
+
+    What stopped later than now, as the clock was set back, stands at its own time: the steps go on until then.
+    """
     if step_s is not None and not step_s > 0:
         raise UsageError(f"timeline: a step of {step_s} s is none")
-    span = source.span() if since is None else None  # of a batch among millions it costs more than all the rest
+    is_ahead = (source.last_stop() or 0.0) > now  # somebody set the clock back
+    span = source.span() if since is None or is_ahead else None  # of a batch among millions it costs more than the rest
     starts, running = source.running()
     begin = since if since is not None else min([*(span or ())[:1], *starts], default=now)
     end = now if since is not None or running or span is None else span[1]
-    step_s = step_s or nice_step_s(end - begin)
+    last = max(end, span[1]) if span and is_ahead else end
+    step_s = step_s or nice_step_s(last - begin)
     begin = math.floor(begin / step_s) * step_s
-    number = max(1, math.floor((end - begin) / step_s) + 1)
+    number, to_last = (max(1, math.floor((until - begin) / step_s) + 1) for until in (end, last))
     if number > MOST_STEPS:
         raise UsageError(f"timeline: {number:,} steps are too many\nhint: ask for longer ones, or for less time")
-    until = min(now, begin + number * step_s)
+    number = min(to_last, MOST_STEPS)
+    until = min(max(now, last), begin + number * step_s)
     rows, one_in = _look(source, begin, step_s, number) if span or since is not None else ([], 1)
-    line = _timeline(rows, one_in, (begin, until), step_s, number, _begun(starts, running, not_begun))
+    begun = _begun(starts, running, not_begun, now, until)
+    line = _timeline(rows, one_in, (begin, until), step_s, number, begun)
     return replace(line, finished=_by_batch(source, rows, one_in, line))
 
 
@@ -146,7 +156,8 @@ def estimate(source: Source, now: float, window_s: float) -> Throughput:
     """What was finished in the last `window_s` seconds, from the orders of some moments: it costs the same for any
     number, and of more than `MOST_COUNTED` it is seldom more than 2 % off.
     """
-    rows, one_in = _look(source, now - window_s, window_s / STEPS, STEPS)
+    until = min(max(now, source.last_stop() or 0.0), now + window_s)
+    rows, one_in = _look(source, now - window_s, (until - now + window_s) / STEPS, STEPS)
     took: dict[str, list[float]] = {"DONE": [], "ERROR": []}
     for stop, status, start, *_ in rows:
         took.get(status, []).append(max(0.0, stop - start))
@@ -155,10 +166,16 @@ def estimate(source: Source, now: float, window_s: float) -> Throughput:
     return Throughput(window_s, len(done) * one_in, len(failed) * one_in, mean_s)
 
 
-def _begun(starts: Sequence[float], running: int, not_begun: int) -> tuple[Sequence[float], int]:
-    """The RUNNING orders that are in slots: those that are claimed ahead were claimed last."""
+def _begun(
+    starts: Sequence[float], running: int, not_begun: int, now: float, until: float
+) -> list[tuple[Window, float]]:
+    """The RUNNING orders that are in slots, from when until when, and for how many each stands.
+
+    Those that are claimed ahead were claimed last. What began before the clock was set back runs until the very end.
+    """
     begun = max(0, running - not_begun)
-    return sorted(starts)[: math.ceil(len(starts) * begun / running) if running else 0], begun
+    first = sorted(starts)[: math.ceil(len(starts) * begun / running) if running else 0]
+    return [((start, until if start > now else min(now, until)), begun / len(first)) for start in first]
 
 
 def _by_batch(source: Source, rows: Iterable[Ended], one_in: int, line: Timeline) -> dict[str, Finished]:
@@ -199,7 +216,12 @@ def _windows(begin: float, step_s: float, number: int, one_in: int) -> list[Wind
 
 
 def _timeline(
-    rows: Iterable[Ended], one_in: int, within: Window, step_s: float, number: int, now: tuple[Sequence[float], int]
+    rows: Iterable[Ended],
+    one_in: int,
+    within: Window,
+    step_s: float,
+    number: int,
+    running: Sequence[tuple[Window, float]],
 ) -> Timeline:
     begin, until = within
     ended, busy = [Counter[str]() for _ in range(number)], _Busy(number)
@@ -214,9 +236,8 @@ def _timeline(
             if peak_memory:
                 memory[peak_memory.bit_length() - 1] += one_in
                 peak = max(peak, peak_memory)
-    starts, running = now
-    for start in starts:
-        busy.add((start - begin) / step_s, (until - begin) / step_s, running / len(starts))
+    for (start, until_then), weight in running:
+        busy.add((start - begin) / step_s, (until_then - begin) / step_s, weight)
     steps = tuple(
         Step(n["DONE"], n["ERROR"], *_mean_and_quantiles(took), slots)
         for n, took, slots in zip(ended, lasted, busy.slots((until - begin) / step_s), strict=True)

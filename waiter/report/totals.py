@@ -58,7 +58,7 @@ class EndedTotals:
         now = kitchen.now()
         if self._since is not None:
             self._add(kitchen.durations(self._since, BOUNDS))
-        if self._since is None or now - self._since > 2 * LATE_S:
+        if self._since is None or not 0 <= now - self._since <= 2 * LATE_S:  # the clock was set back, or is ahead of it
             self._since = now - LATE_S
             self._before = kitchen.durations(self._since, BOUNDS)
 

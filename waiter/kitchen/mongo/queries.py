@@ -206,7 +206,8 @@ def throughput(to: Connection, window_s: float) -> Throughput:
 
 def _have_many_stopped(to: Connection, window_s: float) -> bool:
     """Whether so many have that they would be estimated, if all of them were finished: to count keys is quick."""
-    recent = {"stop": {"$gte": to.time() - window_s}}
+    now = to.time()
+    recent = {"stop": {"$gte": now - window_s, "$lte": now + window_s}}
     return int(to.db.command("count", "orders", query=recent, limit=MOST_COUNTED, hint="ended")["n"]) >= MOST_COUNTED
 
 
@@ -249,7 +250,8 @@ def batch_progress(to: Connection, window_s: float) -> dict[str, BatchProgress]:
 
 
 def _finished_within(to: Connection, window_s: float) -> Document:
-    recent = {"stop": {"$gt": 0}, "$expr": {"$gte": ["$stop", {"$subtract": [to.now, window_s]}]}}
+    since, until = {"$subtract": [to.now, window_s]}, {"$add": [to.now, window_s]}
+    recent = {"stop": {"$gt": 0}, "$expr": {"$and": [{"$gte": ["$stop", since]}, {"$lte": ["$stop", until]}]}}
     return {"$match": {"status": {"$in": ["DONE", "ERROR"]}, **recent}}
 
 

@@ -39,6 +39,10 @@ class Source:
             return first[0][2], last[0][0]
         return None if self._batches is None else self._span_by_age()
 
+    def last_stop(self) -> float | None:
+        found = self._to.orders.find({"stop": {"$gt": 0}}, {"_id": 0, "stop": 1}).hint("ended").sort("stop", -1)
+        return next((float(order["stop"]) for order in found.limit(1)), None)
+
     def _span_by_age(self) -> Window | None:
         first, last = {"$min": {"stop": "$stop", "start": "$start"}}, {"$max": "$stop"}
         stages = [self._stopped(), {"$group": {"_id": None, "first": first, "last": last}}]

@@ -103,8 +103,8 @@ def throughput(read: Read, now: float, window_s: float) -> Throughput:
     rows = read(
         "SELECT status, count(*) AS n, total(stop - start) AS seconds FROM ("
         "SELECT status, start, stop FROM orders INDEXED BY by_stop "
-        "WHERE stop IS NOT NULL AND stop >= ? AND status IN ('DONE', 'ERROR') LIMIT ?) GROUP BY status",
-        (now - window_s, MOST_COUNTED),
+        "WHERE stop IS NOT NULL AND stop BETWEEN ? AND ? AND status IN ('DONE', 'ERROR') LIMIT ?) GROUP BY status",
+        (now - window_s, now + window_s, MOST_COUNTED),
     )
     if sum(row["n"] for row in rows) < MOST_COUNTED:
         return _throughput(rows, window_s)
@@ -139,8 +139,8 @@ def batch_progress(read: Read, now: float, window_s: float, *, is_kept: bool) ->
     ended = read(
         f"SELECT seq >> {ROW_BITS} AS number, status, count(*) AS n, total(stop - start) AS seconds, "
         "? - min(start) AS age FROM orders INDEXED BY by_stop "
-        "WHERE stop IS NOT NULL AND stop >= ? AND status IN ('DONE', 'ERROR') GROUP BY 1, 2",
-        (now, now - window_s),
+        "WHERE stop IS NOT NULL AND stop BETWEEN ? AND ? AND status IN ('DONE', 'ERROR') GROUP BY 1, 2",
+        (now, now - window_s, now + window_s),
     )
     counts: dict[int, dict[Status, int]] = {}
     for row in counted:

@@ -37,6 +37,10 @@ class Source:
         first, last = (self._read(end, self._of.values) for end in ends)
         return (first[0]["start"], last[0]["stop"]) if first and last else None
 
+    def last_stop(self) -> float | None:
+        last: float | None = self._read("SELECT max(stop) AS last FROM orders WHERE stop IS NOT NULL")[0]["last"]
+        return last
+
     def ended(self, windows: Sequence[Window], limit: int) -> list[Ended]:
         columns = f"stop, status, start, peak_memory, seq >> {ROW_BITS}"
         sql = f"SELECT {columns} {self._found} AND stop >= :from AND stop < :to LIMIT :most"
