@@ -235,8 +235,7 @@ class Connection:
             return KitchenUnreachable(f"{self.url} rejects requests: a limit is exceeded. ({said})")
         if _met_no_primary(problem) or self._sees_no_primary():
             return KitchenUnreachable(
-                f"{self.url} has no primary at the moment ({said})\n"
-                "hint: name all nodes, without directConnection: ?replicaSet=NAME"
+                f"{self.url} has no primary at the moment ({said})\nhint: {self._how_to_primary()}"
             )
         servers = self._client.topology_description.server_descriptions() if hasattr(self, "_client") else ()
         return KitchenUnreachable(
@@ -252,6 +251,11 @@ class Connection:
         servers = self._client.topology_description.server_descriptions().values()
         known = [server for server in servers if server.is_server_type_known]
         return bool(known) and not any(server.is_writable for server in known)
+
+    def _how_to_primary(self) -> str:
+        if hasattr(self, "_client") and self._client.topology_description.topology_type_name == "ReplicaSetNoPrimary":
+            return "it elects another one within seconds, unless a majority of its nodes is away"
+        return "name all nodes, without directConnection: ?replicaSet=NAME"
 
     def _refused(self, code: int, said: str) -> KitchenHindered:
         if code == _AUTHENTICATION_FAILED:
