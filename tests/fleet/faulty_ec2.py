@@ -48,6 +48,7 @@ class FaultyEc2:
     faults: list[tuple[str, str]] = field(default_factory=list)  # action, code or outcome
     pools: dict[str, dict[str, Any]] = field(default_factory=dict)  # "type/subnet/market" → {"has": 2, "code": …}
     consoles: dict[str, str] = field(default_factory=dict)
+    empty_consoles: int = 0  # so many answers say nothing yet
     prices: dict[str, float] = field(default_factory=dict)  # "m7a.large" → dollars an hour, in the price list
     spot_prices: dict[str, dict[str, float]] = field(default_factory=dict)  # type → zone → dollars an hour
     hidden_s: float = 0.0  # so long are fresh instances missing from DescribeInstances
@@ -81,6 +82,7 @@ class FaultyEc2:
             self.prices |= wanted.get("prices", {})
             self.spot_prices |= wanted.get("spot_prices", {})
             self.hidden_s = wanted.get("hidden_s", self.hidden_s)
+            self.empty_consoles = wanted.get("empty_consoles", self.empty_consoles)
             if wanted.get("reset"):
                 self.__init__(self.inner)  # type: ignore[misc]
         return "200 OK", [], b"{}"
@@ -128,6 +130,8 @@ class FaultyEc2:
             return self.create_fleet(environ, form)
         if action == "GetConsoleOutput":
             text = self.consoles.get(form["InstanceId"], "")
+            if text and self.empty_consoles:
+                self.empty_consoles, text = self.empty_consoles - 1, ""
             said = base64.b64encode(text.encode()).decode()
             body = f"<GetConsoleOutputResponse><instanceId>{form['InstanceId']}</instanceId><output>{said}</output>"
             return "200 OK", XML, f"{body}</GetConsoleOutputResponse>".encode()

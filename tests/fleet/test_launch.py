@@ -200,6 +200,7 @@ def test_a_machine_that_never_comes_up_is_named_and_ended_and_a_busy_one_is_neve
     settled(base, cloud_of_hosts, shared)
     base.script("sleep 600")
     shared.load(2)
+    cloud_of_hosts.make(empty_consoles=2)
     words = ("fleet", "launch", "crunch", "--count", "1", "--yes")
     seen = on_a_terminal(words, cwd=base.folder, env={**base.env, "TERM": "xterm"})
     assert re.search(r"i-\w+ +started ", seen), seen
