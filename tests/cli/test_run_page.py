@@ -107,6 +107,48 @@ def test_the_run_is_drawn_whole_and_batch_by_batch(kitchen, kitchen_url, home):
     assert refused == [400, 400, 400]
 
 
+def test_what_fleets_cost_is_the_same_on_the_page_in_status_and_in_a_report(kitchen, kitchen_url, home, ask, tmp_path):
+    (tmp_path / "waiter.toml").write_text('[prices]\n"m7a.large" = 0.12\n"spot.c7a.large" = 0.5\n')
+    work(kitchen)
+    now = kitchen.now()
+    for name, kinds in (("crunch", ("m7a.large", "c7a.large")), ("tiles", ("m7a.large",)), ("gpus", ("p5.large",))):
+        machines = [
+            Machine(
+                f"i-{kind}",
+                kind,
+                Market.SPOT,
+                now - 9000,
+                price=None if kind == "m7a.large" else 0.7,
+                ended_at=now - 1800,
+            )
+            for kind in kinds
+        ]
+        unpriced = [replace(one, price=None) if one.kind == "p5.large" else one for one in machines]
+        call = Call("0" * 32, now - 9000, "ann@laptop", 1, Market.SPOT, {}, machines=tuple(unpriced))
+        Ledger(kitchen, name).intend(call)
+
+    with serving(kitchen_url, home, cwd=tmp_path) as site:
+        page = shown(site, "/", 'class="cost"')
+        alone = shown(site, "/?batch=a", "10 DONE")
+        api = json.loads(site.ask("/api/status")[2])
+    status, words = ask.json("status"), ask("status").stderr
+    report, of_a = (ask("report", "--html", "-", *of).stdout for of in ((), ("--batch", "a")))
+
+    expected = {"crunch": 2 * (0.12 + 0.5), "tiles": 2 * 0.12, "gpus": None}
+    for facts in (status["cost"], api["cost"]):
+        assert {one["fleet"]: one["so_far"] for one in facts} == pytest.approx(expected, nan_ok=True)
+    for text in (page, report):
+        lines = re.findall('class="cost">(.*?)</p>', text)
+        assert [line.partition(",")[0] for line in lines] == [
+            "cost of crunch: $1.24 so far",
+            "cost of tiles: $0.24 so far",
+        ]
+    assert re.findall(r"Cost of (\w+: \S+) so far", words) == ["crunch: $1.24", "tiles: $0.24"]
+    # A batch alone has no cost of its own: nobody says which machine worked for it.
+    assert 'class="cost"' not in alone + of_a
+    assert "cost" not in ask.json("status", "--batch", "a")
+
+
 def test_of_many_batches_those_that_run_come_first(kitchen):
     for number in range(BATCHES_SHOWN + 2):
         fill(kitchen, [["a"], ["b"]], batch=f"b{number}")

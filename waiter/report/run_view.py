@@ -124,6 +124,7 @@ class RunPoller:
             running=[order for order in whole.running if order.batch in ids],
             failures=self._answer("failures"),
             waiting=[one for one in whole.waiting if one.id in ids],
+            costs=(),  # machines work for all batches
             of_batches=tuple(ids),
             is_alone=counts.total - counts.finished == whole.counts.total - whole.counts.finished,
         )
