@@ -58,7 +58,9 @@ class Site:
 
 
 @contextmanager
-def serving(kitchen_url: str, env: dict[str, str], *options: str, cwd: Path | None = None) -> Iterator[Site]:
+def serving(
+    kitchen_url: str, env: dict[str, str], *options: str, cwd: Path | None = None, expected: str = "Ctrl-C ends it.\n"
+) -> Iterator[Site]:
     words = [sys.executable, "-m", "waiter", "-k", kitchen_url, "serve", "--listen", "127.0.0.1:0", *options]
     server = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd)
     try:
@@ -68,4 +70,4 @@ def serving(kitchen_url: str, env: dict[str, str], *options: str, cwd: Path | No
         server.send_signal(signal.SIGINT)
         _, said = server.communicate(timeout=60)
     said = said_on_any_machine(said)
-    assert (server.returncode, said) == (0, "Ctrl-C ends it.\n"), f"{server.returncode}: {said}"
+    assert (server.returncode, said) == (0, expected), f"{server.returncode}: {said}"

@@ -12,6 +12,8 @@ from tests.conftest import check_in, eventually, fill, outcome
 from tests.serving import serving
 from waiter import open_kitchen
 from waiter.orders import Reason, Selector, Status, Vitals
+from waiter.report.dashboard import frame
+from waiter.report.poller import Poller
 
 HOSTILE = "<script>alert(1)</script>\u202eevil"
 
@@ -243,6 +245,34 @@ def test_the_browser_that_is_opened_is_let_in_once_while_it_stays_in_front(tmp_p
     # Everybody on a machine can read the command lines of others: the token is none of them.
     assert site.token not in url
     assert (first, second) == ("200", "401")
+
+
+def test_who_has_no_browser_is_told_to_open_the_page(tmp_path, home):
+    with open_kitchen(str(tmp_path / "orders.sqlite")) as kitchen:
+        fill(kitchen, [["a"]])
+    env = {name: value for name, value in home.items() if name not in ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY")}
+    told = "Ctrl-C ends it.\nNo browser was found: open the address yourself.\n"
+
+    with serving(str(tmp_path / "orders.sqlite"), {**env, "PATH": str(tmp_path)}, "--open", expected=told) as site:
+        assert site.ask("/")[0] == 200
+
+
+def test_where_nobody_works_each_view_says_so(kitchen, kitchen_url, home, ask):
+    fill(kitchen, [["a"]])
+
+    def drawn() -> str:
+        return "\n".join("".join(text for text, _ in line) for line in frame(Poller(kitchen, 1.0).look(), 80, 24))
+
+    with serving(kitchen_url, home) as site:
+        assert eventually(lambda: "<p>No waiter is at work.</p>" in site.ask("/waiters")[2])
+        views = [ask("waiters").stderr, drawn()]
+        check_in(kitchen)
+        assert eventually(lambda: "host-of-a" in site.ask("/waiters")[2])
+        page, later = site.ask("/waiters")[2], [ask("waiters").stdout, drawn()]
+
+    assert "No waiter is at work. Start one: waiter deliver CMD…" in views[0]
+    assert "No waiter is at work." in views[1]
+    assert not any("o waiter is at work" in view for view in (page, *later))
 
 
 def read(file: Path) -> list[str]:
