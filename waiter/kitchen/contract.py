@@ -50,7 +50,7 @@ MAX_LOSSES = 5
 LOST_SHOWN_S = 86_400.0
 """How long `shifts` goes on showing one that was lost."""
 
-CLAIM_LIMIT = 128
+CLAIM_LIMIT = 256
 """The most orders that one claim takes."""
 
 SPANS_AT_ONCE = 50

@@ -16,7 +16,7 @@ TYPE_CHECKING = False  # `typing` itself would be a tenth of this process's star
 if TYPE_CHECKING:
     from typing import Any
 
-FLUSH_S = 0.04
+FLUSH_S = 0.08
 """How long events may wait for company while there is more to do: fewer, larger messages, and commits."""
 
 MAX_UNSENT = 1 << 20

@@ -10,12 +10,13 @@ from random import getrandbits
 
 from pymongo import UpdateMany, UpdateOne
 
+from waiter.kitchen.contract import CLAIM_LIMIT
 from waiter.kitchen.mongo import held, updates
 from waiter.kitchen.mongo.claims import BY_ID
 from waiter.kitchen.mongo.connection import Connection
 from waiter.orders import FinishResult, Order, Outcome, Shift, Status
 
-_TOGETHER = 128
+_TOGETHER = CLAIM_LIMIT
 _CHARACTERS = 4 << 20
 """Outcomes in one update, and how long their words may be together: each takes up to three bytes of MongoDB's 16 MB."""
 
