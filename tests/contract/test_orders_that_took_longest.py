@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import check_in, fill, let_leases_run_out, outcome
 from waiter.kitchen.contract import Kitchen, position_of
-from waiter.kitchen.mongo import earliest
+from waiter.kitchen.mongo import earliest, paging
 from waiter.orders import Order, Selector, Status
 
 pytestmark = pytest.mark.parametrize("kitchen_url", ["mongodb"], indirect=True)
@@ -64,6 +64,7 @@ def test_only_as_many_orders_are_read_as_are_shown(kitchen, database):
 @pytest.mark.parametrize("statuses", [(), (Status.DONE,)])
 def test_of_those_that_were_first_no_more_are_read_either(kitchen, database, sort, statuses, monkeypatch):
     monkeypatch.setattr(earliest, "_LONG", 20)
+    monkeypatch.setattr(paging, "FEW", 100)
     orders = deliver(kitchen, 2000)
     database.orders.update_one({"_id": orders[1500].id}, {"$inc": {"start": -9000, "took": 9000}})  # it took very long
     selector = Selector(statuses=statuses)
@@ -77,6 +78,24 @@ def test_of_those_that_were_first_no_more_are_read_either(kitchen, database, sor
     looked = [*database["system.profile"].find({"command.aggregate": "orders"})]
     assert [order.id for order in page + next_one] == by_hand[:20]
     assert 0 < sum(one["docsExamined"] for one in looked) < 400
+
+
+@pytest.mark.parametrize("sort", ["start", "stop", "duration"])
+@pytest.mark.parametrize("status", [Status.RUNNING, Status.ERROR, Status.READY])
+def test_for_a_few_of_a_status_those_of_others_are_not_gone_through(kitchen, database, sort, status):
+    """What runs longest is asked for with every look of everybody who watches."""
+    orders = deliver(kitchen, 2000)
+    database.orders.update_many({"_id": {"$in": [one.id for one in orders[7:9]]}}, {"$set": {"status": "ERROR"}})
+    later = {field: {"$add": [f"${field}", "$row"]} for field in ("start", "stop")}
+    database.orders.update_many({"stop": {"$gt": 0}}, [{"$set": later}])  # no two at the same time
+    database.command("profile", 2)
+
+    shown = kitchen.page(Selector(statuses=(status,)), sort=sort, limit=10)
+
+    database.command("profile", 0)
+    looked = [*database["system.profile"].find({"$or": [{"command.aggregate": "orders"}, {"command.count": "orders"}]})]
+    assert {order.status for order in shown} == {status}
+    assert 0 < sum(one["docsExamined"] + one["keysExamined"] for one in looked) < 50
 
 
 def test_whatever_becomes_of_an_order_it_says_how_long_its_last_attempt_took(kitchen, database, clock):

@@ -40,7 +40,12 @@ def page(
     at = None if after is None else (after.value, _seq(to, after.order_id))
     if sort == "-duration":
         return list(map(order_from, longest.page(to, matching, limit, at, light, may_run=_may_run(selector))))
-    if not is_descending and by != "age" and selector == Selector(statuses=selector.statuses):
+    if (
+        not is_descending
+        and by != "age"
+        and selector == Selector(statuses=selector.statuses)
+        and _are_many(to, selector)
+    ):
         return list(map(order_from, earliest.page(to, by, matching, limit, at, light)))
     what = {"age": "seq", "duration": _PLACE}.get(by, by)
     behind = {} if at is None else _behind(what, direction, *at)
@@ -80,6 +85,19 @@ def _narrowed(to: Connection, sort: str, matching: list[Document], limit: int) -
     began = _nth(to, "start", [{"stop": {"$gte": since}}, *matching], limit)
     set_back: Document = {"stop": {"$gt": 0}, "took": {"$lt": 0}}  # while they ran somebody set a clock back
     return [] if began is None else [{"$or": [{"stop": {"$gte": began}}, {"status": "RUNNING"}, set_back]}]
+
+
+def _are_many(to: Connection, selector: Selector) -> bool:
+    """Whether so many orders have these statuses that it costs less to look for them where others are, too.
+
+    RUNNING ones are not among those that have ended: all of these would be gone through for them.
+    """
+    if not selector.statuses:
+        return True
+    if selector.statuses == (Status.RUNNING,):
+        return False
+    those = {"status": {"$in": [status.value for status in selector.statuses]}}
+    return int(to.db.command("count", "orders", query=those, limit=FEW, hint="claims")["n"]) >= FEW
 
 
 def _may_run(selector: Selector) -> bool:
