@@ -76,6 +76,23 @@ def test_a_failure_keeps_it_waiting_in_vain_until_it_is_done_again(kitchen):
     assert who_waits(kitchen) == {}
 
 
+def test_what_is_reset_while_somebody_looks_keeps_others_waiting(kitchen, monkeypatch):
+    load(kitchen, "prepare")
+    load(kitchen, "align", after=("prepare",))
+    end(kitchen, "prepare", Status.DONE, Status.ERROR)
+    find = kitchen.find
+
+    def find_late(selector, **options):
+        """What failed is READY before anybody looks for it, and after the look whether all has ended."""
+        kitchen.reset(Selector(statuses=(Status.ERROR,)))
+        return find(selector, **options)
+
+    monkeypatch.setattr(kitchen, "find", find_late)
+    assert who_waits(kitchen) == {"align": False}
+    end(kitchen, "prepare", Status.DONE)
+    assert who_waits(kitchen) == {}
+
+
 def test_after_any_a_batch_waits_for_the_end_alone_also_for_that_of_who_waits_in_vain(kitchen):
     load(kitchen, "prepare")
     load(kitchen, "align", after=("prepare",))

@@ -21,6 +21,7 @@ from tests.conftest import eventually, fill, needed_binary
 from tests.mongod import Mongod, ReplicaSet
 from waiter.delivery.arrival import Arrival, keeps_silent
 from waiter.errors import KitchenUnreachable
+from waiter.kitchen.mongo.connection import PATIENCE_S
 from waiter.kitchen.mongo.kitchen import MongoKitchen
 from waiter.orders import Status
 
@@ -111,30 +112,50 @@ def three() -> Iterator[tuple[str, list[Mongod]]]:
 
 @pytest.mark.parametrize("servers", [alone, three], ids=["alone", "replica set"])
 def test_a_waiter_holds_no_more_connections_while_its_server_is_slow(servers, start):
-    """One that asks, and one that watches; a member that was the primary before is left the first for a minute."""
+    """One that asks, and one that watches; a member that was the primary before is left the first for a minute.
+
+    Where the test's own machine makes more of it than a waiter has patience for, the same is tried once more.
+    """
     with servers() as (url, nodes), MongoKitchen(url, "kitchen", timeout_s=60) as kitchen:
-        fill(kitchen, [[str(n)] for n in range(2000)])
+        fill(kitchen, [[str(n)] for n in range(4000)])
         address = f"{url.partition('?')[0].rstrip('/')}/kitchen?{url.partition('?')[2]}"
-        waiter = start(address, "-j2", "sh", "-c", "sleep 0.05")
-        eventually(lambda: kitchen.counts()[Status.DONE] > 5)
-        with Most(waiter.pid, nodes) as connections:
-            for _ in range(2):
-                for node in nodes:
-                    node.freeze()
-                time.sleep(7)  # so long it is slow
-                for node in nodes:
-                    node.thaw()
-                done = eventually(lambda: _count_done(kitchen), within_s=60)
-                eventually(lambda: (_count_done(kitchen) or 0) > done + 20, within_s=60)  # noqa: B023
+        for _ in range(4):
+            waiter = start(address, "-j2", "sh", "-c", "sleep 0.05")
+            go_on(kitchen, 5)
+            with Most(waiter.pid, nodes) as connections:
+                silent_s = [slow(nodes, kitchen) for _ in range(2)]
+            if max(silent_s) < PATIENCE_S:
+                break
+            waiter.kill()
 
-        assert 0 < connections.seen <= 2
+    assert max(silent_s) < PATIENCE_S, "this machine is too busy"
+    assert 0 < connections.seen <= 2
 
 
-def _count_done(kitchen: MongoKitchen) -> int | None:
+def slow(nodes: list[Mongod], kitchen: MongoKitchen) -> float:
+    """Let them answer nothing for a while; how long it took until there was an answer, and work went on."""
+    began = time.monotonic()
+    for node in nodes:
+        node.freeze()
+    time.sleep(7)  # so long it is slow
+    for node in nodes:
+        node.thaw()
+    go_on(kitchen, 20)
+    return time.monotonic() - began
+
+
+def go_on(kitchen: MongoKitchen, orders: int) -> None:
+    """Wait until so many more are done."""
+    (done,) = eventually(lambda: _done(kitchen), within_s=60)
+    eventually(lambda: sum(_done(kitchen)) >= done + orders, within_s=60)
+
+
+def _done(kitchen: MongoKitchen) -> list[int]:
+    """How many orders; nothing while it does not answer."""
     try:
-        return kitchen.counts()[Status.DONE]
+        return [kitchen.counts()[Status.DONE]]
     except KitchenUnreachable:
-        return None
+        return []
 
 
 def test_waiters_that_start_while_the_server_is_slow_wait_for_it_and_say_so_once(server, start):

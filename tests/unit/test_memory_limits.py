@@ -7,13 +7,15 @@ test can count on a kernel that lends it such a group.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from waiter.delivery.runner import memory_groups
+from tests.conftest import eventually
+from waiter.delivery.runner import memory, memory_groups
 from waiter.delivery.runner.memory import FASTEST, LEAST_S, MOST_S, MemoryWatch
 
 MB = 1 << 20
@@ -37,6 +39,42 @@ def test_a_job_is_looked_at_the_sooner_the_less_it_has_left():
         resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     assert watch.look([(own, resident + 8 * MB)], 8.0) == []
     assert watch.at < 8.0 + 2 * LEAST_S
+
+
+SHARES = """\
+import os, time
+kept = b"x" * (64 << 20)
+child = os.fork()
+print(child or os.getpid(), flush=True)
+time.sleep(60)
+"""
+
+
+def test_what_two_share_counts_once_also_when_one_of_them_ends_while_they_are_looked_at(monkeypatch):
+    """The first shares with the second when it is asked, and is gone when the second is, which has it all then."""
+    with subprocess.Popen([sys.executable, "-c", SHARES], stdout=subprocess.PIPE) as second:
+        try:
+            assert second.stdout is not None
+            first = int(second.stdout.readline())
+            asked = []
+
+            def ask_and_kill(pid: int) -> int:
+                found = proportional(pid)
+                if not asked:
+                    os.kill(first, signal.SIGKILL)
+                    eventually(lambda: proportional(first) == 0)
+                asked.append(found)
+                return found
+
+            proportional = memory._proportional
+            monkeypatch.setattr(memory, "_proportional", ask_and_kill)
+            limit = 84 * MB  # more than one has, less than what seems to be there
+
+            assert MemoryWatch().look([([first, second.pid], limit)], 1.0) == []
+
+            assert sum(asked[:2]) > limit, "it would have been killed for nothing"
+        finally:
+            second.kill()
 
 
 @pytest.fixture

@@ -89,8 +89,17 @@ class Stages:
 
     def _is_well(self, batch: Batch) -> bool:
         if batch.id not in self._well:
-            self._well[batch.id] = batch.is_complete and self.is_empty(batch) and not self._has_failed(batch)
+            might_be = batch.is_complete and self.is_empty(batch) and not self._has_failed(batch)
+            self._well[batch.id] = might_be and self._is_all_done(batch)
         return self._well[batch.id]
+
+    def _is_all_done(self, batch: Batch) -> bool:
+        """Of each order: what had failed when the backlog was empty may be READY since, by a reset."""
+        counts = self._kitchen.counts(Selector(batch=batch.id))
+        if counts[Status.DONE] == counts.total:
+            return True
+        del self._backlogs[batch.id]  # it was of a moment that is over
+        return False
 
     def _has_failed(self, batch: Batch) -> bool:
         return any(self._kitchen.find(Selector(batch=batch.id, statuses=_FAILED), limit=1))

@@ -40,13 +40,21 @@ class MemoryWatch:
         What several processes share counts once; it is looked for only where it decides.
         """
         left = [limit - sum(map(_resident, pids)) for pids, limit in limits]
-        over = [at for at, (pids, limit) in enumerate(limits) if left[at] < 0 and sum(map(_proportional, pids)) > limit]
+        over = [at for at, (pids, limit) in enumerate(limits) if left[at] < 0 and _have_more_than(limit, pids)]
         self.at = now + min((_pause_s(left[at]) for at in range(len(left)) if at not in over), default=inf)
         return over
 
 
 def _pause_s(left: float) -> float:
     return min(MOST_S, max(LEAST_S, left / FASTEST))
+
+
+def _have_more_than(limit: int, pids: list[int]) -> bool:
+    """Whether these have more together, each asked twice, once the other way round.
+
+    They are asked one after the other: what one shares and gives up before the next one is asked would count twice.
+    """
+    return all(sum(map(_proportional, some)) > limit for some in (pids, pids[::-1]))
 
 
 def _resident(pid: int) -> int:
