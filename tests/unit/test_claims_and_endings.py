@@ -22,7 +22,7 @@ from waiter.delivery.listener import Listener
 from waiter.delivery.options import DeliveryOptions
 from waiter.delivery.outbox import Outbox
 from waiter.delivery.outcomes import parse_halt
-from waiter.delivery.prefetch import Prefetch
+from waiter.delivery.prefetch import FIRST_OF_MANY, Prefetch
 from waiter.delivery.runner.client import End, Ended, Event, Job, RunnerDied
 from waiter.delivery.shutdown import Shutdown, Stop
 from waiter.delivery.spool import Spool
@@ -40,12 +40,14 @@ class NotingRunner:
     """Runs nothing."""
 
     submitted: list[str] = field(default_factory=list)
+    calls: list[int] = field(default_factory=list)
     queue: list[str] = field(default_factory=list)
     given_back: int = 0
     pid: int | None = None
 
     def submit(self, jobs: Sequence[Job]) -> None:
         self.submitted += [job.id for job in jobs]
+        self.calls.append(len(jobs))
 
     def set_deadline(self, at: float) -> None: ...
 
@@ -159,6 +161,18 @@ def test_as_many_orders_are_claimed_as_there_are_free_slots(kitchen, spool):
 
     assert scene.runner.submitted == [first, second]
     assert scene.work.counters.claimed == 2
+
+
+def test_slots_with_nothing_to_do_get_some_of_many_short_orders_at_once_and_then_the_rest(kitchen, spool):
+    orders = fill(kitchen, [[str(n)] for n in range(200)])
+    scene = scene_of(kitchen, spool)
+    scene.work.prefetch.saw(0.001)
+
+    scene.claims.top_up()
+
+    assert scene.runner.calls == [2 * FIRST_OF_MANY, 200 - 2 * FIRST_OF_MANY]
+    assert scene.runner.submitted == list(orders)
+    assert scene.work.counters.claimed == 200
 
 
 @pytest.mark.parametrize("options", [{"max_orders": 1}, {"halt": "soon,done=1", "slots": 1}])

@@ -12,7 +12,7 @@ from math import inf
 
 import pytest
 
-from waiter.delivery.runner.connection import FLUSH_S, MAX_UNSENT, Sender, decline, first_message
+from waiter.delivery.runner.connection import FLUSH_S, MANY_QUEUED, MAX_UNSENT, Sender, decline, first_message
 from waiter.delivery.runner.event_buffer import EventBuffer
 from waiter.delivery.runner.messages import packed, unpacked
 from waiter.delivery.runner.start_errors import NO_PROCESS, TELL_OF_DELAY_S, Delay, why_no_file, why_not_started
@@ -43,8 +43,9 @@ def test_events_are_sent_a_line_each(ends):
 
     assert unpacked(waiter.recv(1 << 16)) == ([("hello", 1), ("delayed", None)], b"")
     assert sender.flush_at == inf
-    assert sender.may_wait(5.0)
-    assert not sender.may_wait(5.0 + FLUSH_S)
+    assert sender.may_wait(5.0, MANY_QUEUED)
+    assert not sender.may_wait(5.0 + FLUSH_S, MANY_QUEUED)
+    assert not sender.may_wait(5.0 + FLUSH_S / 2, MANY_QUEUED - 1)
 
 
 def test_what_a_slow_waiter_does_not_take_waits_and_arrives_whole(ends):

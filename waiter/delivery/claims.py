@@ -79,8 +79,7 @@ class Claims:
             if self._waits_for_others and not why_not and self._waits_on():
                 return
             # Even if no order may be taken, look: others may have delivered everything, and then it leaves.
-            if orders := [] if why_not else self._claim(limit):
-                self.accept(orders)
+            if not why_not and self._take(limit):
                 self._idle.note(self._packed.waits_for)
             elif not why_not and self._packed.waits_for:
                 self._idle.note(self._packed.waits_for)
@@ -103,6 +102,16 @@ class Claims:
         work.timer.ask_at(now + heartbeat.pace.look_s(ASK_AGAIN_S, work.rng))
         self._sweep.bring_forward(now, heartbeat.pace.turn_s)
         return True
+
+    def _take(self, limit: int) -> bool:
+        """Claim so many, and start them; False if there was none."""
+        first = self._work.prefetch.at_first(limit, len(self._work.held))
+        orders = self._claim(first)
+        if orders:
+            self.accept(orders)
+        if first <= len(orders) < limit and (rest := self._claim(limit - len(orders))):
+            self.accept(rest)
+        return bool(orders)
 
     def _claim(self, limit: int) -> list[Order]:
         work, changes = self._work, self._work.current.heartbeat.changes

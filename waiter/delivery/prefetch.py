@@ -22,6 +22,9 @@ LOADED_S = 0.1
 WAIT_S = 2.0
 """An order that has waited for so long to begin goes back to the kitchen, for whoever has a free slot."""
 
+FIRST_OF_MANY = 16
+"""So many orders for each slot last while hundreds are claimed, also those of a millisecond."""
+
 MAX_QUEUE = 2 * CLAIM_LIMIT
 _ENOUGH_FOR_A_MEDIAN = 3
 
@@ -32,6 +35,7 @@ class Prefetch:
     def __init__(self, slots: int, many: int = 1) -> None:
         """`slots` orders run at a time, `many` of them in one call."""
         self.slots = slots
+        self._many = many
         self._limit = max(CLAIM_LIMIT, many)
         self._mean_s: float | None = None
         self._claim_s = 0.0
@@ -62,6 +66,10 @@ class Prefetch:
         missing = self.slots + queue - in_flight
         # Half the queue at a time: fewer, larger claims.
         return min(self._limit, missing) if in_flight < self.slots or missing * 2 >= queue else 0
+
+    def at_first(self, size: int, in_flight: int) -> int:
+        """How many of so many to claim before the rest: where slots have nothing to do, they do not wait for all."""
+        return min(size, FIRST_OF_MANY * self.slots) if in_flight < self.slots and self._many == 1 else size
 
     def _ahead_s(self) -> float:
         """How much work may wait in front of each slot now."""

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 FLUSH_S = 0.08
 """How long events may wait for company while there is more to do: fewer, larger messages, and commits."""
 
+MANY_QUEUED = 128
+"""With fewer left events are sent sooner: what is told at the very end, somebody waits for."""
+
 MAX_UNSENT = 1 << 20
 """Bytes that may wait for a slow waiter before the commands' output is left in their pipes."""
 
@@ -51,9 +54,10 @@ class Sender:
     def _waiting_bytes(self) -> int:
         return len(self.unsent) + self._buffer.output_bytes
 
-    def may_wait(self, now: float) -> bool:
-        """Whether the events have not waited for long, nor are many."""
-        return now - self._flushed_at < FLUSH_S and not self.is_full()
+    def may_wait(self, now: float, queued: int) -> bool:
+        """Whether the events have not waited for long, nor are many, and so many jobs are still to be started."""
+        wait_s = FLUSH_S if queued >= MANY_QUEUED else FLUSH_S / 8
+        return queued > 0 and now - self._flushed_at < wait_s and not self.is_full()
 
     def flush(self, now: float) -> None:
         if not self._buffer.events or self.unsent:

@@ -390,7 +390,7 @@ class RunnerProcess:
                 self.poll.modify(fd, select.POLLIN if is_wanted else 0)
 
     def _flush(self) -> None:
-        if self.buffer.events and not (self.queue and self.by_pid and self.sender.may_wait(processes.boottime())):
+        if self.buffer.events and not self.sender.may_wait(processes.boottime(), len(self.queue) if self.by_pid else 0):
             self.sender.flush(processes.boottime())
 
     def kill_everything(self) -> None:
