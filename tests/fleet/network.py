@@ -229,7 +229,9 @@ class Network:
             network = cls(folder, f"w{secrets.token_hex(2)}", f"10.{random.randint(200, 250)}.{random.randint(0, 254)}")
             if f"{network.net}." not in must("ip", "-4", "addr"):
                 break
-        must("ip", "link", "add", network.bridge, "type", "bridge")
+        # With an address of its own: else it takes the lowest of its cables, and another one when that is taken away,
+        # and hosts send to the old one for up to a minute.
+        must("ip", "link", "add", network.bridge, "address", "02:00:00:00:01:00", "type", "bridge")
         must("ip", "addr", "add", f"{network.address}/24", "dev", network.bridge)
         must("ip", "link", "set", network.bridge, "up")
         must("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(network.key))
