@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +35,7 @@ from pymongo.write_concern import WriteConcern
 from waiter.errors import KitchenError, KitchenHindered, KitchenMissing, KitchenUnreachable
 from waiter.kitchen.address import has_bare_password, options_of, user_of, without_user
 from waiter.kitchen.mongo.documents import Document
+from waiter.kitchen.mongo.turns import Turns
 from waiter.kitchen.mongo.updates import Expression, now
 
 CLOSE_S = 0.5
@@ -95,7 +95,7 @@ class Connection:
 
     def __init__(self, url: str, db: str, ahead: Callable[[], float], timeout_s: float) -> None:
         self._ahead = ahead
-        self._turn, self._is_shared = threading.RLock(), False
+        self._turns, self._is_shared = Turns(), False
         self.fleet_size = 0  # as the server said last, to whoever asked it for news; and so is
         self.swept_at: float | None = None  # on the server's clock
         address = url if "://" in url else f"mongodb://{url}"
@@ -185,12 +185,12 @@ class Connection:
         """What hangs in one thread holds up the other until it is given up, and for `PATIENCE_S` at the most. Gives how
         long."""
         began = time.monotonic()
-        has_turn = self._is_shared and self._turn.acquire(timeout=min(PATIENCE_S, 1.2 * self._timeout_s))
+        has_turn = self._is_shared and self._turns.acquire(timeout=min(PATIENCE_S, 1.2 * self._timeout_s))
         try:
             yield time.monotonic() - began
         finally:
             if has_turn:
-                self._turn.release()
+                self._turns.release()
 
     @contextmanager
     def _asking(self, longer_s: float | None = None) -> Iterator[None]:
