@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -19,6 +21,9 @@ from typing import Any
 STARTS_WITHIN_S = 30.0
 
 IN_MEMORY_BYTES = 4 * 2**30
+
+PORTS = (12_000, 32_000)
+"""Below those that Linux gives to connections (ip_local_port_range)."""
 
 ELECTION_MS = 2000
 """How soon the nodes of a replica set miss their primary."""
@@ -37,9 +42,30 @@ def mongod_binary() -> str | None:
     return None
 
 
+_reserved: list[socket.socket] = []
+"""While this process lives, nobody else who asks `free_port` gets one of these."""
+
+
 def free_port(address: str = "127.0.0.1") -> int:
-    with socket.create_server((address, 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A port for a server that is started later, and perhaps again after it was killed.
+
+    None of those that the kernel gives to connections, and none that another process of the tests was given: each is
+    reserved with a name in Linux's abstract namespace, which is free again when its process ends.
+    """
+    if sys.platform != "linux":
+        with socket.create_server((address, 0)) as listener:
+            return int(listener.getsockname()[1])
+    while True:
+        port = random.SystemRandom().randrange(*PORTS)
+        reserved = socket.socket(socket.AF_UNIX)
+        try:
+            reserved.bind(f"\0waiter-tests-port-{port}")
+            socket.create_server((address, port)).close()
+        except OSError:  # it is taken
+            reserved.close()
+            continue
+        _reserved.append(reserved)
+        return port
 
 
 def in_memory() -> str | None:
@@ -141,6 +167,14 @@ class ReplicaSet:
                     return node
             time.sleep(0.1)
         raise RuntimeError("the replica set has no primary")
+
+    def keep_primary(self) -> None:
+        """From here on a primary that keeps silent is missed only after minutes: slow nodes stay what they are."""
+        node = self.primary()
+        config = _ask(node, {"replSetGetConfig": 1})["config"]
+        config["version"] += 1
+        config["settings"]["electionTimeoutMillis"] = 600_000
+        _ask(node, {"replSetReconfig": config})
 
     def step_down(self) -> Mongod:
         """Make the primary an ordinary node, as an operator would; returns the one that steps down."""

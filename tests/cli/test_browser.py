@@ -48,8 +48,17 @@ class World:
     def all(self, css: str) -> list[WebElement]:
         return self.browser.find_elements(By.CSS_SELECTOR, css)
 
-    def button(self, words: str) -> WebElement:
-        return next(button for button in self.all("button") if button.text == words)
+    def press_button(self, words: str) -> None:
+        assert eventually(lambda: self._press_button(words)), words
+
+    def _press_button(self, words: str) -> bool:
+        try:
+            button = next((one for one in self.all("button") if one.text == words), None)
+            if button is not None:
+                button.click()
+        except StaleElementReferenceException:  # what is live was drawn anew meanwhile
+            return False
+        return button is not None
 
     def shows(self, words: str) -> bool:
         # Asked in the page: an element that is found may be replaced before it is read.
@@ -168,10 +177,10 @@ def test_a_group_of_failures_is_done_again(world):
     world.open("/failures")
     assert world.shows("no such tile")
 
-    world.button("Do 3 orders again…").click()
+    world.press_button("Do 3 orders again…")
     assert eventually(lambda: world.shows("3 orders of this kind failed"))
     assert world.kitchen.counts(Selector(error_group=GROUP)).total == 3
-    world.button("Yes, do 3 orders again").click()
+    world.press_button("Yes, do 3 orders again")
 
     assert eventually(lambda: world.kitchen.counts(Selector(error_group=GROUP)).total == 0)
     assert eventually(lambda: not world.shows("no such tile"))
@@ -230,7 +239,7 @@ def test_on_paper_it_is_black_on_white_without_buttons(world):
 def test_all_waiters_are_paused_and_go_on(world):
     world.open("/waiters")
     for words, is_paused in (("Pause all", True), ("Resume all", False)):
-        world.button(words).click()
+        world.press_button(words)
         assert eventually(lambda: [one.is_paused for one in world.kitchen.shifts()] == [is_paused])  # noqa: B023
 
 
@@ -260,7 +269,7 @@ def test_the_keyboard_alone_is_enough(world):
     assert eventually(lambda: world.browser.current_url.endswith("#main"))
 
     world.open("/batches")
-    world.tab_to(world.all(".all-batches a")[0].text)
+    world.tab_to(str(world.script("document.querySelector('.all-batches a').innerText")))
     world.press(Keys.ENTER)
     assert eventually(lambda: "/?batch=b" in world.browser.current_url)
 
