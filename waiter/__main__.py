@@ -8,13 +8,18 @@ import threading
 
 gc.set_threshold(50_000)  # what is imported stays: looking through it for waste takes 6 ms of each start
 
-from waiter.cli import run, stdio  # noqa: E402 - see the line above
-from waiter.kitchen import has_lasting_threads  # noqa: E402
+from waiter.delivery.runner import child  # noqa: E402 - see the line above
 
 
 def main() -> None:
     """Run the command line, and end this process with its exit code."""
+    if child.will_deliver(sys.argv[1:]):
+        child.start_early()
+    from waiter.cli import run, stdio  # while the runner starts
+    from waiter.kitchen import has_lasting_threads
+
     code = run(sys.argv[1:])
+    child.discard()
     if not has_lasting_threads():  # else what the driver has registered waits half a second for its threads
         if _is_waited_for():
             sys.exit(code)

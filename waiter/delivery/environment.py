@@ -11,11 +11,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from waiter.delivery.runner.child import KITCHEN
 from waiter.errors import UsageError
 from waiter.kitchen import kind_of
 from waiter.user_dirs import full_path
 
-KITCHEN = "WAITER_KITCHEN"
 KITCHEN_FILE = "WAITER_KITCHEN_FILE"
 """Names a file that holds the address (see `waiter.settings`)."""
 FROM_HOSTS = "WAITER_KITCHEN_FROM_HOSTS"

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from waiter.delivery.runner.client import package_root
+from waiter.delivery.runner.child import package_root
 from waiter.errors import UsageError
 
 PREFIX = "python:"

@@ -13,7 +13,8 @@ from waiter.delivery.functions import is_to_be_alone
 from waiter.delivery.options import DeliveryOptions, Processes
 from waiter.delivery.outputs import capture, make_output_folder, output_paths
 from waiter.delivery.prefetch import checked_timeout
-from waiter.delivery.runner.client import Job, ProcessRunner, Runner, RunnerOptions, Workers, package_root
+from waiter.delivery.runner.child import package_root
+from waiter.delivery.runner.client import Job, ProcessRunner, Runner, RunnerOptions, Workers
 from waiter.delivery.worker_process import BOOT, order_facts
 from waiter.errors import UsageError
 from waiter.orders import Order

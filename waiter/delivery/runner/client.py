@@ -10,21 +10,15 @@ from __future__ import annotations
 import mmap
 import os
 import select
-import socket
 import struct
-import subprocess
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from enum import StrEnum
-from pathlib import Path
 from signal import SIGCONT, SIGKILL
 from typing import Any, Protocol
 
-from waiter.delivery.environment import KITCHEN
-from waiter.delivery.runner.child import has_ended_within, shared_file
-from waiter.delivery.runner.guard import BOOT, PYTHON_FLAGS
+from waiter.delivery.runner.child import has_ended_within, take
 from waiter.delivery.runner.messages import packed, unpacked
 from waiter.light_dataclass import dataclass, field
 
@@ -213,27 +207,17 @@ class ProcessRunner:
     """The runner for commands: a child process. Raises OSError when it cannot be started."""
 
     def __init__(self, options: RunnerOptions) -> None:
-        self._table_fd = shared_file(8 * (1 + options.slots))
+        child = take()
+        self._process, self._socket, self._table_fd = child.process, child.socket, child.table_fd
+        os.ftruncate(self._table_fd, 8 * (1 + options.slots))
         self._table = mmap.mmap(self._table_fd, 0)
         self._serial = 0
         self._in_flight: dict[str, int] = {}  # id → serial, in the order in which they start
         self._told: set[str] = set()  # of those, whose end was in the last `events`
-        ours, theirs = socket.socketpair()
         self._pid: int | None = None
         self._folder: str | None = None
-        with theirs:
-            passed = (theirs.fileno(), self._table_fd)
-            boot = BOOT.format(room="main")
-            self._process = subprocess.Popen(
-                [sys.executable, *PYTHON_FLAGS, boot, package_root(), *map(str, passed)],
-                pass_fds=passed,
-                stdin=subprocess.DEVNULL,
-                env={name: value for name, value in os.environ.items() if name != KITCHEN},
-                start_new_session=True,
-            )
-        self._socket = ours
         self._poll = select.poll()  # select() takes no descriptor above 1023
-        self._poll.register(ours, select.POLLIN)
+        self._poll.register(self._socket, select.POLLIN)
         self._received, self._messages = b"", list[Any]()  # a part of a message, and what `events` has not seen
         self._deadline = 0.0
         self._timeout_s: float | None = None
@@ -390,8 +374,3 @@ class ProcessRunner:
                 for job in facts[0]:
                     self._in_flight.pop(job, None)
                 return Returned(tuple(facts[0]))
-
-
-def package_root() -> str:
-    """The folder, or the zipapp, that this package is imported from."""
-    return os.fspath(Path(__file__).parents[3])

@@ -38,8 +38,9 @@ def _runner(options: dict[str, Any]) -> Callable[..., RunnerProcess]:
 def main() -> None:
     """`ROOT CONTROL TABLE`: the folder or zipapp of the waiter package, and two descriptors.
 
-    The first message on the control socket are the options. The table holds the serial of the job that was started
-    last, and for each slot the pid of its job's first process, or 0: eight bytes each. It outlives this process.
+    The first message on the control socket are the options; the table has its size when they come. It holds the serial
+    of the job that was started last, and for each slot the pid of its job's first process, or 0: eight bytes each. It
+    outlives this process.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whoever started the waiter may have blocked SIGCHLD
     control, table_fd = int(sys.argv[2]), int(sys.argv[3])
@@ -53,8 +54,7 @@ def main() -> None:
         os.set_inheritable(table_fd, False)
         os.set_inheritable(lock, False)
         options, rest = first_message(control)
-        table = mmap.mmap(table_fd, 0)
-        runner = _runner(options)(control, table, folder, guard_fd, tag) if options else None
+        runner = options and _runner(options)(control, mmap.mmap(table_fd, 0), folder, guard_fd, tag)
     except OSError as error:
         decline(control, error)
         return
