@@ -60,13 +60,16 @@ class Proxy:
         with self._lock:
             return not self._plan
 
-    def close(self) -> None:
+    def cut(self) -> None:
+        """End all connections; who asks again gets a new one."""
         with self._lock:
-            everything = [self._listener, *self._open]
-        for one in everything:
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+            opened, self._open = self._open, []
+        for one in opened:
+            _end(one)
+
+    def close(self) -> None:
+        _end(self._listener)
+        self.cut()
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -109,6 +112,12 @@ class Proxy:
                     self._plan.remove(entry)
                     return entry[1]
         return None
+
+
+def _end(one: socket.socket) -> None:
+    with suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)
+    one.close()
 
 
 def _messages(client: socket.socket) -> Iterator[bytes]:
