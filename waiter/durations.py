@@ -7,12 +7,12 @@ import re
 from waiter.errors import UsageError
 
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(ms|[smhd]?)", re.ASCII)
+_DURATION = r"(\d+(?:\.\d+)?|\.\d+)\s*(ms|[smhd]?)"
 
 
 def parse_duration(text: str) -> float:
     """The seconds that a duration stands for. Raises UsageError."""
-    match = _DURATION.fullmatch(text.strip().lower())
+    match = re.fullmatch(_DURATION, text.strip().lower(), re.ASCII)
     if match is None:
         raise UsageError(f"{text}: not a duration\nhint: write seconds, or a number with a unit: 90, 0.5s, 5m, 2h, 1d")
     return float(match[1]) * _UNITS[match[2]]

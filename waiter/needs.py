@@ -13,8 +13,8 @@ EXAMPLE = "cpus=2,mem=4G,gpu=1"
 
 _FIELDS = {"cpus": "cpus", "cpu": "cpus", "mem": "memory", "memory": "memory", "gpu": "gpus", "gpus": "gpus"}
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?", re.ASCII)
-_SEPARATORS = re.compile(r"[,;\s]+")
+_NUMBER = r"[0-9]{1,15}(\.[0-9]{1,6})?"
+_SEPARATORS = r"[,;\s]+"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ NOTHING = Needs()
 def parse_needs(text: str) -> Needs:
     """What `cpus=2,mem=4G,gpu=1` stands for. Raises UsageError."""
     values: dict[str, float | int] = {}
-    for part in filter(None, _SEPARATORS.split(text.strip())):
+    for part in filter(None, re.split(_SEPARATORS, text.strip())):
         name, equals, amount = part.partition("=")
         field = _FIELDS.get(name.lower())
         if field is None or not equals:
@@ -93,7 +93,7 @@ def _amount(part: str, field: str, amount: str) -> float | int:
             return parse_size(amount)
         except UsageError:
             raise UsageError(f"{part}: not a size\nhint: write mem=512M or mem=4G") from None
-    if not _NUMBER.fullmatch(amount) or (field == "gpus" and "." in amount):
+    if not re.fullmatch(_NUMBER, amount, re.ASCII) or (field == "gpus" and "." in amount):
         raise UsageError(f"{part}: not a number of {'GPUs' if field == 'gpus' else 'CPUs'}\nhint: write {EXAMPLE}")
     return float(amount) if field == "cpus" else int(amount)
 
@@ -103,7 +103,7 @@ def parse_size(text: str) -> int:
     written = text.strip().upper().removesuffix("B").removesuffix("I")
     unit = _UNITS.get(written[-1:], 1)
     number = written[:-1] if unit > 1 else written
-    if not _NUMBER.fullmatch(number) or (unit == 1 and "." in number):
+    if not re.fullmatch(_NUMBER, number, re.ASCII) or (unit == 1 and "." in number):
         raise UsageError(f"{text}: not a size\nhint: write 512M or 4G")
     return int(float(number) * unit)
 

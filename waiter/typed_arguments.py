@@ -6,7 +6,6 @@ the names; rows of one kind have the same letters.
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Sequence
 
@@ -36,7 +35,7 @@ def value_of(argument: str, kind: str) -> object:
     """What the argument was."""
     if kind == JSON:
         return json.loads(argument)
-    return ast.literal_eval(argument) if kind == PYTHON else argument
+    return _literal(argument) if kind == PYTHON else argument
 
 
 def is_literal(value: object) -> bool:
@@ -45,6 +44,13 @@ def is_literal(value: object) -> bool:
         return False
     text = str(value)
     try:
-        return repr(ast.literal_eval(text)) == text
+        return repr(_literal(text)) == text
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return False
+
+
+def _literal(text: str) -> object:
+    from ast import literal_eval  # few orders have such arguments
+
+    value: object = literal_eval(text)
+    return value

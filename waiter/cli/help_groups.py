@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 
 import click
 
+from waiter.cli.long_options import with_long_options
+
 VERB_GROUPS: Mapping[str, tuple[str, ...]] = {
     "Deliver": ("run", "load", "deliver", "pilot", "try", "wait"),
     "See": ("status", "watch", "serve", "report", "orders", "show", "errors", "waiters", "batches", "runs", "extract"),
@@ -128,7 +130,7 @@ LOAD_GROUPS: Mapping[str, tuple[str, ...]] = {
 OTHERS = "Kitchen and others"
 
 _BOUNDS = r"[^\[\];]*\bx\b[^\[\];]*"
-_RANGE = re.compile(rf"\s*\[{_BOUNDS}\]\Z|; {_BOUNDS}(?=\]\Z)|(?<=\[){_BOUNDS}; (?=[^\[\]]*\]\Z)")
+_RANGE = rf"\s*\[{_BOUNDS}\]\Z|; {_BOUNDS}(?=\]\Z)|(?<=\[){_BOUNDS}; (?=[^\[\]]*\]\Z)"
 """What Click says of a number's range: bounds as large as numbers can be help nobody."""
 
 
@@ -136,6 +138,9 @@ class GroupedOptions(click.Command):
     """A verb whose help has its options in groups, if they are many."""
 
     groups = OPTION_GROUPS
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, with_long_options(self.get_params(ctx), args))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         options = [option for option in self.get_params(ctx) if isinstance(option, click.Option)]
@@ -151,7 +156,7 @@ class GroupedOptions(click.Command):
 
 def _record(option: click.Parameter, ctx: click.Context) -> tuple[str, str] | None:
     record = option.get_help_record(ctx)
-    return record and (record[0], _RANGE.sub("", record[1]))
+    return record and (record[0], re.sub(_RANGE, "", record[1]))
 
 
 def _write(formatter: click.HelpFormatter, heading: str, records: Iterable[tuple[str, str]]) -> None:

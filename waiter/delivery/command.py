@@ -29,7 +29,7 @@ from waiter.orders import Order
 from waiter.user_dirs import full_path
 
 SHELL = "/bin/sh"
-_OF_A_LINE = re.compile(r"[\s|;&<>$*]")
+_OF_A_LINE = r"[\s|;&<>$*]"
 """What stands in lines for a shell, and hardly in the name of a program."""
 
 ASKER = "the command"
@@ -174,7 +174,7 @@ def found(program: str, *, cwd: str | None = None, path: str | None = None) -> s
 
 def _line_hint(program: str) -> str:
     """For one word that looks like a whole line."""
-    return "\nhint: drop the quotes, or add --shell" if _OF_A_LINE.search(program) else ""
+    return "\nhint: drop the quotes, or add --shell" if re.search(_OF_A_LINE, program) else ""
 
 
 class Version:

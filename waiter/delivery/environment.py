@@ -21,7 +21,7 @@ KITCHEN_FILE = "WAITER_KITCHEN_FILE"
 FROM_HOSTS = "WAITER_KITCHEN_FROM_HOSTS"
 """The address as hosts reach it, which may hold a password: no command's business."""
 
-_SECRET = re.compile("@|passw|token|secret", re.IGNORECASE)
+_SECRET = "@|passw|token|secret"
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
@@ -45,7 +45,7 @@ def secret_kitchen(environ: Mapping[str, str]) -> str | None:
 
 
 def _is_secret(url: str) -> bool:
-    return bool(_SECRET.search(url)) and not _is_local(url)
+    return bool(re.search(_SECRET, url, re.IGNORECASE)) and not _is_local(url)
 
 
 def _is_local(url: str) -> bool:

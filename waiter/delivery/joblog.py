@@ -30,7 +30,7 @@ LOCK_WAIT_S = 2.0
 
 _HEADER = ("\t".join(COLUMNS) + "\n").encode()
 _PIECE = 1 << 16
-_NO_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+_NO_BYTES = "[\ud800-\udc7f\udd00-\udfff]"
 """Surrogates that stand for no byte: only a Python function's orders hold such."""
 
 
@@ -77,7 +77,7 @@ class Joblog:
             str(outcome.signal or 0),
             shlex.join(argv).replace("\n", "\0"),  # as parallel writes it, and reads it
         )
-        self._append(_NO_BYTES.sub("\ufffd", "\t".join(cells)).encode("utf-8", "surrogateescape") + b"\n")
+        self._append(re.sub(_NO_BYTES, "\ufffd", "\t".join(cells)).encode("utf-8", "surrogateescape") + b"\n")
 
     def _append(self, line: bytes) -> None:
         if self._file is None:

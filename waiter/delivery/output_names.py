@@ -20,7 +20,7 @@ LONGEST = 255
 
 _ENDING = len(".out")
 _NUMBER = len("~9999")
-_UNSAFE = re.compile(r"[^\w.,=@%+-]")
+_UNSAFE = r"[^\w.,=@%+-]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def stem(template: str, order: Order) -> Stem:
     """The name that the template makes for this order; never outside the folder. Raises NoSuchArgument."""
     own = {"order": order.id, "attempt": str(order.attempt), "batch": order.batch, "row": str(order.row)}
     value = own_or_argument(own, order, ASKER)
-    path = filled(template, (*own, *(order.names or ())), lambda name: _UNSAFE.sub("_", value(name)))
+    path = filled(template, (*own, *(order.names or ())), lambda name: re.sub(_UNSAFE, "_", value(name)))
     *folders, name = [part for part in path.split("/") if part not in ("", ".", "..")] or [order.id]
     parents = "".join(f"{cut(folder, LONGEST)}/" for folder in folders)
     apart = "" if "{order}" in template else f"-{order.id}"

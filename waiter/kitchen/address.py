@@ -7,24 +7,24 @@ from __future__ import annotations
 
 import re
 
-_CREDENTIALS = re.compile(r"[^/]*:[^/]*@")
+_CREDENTIALS = r"[^/]*:[^/]*@"
 """USER:PASSWORD@ in a part of a path: who forgot the scheme, or a slash of it."""
 
-_OPTION = re.compile(r"(authSource|replicaSet|tls|ssl|directConnection|loadBalanced)=[\w.-]*", re.IGNORECASE)
+_OPTION = r"(authSource|replicaSet|tls|ssl|directConnection|loadBalanced)=[\w.-]*"
 """What of the options is needed to come in again, and can be no secret. All others are left out."""
 
 HIDDEN = "…"
 
-_STRAY_PERCENT = re.compile("%(?![0-9a-fA-F]{2})")
-_PORT_OF_WORDS = re.compile(r":[^\]:]*[^\d\]:][^\]:]*$")
+_STRAY_PERCENT = "%(?![0-9a-fA-F]{2})"
+_PORT_OF_WORDS = r":[^\]:]*[^\d\]:][^\]:]*$"
 
 
 def shown(url: str) -> str:
     """The address without user, password and whatever else could be secret."""
     if is_path(url):
-        return _CREDENTIALS.sub(f"{HIDDEN}@", url)
+        return re.sub(_CREDENTIALS, f"{HIDDEN}@", url)
     place, _, options = without_user(url).partition("?")
-    kept = [option for option in options.split("&") if _OPTION.fullmatch(option)]
+    kept = [option for option in options.split("&") if re.fullmatch(_OPTION, option, re.IGNORECASE)]
     return f"{place}?{'&'.join(kept)}" if kept else place
 
 
@@ -47,9 +47,9 @@ def has_bare_password(url: str) -> bool:
     if "@" in path:
         return True
     if at:
-        return "@" in user or user.count(":") > 1 or _STRAY_PERCENT.search(user) is not None
+        return "@" in user or user.count(":") > 1 or re.search(_STRAY_PERCENT, user) is not None
     before, at, _ = options.partition("@")  # an option may hold one, too
-    return bool(at) and (not path or "=" not in before or _PORT_OF_WORDS.search(authority) is not None)
+    return bool(at) and (not path or "=" not in before or re.search(_PORT_OF_WORDS, authority) is not None)
 
 
 def options_of(url: str) -> dict[str, str]:
@@ -80,4 +80,4 @@ def is_path(url: str) -> bool:
 
 def has_credentials(url: str) -> bool:
     """Whether a part of it looks like USER:PASSWORD@."""
-    return _CREDENTIALS.search(url) is not None
+    return re.search(_CREDENTIALS, url) is not None

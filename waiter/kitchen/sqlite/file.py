@@ -27,7 +27,7 @@ OLDEST = (3, 35, 0)  # UPDATE … RETURNING
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "lustre", "gpfs", "beegfs", "ceph", "afs"}
 NETWORK |= {"fuse.glusterfs", "glusterfs", "fuse.s3fs", "fuse.gcsfuse", "ocfs2", "gfs2"}
 
-_OCTAL = re.compile(rb"\\([0-7]{3})")
+_OCTAL = rb"\\([0-7]{3})"
 """How /proc/self/mounts writes spaces, tabs, line ends and backslashes."""
 
 SCHEMA = """
@@ -338,7 +338,7 @@ def refuse_network(path: Path, mounts: Callable[[], bytes] | None = None) -> Non
     real = os.path.realpath(os.fsencode(path))  # a link may lead there
     for line in filter(None, content.split(b"\n")):
         _, point, type_, *_ = line.split(b" ")
-        point = _OCTAL.sub(lambda octal: bytes([int(octal[1], 8)]), point)
+        point = re.sub(_OCTAL, lambda octal: bytes([int(octal[1], 8)]), point)
         if real == point and not path.is_dir():
             raise KitchenError(
                 f"{path}: mounted by itself, without what SQLite keeps beside it\nhint: mount its folder"

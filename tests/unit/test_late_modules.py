@@ -1,0 +1,78 @@
+"""Modules that are imported when they are asked for something are the library's own then."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import click
+import pytest
+
+from waiter.cli import VERBS, cli
+from waiter.late_modules import cleandoc
+
+LATE = """
+import sys
+from waiter.late_modules import make_late
+make_late()
+"""
+
+
+def said_by(program: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", LATE + program], capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "a\n   b\n    c\n\n", "\n\n  x\n", "\ta\n\tb\n\t  c", "a\n\nb", "  \n  ", "a\n   \n  b\n "]
+)
+def test_help_is_cleaned_as_by_inspect(text):
+    assert cleandoc(text) == inspect.cleandoc(text)
+
+
+def test_the_help_of_every_verb_is_cleaned_as_by_inspect():
+    for verb in VERBS:
+        command = cli.get_command(click.Context(cli), verb)
+        assert command is not None
+        assert cleandoc(command.help or "") == inspect.cleandoc(command.help or "")
+
+
+def test_a_late_module_is_imported_when_it_is_asked_for_something():
+    program = """
+import inspect, ipaddress, locale, platform
+print(inspect.__class__.__name__, "ast" in sys.modules)
+print(inspect.isfunction(print), "ast" in sys.modules)
+from ipaddress import ip_address
+print(ip_address("::1").is_loopback, platform.machine() == __import__("os").uname().machine)
+import inspect, platform
+print(inspect.__file__.endswith("inspect.py"), platform.__class__.__name__, platform.system())
+print(locale.normalize("C"))
+"""
+    assert said_by(program) == ["_Late", "False", "False", "True", "True", "True", "True", "module", "Linux", "C"]
+
+
+def test_threads_that_ask_at_once_all_have_their_answer():
+    program = """
+import inspect, threading
+together, found = threading.Barrier(8), []
+def ask():
+    together.wait()
+    found.append(inspect.signature(ask))
+threads = [threading.Thread(target=ask) for _ in range(8)]
+for one in threads: one.start()
+for one in threads: one.join()
+print(len(found))
+"""
+    assert said_by(program) == ["8"]
+
+
+def test_what_is_imported_already_stays_as_it_is():
+    done = subprocess.run(
+        [sys.executable, "-c", f"import inspect{LATE}\nprint(sys.modules['inspect'] is inspect, inspect.__class__)"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == "True <class 'module'>\n"

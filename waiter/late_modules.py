@@ -1,0 +1,62 @@
+"""Modules of the standard library that are imported when they are first asked for something.
+
+Click imports `inspect` for one function; others import `platform`, `ipaddress` and `locale` for what hardly anybody
+does. That is a tenth of the time in which a waiter starts. Only `python -m waiter` makes them late, in its own process.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from _thread import RLock
+from importlib import import_module
+from types import ModuleType
+
+TYPE_CHECKING = False  # `typing` is not needed here
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_importing = RLock()
+
+
+class _Late(ModuleType):
+    """Stands in `sys.modules` for a module until an attribute is asked for that it has not."""
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):  # what the import system asks
+            raise AttributeError(name)
+        with _importing:
+            if sys.modules.get(self.__name__) is self:
+                del sys.modules[self.__name__]
+            real = import_module(self.__name__)
+            vars(self).update(vars(real))
+        return getattr(real, name)
+
+
+def make_late() -> None:
+    """Put off the import of modules that few commands use."""
+    for name, known in _KNOWN.items():
+        if name not in sys.modules:
+            sys.modules[name] = late = _Late(name)
+            vars(late).update(known)
+
+
+def cleandoc(doc: str) -> str:
+    """As `inspect` has it, by which Click cleans the help of each option."""
+    first, *others = doc.expandtabs().split("\n")
+    margin = min((len(line) - len(line.lstrip()) for line in others if line.strip()), default=0)
+    lines = [first.lstrip(), *(line[margin:] for line in others)]
+    while lines and not lines[-1]:
+        lines.pop()
+    while lines and not lines[0]:
+        lines.pop(0)
+    return "\n".join(lines)
+
+
+_KNOWN: Mapping[str, Mapping[str, Callable[..., object]]] = {
+    "inspect": {"cleandoc": cleandoc},
+    "platform": {"system": lambda: os.uname().sysname},
+    "ipaddress": {},
+    "locale": {},
+}
+"""Late modules, each with what is asked of it at every start."""
