@@ -16,7 +16,7 @@ import click
 import pytest
 
 from waiter.cli import VERBS, cli, verb_module
-from waiter.delivery.runner.guard import BOOT, PYTHON_FLAGS
+from waiter.delivery.runner.boot import BOOT, PYTHON_FLAGS
 from waiter.fleet.zipapp import ROOMS
 
 ROOT = Path(__file__).parents[1]
@@ -136,6 +136,7 @@ REMOTE = {name.removesuffix(".py") for name in ROOMS} - {"__init__"}
 
 # What the runner's and the guard's process is made of, and the light modules that it may import.
 LIGHT_NAMES = (
+    "boot",
     "connection",
     "containment",
     "descriptors",
@@ -153,6 +154,7 @@ LIGHT_NAMES = (
     "process",
     "signals",
     "slot",
+    "slot_mark",
     "start_errors",
     "workers",
 )
@@ -381,9 +383,14 @@ FOR_FEW = {
     "tomllib",
     "traceback",
     "waiter.delivery.functions",
+    "waiter.delivery.joblog",
     "waiter.delivery.named_functions",
+    "waiter.delivery.runner.containment",
+    "waiter.delivery.runner.slot",
     "waiter.delivery.shell_line",
     "waiter.intake",
+    "waiter.report.capacity",
+    "waiter.report.columns",
     "zipfile",
 }
 

@@ -23,7 +23,6 @@ from waiter.kitchen.contract import Kitchen
 from waiter.kitchen.stages import batch_named as batch_of
 from waiter.light_dataclass import dataclass
 from waiter.orders import Batch
-from waiter.report.capacity import at_work
 from waiter.report.formatting import truncate
 from waiter.report.selection import STATUS_WORDS
 from waiter.report.selection import Selection as Selection
@@ -252,6 +251,7 @@ def check_waiter_is_at_work(kitchen: Kitchen, waiter: str | None) -> None:
     """Raise UsageError for a waiter that is not at work."""
     if waiter is None:
         return
+    from waiter.report.capacity import at_work  # it is much, and few verbs need it
 
     here = sorted({shift.waiter for shift in at_work(kitchen.shifts(), kitchen.now())})
     if waiter not in here:

@@ -20,7 +20,7 @@ from waiter.delivery.placeholders import (
     parted,
     place_of,
 )
-from waiter.delivery.runner.slot import SLOT_MARK
+from waiter.delivery.runner.slot_mark import SLOT_MARK
 from waiter.errors import CommandUnstartable, UsageError
 from waiter.hashing import blake2b
 from waiter.kitchen.open_files import is_kitchen

@@ -26,7 +26,7 @@ from waiter.delivery.prefetch import checked_timeout
 from waiter.delivery.resources.limits import check_limits
 from waiter.delivery.resources.share import option
 from waiter.delivery.runner.client import Job, ProcessRunner, Runner, RunnerOptions
-from waiter.delivery.runner.slot import with_slot
+from waiter.delivery.runner.slot_mark import with_slot
 from waiter.delivery.shutdown import Shutdown
 from waiter.delivery.spool import Spool
 from waiter.delivery.waiter import Delivery

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from random import Random
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from waiter.delivery.absence import KitchenAbsence, UnansweredClaims
 from waiter.delivery.batch_scope import BatchScope
@@ -12,7 +12,6 @@ from waiter.delivery.brake import Brake
 from waiter.delivery.claim_timer import ClaimTimer
 from waiter.delivery.current_shift import CurrentShift
 from waiter.delivery.held_orders import HeldOrders
-from waiter.delivery.joblog import Joblog
 from waiter.delivery.listener import KITCHEN_LOST, Listener
 from waiter.delivery.options import DeliveryOptions
 from waiter.delivery.outbox import Outbox
@@ -27,6 +26,9 @@ from waiter.kitchen.contract import Kitchen
 from waiter.light_dataclass import dataclass, field
 from waiter.needs import Needs
 from waiter.orders import Order, Status
+
+if TYPE_CHECKING:  # few waiters keep one
+    from waiter.delivery.joblog import Joblog
 
 
 class Executor(Protocol):

@@ -19,7 +19,6 @@ from waiter.delivery.claims import Claims
 from waiter.delivery.current_shift import check_in
 from waiter.delivery.endings import Endings
 from waiter.delivery.hooks import Hooks
-from waiter.delivery.joblog import Joblog
 from waiter.delivery.listener import DRAINED, Listener, Summary
 from waiter.delivery.options import DeliveryOptions, Until
 from waiter.delivery.outbox import Outbox, PendingOutcome
@@ -109,6 +108,8 @@ class Delivery:
         try:
             try:
                 if work.options.joblog:  # only now: it may be the kitchen that it names
+                    from waiter.delivery.joblog import Joblog  # few waiters keep one
+
                     work.joblog = Joblog(work.options.joblog, socket.gethostname(), work.listener.noted)
                 self._arrive()
                 work.outbox.hand_in_spool()

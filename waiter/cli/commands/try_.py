@@ -28,7 +28,7 @@ from waiter.delivery.function_names import names_function, once_words
 from waiter.delivery.named_functions import named_function
 from waiter.delivery.options import DeliveryOptions
 from waiter.delivery.placeholders import refuse_if_none_fits
-from waiter.delivery.runner.slot import with_slot
+from waiter.delivery.runner.slot_mark import with_slot
 from waiter.delivery.worker_process import order_facts
 from waiter.durations import format_duration
 from waiter.errors import UsageError

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from waiter.delivery.runner.guard import BOOT, PYTHON_FLAGS
+from waiter.delivery.runner.boot import BOOT, PYTHON_FLAGS
 from waiter.light_dataclass import dataclass
 
 KITCHEN = "WAITER_KITCHEN"

@@ -21,6 +21,7 @@ import time
 
 from waiter.delivery.runner import containment
 from waiter.delivery.runner import folder as private_folder
+from waiter.delivery.runner.boot import BOOT, PYTHON_FLAGS
 
 TYPE_CHECKING = False  # `typing` itself would be a tenth of this process's start
 if TYPE_CHECKING:
@@ -34,12 +35,6 @@ LEAVE_S = 0.5
 
 WAITER_DIED = signal.SIGURG
 """How the kernel tells the guard. Nothing happens should it come before the shell listens."""
-
-PYTHON_FLAGS = ("-I", "-S", "-X", "utf8", "-c")
-"""No site packages, no variables of the user's: fast, light. UTF-8, because arguments are bytes, not the locale's."""
-
-BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from waiter.delivery.runner.{room} import main; main()"
-"""What a fresh Python runs. Its arguments: the folder or zipapp of this package, then what the room wants."""
 
 
 def stand_guard(control: int, table: int, folder: str, keeping: tuple[int, ...]) -> tuple[int, int]:

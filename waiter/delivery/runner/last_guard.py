@@ -17,7 +17,8 @@ from contextlib import suppress
 from waiter import processes
 from waiter.delivery.runner import containment
 from waiter.delivery.runner import folder as private_folder
-from waiter.delivery.runner.guard import BOOT, PYTHON_FLAGS, SWEEP_S, stand_guard
+from waiter.delivery.runner.boot import BOOT, PYTHON_FLAGS
+from waiter.delivery.runner.guard import SWEEP_S, stand_guard
 
 TYPE_CHECKING = False  # `typing` itself would be a tenth of this process's start
 if TYPE_CHECKING:

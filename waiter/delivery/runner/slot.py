@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import select
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from waiter.delivery.runner import folder as private_folder
 from waiter.delivery.runner.descriptors import OpenFiles
 from waiter.delivery.runner.event_buffer import GROUP_BYTES, EventBuffer
 from waiter.delivery.runner.output_files import Paths, open_files, take_back
+from waiter.delivery.runner.slot_mark import with_slot as with_slot
 from waiter.light_dataclass import dataclass
 from waiter.limits import MESSAGE_BYTES, RESULT_BYTES, TAIL_BYTES
 
@@ -24,14 +25,6 @@ _PIPE_BYTES = 1 << 20
 
 _NOTHING = None, 0
 """What a job has left that has not written there: see `_taken`."""
-
-SLOT_MARK = "\0slot\0"
-"""Stands in a job's words where the number of its slot goes. No argument can hold a NUL."""
-
-
-def with_slot(argv: Sequence[str], number: int) -> list[str]:
-    """The words with the number of the slot where it belongs."""
-    return [word.replace(SLOT_MARK, str(number)) if "\0" in word else word for word in argv]
 
 
 @dataclass(slots=True)
