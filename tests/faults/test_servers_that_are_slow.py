@@ -5,6 +5,7 @@ Each test has servers of its own, because it hurts them.
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import eventually, fill, needed_binary
+from tests.faults.jobs import is_alive
 from tests.mongod import Mongod, ReplicaSet
 from waiter.delivery.arrival import Arrival, keeps_silent
 from waiter.errors import KitchenUnreachable
@@ -189,6 +191,21 @@ def test_a_server_that_freezes_between_the_questions_of_a_start_is_waited_for(se
 
         assert answers == [[]]
     assert [BUSY in notes[0], "The kitchen answers after" in notes[1], len(notes)] == [True, True, 2]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_the_runner_starts_while_a_server_is_silent_and_a_signal_ends_both_at_once(start, number, code):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        waiter = start(f"mongodb://127.0.0.1:{silent.getsockname()[1]}/k?timeoutMS=600000", "/bin/true")
+        silent.accept()  # it asks, and has its runner
+        (runner,) = children(waiter.pid)
+        waiter.send_signal(number)
+        assert waiter.wait(60) == code, talk(waiter)
+        eventually(lambda: not is_alive(runner))
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @pytest.mark.parametrize("where", ["127.0.0.1:1", "no-such-host.invalid", "hangs up"])

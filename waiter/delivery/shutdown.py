@@ -6,10 +6,11 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from types import FrameType
+from typing import TypeAlias
 
 from waiter.delivery.listener import DRAINED, INTERRUPTED
 
@@ -17,6 +18,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 ECHO_S = 0.005
 """A signal so soon after another is the same wish: timeout(1) signals its child and then its group."""
+
+Handler: TypeAlias = "Callable[[int, FrameType | None], object] | int | None"
 
 
 class Stop(IntEnum):
@@ -41,6 +44,7 @@ class Shutdown:
         self._heard_at = 0.0
         self._followers: list[Shutdown] = []
         self._together: list[Shutdown] = [self]
+        self._before: dict[int, Handler] = {}
 
     def follower(self) -> Shutdown:
         """One of another waiter in this process: it hears all that this one hears, and leaves when all may."""
@@ -78,12 +82,24 @@ class Shutdown:
             yield
             return
         meant = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-        before = {number: signal.signal(number, self._receive) for number in meant}
+        self._before = {number: signal.signal(number, self._receive) for number in meant}
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in self._before.items():
                 signal.signal(number, handler)
+            self._before = {}
+
+    @contextmanager
+    def as_before(self) -> Iterator[None]:
+        """Inside, they do what they did outside of `by_signals`: end at once what may take long, with nothing begun."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        try:
+            yield
+        finally:
+            for number in self._before:
+                signal.signal(number, self._receive)
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         for one in (self, *self._followers):
