@@ -53,6 +53,24 @@ print(locale.normalize("C"))
     assert said_by(program) == ["_Late", "False", "False", "True", "True", "True", "True", "module", "Linux", "C"]
 
 
+def test_versions_of_packages_are_looked_up_when_they_are_asked_for():
+    program = """
+from importlib.metadata import requires, version
+print("email" in sys.modules, version("pymongo") == __import__("pymongo").version, bool(requires("pymongo")))
+import importlib.metadata
+print(importlib.metadata.version is version, importlib.metadata.metadata("pymongo")["Name"], "email" in sys.modules)
+"""
+    assert said_by(program) == ["False", "True", "True", "False", "pymongo", "True"]
+
+
+def test_the_driver_of_mongodb_is_imported_without_what_late_modules_bring():
+    program = """
+import pymongo
+print("email" in sys.modules, "zipfile" in sys.modules)
+"""
+    assert said_by(program) == ["False", "False"]
+
+
 def test_threads_that_ask_at_once_all_have_their_answer():
     program = """
 import inspect, threading
