@@ -382,6 +382,7 @@ FOR_FEW = {
     "tempfile",
     "tomllib",
     "traceback",
+    "waiter.cli.progress",
     "waiter.delivery.functions",
     "waiter.delivery.joblog",
     "waiter.delivery.named_functions",

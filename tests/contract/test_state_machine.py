@@ -81,6 +81,8 @@ class Told:
     def free(self, status: Status, due: float | None = None) -> None:
         self.status, self.due, self.token, self.is_cancel_asked, self.is_held = status, due, None, False, False
 
+    def leave(self) -> None: ...
+
     def give_back(self) -> None:
         self.attempt -= 1
         self.free(Status.CANCELLED if self.is_cancel_asked else Status.READY)

@@ -149,3 +149,16 @@ def test_the_first_runner_is_the_early_one_and_the_second_is_new():
     assert len({runner.pid for runner in runners}) == 2
     assert [runner.close() for runner in runners] == [(), ()]
     child.discard()  # there is none any more
+
+
+def test_a_runner_that_was_told_to_leave_is_gone_when_it_is_closed(private, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(private))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    runner = ProcessRunner(RunnerOptions(1, "/bin/true", dict(os.environ)))
+    assert Path(runner.folder or "").parent == private
+
+    runner.leave()
+
+    assert runner.close() == ()
+    assert list(private.iterdir()) == []
+    eventually(lambda: not Path(f"/proc/{runner.pid}/exe").exists())  # it told its guard, our child, a moment before

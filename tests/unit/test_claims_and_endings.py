@@ -55,6 +55,8 @@ class NotingRunner:
 
     def stop(self, ids: Sequence[str]) -> None: ...
 
+    def leave(self) -> None: ...
+
     def give_back(self) -> None:
         self.given_back += 1
 

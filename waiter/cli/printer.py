@@ -9,17 +9,19 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from waiter.cli.console import end_line, say
 from waiter.cli.in_order import InOrder
 from waiter.cli.log_lines import is_json, is_text
-from waiter.cli.progress import OrdersBar, is_drawable
 from waiter.cli.stdio import give_up
 from waiter.delivery.listener import BRAKED, Listener, Summary
 from waiter.durations import format_duration
 from waiter.orders import Order, Outcome, Status
 from waiter.report.formatting import escape_control, plural, truncate
+
+if TYPE_CHECKING:  # see `bar`
+    from waiter.cli.progress import OrdersBar
 
 SHOWN_FAILURES = 5
 
@@ -62,7 +64,12 @@ class Printer(Listener):
     @contextmanager
     def bar(self) -> Iterator[None]:
         """Inside, a bar with the time left is drawn on stderr, if that is a terminal."""
-        if not is_drawable() or self._total is None or is_json():
+        if self._total is None or is_json():
+            yield
+            return
+        from waiter.cli.progress import OrdersBar, is_drawable  # only `run` has a bar
+
+        if not is_drawable():
             yield
             return
         self._bar = OrdersBar(self._total, self._counts["done"])

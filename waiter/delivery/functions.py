@@ -97,6 +97,9 @@ class FunctionRunner:
         except queue.Empty:
             return events
 
+    def leave(self) -> None:
+        """Its threads end in `close`, at once."""
+
     def close(self) -> Collection[str]:
         with self._lock:
             self._is_closed = True

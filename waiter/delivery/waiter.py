@@ -8,7 +8,7 @@ must still hear; what they share is `Work`.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from waiter.delivery.absence import KitchenAbsence
@@ -210,9 +210,19 @@ class Delivery:
     def _go_home(self) -> None:
         work = self._work
         work.listener.draining(work.why_left or work.shutdown.why or "error")
-        begun = work.runner.close()
-        if work.checked_in is None:
-            return  # the kitchen did not let it in
+        begun: Collection[str] = ()
+        if work.held:
+            begun = work.runner.close()
+        else:
+            work.runner.leave()  # while the kitchen hears of the end
+        try:
+            if work.checked_in is not None:  # else the kitchen did not let it in
+                self._check_out(begun)
+        finally:
+            work.runner.close()
+
+    def _check_out(self, begun: Collection[str]) -> None:
+        work = self._work
         self._endings.let_go(begun)
         try:
             self._tell_late(work.outbox.hand_in())

@@ -196,6 +196,9 @@ class Runner(Protocol):
     def events(self, timeout_s: float) -> list[Event]:
         """What happened; waits up to `timeout_s` for the first event."""
 
+    def leave(self) -> None:
+        """Begin to go, for nothing runs or waits; `close` waits until it has gone."""
+
     def close(self) -> Collection[str]:
         """Kill what runs, and go. Returns the jobs that had begun and whose end has not been dealt with.
 
@@ -295,8 +298,11 @@ class ProcessRunner:
         events = [event for message in messages if (event := self._event(message)) is not None]
         return [*events, self._died()] if self._is_over else events
 
-    def close(self) -> Collection[str]:
+    def leave(self) -> None:
         self._socket.close()  # it kills everything and leaves when our end is closed
+
+    def close(self) -> Collection[str]:
+        self.leave()
         if self._process.returncode is None and not has_ended_within(self._process, CLOSE_S):
             self._force()
         self._process.wait()
