@@ -61,6 +61,7 @@ import importlib.metadata
 print(importlib.metadata.version is version, importlib.metadata.metadata("pymongo")["Name"], "email" in sys.modules)
 """
     assert said_by(program) == ["False", "True", "True", "False", "pymongo", "True"]
+    assert said_by("import importlib.metadata\nprint(importlib.metadata.metadata('pymongo')['Name'])") == ["pymongo"]
 
 
 def test_the_driver_of_mongodb_is_imported_without_what_late_modules_bring():

@@ -29,6 +29,7 @@ from pymongo.errors import (
     OperationFailure,
     PyMongoError,
 )
+from pymongo.read_concern import ReadConcern
 from pymongo.uri_parser import parse_uri
 from pymongo.write_concern import WriteConcern
 
@@ -132,10 +133,17 @@ class Connection:
         self._timeout_s = whole_s
 
     def kept_id(self) -> str:
-        """The kitchen's own id, acknowledged by a majority: a new primary has the same."""
+        """The kitchen's own id, known to a majority: a new primary has the same.
+
+        Written only if it is not there: a write waits for the disk. On a single server what is read may be written so
+        lately that a crash takes it back, but not once a later write is acknowledged: no shift and no launch begins
+        without one.
+        """
+        mine: Document = {"_id": "kitchen"}
         fresh = {"id": os.urandom(16).hex()}
         with self.translate_errors():
-            kept = self.state.find_one_and_update({"_id": "kitchen"}, {"$setOnInsert": fresh}, upsert=True)
+            kept = self.state.with_options(read_concern=ReadConcern("majority")).find_one(mine)
+            kept = kept or self.state.find_one_and_update(mine, {"$setOnInsert": fresh}, upsert=True)
         return str((kept or fresh)["id"])  # nothing was there before: ours is
 
     def require_version(self) -> None:
