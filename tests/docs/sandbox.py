@@ -36,7 +36,7 @@ code=$?; export -p > {state}/variables; pwd > {state}/folder; exit $code
 
 _SLEEP = """\
 #!/bin/sh
-exec {python} -c 'import sys, time; time.sleep(float(sys.argv[1]) * {pace})' "$1"
+exec {python} -I -S -c 'import sys, time; time.sleep(float(sys.argv[1]) * {pace})' "$1"
 """
 
 
