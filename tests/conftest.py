@@ -29,6 +29,28 @@ KITCHENS = ("sqlite", "mongodb")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Under pytest-xdist, tests that wait for long begin first: nobody waits for one of them at the end.
+
+    With worksteal each process gets an equal part of the list, and idle ones take from the ends of others. Every other
+    part begins with some long tests; what the rest do meanwhile needs the processors.
+    """
+    processes = getattr(config, "workerinput", {"workercount": 1})["workercount"]
+    if processes == 1:
+        return
+    long = [item for item in items if item.get_closest_marker("long")]
+    short = [item for item in items if not item.get_closest_marker("long")]
+    ordered: list[pytest.Item] = []
+    for process in range(processes):
+        size = (len(items) - len(ordered)) // (processes - process)  # as worksteal cuts the list
+        first = long[process // 2 :: (processes + 1) // 2] if process % 2 == 0 else []
+        taken = max(0, size - len(first))
+        ordered += [*first, *short[:taken]]
+        short = short[taken:]
+    items[:] = ordered + short
+
+
 def unavailable(reason: str) -> NoReturn:
     """Skip with a plain reason; on CI everything must be there."""
     if os.environ.get("CI"):

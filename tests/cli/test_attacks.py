@@ -191,6 +191,7 @@ def test_a_certificate_that_is_none_is_refused_before_the_address_is_told(tmp_pa
         assert "hint: --certfile is a certificate in PEM" in one.stderr
 
 
+@pytest.mark.long
 def test_a_mongodb_kitchen_that_goes_away_is_missed_and_comes_back_by_itself(server: Mongod, home):
     where = f"{server.url}/kitchen?serverSelectionTimeoutMS=1000"
     with open_kitchen(where) as kitchen:

@@ -49,6 +49,7 @@ def test_every_command_for_a_fleet_does_what_stands_there(environment, page):
         checked(page, ((*step, sandbox) for step in run(page, sandbox, fleet=True)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", HERE, ids=lambda page: page.name)
 def test_every_command_does_what_stands_there(page):
     binary = needed_binary() if page.name == "mongodb.md" else None

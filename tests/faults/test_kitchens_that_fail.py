@@ -269,6 +269,7 @@ def check_that_nobody_is_given_up(url: str, lease_s: float) -> None:
             assert stranger.reset(Selector(statuses=(Status.RUNNING,))) == 0
 
 
+@pytest.mark.long
 def test_a_majority_that_is_away_for_longer_than_a_lease_costs_no_order_and_no_outcome(place):
     """It is away for a minute. One command ends meanwhile, and the other when all are back."""
     replica_set, lease_s = ReplicaSet(needed_binary()), 40
@@ -400,6 +401,7 @@ def test_an_order_whose_outcome_waits_in_memory_is_not_taken_for_one_that_was_ne
             assert began(floor) == {"b-1": 1, "c-1": 1}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("signals", [1, 2], ids=["drained", "stopped"])
 def test_a_waiter_goes_home_promptly_although_the_kitchen_is_away(server, place, signals):
     """It holds orders that it has claimed ahead. Giving them back needs no reply: the lease covers them."""

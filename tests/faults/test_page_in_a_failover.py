@@ -67,6 +67,7 @@ def finish(kitchen: Kitchen, shift: Shift, *orders: Order) -> None:
     assert eventually(is_known)
 
 
+@pytest.mark.long
 def test_who_watches_through_a_failover_is_told_and_sees_what_comes(replicas, home):
     url = with_database(replicas.url, f"waiter_test_{secrets.token_hex(6)}")
     with MongoKitchen(url, timeout_s=20) as kitchen:

@@ -114,6 +114,7 @@ def three() -> Iterator[tuple[str, list[Mongod]]]:
         replica_set.remove()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("servers", [alone, three], ids=["alone", "replica set"])
 def test_a_waiter_holds_no_more_connections_while_its_server_is_slow(servers, start):
     """One that asks, and one that watches.

@@ -11,6 +11,7 @@ import pytest
 pytestmark = [pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"), pytest.mark.timeout(600)]
 
 
+@pytest.mark.long
 def test_waiters_that_die_and_freeze_at_random_break_no_promise(home):
     command = [sys.executable, "-m", "tests.faults.soak", "--minutes", "0.6", "--seed", "1"]
     ended = subprocess.run(

@@ -261,6 +261,7 @@ def test_address_auto_is_the_public_one_where_there_is_one() -> None:
     assert addresses({**inner, **sixth}) == ["10.0.0.1", "10.0.0.1", "2001:db8::1", "2001:db8::1", ""]
 
 
+@pytest.mark.long
 def test_fab_drives_tagged_instances_from_start_to_stop(laptop: Laptop, shared: SharedKitchen, ec2: Ec2) -> None:
     hosts = ("anna", "ben", "cleo")
     for name in hosts:

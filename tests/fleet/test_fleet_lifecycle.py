@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import eventually
 from tests.fleet.environment import Laptop, SharedKitchen
 from waiter.orders import Selector, Status
@@ -86,6 +88,7 @@ def test_stop_now_kills_and_the_orders_go_back_at_once(laptop: Laptop, shared: S
     assert {(order.attempt, order.failures) for order in shared.kitchen.find(Selector())} == {(1, 0)}
 
 
+@pytest.mark.long
 def test_stop_now_overtakes_a_stop_or_a_restart_that_waits(laptop: Laptop, shared: SharedKitchen) -> None:
     shared.load(8)
     laptop.script("sleep 600")

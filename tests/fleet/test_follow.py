@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import eventually
 from tests.fleet.environment import Ec2, Laptop, SharedKitchen
 
@@ -27,6 +29,7 @@ def following(laptop: Laptop, *words: str) -> Iterator[tuple[subprocess.Popen[st
         process.wait(10)
 
 
+@pytest.mark.long
 def test_hosts_that_get_the_tag_later_are_started_until_all_is_done(
     laptop: Laptop, shared: SharedKitchen, ec2: Ec2
 ) -> None:

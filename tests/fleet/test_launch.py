@@ -115,6 +115,7 @@ def interrupted(laptop: Laptop, cloud: CloudOfHosts, action: str, fault: str, *w
     typed.wait(10)
 
 
+@pytest.mark.long
 def test_a_laptop_that_is_killed_around_the_call_makes_no_machine_twice_and_leaves_none_unknown(
     base: Laptop, cloud_of_hosts: CloudOfHosts, shared: SharedKitchen
 ) -> None:
@@ -162,6 +163,7 @@ def gated(laptop: Laptop) -> Path:
     return gate
 
 
+@pytest.mark.long
 def test_machines_end_themselves_when_idle_or_when_nobody_came_though_the_laptop_is_gone(
     base: Laptop, cloud_of_hosts: CloudOfHosts, shared: SharedKitchen
 ) -> None:
@@ -194,6 +196,7 @@ def test_machines_end_themselves_when_idle_or_when_nobody_came_though_the_laptop
     eventually(lambda: cloud_of_hosts.let_pass(601) or not cloud_of_hosts.living(), 150)
 
 
+@pytest.mark.long
 def test_a_machine_that_never_comes_up_is_named_and_ended_and_a_busy_one_is_never_scaled_away(
     base: Laptop, cloud_of_hosts: CloudOfHosts, shared: SharedKitchen
 ) -> None:
@@ -235,6 +238,7 @@ def test_a_machine_that_never_comes_up_is_named_and_ended_and_a_busy_one_is_neve
     assert cloud_of_hosts.living() == {*foreign}
 
 
+@pytest.mark.long
 def test_a_machine_that_ec2_takes_back_is_replaced_and_others_deliver_its_orders(
     base: Laptop, cloud_of_hosts: CloudOfHosts, shared: SharedKitchen
 ) -> None:
@@ -278,6 +282,7 @@ def test_a_machine_that_ec2_takes_back_is_replaced_and_others_deliver_its_orders
     assert re.search(rf"{kept} of crunch is gone since [\d:]+, not replaced: Client", said), said
 
 
+@pytest.mark.long
 def test_spot_that_is_taken_back_has_time_to_deliver_and_is_replaced(
     base: Laptop, cloud_of_hosts: CloudOfHosts, shared: SharedKitchen
 ) -> None:

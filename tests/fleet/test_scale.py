@@ -142,6 +142,7 @@ def watching(laptop: Laptop, *words: str) -> Iterator[tuple[subprocess.Popen[byt
         process.wait(10)
 
 
+@pytest.mark.long
 def test_a_watched_fleet_loses_and_doubles_no_machine_though_the_watcher_is_killed_until_all_is_done_and_nothing_lives(
     base: Laptop, cloud_of_hosts: CloudOfHosts, shared: SharedKitchen
 ) -> None:

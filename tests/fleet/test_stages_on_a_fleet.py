@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+import pytest
+
 from tests.conftest import eventually
 from tests.fleet.environment import Laptop, SharedKitchen
 from waiter.orders import Selector, Status
@@ -25,6 +27,7 @@ def counts(shared: SharedKitchen, status: Status) -> list[int]:
     return [shared.kitchen.counts(Selector(batch=stage))[status] for stage in STAGES]
 
 
+@pytest.mark.long
 def test_stages_go_on_over_an_interruption_and_after_what_failed(laptop: Laptop, shared: SharedKitchen) -> None:
     (laptop.folder / "rows.txt").write_text("".join(f"{row}\n" for row in range(1, ROWS + 1)))
     write(laptop, is_faulty=True)
