@@ -197,8 +197,14 @@ def test_a_refused_call_leaves_nothing_open_and_names_the_permission(aws: CloudO
     assert not aws.living()
 
 
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process plays EC2 here, and makes a thousand machines at once."""
+    monkeypatch.setattr("waiter.fleet.aws.ANSWER_S", 120)
+
+
 def test_a_thousand_machines_are_launched_listed_and_ended_in_portions_and_foreign_ones_survive(
-    aws: CloudOfHosts, account: Account, monkeypatch: pytest.MonkeyPatch
+    patience: None, aws: CloudOfHosts, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("waiter.fleet.life.cloud.AT_ONCE", 25)
     kitchen_id = account.ledger.kitchen.id
