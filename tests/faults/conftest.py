@@ -11,6 +11,7 @@ import pytest
 from tests.faults.floor import Floor
 from waiter.delivery.runner.client import (
     ProcessRunner,
+    RunnerDied,
     RunnerOptions,
 )
 from waiter.processes import boottime
@@ -32,7 +33,8 @@ def start() -> Iterator[Callable[..., ProcessRunner]]:
         runner.set_deadline(boottime() + 600)
         runners.append(runner)
         while runner.pid is None:
-            runner.events(1)
+            died = [event for event in runner.events(1) if isinstance(event, RunnerDied)]
+            assert not died, died
         return runner
 
     yield starter

@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from socket import socketpair
@@ -206,6 +207,19 @@ def test_more_slots_than_open_files_by_default_work_and_commands_keep_the_defaul
 
     assert {(end.exit_code, end.tail) for end in ends} == {(0, b"out\nerr\n")}
     assert {end.slot for end in ends} == set(range(1, 121))
+
+
+def test_more_slots_than_open_files_work_where_the_process_has_many_open(few_files, start):
+    """What the runner is handed has high numbers then, among those that its slots are to have."""
+    with ExitStack() as stack:
+        for _ in range(40):
+            stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        runner = start(slots=120, capture=Capture.GROUP)
+        runner.submit([script(str(n), f"[ $(ulimit -Sn) = {few_files} ] && exec sleep 0.5") for n in range(120)])
+
+        ends = [event for event in until_ended(runner, 120) if isinstance(event, Ended)]
+
+    assert {(end.exit_code, end.tail) for end in ends} == {(0, b"")}
 
 
 def test_stdin_is_what_the_job_says(start):

@@ -21,7 +21,7 @@ class OpenFiles:
 
     def __init__(self, slots: int, files_per_slot: int) -> None:
         """Raises OSError when the system does not allow as many."""
-        needed = OWN + slots * files_per_slot
+        needed = OWN + slots * files_per_slot + _handed_on()
         self._given, self._hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._needed = needed
         self.is_raised = 0 <= self._given < needed  # RLIM_INFINITY is -1
@@ -52,3 +52,12 @@ class OpenFiles:
         """Until `raise_`, nothing new fits: but for what a command inherits, that is."""
         if self.is_raised:
             resource.setrlimit(resource.RLIMIT_NOFILE, (self._given, self._hard))
+
+
+def _handed_on() -> int:
+    """How many descriptors are among the numbers of the slots: who starts this process gives them as it has them."""
+    try:
+        with os.scandir("/dev/fd") as numbers:
+            return sum(int(one.name) >= OWN for one in numbers)
+    except OSError:
+        return 0
