@@ -194,11 +194,25 @@ def test_a_server_that_freezes_between_the_questions_of_a_start_is_waited_for(se
     assert [BUSY in notes[0], "The kitchen answers after" in notes[1], len(notes)] == [True, True, 2]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+SIGNALS = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+
+
+@SIGNALS
 def test_the_runner_starts_while_a_server_is_silent_and_a_signal_ends_both_at_once(start, number, code):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         waiter = start(f"mongodb://127.0.0.1:{silent.getsockname()[1]}/k?timeoutMS=600000", "/bin/true")
         silent.accept()  # it asks, and has its runner
+        (runner,) = children(waiter.pid)
+        waiter.send_signal(number)
+        assert waiter.wait(60) == code, talk(waiter)
+        eventually(lambda: not is_alive(runner))
+
+
+@SIGNALS
+def test_between_two_questions_a_signal_ends_a_waiter_that_has_not_begun_just_so(start, number, code):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        waiter = start(f"mongodb://127.0.0.1:{silent.getsockname()[1]}/k?timeoutMS=300", "/bin/true")
+        assert eventually(lambda: BUSY in talk(waiter), within_s=60)
         (runner,) = children(waiter.pid)
         waiter.send_signal(number)
         assert waiter.wait(60) == code, talk(waiter)

@@ -79,7 +79,7 @@ class Delivery:
         self._hooks = Hooks(options, listener.noted)
         share = HostShare(options.needs, options.has, lambda: self._work.runner.folder)
         self._arrival = Arrival(listener.noted, lambda: bool(shutdown.level), options.max_time_s)
-        runner, kitchen, kept = _begun(executor, open_kitchen, spool, self._arrival)
+        runner, kitchen, kept = _begun(executor, open_kitchen, spool, self._arrival, shutdown)
         absence = KitchenAbsence(listener.noted, kept.folder, boottime)
         self._work = Work(
             options=options,
@@ -356,13 +356,18 @@ def _words_of(delay: Delayed) -> str:
 
 
 def _begun(
-    executor: Executor, open_kitchen: Callable[[], Kitchen], spool: Callable[[Kitchen], Spool], arrival: Arrival
+    executor: Executor,
+    open_kitchen: Callable[[], Kitchen],
+    spool: Callable[[Kitchen], Spool],
+    arrival: Arrival,
+    shutdown: Shutdown,
 ) -> tuple[Runner, Kitchen, Spool]:
-    """A runner that starts while the kitchen is opened."""
+    """A runner that starts while the kitchen is opened. Ctrl-C ends the wait for a server that does not answer."""
     runner = executor.start_runner()
     try:
-        kitchen = arrival.insist(open_kitchen)
-        return runner, kitchen, arrival.insist(lambda: spool(kitchen))
+        with shutdown.as_before():
+            kitchen = arrival.insist(open_kitchen)
+            return runner, kitchen, arrival.insist(lambda: spool(kitchen))
     except BaseException:
         runner.close()
         raise

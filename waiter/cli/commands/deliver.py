@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -29,7 +28,6 @@ from waiter.cli.printer import Printer, left_words
 from waiter.delivery.executors import deliver as deliver_orders
 from waiter.delivery.executors import orders_to_come
 from waiter.delivery.options import DeliveryOptions, Grouping, slots
-from waiter.delivery.shutdown import Shutdown
 from waiter.errors import KitchenUnreachable, UsageError
 from waiter.kitchen import DEFAULT_DB, absolute, kind_of, open_kitchen
 from waiter.kitchen.address import shown
@@ -57,8 +55,7 @@ def deliver(settings: Settings, command: tuple[str, ...], flags: Mapping[str, ob
         names_orders=is_interleaved(options),
         keeps_order=options.keep_order,
     )
-    shutdown = Shutdown()
-    summary = deliver_orders(kitchen_opener(settings, shutdown), command, options, listener=printer, shutdown=shutdown)
+    summary = deliver_orders(kitchen_opener(settings), command, options, listener=printer)
     where = kitchen_words(settings.kitchen, settings.db) if settings.is_kitchen_said else ""
     printer.summary(summary, f"waiter errors{where}")
     if summary.in_error and summary.left_because == "done":
@@ -71,23 +68,19 @@ def deliver(settings: Settings, command: tuple[str, ...], flags: Mapping[str, ob
     return summary.exit_code or lost_output(printer)
 
 
-def kitchen_opener(settings: Settings, shutdown: Shutdown) -> Callable[[], Kitchen]:
-    """What opens the kitchen, while the runner starts. The first time it is made if it is not there, and Ctrl-C ends
-    the wait for a server that does not answer.
-    """
+def kitchen_opener(settings: Settings) -> Callable[[], Kitchen]:
+    """What opens the kitchen, while the runner starts. The first time it is made if it is not there."""
     where = absolute(settings.kitchen)
-    is_local = where is None or kind_of(where).is_local
     first = [lambda: open_kitchen_or_exit(settings, create=True), lambda: open_kitchen(where, settings.db, create=True)]
 
     def opened() -> Kitchen:
         if not first:
             return open_kitchen(where, settings.db, create=False)
-        with nullcontext() if is_local else shutdown.as_before():
-            try:
-                kitchen = first[0]()
-            except KitchenUnreachable:
-                del first[:-1]  # what is said of the address is said once
-                raise
+        try:
+            kitchen = first[0]()
+        except KitchenUnreachable:
+            del first[:-1]  # what is said of the address is said once
+            raise
         first.clear()
         return kitchen
 
