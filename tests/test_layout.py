@@ -399,7 +399,7 @@ FOR_FEW = {
 def test_a_waiter_starts_without_what_few_waiters_need(tmp_path, home):
     (tmp_path / "orders.csv").write_text("1\n")
     all_loaded_by(tmp_path, home, "--kitchen", "orders.sqlite", "load", "orders.csv")
-    loaded = all_loaded_by(tmp_path, home, "-k", "orders.sqlite", "deliver", "-j2", "/bin/true")
+    loaded = all_loaded_by(tmp_path, home, "--kitchen", "orders.sqlite", "deliver", "/bin/true")
 
     assert "waiter.delivery.waiter" in loaded  # it did start
     assert loaded & FOR_FEW == set()

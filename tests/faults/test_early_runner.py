@@ -26,7 +26,13 @@ class Look:
             if "IS_KILLED" in os.environ:
                 os.kill(os.getpid(), 9)
 
+def look_and_exit(code, exit=os._exit):
+    with open(f"/proc/self/task/{os.getpid()}/children") as children:
+        print("at the end:", len(children.read().split()), flush=True)
+    exit(code)
+
 sys.meta_path.insert(0, Look())
+os._exit = look_and_exit
 runpy.run_module("waiter", run_name="__main__", alter_sys=True)
 """
 
@@ -115,6 +121,7 @@ def test_a_runner_that_nobody_needs_is_gone_before_the_waiter_and_says_nothing(w
     ended = waiter(*words)
 
     assert "children: 1\n" in ended.stdout
+    assert "at the end: 0\n" in ended.stdout
     assert (list(private.iterdir()), of_runner(private)) == ([], [])
     assert "Traceback" not in ended.stderr
 
@@ -159,6 +166,6 @@ def test_a_runner_that_was_told_to_leave_is_gone_when_it_is_closed(private, monk
 
     runner.leave()
 
+    eventually(lambda: not list(private.iterdir()))
     assert runner.close() == ()
-    assert list(private.iterdir()) == []
     eventually(lambda: not Path(f"/proc/{runner.pid}/exe").exists())  # it told its guard, our child, a moment before

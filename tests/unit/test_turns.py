@@ -32,7 +32,7 @@ def test_two_that_ask_again_and_again_have_every_other_turn():
             before = theirs
             assert turns.acquire(BUSY_S)
             between.append(theirs - before)
-            time.sleep(0.002)
+            time.sleep(0.002)  # so that the other one waits for its turn
             turns.release()
     finally:
         is_over.set()

@@ -19,7 +19,6 @@ from waiter import __version__
 from waiter.cli import stdio
 from waiter.cli.exit_codes import exit_code
 from waiter.cli.help_groups import VERB_GROUPS
-from waiter.cli.long_options import with_long_options
 from waiter.errors import ExitCode
 from waiter.kitchen import ADDRESSES, has_lasting_threads
 from waiter.light_dataclass import dataclass
@@ -70,9 +69,6 @@ class Verbs(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, with_long_options(self.get_params(ctx), args))
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping
 
 import click
 
-from waiter.cli.long_options import with_long_options
-
 VERB_GROUPS: Mapping[str, tuple[str, ...]] = {
     "Deliver": ("run", "load", "deliver", "pilot", "try", "wait"),
     "See": ("status", "watch", "serve", "report", "orders", "show", "errors", "waiters", "batches", "runs", "extract"),
@@ -138,9 +136,6 @@ class GroupedOptions(click.Command):
     """A verb whose help has its options in groups, if they are many."""
 
     groups = OPTION_GROUPS
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, with_long_options(self.get_params(ctx), args))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         options = [option for option in self.get_params(ctx) if isinstance(option, click.Option)]

@@ -77,8 +77,7 @@ def start_early() -> None:
     try:
         for number in (0, 1, 2):
             os.fstat(number)  # where one is closed, the next file would take its place
-        # Where that was deleted, its shells would say so before the waiter does. No pathlib yet: it takes time.
-        os.getcwd()  # noqa: PTH109
+        os.getcwd()  # where that was deleted, its shells would say so before the waiter does
         _early.append(start())
     except OSError:
         return
