@@ -155,6 +155,7 @@ LIGHT_NAMES = (
     "signals",
     "slot",
     "slot_mark",
+    "spawn",
     "start_errors",
     "workers",
 )
@@ -162,6 +163,7 @@ RUNNER_ROOMS = {f"delivery.runner.{name}" for name in LIGHT_NAMES}
 LIGHT_ROOMS = {"light_dataclass", "limits", "processes"} | RUNNER_ROOMS
 LIGHT = {
     "__future__",
+    "_posixsubprocess",
     "array",
     "binascii",
     "collections",

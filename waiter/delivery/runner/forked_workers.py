@@ -14,11 +14,8 @@ import struct
 from contextlib import suppress
 
 from waiter import processes
-from waiter.delivery.runner.slot import Running, Slot, decoded
+from waiter.delivery.runner.slot import Running, Slot
 from waiter.delivery.runner.workers import SERVER, Worker, WorkerRunner
-
-_OWN = (b"WAITER_SLOT", b"WAITER_RESULT", b"WAITER_ERROR")
-"""Variables that each slot has of its own."""
 
 
 class ForkingRunner(WorkerRunner):
@@ -45,8 +42,7 @@ class ForkingRunner(WorkerRunner):
         life = Running("", self.serial, 0, processes.boottime(), None, None, None)
         self.workers[ours.fileno()] = Worker(slot, ours, life)
         self.poll.register(ours, select.POLLIN)
-        env = decoded({name: slot.env[name] for name in _OWN})
-        asked = json.dumps([self.tag.number(self.serial), env]).encode("ascii") + b"\n"
+        asked = json.dumps([self.tag.number(self.serial), slot.own]).encode("ascii") + b"\n"
         self._send(server, asked, [*map(os.dup, slot.outputs()), theirs.detach()])
 
     def _start_server(self, slot: Slot) -> Worker:

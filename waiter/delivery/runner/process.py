@@ -28,7 +28,8 @@ from waiter.delivery.runner.messages import unpacked
 from waiter.delivery.runner.orphans import Orphans
 from waiter.delivery.runner.output_files import take_back
 from waiter.delivery.runner.signals import ends_of_children, ignore_what_the_waiter_decides_on
-from waiter.delivery.runner.slot import Running, Slot, encoded, files_per_slot, make_slots, with_slot
+from waiter.delivery.runner.slot import Running, Slot, files_per_slot, make_slots, with_slot
+from waiter.delivery.runner.spawn import Streams, spawner
 from waiter.delivery.runner.start_errors import (
     PASSING,
     THE_JOBS_OWN,
@@ -97,6 +98,7 @@ class RunnerProcess:
         except OSError as error:
             self.refusal = f"{error.filename or 'nice'}: {error.strerror}"
         self.wake, self.defaulted = ends_of_children(), ignore_what_the_waiter_decides_on()
+        self.spawn = spawner(self.program, self.defaulted)
         os.set_blocking(self.control, False)
         for fd in (self.control, self.wake, self.guard_fd, *self.by_fd):
             self.poll.register(fd, select.POLLIN)
@@ -211,7 +213,7 @@ class RunnerProcess:
     def _start(self, job: list[Any], slot: Slot) -> None:
         job_id, serial, argv, env, stdin, out_path, err_path, spare, _, limit = job
         try:
-            actions, opened, paths = slot.file_actions(stdin, (out_path, err_path), spare)
+            streams, opened, paths = slot.streams(stdin, (out_path, err_path), spare)
         except OSError as error:
             self._not_started(job, error, why_no_file(error), THE_OUTPUTS_OWN)
             return
@@ -222,7 +224,7 @@ class RunnerProcess:
         self.files.give_back()
         group = self.groups.enter(serial, limit)
         try:
-            pid = self._spawned_in(group, argv, env, slot, actions)
+            pid = self._spawned_in(group, argv, env, slot, streams)
         except OSError as error:
             _note_number(self.table, 0, serial - 1)  # it has not begun after all
             take_back(paths, spare)
@@ -247,17 +249,9 @@ class RunnerProcess:
             self.stop_at = min(self.stop_at, running.stop_at)
         self.memory.begins(running.memory if running.group is None else None, running.started)
 
-    def _spawned_in(self, group: str | None, argv: list[str], env: dict[str, str], slot: Slot, to: list[Any]) -> int:
+    def _spawned_in(self, group: str | None, argv: list[str], env: dict[str, str], slot: Slot, to: Streams) -> int:
         try:
-            return os.posix_spawn(
-                self.program,
-                with_slot(argv, slot.number),
-                {**slot.env, **encoded(env)},
-                file_actions=to,
-                setsid=True,
-                setsigmask=(),
-                setsigdef=self.defaulted,
-            )
+            return self.spawn(with_slot(argv, slot.number), slot.environment(env), to)
         finally:
             self.groups.leave(group)
 

@@ -1,25 +1,27 @@
-"""The runner and signals: what it ignores, what its commands are to have by default again, and how it hears of ends."""
+"""The runner and signals: what it does not heed, what commands have by default all the same, how it hears of ends."""
 
 from __future__ import annotations
 
 import os
 import signal
 
-_IGNORED = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
+_UNHEEDED = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
 _IGNORED_BY_PYTHON = {signal.SIGPIPE, signal.SIGXFSZ}
 _NOBODY_MAY_SET = {signal.SIGKILL, signal.SIGSTOP}
 
 
 def ignore_what_the_waiter_decides_on() -> list[int]:
-    """Ignore what a user or a system tells the waiter. Returns the signals that commands are to have by default.
+    """Heed nothing that a user or a system tells the waiter. Returns the signals that commands are to have by default.
 
-    They have what the waiter was given: under nohup, say, hangups are ignored. All others are named, also those that
-    are at their default: of a signal that is not named, glibc's posix_spawn asks first what it is, and sets it all the
-    same; that doubles the calls with which each command begins.
+    They have what the waiter was given: under nohup, say, hangups are ignored. Others have a handler here that does
+    nothing, for an exec takes that away and leaves "ignored" as it is. All are named, also those that are at their
+    default: of a signal that is not named, glibc's posix_spawn asks first what it is, and sets it all the same; that
+    doubles the calls with which each command begins.
     """
     given = {number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN}
-    for number in _IGNORED:
-        signal.signal(number, signal.SIG_IGN)
+    for number in _UNHEEDED:
+        if number not in given:
+            signal.signal(number, lambda *_: None)
     return sorted(signal.valid_signals() - given - _NOBODY_MAY_SET | _IGNORED_BY_PYTHON)
 
 

@@ -12,6 +12,7 @@ from waiter.delivery.runner.descriptors import OpenFiles
 from waiter.delivery.runner.event_buffer import GROUP_BYTES, EventBuffer
 from waiter.delivery.runner.output_files import Paths, open_files, take_back
 from waiter.delivery.runner.slot_mark import with_slot as with_slot
+from waiter.delivery.runner.spawn import Streams
 from waiter.light_dataclass import dataclass
 from waiter.limits import MESSAGE_BYTES, RESULT_BYTES, TAIL_BYTES
 
@@ -71,8 +72,10 @@ class Slot:
         self._message = os.path.join(folder, f"error-{number}")
         self._stdin = os.path.join(folder, f"stdin-{number}")
         own = {"WAITER_SLOT": str(number), "WAITER_RESULT": self._result, "WAITER_ERROR": self._message}
-        # As bytes: posix_spawn would encode them anew for every job.
-        self.env = encoded({**env, **own})
+        self.own = own
+        self._env = {**env, **own}
+        self._named: tuple[str, ...] = ()
+        self._unnamed = _lines(self._env)
         self._null = null
         self._is_out_of_the_way = files.is_raised
         self._reads: dict[int, int] = {}
@@ -82,7 +85,7 @@ class Slot:
             os.set_blocking(self._reads[stream], False)
         if self._writes:
             self._writes.setdefault(2, self._writes[1])
-        self._usual_actions = self._actions(self._null, self._writes)
+        self._usual_streams = (null, *self.outputs())
         self._streams = {descriptor: stream for stream, descriptor in self._reads.items()}
         self._unread = select.poll()
         for descriptor in self._streams:
@@ -100,14 +103,21 @@ class Slot:
         """What stdout and stderr of a process of this slot are."""
         return self._writes.get(1, self._null), self._writes.get(2, self._null)
 
-    def file_actions(self, stdin: bytes | None, paths: Paths, spare: str | None) -> tuple[list[Any], list[int], Paths]:
-        """What posix_spawn does to 0, 1 and 2, the descriptors to close here afterwards, and which files take output.
+    def environment(self, env: Mapping[str, str]) -> list[bytes]:
+        """All variables of a job that has these of its own, `NAME=value`."""
+        if tuple(env) != self._named:  # else they are the same as those of the job before
+            self._named = tuple(env)
+            self._unnamed = _lines({name: value for name, value in self._env.items() if name not in env})
+        return self._unnamed + _lines(env)
+
+    def streams(self, stdin: bytes | None, paths: Paths, spare: str | None) -> tuple[Streams, list[int], Paths]:
+        """What is 0, 1 and 2 of a job, the descriptors to close here once it has begun, and which files take output.
 
         Raises OSError.
         """
         is_usual = stdin is None and (self._writes or paths == (None, None))
         if is_usual and not self._is_out_of_the_way:
-            return self._usual_actions, [], (None, None)
+            return self._usual_streams, [], (None, None)
         writes = self._writes
         opened: list[int] = []
         if not writes:
@@ -126,11 +136,7 @@ class Slot:
                 os.close(descriptor)
             take_back(paths, spare)
             raise
-        return self._actions(reads, writes), opened, paths
-
-    def _actions(self, reads: int, writes: Mapping[int, int]) -> list[Any]:
-        dup2 = os.POSIX_SPAWN_DUP2
-        return [(dup2, reads, 0), (dup2, writes.get(1, self._null), 1), (dup2, writes.get(2, self._null), 2)]
+        return (reads, writes.get(1, self._null), writes.get(2, self._null)), opened, paths
 
     def _given(self, stdin: bytes) -> int:
         os.makedirs(self._folder, 0o700, exist_ok=True)  # a command may have deleted it
@@ -228,16 +234,9 @@ def _pipes(capture: str) -> tuple[int, ...]:
     return {"files": (), "discard": (1,)}.get(capture, (1, 2))
 
 
-def encoded(env: Mapping[str, str]) -> dict[bytes, bytes]:
-    """An environment as posix_spawn takes it without further work: `os.fsencode` of a Python that speaks UTF-8, as the
-    runner's does, for a third of the time."""
-    return {
-        key.encode("utf-8", "surrogateescape"): value.encode("utf-8", "surrogateescape") for key, value in env.items()
-    }
-
-
-def decoded(env: Mapping[bytes, bytes]) -> dict[str, str]:
-    return {os.fsdecode(key): os.fsdecode(value) for key, value in env.items()}
+def _lines(env: Mapping[str, str]) -> list[bytes]:
+    """An environment as it is handed to a program."""
+    return [f"{name}={value}".encode("utf-8", "surrogateescape") for name, value in env.items()]
 
 
 def _end(path: str | None) -> bytes:

@@ -22,6 +22,7 @@ from waiter.delivery.runner import containment
 from waiter.delivery.runner.output_files import open_files
 from waiter.delivery.runner.process import TRY_SPAWN_AGAIN_S, RunnerProcess
 from waiter.delivery.runner.slot import Running, Slot
+from waiter.delivery.runner.spawn import by_posix_spawn
 from waiter.delivery.runner.start_errors import PASSING, why_no_file, why_not_started
 from waiter.light_dataclass import dataclass, field
 from waiter.limits import TAIL_BYTES
@@ -151,18 +152,11 @@ class WorkerRunner(RunnerProcess):
             self.buffer.events.append(("delayed", None))
 
     def _spawned(self, slot: Slot, theirs: socket.socket, *words: str) -> int:
-        actions, opened, _ = slot.file_actions(None, (None, None), None)
+        streams, opened, _ = slot.streams(None, (None, None), None)
         self.files.give_back()
+        spawn = by_posix_spawn(self.program, self.defaulted)
         try:
-            return os.posix_spawn(
-                self.program,
-                [*self.argv, *words],
-                slot.env,
-                file_actions=[*actions, (os.POSIX_SPAWN_DUP2, theirs.fileno(), SOCKET)],
-                setsid=True,
-                setsigmask=(),
-                setsigdef=self.defaulted,
-            )
+            return spawn([*self.argv, *words], slot.environment({}), (*streams, theirs.fileno()))  # which is SOCKET
         finally:
             self.files.raise_()
             for fd in opened:
