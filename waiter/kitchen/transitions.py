@@ -33,7 +33,6 @@ OF_AN_ATTEMPT = (
 """What an order has of its last attempt besides the start: all that an outcome brings."""
 
 OF_AN_OUTCOME = ("start", *OF_AN_ATTEMPT)
-_WORDS = ("reason", "error", "error_group", "tail", "result", "command")
 _facts = attrgetter(*OF_AN_OUTCOME)
 
 OF_AN_EVENT = ("start", "stop", "exit_code", "signal", "reason", "error", "command")
@@ -219,13 +218,15 @@ def refuse() -> Change:
     )
 
 
+def told_by(outcome: Outcome) -> dict[str, str | float | None]:
+    """What the outcome tells of `OF_AN_OUTCOME`, as a database takes it. The order has nothing in the other fields."""
+    facts = zip(OF_AN_OUTCOME, _facts(outcome), strict=True)
+    return {name: printable(str(fact)) if isinstance(fact, str) else fact for name, fact in facts if fact is not None}
+
+
 def facts_of(outcome: Outcome) -> dict[str, str | float | None]:
-    """The outcome as fields of an order: `OF_AN_OUTCOME`, as a database takes them."""
-    facts: dict[str, str | float | None] = dict(zip(OF_AN_OUTCOME, _facts(outcome), strict=True))
-    for name in _WORDS:
-        if (words := facts[name]) is not None:
-            facts[name] = printable(str(words))
-    return facts
+    """All of `OF_AN_OUTCOME`, as a database takes it."""
+    return {**dict.fromkeys(OF_AN_OUTCOME), **told_by(outcome)}
 
 
 def counted(outcome: Outcome) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from waiter.kitchen.transitions import Change, Given, IfCancelAsked, Now, Own, Plus, Record, Value
@@ -17,6 +18,11 @@ def update(change: Change, *, hint: str = "", event: str | None = None) -> str:
     if change.record is not None:
         sets.append(f"history = {_history(change.record, event or _event(change.record))}")
     return f"UPDATE orders {hint} SET {', '.join(sets)} WHERE {_is_one_of(change.origin)}"
+
+
+def by_place(sql: str, names: Sequence[str]) -> str:
+    """The statement with the values that have these names in their places: to bind a mapping takes twice as long."""
+    return re.sub(":([a-z_]+)", lambda name: f"?{names.index(name[1]) + 1}", sql)
 
 
 def _is_one_of(statuses: Sequence[Status]) -> str:

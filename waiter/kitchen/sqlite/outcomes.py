@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
-from itertools import filterfalse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from waiter.kitchen import transitions
-from waiter.kitchen.sqlite.changes import update
-from waiter.kitchen.sqlite.rows import appended, finish_event, json_event
+from waiter.kitchen.sqlite.changes import by_place, update
+from waiter.kitchen.sqlite.rows import EventWriter, appended, finish_event
+from waiter.kitchen.transitions import Plus, Value
 from waiter.orders import FinishResult, Outcome, Shift, Status
 
 _BY_SEQ = "NOT INDEXED"  # the row's own number finds it, whatever the statistics say
-_FENCE = "AND seq = :seq AND shift = :token AND attempt = :attempt"
-_END = f"{update(transitions.END, hint=_BY_SEQ, event=':event')} {_FENCE}"
-_TRY_AGAIN = f"{update(transitions.TRY_AGAIN, hint=_BY_SEQ, event='iif(is_cancel_asked, :cancelled, :event)')} {_FENCE}"
 _LOSE = {status: f"{update(change, hint=_BY_SEQ)} AND seq = :seq" for status, change in transitions.LOSE.items()}
 
 # The hints: without statistics, which a new file has not, SQLite takes `by_status` and reads every READY order.
@@ -68,41 +67,52 @@ def finish_all(db: sqlite3.Connection, shift: Shift, ended: Sequence[Ended], now
     In as few statements as there are kinds of end: with thousands of orders a second, one for each is what costs most.
     A savepoint instead of a second transaction would double that cost.
     """
-    facts = [_facts(shift, outcome, seq, now) for outcome, seq in ended]
-    for statement, some in ((_TRY_AGAIN, [*filter(_is_again, facts)]), (_END, [*filterfalse(_is_again, facts)])):
-        if some and db.executemany(statement, some).rowcount != len(some):
+    write = finish_event(shift, now)
+    kinds: dict[str, list[list[Any]]] = {}
+    for outcome, seq in ended:
+        statement, values = _recorded(shift, outcome, seq, now, write)
+        kinds.setdefault(statement, []).append(values)
+    for statement, some in kinds.items():
+        if db.executemany(statement, some).rowcount != len(some):
             raise SomeAreNot
-    return [FinishResult.ACCEPTED] * len(facts)
+    return [FinishResult.ACCEPTED] * len(ended)
 
 
 def finish_each(db: sqlite3.Connection, shift: Shift, ended: Sequence[Ended], now: float) -> list[FinishResult]:
     """Record outcomes, each if its order is still the shift's."""
-    return [_finish(db, _facts(shift, outcome, seq, now)) for outcome, seq in ended]
+    write = finish_event(shift, now)
+    results = []
+    for outcome, seq in ended:
+        is_accepted = db.execute(*_recorded(shift, outcome, seq, now, write)).rowcount == 1
+        event = write(outcome.status, outcome.attempt, transitions.told_by(outcome))
+        results.append(FinishResult.ACCEPTED if is_accepted else _known_or_late(db, shift, outcome, seq, event))
+    return results
 
 
-def _facts(shift: Shift, outcome: Outcome, seq: int | None, now: float) -> dict[str, Any]:
-    """What `_END` and `_TRY_AGAIN` ask for."""
-    told = transitions.facts_of(outcome)
-    event = finish_event(outcome, told, shift, now)
-    failed, lost = transitions.counted(outcome)
-    return {
-        **told,
-        "seq": seq,
-        "token": shift.token,
-        "attempt": outcome.attempt,
-        "status": outcome.status.value,
-        "due": now + outcome.delay_s if outcome.delay_s > 0 else None,
-        "failed": failed,
-        "lost": lost,
-        "event": json_event(event),
-        "cancelled": json_event({**event, "status": Status.CANCELLED}) if outcome.status is Status.READY else None,
-    }
+def _recorded(shift: Shift, outcome: Outcome, seq: int | None, now: float, write: EventWriter) -> tuple[str, list[Any]]:
+    """The statement that records the outcome, the same for all of its kind, and its values in their places."""
+    told = transitions.told_by(outcome)
+    counted = transitions.counted(outcome)
+    values = [*told.values(), write(outcome.status, outcome.attempt, told), seq, shift.token, outcome.attempt]
+    if outcome.status is Status.READY:
+        due = now + outcome.delay_s if outcome.delay_s > 0 else None
+        values += [due, write(Status.CANCELLED, outcome.attempt, told)]
+    return _statement(outcome.status, tuple(told), counted), values
 
 
-def _finish(db: sqlite3.Connection, facts: dict[str, Any]) -> FinishResult:
-    if db.execute(_TRY_AGAIN if _is_again(facts) else _END, facts).rowcount == 1:
-        return FinishResult.ACCEPTED
-    return _known_or_late(db, facts)
+@lru_cache(maxsize=256)
+def _statement(status: Status, told: tuple[str, ...], counted: tuple[int, int]) -> str:
+    """Records outcomes that tell of these facts. The claim left nothing of the others, and they are not written."""
+    is_again = status is Status.READY
+    change = transitions.TRY_AGAIN if is_again else transitions.END
+    more = {name: Plus(name, by) for name, by in zip(("failures", "losses"), counted, strict=True) if by}
+    given: Mapping[str, Value] = more if is_again else {**more, "status": status}
+    untold = {"failures", "losses", *transitions.OF_AN_OUTCOME} - {*more, *told}
+    fields = {name: given.get(name, value) for name, value in change.fields.items() if name not in untold}
+    event = "iif(is_cancel_asked, :cancelled, :event)" if is_again else ":event"
+    fence = "AND seq = :seq AND shift = :token AND attempt = :attempt"
+    sql = f"{update(replace(change, fields=fields), hint=_BY_SEQ, event=event)} {fence}"
+    return by_place(sql, (*told, "event", "seq", "token", "attempt", "due", "cancelled"))
 
 
 def done(ended: Sequence[Ended], results: Sequence[FinishResult]) -> list[int]:
@@ -114,19 +124,15 @@ def done(ended: Sequence[Ended], results: Sequence[FinishResult]) -> list[int]:
     ]
 
 
-def _is_again(facts: dict[str, Any]) -> bool:
-    return bool(facts["status"] == Status.READY)
-
-
-def _known_or_late(db: sqlite3.Connection, facts: dict[str, Any]) -> FinishResult:
-    stored = db.execute("SELECT history, late FROM orders WHERE seq = :seq", facts).fetchone()
+def _known_or_late(db: sqlite3.Connection, shift: Shift, outcome: Outcome, seq: int | None, event: str) -> FinishResult:
+    stored = db.execute("SELECT history, late FROM orders WHERE seq = ?", (seq,)).fetchone()
     if stored is None:
         return FinishResult.LATE
-    mine = {"what": "finish", "attempt": facts["attempt"], "shift": facts["token"]}
+    mine = {"what": "finish", "attempt": outcome.attempt, "shift": shift.token}
     for column, result in (("history", FinishResult.KNOWN), ("late", FinishResult.LATE)):
         if any(mine.items() <= known.items() for known in json.loads(stored[column] or "[]")):
             return result
-    db.execute("UPDATE orders SET late = ? WHERE seq = ?", (appended(stored["late"], facts["event"]), facts["seq"]))
+    db.execute("UPDATE orders SET late = ? WHERE seq = ?", (appended(stored["late"], event), seq))
     return FinishResult.LATE
 
 
