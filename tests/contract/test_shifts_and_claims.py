@@ -92,11 +92,27 @@ def test_an_order_is_not_claimed_before_it_is_due(kitchen, clock):
     assert (again.id, again.attempt, again.failures) == (order.id, 2, 1)
 
 
+def test_a_claim_tells_what_the_kitchen_holds_of_its_orders(kitchen, clock):
+    fill(kitchen, [["1", "a"], ["2", "\udcff"]], priority=3)
+    kitchen.add("b", [(3, ["3", "c"], ("n", "name"))], priority=3)
+    shift = check_in(kitchen)
+    told = {"reason": Reason.EXIT, "error": "no", "tail": "no", "result": "1", "exit_code": 3, "peak_memory": 5}
+    first = kitchen.claim(shift, limit=3)
+    kitchen.finish(shift, [outcome(order, Status.READY, delay_s=5, **told) for order in first[:2]])
+    kitchen.release(shift, first[2:])
+    clock.advance(10)
+
+    again = kitchen.claim(shift, limit=3)
+
+    assert [(order.attempt, order.failures) for order in again] == [(2, 1), (2, 1), (1, 0)]
+    assert again == kitchen.held(shift)
+
+
 def test_excluded_orders_are_left_for_others(kitchen):
     first, second = fill(kitchen, [["1"], ["2"]])
     shift = check_in(kitchen)
 
-    assert [order.id for order in kitchen.claim(shift, limit=2, exclude=[first])] == [second]
+    assert [order.id for order in kitchen.claim(shift, limit=1, exclude=[first])] == [second]
 
 
 def test_sixteen_waiters_never_get_the_same_order(kitchen, open_again):

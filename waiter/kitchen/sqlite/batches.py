@@ -57,6 +57,15 @@ def numbers_of(db: sqlite3.Connection, order_ids: Iterable[str]) -> dict[str, in
     return {row["id"]: row["number"] for row in db.execute(sql, (json.dumps([*ids]),))} if ids else {}
 
 
+def order_ids(db: sqlite3.Connection, orders: Sequence[sqlite3.Row]) -> set[str]:
+    """The ids of orders of which the seq is known."""
+    seqs = [row["seq"] for row in orders]
+    numbers = json.dumps([*{seq >> ROW_BITS for seq in seqs}])
+    sql = "SELECT number, id FROM batches WHERE number IN (SELECT value FROM json_each(?))"
+    batches = dict(db.execute(sql, (numbers,)).fetchall())
+    return {f"{batches[seq >> ROW_BITS]}-{seq & ((1 << ROW_BITS) - 1)}" for seq in seqs}
+
+
 class BatchStore(Session):
     """The part of the kitchen that knows batches."""
 

@@ -37,7 +37,7 @@ from waiter.kitchen.sqlite import admin, held, leases, paging, queries, tally
 from waiter.kitchen.sqlite import outcomes as outcomes_
 from waiter.kitchen.sqlite import scope as scopes
 from waiter.kitchen.sqlite import timeline as timelines
-from waiter.kitchen.sqlite.batches import BatchStore, numbers_of
+from waiter.kitchen.sqlite.batches import BatchStore, numbers_of, order_ids
 from waiter.kitchen.sqlite.file import keeps_tally, knows_stages, translate_errors
 from waiter.kitchen.sqlite.rows import (
     EVERYTHING,
@@ -167,15 +167,8 @@ class SqliteKitchen(BatchStore):
                 return []
             now = self.now()
             db.execute(outcomes_.FALL_DUE, (now,))
-            limit, excluded = min(limit, CLAIM_LIMIT), set(self._seqs(db, exclude))
-            seqs = outcomes_.candidates(self._first(db, scope, limit + len(excluded)), limit, excluded)
-            if not seqs:
-                return []
-            chosen = json.dumps(seqs)
-            mine = {"shift": shift.token, "waiter": printable(shift.waiter), "host": printable(shift.host)}
-            db.execute(outcomes_.TAKE, {**mine, "start": now, "seqs": chosen})
-            rows = db.execute(f"SELECT {LIGHT} {FROM} WHERE seq IN (SELECT value FROM json_each(?))", (chosen,))
-            orders = [order_from(row) for row in rows]
+            seqs = outcomes_.candidates(self._first_but(db, scope, min(limit, CLAIM_LIMIT), exclude))
+            orders = outcomes_.take(db, shift, seqs, now) if seqs else []
         return sorted(orders, key=lambda order: -order.priority)
 
     def peek(self, scope: Scope = ALL) -> Order | None:
@@ -183,6 +176,13 @@ class SqliteKitchen(BatchStore):
             first = self._first(self._db, scope, 1)
         found = self._read(f"SELECT {LIGHT} {FROM} WHERE seq = ?", (first[0]["seq"],)) if first else []
         return order_from(found[0]) if found else None
+
+    def _first_but(self, db: sqlite3.Connection, scope: Scope, limit: int, exclude: Sequence[str]) -> list[sqlite3.Row]:
+        rows = self._first(db, scope, limit)
+        if order_ids(db, rows).isdisjoint(exclude):  # as usual: what a waiter holds is RUNNING
+            return rows
+        excluded = set(self._seqs(db, exclude))
+        return [row for row in self._first(db, scope, limit + len(excluded)) if row["seq"] not in excluded][:limit]
 
     def _first(self, db: sqlite3.Connection, scope: Scope, limit: int) -> list[sqlite3.Row]:
         if scope == ALL:

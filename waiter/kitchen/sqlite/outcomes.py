@@ -13,10 +13,11 @@ from functools import lru_cache
 from typing import Any
 
 from waiter.kitchen import transitions
+from waiter.kitchen.printable import printable
 from waiter.kitchen.sqlite.changes import by_place, update
-from waiter.kitchen.sqlite.rows import EventWriter, appended, finish_event
+from waiter.kitchen.sqlite.rows import FROM, TAKEN, EventWriter, appended, finish_event, taken
 from waiter.kitchen.transitions import Plus, Value
-from waiter.orders import FinishResult, Outcome, Shift, Status
+from waiter.orders import FinishResult, Order, Outcome, Shift, Status
 
 _BY_SEQ = "NOT INDEXED"  # the row's own number finds it, whatever the statistics say
 _LOSE = {status: f"{update(change, hint=_BY_SEQ)} AND seq = :seq" for status, change in transitions.LOSE.items()}
@@ -29,7 +30,7 @@ SELECT seq, losses FROM orders INDEXED BY claimable WHERE status = 'READY' AND d
 ORDER BY priority DESC, seq LIMIT ?
 """
 
-TAKE = f"{update(transitions.CLAIM, hint=_BY_SEQ)} AND seq IN (SELECT value FROM json_each(:seqs))"
+_TAKE = f"{update(transitions.CLAIM, hint=_BY_SEQ)} AND seq IN (SELECT value FROM json_each(:seqs))"
 
 ORPHANS = "FROM orders INDEXED BY running WHERE status = 'RUNNING' AND shift NOT IN (SELECT value FROM json_each(?))"
 
@@ -48,13 +49,20 @@ def first(db: sqlite3.Connection, limit: int) -> list[sqlite3.Row]:
     return db.execute(_FIRST, (limit,)).fetchall()
 
 
-def candidates(rows: Sequence[sqlite3.Row], limit: int, excluded: set[int]) -> list[int]:
+def candidates(rows: Sequence[sqlite3.Row]) -> list[int]:
     """Those of the first claimable orders that a claim takes: one that was lost before goes alone, others in order."""
-    rows = [row for row in rows if row["seq"] not in excluded][:limit]
     if rows and rows[0]["losses"]:
         return [rows[0]["seq"]]
     lost_at = next((index for index, row in enumerate(rows) if row["losses"]), len(rows))
     return [row["seq"] for row in rows[:lost_at]]
+
+
+def take(db: sqlite3.Connection, shift: Shift, seqs: Sequence[int], now: float) -> list[Order]:
+    """The orders with these numbers, as they are once the shift has taken them."""
+    chosen = json.dumps(seqs)
+    mine = {"shift": shift.token, "waiter": printable(shift.waiter), "host": printable(shift.host), "start": now}
+    db.execute(_TAKE, {**mine, "seqs": chosen})
+    return taken(db.execute(f"SELECT {TAKEN} {FROM} WHERE seq IN (SELECT value FROM json_each(?))", (chosen,)), mine)
 
 
 class SomeAreNot(Exception):

@@ -40,6 +40,7 @@ _COLUMNS = (
 )
 WHOLE = _COLUMNS.format("tail, result", "history, late")
 LIGHT = _COLUMNS.format("NULL, NULL", "NULL, NULL")
+TAKEN = "seq, batches.id, arguments, names, orders.priority, attempt, failures, losses"
 FROM = f"FROM orders JOIN batches ON batches.number = seq >> {ROW_BITS}"
 
 _SPANS = 100
@@ -106,6 +107,20 @@ def order_from(row: Iterable[Any]) -> Order:
         events_from(late),
         _names(names)[1],
     )
+
+
+def taken(rows: Iterable[Sequence[Any]], mine: Mapping[str, Any]) -> list[Order]:
+    """Orders just claimed, from the columns of TAKEN and what their claim has in common; there is nothing else yet."""
+    stored = list(rows)
+    all_arguments = json.loads(f"[{','.join([row[2] for row in stored])}]")  # at once, which takes a third of the time
+    orders = []
+    for row, arguments in zip(stored, all_arguments, strict=True):
+        seq, batch, _, names_and_kinds, priority, attempt, failures, losses = row
+        number, (names, kinds) = seq & (_ROWS - 1), _names(names_and_kinds)
+        whose = (f"{batch}-{number}", batch, number, tuple(arguments), names)
+        stands = (Status.RUNNING, priority, attempt, failures, losses)
+        orders.append(Order(*whose, *stands, kinds=kinds, **mine))
+    return orders
 
 
 def names_text(row: Row) -> str | None:
