@@ -115,6 +115,15 @@ def test_excluded_orders_are_left_for_others(kitchen):
     assert [order.id for order in kitchen.claim(shift, limit=1, exclude=[first])] == [second]
 
 
+def test_a_claim_finds_what_stands_behind_many_excluded_orders(kitchen):
+    orders = fill(kitchen, [[str(n)] for n in range(30)])
+    shift = check_in(kitchen)
+
+    claimed = kitchen.claim(shift, limit=4, exclude=[*orders[:20], orders[22]])
+
+    assert [order.id for order in claimed] == [orders[20], orders[21], orders[23], orders[24]]
+
+
 def test_sixteen_waiters_never_get_the_same_order(kitchen, open_again):
     count, waiters = 2000, 16
     fill(kitchen, [[str(n)] for n in range(count)])

@@ -15,14 +15,13 @@ from pymongo.errors import OperationFailure
 from waiter.errors import ShiftLost
 from waiter.kitchen.contract import ALL, CLAIM_LIMIT
 from waiter.kitchen.mongo.connection import Connection, is_too_large
-from waiter.kitchen.mongo.documents import AT_ONCE, BULKY, ROWS, Document, ids_of, order_from
+from waiter.kitchen.mongo.documents import AT_ONCE, BULKY, ROWS, Document, claimed_order, ids_of, order_from
 from waiter.kitchen.mongo.places import HEAD, Place, Places
 from waiter.kitchen.mongo.queries import numbered_batches
 from waiter.kitchen.mongo.scope import in_scope
 from waiter.kitchen.mongo.updates import claimed, in_hand, lookup, too_large
 from waiter.kitchen.spans import Span, SpansOfScope, chunks
-from waiter.kitchen.transitions import OF_AN_ATTEMPT
-from waiter.orders import Order, Scope, Shift
+from waiter.orders import Order, Scope, Shift, Status
 
 TRIES = 8
 
@@ -69,23 +68,27 @@ class Claims:
         self, shift: Shift, limit: int, exclude: Sequence[str], scope: Scope, spans: Sequence[Span] | None
     ) -> list[Order]:
         """The same, of the orders of these spans."""
+        named: Sequence[str] = ()  # hundreds cost time in each look, and hardly ever is one of them READY
+        excluded = frozenset(exclude)
         for _ in range(TRIES):
             place, is_head_due = self._place(scope, spans)
-            claimable = _claimable(exclude, scope, spans, place)
-            head = _claimable(exclude, scope, spans) if is_head_due else None
+            claimable = _claimable(named, scope, spans, place)
+            head = _claimable(named, scope, spans) if is_head_due else None
             try:
                 look = self._look(shift, limit, claimable, head)
             except OperationFailure as problem:
                 if not is_too_large(problem):
                     raise
                 if limit == 1:
-                    self._end_first(claimable)
+                    self._end_first(_claimable(exclude, scope, spans, place))
                 limit = max(1, limit // 8)  # one look holds 16 MB
                 continue
             if not _may_claim(look, shift):
                 return []
             if look.get("overdue"):
                 self._promote(look["now"])
+            elif not excluded.isdisjoint(ids_of(look["first"])):
+                named = exclude
             elif not look["first"] and place == HEAD:
                 return []
             elif any(self._places.goes_back(place, first, limit) for first in look.get("head", ())):
@@ -200,12 +203,9 @@ def _as_seen(seen: list[Document]) -> Document:
 
 
 def _as_claimed(seen: list[Document], hand: Document) -> list[Order]:
-    """The orders as the update left them."""
-    return [order_from(_without_attempt(order) | hand | {"attempt": order["attempt"] + 1}) for order in seen]
-
-
-def _without_attempt(order: Document) -> Document:
-    return {field: order[field] for field in order.keys() - OF_AN_ATTEMPT} if order["attempt"] else order
+    """The orders as the update left them: nothing of an earlier attempt."""
+    mine = {**hand, "status": Status(hand["status"])}
+    return [claimed_order(order, mine) for order in seen]
 
 
 def _may_claim(look: Document, shift: Shift) -> bool:

@@ -117,6 +117,24 @@ def order_from(stored: Mapping[str, Any]) -> Order:
     )
 
 
+def claimed_order(stored: Mapping[str, Any], mine: Mapping[str, Any]) -> Order:
+    """An order just claimed: its document from before, and what the claim gives all orders alike."""
+    names = stored.get("names")
+    return Order(
+        id=stored["_id"],
+        batch=stored["batch"],
+        row=stored["row"],
+        arguments=tuple(map(_argument, stored["arguments"])),
+        names=None if names is None else tuple(map(_argument, names)),
+        priority=stored["priority"],
+        attempt=stored["attempt"] + 1,
+        failures=stored["failures"],
+        losses=stored["losses"],
+        kinds=stored.get("kinds"),
+        **mine,
+    )
+
+
 def _reason(stored: str | None) -> Reason | None:
     return None if stored is None else Reason(stored)
 

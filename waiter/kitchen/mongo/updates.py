@@ -71,7 +71,7 @@ def finished(shift: Shift, outcomes: Sequence[Outcome], now: Expression, call: i
     entry: a caller can tell its own from older ones.
     """
     _, status, failures, losses = kind(outcomes[0])
-    facts = [_stored_facts(outcome) for outcome in outcomes]
+    facts = [transitions.told_by(outcome) for outcome in outcomes]
     place = {"$indexOfArray": [{"$literal": [outcome.order_id for outcome in outcomes]}, "$_id"]}
     given: Document = {field: f"$mine.{field}" for field in set().union(*facts)}
     given |= {"status": status.value, "failed": failures, "lost": losses, "shift": literal(shift.token)}
@@ -89,10 +89,6 @@ def finished(shift: Shift, outcomes: Sequence[Outcome], now: Expression, call: i
 def _due(delays_s: list[float], place: Expression, now: Expression) -> Expression:
     delay_s = {"$arrayElemAt": [{"$literal": delays_s}, place]}
     return {"$cond": [{"$lte": [delay_s, 0]}, AT_ONCE, {"$add": [now, delay_s]}]}
-
-
-def _stored_facts(outcome: Outcome) -> Document:
-    return {field: value for field, value in transitions.facts_of(outcome).items() if value is not None}
 
 
 def late(shift: Shift, outcome: Outcome, now: Expression) -> list[Document]:
