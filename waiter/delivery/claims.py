@@ -208,11 +208,11 @@ class Claims:
     def _with_earlier(self, orders: Sequence[Order]) -> list[Order]:
         """The orders, with what earlier stages know of their rows where their command asks for it."""
         work, found = self._work, dict[str, Order]()
-        for batch in dict.fromkeys(order.batch for order in orders):
-            own = [order for order in orders if order.batch == batch]
-            stages = work.scope.stages_before(own[0], work.executor.words)
-            found |= {order.id: order for order in with_earlier(work.kitchen, own, stages)}
-        return [found[order.id] for order in orders]
+        for batch, order in {order.batch: order for order in orders}.items():
+            if stages := work.scope.stages_before(order, work.executor.words):
+                own = (order for order in orders if order.batch == batch)
+                found |= {order.id: order for order in with_earlier(work.kitchen, own, stages)}
+        return [found.get(order.id, order) for order in orders] if found else [*orders]
 
     def ask_what_is_held(self) -> None:
         """Take the orders of claims that were not answered, or give them back if it is time to go."""

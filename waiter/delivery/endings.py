@@ -57,7 +57,7 @@ class Endings:
     def _settle(self, ended: Ended) -> None:
         work = self._work
         held = work.held[ended.id]  # until its outcome is on its way, whatever goes wrong on the way there
-        if died_of(ended, work.shutdown.heard):
+        if work.shutdown.heard and died_of(ended, work.shutdown.heard):
             ended = replace(ended, end=End.STOPPED)  # whoever stopped this waiter stopped it
         if len(work.held) == 1:
             work.timer.ask_at_once()  # nothing of our own to wait for any more

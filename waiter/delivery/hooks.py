@@ -72,13 +72,14 @@ class Hooks:
         self._room_wait_s = room_wait_s
         self._farewell_s = farewell_s
         self._said: set[int | None] = set()
-        self._lines = {Status.DONE: options.on_done, Status.ERROR: options.on_error}
+        lines = {Status.DONE: options.on_done, Status.ERROR: options.on_error}
+        self._lines = {status: line for status, line in lines.items() if line is not None}
         self._env = inherited(os.environ if env is None else env)
         self._running: list[subprocess.Popen[bytes]] = []
 
     def call(self, order: Order, outcome: Outcome) -> None:
         """Start the hook for this outcome, if there is one."""
-        line = self._lines.get(outcome.status)
+        line = self._lines.get(outcome.status) if self._lines else None
         if line is None:
             return
         self._wait_for_room()

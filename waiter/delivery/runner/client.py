@@ -46,6 +46,9 @@ class End(StrEnum):
     UNSTARTABLE = "unstartable"  # the kernel takes no such arguments: this job's own fault; `message` says why
 
 
+_ENDS = {end.value: end for end in End}
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One command to run. `env` comes on top of the runner's; surrogate escapes stand for bytes that are no UTF-8."""
@@ -364,8 +367,7 @@ class ProcessRunner:
             case "ended":
                 job, slot, started, stopped, code, signal, end, tail, peak, words, result, cut_from = facts
                 self._told.add(job)
-                how = code, signal, End(end), tail
-                return Ended(job, slot, started, stopped, *how, words, result, peak, cut_from)
+                return Ended(job, slot, started, stopped, code, signal, _ENDS[end], tail, words, result, peak, cut_from)
             case "entangled":
                 self._told.update(facts[0])
                 return Entangled(tuple(facts[0]), facts[1])

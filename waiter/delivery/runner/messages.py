@@ -28,9 +28,9 @@ def packed(message: Any) -> bytes:
 def unpacked(received: bytes) -> tuple[list[Any], bytes]:
     """The whole messages in what has been received, and what is left of it."""
     messages = []
-    at = 0
+    at, view = 0, memoryview(received)
     while (end := _end(received, at)) is not None:
-        messages.append(marshal.loads(memoryview(received)[at + _LENGTH : end]))
+        messages.append(marshal.loads(view[at + _LENGTH : end]))
         at = end
     return messages, received[at:]
 
