@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter
 
@@ -144,6 +145,52 @@ def test_sixteen_waiters_never_get_the_same_order(kitchen, open_again):
 
     assert Counter(Counter(claimed).values()) == {1: count}
     assert kitchen.counts()[Status.DONE] == count
+
+
+def ends_of_all_kinds(orders):
+    """An outcome for each order, each with times of its own: forty of each kind and more."""
+    kinds = itertools.cycle(
+        (
+            lambda order, **at: outcome(order, exit_code=0, command="c1", peak_memory=order.row, **at),
+            lambda order, **at: outcome(order, result=f"of {order.row}", tail="t", **at),
+            lambda order, **at: outcome(order, Status.ERROR, reason=Reason.EXIT, error=f"no {order.row}", **at),
+            lambda order, **at: outcome(order, Status.READY, reason=Reason.LOST, delay_s=order.row, **at),
+        )
+    )
+    return [end(order, start=order.row / 7, stop=order.row / 3) for end, order in zip(kinds, orders, strict=False)]
+
+
+def test_each_of_many_outcomes_of_all_kinds_goes_to_its_own_order(kitchen):
+    fill(kitchen, [[str(n)] for n in range(170)])
+    shift = check_in(kitchen)
+    orders = kitchen.claim(shift, limit=170)
+    ends = ends_of_all_kinds(orders)
+
+    assert kitchen.finish(shift, ends) == [FinishResult.ACCEPTED] * 170
+
+    told = ("start", "stop", "exit_code", "reason", "error", "result", "tail", "command", "peak_memory")
+    for end, stored in zip(ends, kitchen.find(Selector(), with_details=True), strict=True):
+        assert (stored.id, stored.status) == (end.order_id, end.status)
+        assert [getattr(stored, fact) for fact in told] == [getattr(end, fact) for fact in told]
+        assert (stored.failures, stored.losses) == (end.reason is Reason.EXIT, end.reason is Reason.LOST)
+        assert (stored.due is None) == (end.status is not Status.READY)
+        (event,) = stored.history
+        assert (event.status, event.attempt, event.shift) == (end.status, 1, shift.token)
+        assert (event.start, event.stop, event.error) == (end.start, end.stop, end.error)
+
+
+def test_among_many_outcomes_the_late_ones_alone_change_nothing(kitchen):
+    ids = fill(kitchen, [[str(n)] for n in range(100)])
+    shift = check_in(kitchen)
+    orders = kitchen.claim(shift, limit=100)
+    kitchen.reset(Selector(ids=(ids[3], ids[70])), from_living=True)
+
+    results = kitchen.finish(shift, [outcome(order) for order in orders])
+
+    late = [order_id for order_id, result in zip(ids, results, strict=True) if result is FinishResult.LATE]
+    assert late == [ids[3], ids[70]]
+    assert [order.id for order in kitchen.find(Selector(statuses=(Status.READY,)))] == late
+    assert kitchen.counts()[Status.DONE] == 98
 
 
 def test_a_finish_whose_reply_was_lost_can_be_repeated(kitchen):

@@ -12,17 +12,18 @@ _NOTHING = {"is_cancel_asked": "0"}
 """How a field is written that has nothing, where that is not NULL."""
 
 
-def update(change: Change, *, hint: str = "", event: str | None = None) -> str:
-    """An UPDATE of the orders that may change so; the caller goes on with AND. `event`: SQL for the event, as JSON."""
+def update(change: Change, *, hint: str = "", event: str | None = None, source: str = "") -> str:
+    """An UPDATE of the orders that may change so; the caller goes on with AND. `event`: SQL for the event, as JSON;
+    `source`: FROM, and what the values come from if they are no parameters."""
     sets = [f"{name} = {_sql(value, _NOTHING.get(name, 'NULL'))}" for name, value in change.fields.items()]
     if change.record is not None:
         sets.append(f"history = {_history(change.record, event or _event(change.record))}")
-    return f"UPDATE orders {hint} SET {', '.join(sets)} WHERE {_is_one_of(change.origin)}"
+    return f"UPDATE orders {hint} SET {', '.join(sets)} {source} WHERE {_is_one_of(change.origin)}"
 
 
-def by_place(sql: str, names: Sequence[str]) -> str:
-    """The statement with the values that have these names in their places: to bind a mapping takes twice as long."""
-    return re.sub(":([a-z_]+)", lambda name: f"?{names.index(name[1]) + 1}", sql)
+def by_place(sql: str, names: Sequence[str], place: str) -> str:
+    """The statement with its named values as those in a place, such as ?1: to bind a mapping takes twice as long."""
+    return re.sub(":([a-z_]+)", lambda name: f"{place}{names.index(name[1]) + 1}", sql)
 
 
 def _is_one_of(statuses: Sequence[Status]) -> str:

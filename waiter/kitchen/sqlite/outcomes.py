@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from waiter.kitchen import transitions
@@ -65,6 +66,13 @@ def take(db: sqlite3.Connection, shift: Shift, seqs: Sequence[int], now: float) 
     return taken(db.execute(f"SELECT {TAKEN} {FROM} WHERE seq IN (SELECT value FROM json_each(?))", (chosen,)), mine)
 
 
+Kind = tuple[Status, tuple[str, ...], tuple[int, int]]
+"""What outcomes share that one statement records: the status, the fields that they tell of, failures and losses."""
+
+_AT_ONCE = 32
+"""So many outcomes of a kind are recorded by one statement; the rest of them one by one, as it is made for a number."""
+
+
 class SomeAreNot(Exception):
     """Not all of the outcomes end an order that is still the shift's: the transaction is to be rolled back."""
 
@@ -76,14 +84,23 @@ def finish_all(db: sqlite3.Connection, shift: Shift, ended: Sequence[Ended], now
     A savepoint instead of a second transaction would double that cost.
     """
     write = finish_event(shift, now)
-    kinds: dict[str, list[list[Any]]] = {}
+    kinds: dict[Kind, list[list[Any]]] = {}
     for outcome, seq in ended:
-        statement, values = _recorded(shift, outcome, seq, now, write)
-        kinds.setdefault(statement, []).append(values)
-    for statement, some in kinds.items():
-        if db.executemany(statement, some).rowcount != len(some):
-            raise SomeAreNot
+        kind, values = _recorded(shift, outcome, seq, now, write)
+        kinds.setdefault(kind, []).append(values)
+    for kind, some in kinds.items():
+        for at in range(0, len(some), _AT_ONCE):
+            _record(db, kind, some[at : at + _AT_ONCE])
     return [FinishResult.ACCEPTED] * len(ended)
+
+
+def _record(db: sqlite3.Connection, kind: Kind, some: Sequence[list[Any]]) -> None:
+    if len(some) == _AT_ONCE:
+        recorded = db.execute(_statement(kind, _AT_ONCE), [*chain.from_iterable(some)]).rowcount
+    else:
+        recorded = db.executemany(_statement(kind, 1), some).rowcount
+    if recorded != len(some):
+        raise SomeAreNot
 
 
 def finish_each(db: sqlite3.Connection, shift: Shift, ended: Sequence[Ended], now: float) -> list[FinishResult]:
@@ -91,26 +108,30 @@ def finish_each(db: sqlite3.Connection, shift: Shift, ended: Sequence[Ended], no
     write = finish_event(shift, now)
     results = []
     for outcome, seq in ended:
-        is_accepted = db.execute(*_recorded(shift, outcome, seq, now, write)).rowcount == 1
+        kind, values = _recorded(shift, outcome, seq, now, write)
+        is_accepted = db.execute(_statement(kind, 1), values).rowcount == 1
         event = write(outcome.status, outcome.attempt, transitions.told_by(outcome))
         results.append(FinishResult.ACCEPTED if is_accepted else _known_or_late(db, shift, outcome, seq, event))
     return results
 
 
-def _recorded(shift: Shift, outcome: Outcome, seq: int | None, now: float, write: EventWriter) -> tuple[str, list[Any]]:
-    """The statement that records the outcome, the same for all of its kind, and its values in their places."""
+def _recorded(
+    shift: Shift, outcome: Outcome, seq: int | None, now: float, write: EventWriter
+) -> tuple[Kind, list[Any]]:
+    """The outcome's kind, and its values in their places."""
     told = transitions.told_by(outcome)
     counted = transitions.counted(outcome)
     values = [*told.values(), write(outcome.status, outcome.attempt, told), seq, shift.token, outcome.attempt]
     if outcome.status is Status.READY:
         due = now + outcome.delay_s if outcome.delay_s > 0 else None
         values += [due, write(Status.CANCELLED, outcome.attempt, told)]
-    return _statement(outcome.status, tuple(told), counted), values
+    return (outcome.status, tuple(told), counted), values
 
 
 @lru_cache(maxsize=256)
-def _statement(status: Status, told: tuple[str, ...], counted: tuple[int, int]) -> str:
-    """Records outcomes that tell of these facts. The claim left nothing of the others, and they are not written."""
+def _statement(kind: Kind, orders: int) -> str:
+    """Records so many outcomes of a kind. The claim left nothing of what they do not tell, and that is not written."""
+    status, told, counted = kind
     is_again = status is Status.READY
     change = transitions.TRY_AGAIN if is_again else transitions.END
     more = {name: Plus(name, by) for name, by in zip(("failures", "losses"), counted, strict=True) if by}
@@ -118,9 +139,12 @@ def _statement(status: Status, told: tuple[str, ...], counted: tuple[int, int]) 
     untold = {"failures", "losses", *transitions.OF_AN_OUTCOME} - {*more, *told}
     fields = {name: given.get(name, value) for name, value in change.fields.items() if name not in untold}
     event = "iif(is_cancel_asked, :cancelled, :event)" if is_again else ":event"
+    names = (*told, "event", "seq", "token", "attempt", *(("due", "cancelled") if is_again else ()))
+    row = f"({', '.join('?' * len(names))})"
+    rows = f"FROM (VALUES {', '.join([row] * orders)}) AS told" if orders > 1 else ""
     fence = "AND seq = :seq AND shift = :token AND attempt = :attempt"
-    sql = f"{update(replace(change, fields=fields), hint=_BY_SEQ, event=event)} {fence}"
-    return by_place(sql, (*told, "event", "seq", "token", "attempt", "due", "cancelled"))
+    sql = f"{update(replace(change, fields=fields), hint=_BY_SEQ, event=event, source=rows)} {fence}"
+    return by_place(sql, names, "told.column" if rows else "?")
 
 
 def done(ended: Sequence[Ended], results: Sequence[FinishResult]) -> list[int]:
