@@ -2,7 +2,8 @@
 
 Click imports `inspect` for one function; others import `platform`, `ipaddress` and `locale` for what hardly anybody
 does. That is a tenth of the time in which a waiter starts. MongoDB's driver asks `importlib.metadata`, which brings
-`email` and `zipfile`, for other packages' versions if they are too old: a sixth of what the driver takes.
+`email` and `zipfile`, for other packages' versions if they are too old: a sixth of what the driver takes. Its half for
+asyncio, which a waiter does not use, is an eighth.
 Only `python -m waiter` makes them late, in its own process.
 """
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _importing = RLock()
+_ASYNC = "pymongo.asynchronous.mongo_client"
 
 
 class _Late(ModuleType):
@@ -35,8 +37,29 @@ class _Late(ModuleType):
         return getattr(real, name)
 
 
+class _Driver(ModuleType):
+    """MongoDB's driver, once its half for asyncio is late."""
+
+    @property
+    def AsyncMongoClient(self) -> object:  # noqa: N802 - as the driver calls it
+        return import_module(_ASYNC).AsyncMongoClient
+
+
+class _AsyncHalf(_Late):
+    """Stands for that half. The driver, while it is imported, asks for one class, only to hand it on."""
+
+    def __getattr__(self, name: str) -> object:
+        driver = sys.modules.get("pymongo")
+        if name == "AsyncMongoClient" and getattr(driver and driver.__spec__, "_initializing", False):
+            driver.__class__ = _Driver  # whose property wins over what the driver keeps under that name
+            return None
+        return super().__getattr__(name)
+
+
 def make_late() -> None:
     """Put off the import of modules that few commands use."""
+    if "pymongo" not in sys.modules:
+        sys.modules[_ASYNC] = _AsyncHalf(_ASYNC)
     for name, known in _KNOWN.items():
         if name not in sys.modules:
             sys.modules[name] = late = _Late(name)

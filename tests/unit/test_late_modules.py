@@ -72,6 +72,22 @@ print("email" in sys.modules, "zipfile" in sys.modules)
     assert said_by(program) == ["False", "False"]
 
 
+def test_the_half_of_mongodbs_driver_for_asyncio_is_imported_when_it_is_asked_for():
+    pytest.importorskip("pymongo.asynchronous", reason="this driver has none")
+    program = """
+import pymongo
+print("pymongo.asynchronous.database" in sys.modules)
+from pymongo import *
+import pymongo.asynchronous.mongo_client as half
+class Mine(AsyncMongoClient): ...
+print(AsyncMongoClient is pymongo.AsyncMongoClient, half.AsyncMongoClient is AsyncMongoClient, Mine.__mro__[1].__name__)
+print(sys.modules[half.__name__].__class__.__name__, half.__class__.__name__)
+"""
+    assert said_by(program) == ["False", "True", "True", "AsyncMongoClient", "module", "module"]
+    directly = "from pymongo.asynchronous.mongo_client import AsyncMongoClient as one\nimport pymongo\n"
+    assert said_by(directly + "print(one is pymongo.AsyncMongoClient, one.__name__)") == ["True", "AsyncMongoClient"]
+
+
 def test_threads_that_ask_at_once_all_have_their_answer():
     program = """
 import inspect, threading
