@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.freezing import freeze
+
 STARTS_WITHIN_S = 30.0
 
 IN_MEMORY_BYTES = 4 * 2**30
@@ -123,7 +125,8 @@ class Mongod:
             self._process = None
 
     def freeze(self) -> None:
-        self.signal(signal.SIGSTOP)
+        assert self._process is not None
+        freeze(self._process.pid)
 
     def thaw(self) -> None:
         self.signal(signal.SIGCONT)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.jobs import DAEMON, end_of, is_alive, living, script, until_ended, wait_for
+from tests.freezing import freeze
 from waiter.delivery.runner.client import (
     End,
     Ended,
@@ -179,7 +180,7 @@ def test_nothing_of_a_command_lives_two_seconds_after_a_sigkill_of(killed, pids)
 
     if killed == "frozen waiter":  # its runner was frozen as well, and hears nothing
         killed = "waiter"
-        os.kill(runner_pid, signal.SIGSTOP)
+        freeze(runner_pid)
     for name in killed.split():
         os.kill({"waiter": waiter_pid, "runner": runner_pid, "guard": guard_pid}[name], signal.SIGKILL)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import eventually, fill
+from tests.freezing import freeze
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Reason, Selector, Status
 
@@ -99,7 +100,7 @@ def test_what_a_killed_waiter_had_is_taken_only_when_nothing_of_it_lives(kitchen
     (guard,) = children(killed.pid)
     guards = [guard, *children(guard)]  # and the runner, whose children are the commands
     for pid in guards:  # who would clean up after it cannot, for now
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
     killed.kill()
     killed.wait()
 

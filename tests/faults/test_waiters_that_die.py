@@ -16,6 +16,7 @@ import pytest
 from tests.conftest import check_in, eventually, fill, outcome, unavailable
 from tests.faults import quick_waiter
 from tests.faults.floor import Floor, all_orders, check_promises, child, is_alive
+from tests.freezing import freeze
 from waiter.kitchen.contract import Kitchen
 from waiter.orders import Reason, Selector, Status
 
@@ -55,7 +56,7 @@ def test_a_frozen_waiters_order_is_delivered_by_another_and_its_outcome_is_late(
     (order_id,) = fill(kitchen, [["x"]])
     frozen = floor.start(work="[ $WAITER_ATTEMPT -gt 1 ] || sleep 3", lease_s=1.5, until="stopped")
     eventually(lambda: floor.oracle("begin"))
-    frozen.send_signal(signal.SIGSTOP)
+    freeze(frozen.pid)
     second = floor.start(work="true", lease_s=1.5)
 
     assert second.wait(40) == 0
@@ -79,7 +80,7 @@ def test_waiters_that_slept_past_their_lease_give_nobody_up(kitchen, floor):
     eventually(lambda: len(floor.oracle("begin")) == number)
     for _ in range(2):
         for waiter in waiters:
-            waiter.send_signal(signal.SIGSTOP)
+            freeze(waiter.pid)
         time.sleep(1.5 * lease_s)  # the sleep is what happens here
         for waiter in waiters:
             waiter.send_signal(signal.SIGCONT)
