@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,16 +22,16 @@ BEGIN = """
 import errno, json, os, signal, sys
 sys.path.insert(0, sys.argv[1])
 from waiter.delivery.runner import spawn
-from waiter.delivery.runner.signals import ignore_what_the_waiter_decides_on
+from waiter.delivery.runner.signals import leave_signals_to_the_waiter
 way = getattr(spawn, sys.argv[2])
 null = os.open(os.devnull, os.O_RDWR)
 """
 
 
-def said(way: str, script: str, *words: str, **options: object) -> object:
+def said(way: str, script: str, *words: str, **options: Any) -> Any:
     """What the script says, run by a fresh Python that has no other children."""
     line = [sys.executable, "-I", "-S", "-c", BEGIN + script, str(ROOT), way, *words]
-    return json.loads(subprocess.run(line, check=True, capture_output=True, text=True, **options).stdout)  # type: ignore[call-overload]
+    return json.loads(subprocess.run(line, check=True, capture_output=True, text=True, **options).stdout)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -40,7 +41,7 @@ def test_a_command_gets_its_words_variables_streams_and_a_session(way):
     given = os.memfd_create("stdin")
     os.write(given, b"from stdin")
     os.lseek(given, 0, os.SEEK_SET)
-    script = 'read line; echo "$0 $1|$A|$line|$(ps -o pid=,sid= -p $$)"; echo wrong >&2; exit 7'
+    script = 'read line; echo "$0 $1|$A|$line|$(cut -d" " -f1,6 /proc/$$/stat)"; echo wrong >&2; exit 7'
     start = getattr(spawn, way)("/bin/sh", [])
     path = b"PATH=" + os.fsencode(os.environ["PATH"])
     pid = start(["sh", "-c", script, "zero", "\udcff"], [path, b"A=\xfe=="], (given, writes, errors))
@@ -68,7 +69,7 @@ print(json.dumps(os.read(reads, 1000).decode().split()))
 @pytest.mark.parametrize("given", [(), (signal.SIGHUP,), (signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1)], ids=str)
 def test_a_command_ignores_what_the_waiter_was_given_and_nothing_else(way, given):
     script = """
-defaulted = ignore_what_the_waiter_decides_on()
+defaulted = leave_signals_to_the_waiter()
 for number in signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT:
     os.kill(os.getpid(), number)
 reads, writes = os.pipe()
@@ -121,11 +122,20 @@ def test_what_cannot_be_started_is_said_leaves_no_child_and_hinders_no_other(way
     assert numbers == [[number] * 3, 0]
 
 
-def test_a_python_that_takes_other_arguments_starts_commands_all_the_same(monkeypatch):
+def told_of_no_error(*_):
+    return os.posix_spawn("/bin/true", ["true"], {})
+
+
+@pytest.mark.parametrize("other", [lambda: None, told_of_no_error], ids=["other arguments", "an error told too late"])
+def test_a_python_that_is_not_as_known_starts_commands_all_the_same(monkeypatch, other):
     import _posixsubprocess
 
-    monkeypatch.setattr(_posixsubprocess, "fork_exec", lambda: None)
+    monkeypatch.setattr(_posixsubprocess, "fork_exec", other)
     null = os.open(os.devnull, os.O_RDWR)
     pid = spawn.spawner("/bin/sh", [])(["sh", "-c", "exit $A"], [b"A=3"], (null, null, null))
     os.close(null)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+
+
+def test_the_fast_way_is_taken_where_it_is_known():
+    assert isinstance(spawn.spawner("/bin/true", []), spawn._Forked) == (sys.version_info < (3, 15))

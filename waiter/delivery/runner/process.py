@@ -27,7 +27,7 @@ from waiter.delivery.runner.memory import MemoryWatch
 from waiter.delivery.runner.messages import unpacked
 from waiter.delivery.runner.orphans import Orphans
 from waiter.delivery.runner.output_files import take_back
-from waiter.delivery.runner.signals import ends_of_children, ignore_what_the_waiter_decides_on
+from waiter.delivery.runner.signals import ends_of_children, leave_signals_to_the_waiter
 from waiter.delivery.runner.slot import Running, Slot, files_per_slot, make_slots, with_slot
 from waiter.delivery.runner.spawn import Streams, spawner
 from waiter.delivery.runner.start_errors import (
@@ -97,7 +97,7 @@ class RunnerProcess:
             os.chdir(options["cwd"] or ".")
         except OSError as error:
             self.refusal = f"{error.filename or 'nice'}: {error.strerror}"
-        self.wake, self.defaulted = ends_of_children(), ignore_what_the_waiter_decides_on()
+        self.wake, self.defaulted = ends_of_children(), leave_signals_to_the_waiter()
         self.spawn = spawner(self.program, self.defaulted)
         os.set_blocking(self.control, False)
         for fd in (self.control, self.wake, self.guard_fd, *self.by_fd):

@@ -10,7 +10,7 @@ _IGNORED_BY_PYTHON = {signal.SIGPIPE, signal.SIGXFSZ}
 _NOBODY_MAY_SET = {signal.SIGKILL, signal.SIGSTOP}
 
 
-def ignore_what_the_waiter_decides_on() -> list[int]:
+def leave_signals_to_the_waiter() -> list[int]:
     """Heed nothing that a user or a system tells the waiter. Returns the signals that commands are to have by default.
 
     They have what the waiter was given: under nohup, say, hangups are ignored. Others have a handler here that does

@@ -3,11 +3,12 @@
 Python's public way is `os.posix_spawn`. What `subprocess` calls underneath does the same by a plain vfork: glibc's
 spawn maps a stack for each child and sets each signal by a call of its own, a sixth of what the runner does for a
 command and a fifth of the time for which it waits in it. That function is no public one, so it is called only as the
-Pythons call it that were looked at, on Linux; one with other arguments says so before it does anything.
+Pythons call it that were looked at, on Linux, and only if a first try ends as it should.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import sys
@@ -30,7 +31,9 @@ def spawner(program: str, defaulted: Sequence[int]) -> Spawn:
     `defaulted` are the signals that it is to have by default; those that it is to ignore are ignored here.
     """
     if sys.platform == "linux" and sys.implementation.name == "cpython" and sys.version_info < (3, 15):
-        return _Forked(program, by_posix_spawn(program, defaulted))
+        forked = _Forked(program)
+        if forked.is_as_known():
+            return forked
     return by_posix_spawn(program, defaulted)
 
 
@@ -49,11 +52,10 @@ def by_posix_spawn(program: str, defaulted: Sequence[int]) -> Spawn:
 class _Forked:
     """What `subprocess` does, without its pipe for each child."""
 
-    def __init__(self, program: str, otherwise: Spawn) -> None:
+    def __init__(self, program: str) -> None:
         from _posixsubprocess import fork_exec
 
         self._fork_exec: Callable[..., int] = fork_exec
-        self._otherwise = otherwise
         self._programs = (os.fsencode(program),)
         self._read_end, self._write_end = os.pipe()
         self._told = select.poll()
@@ -61,17 +63,32 @@ class _Forked:
         may_vfork = (True,) if sys.version_info < (3, 14) else ()
         self._last = (None, None, None, -1, None, *may_vfork)  # no other user, mask of files or function
 
-    def __call__(self, argv: list[str], env: Sequence[bytes], streams: Streams) -> int:
-        reads, writes, errors = streams
-        ends = reads, -1, -1, writes, -1, errors, self._read_end, self._write_end
+    def is_as_known(self) -> bool:
+        """Whether it takes these arguments, and has heard of an error when it returns: a fork, as emulators make of a
+        vfork, would be told of it later, in place of the next command.
+        """
+        null = os.open(os.devnull, os.O_RDWR)
         try:
-            pid = self._fork_exec(argv, self._programs, False, (), None, env, *ends, True, True, -1, *self._last)
+            pid = self._start([""], (b"",), (), (null, null, null))
         except TypeError:
-            return self._otherwise(argv, env, streams)
+            return False
+        finally:
+            os.close(null)
+        is_told = bool(self._told.poll(0))
+        os.waitpid(pid, 0)
+        return is_told and self._error().errno == errno.ENOENT
+
+    def __call__(self, argv: list[str], env: Sequence[bytes], streams: Streams) -> int:
+        pid = self._start(argv, self._programs, env, streams)
         if self._told.poll(0):
             os.waitpid(pid, 0)
             raise self._error()
         return pid
+
+    def _start(self, argv: list[str], programs: tuple[bytes], env: Sequence[bytes], streams: Streams) -> int:
+        reads, writes, errors = streams
+        ends = reads, -1, -1, writes, -1, errors, self._read_end, self._write_end
+        return self._fork_exec(argv, programs, False, (), None, env, *ends, True, True, -1, *self._last)
 
     def _error(self) -> OSError:
         """What the child wrote that came to no exec: a kind of error, a number in hexadecimal digits, where."""
