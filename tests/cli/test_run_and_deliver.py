@@ -290,13 +290,14 @@ def test_a_timeout_in_percent_ends_an_order_that_began_before_there_was_a_median
         (("--halt", "now,success=1"), "1\n0\n0\n", 0),  # as GNU parallel: what failed before is no matter
         (("--halt", "soon,success=2"), "1\n0\n", 1),  # never reached
         (("--halt", "soon,done=1"), "0\n0\n", 124),
-        (("--max-time", "0.001s"), "0\n0\n", 124),
+        (("-j1", "--max-time", "0.1s"), "0\n0\n", 124),
         (("--max-orders", "1"), "0\n0\n", 124),
         (("--max-orders", "2"), "0\n0\n", 0),
     ],
 )
 def test_a_run_that_was_told_how_far_to_go_says_whether_orders_are_left(waiter_cli, flags, input, code):
-    done = waiter_cli("run", *flags, "sh", "-c", "exit $1", "sh", input=input)
+    # One takes longer than the maximal time.
+    done = waiter_cli("run", *flags, "sh", "-c", "sleep 0.2; exit $1", "sh", input=input)
 
     assert done.returncode == code, done.stderr
 

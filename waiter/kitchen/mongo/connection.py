@@ -30,6 +30,7 @@ from pymongo.errors import (
     PyMongoError,
 )
 from pymongo.read_concern import ReadConcern
+from pymongo.server_description import ServerDescription
 from pymongo.uri_parser import parse_uri
 from pymongo.write_concern import WriteConcern
 
@@ -38,6 +39,8 @@ from waiter.kitchen.address import has_bare_password, options_of, user_of, witho
 from waiter.kitchen.mongo.documents import Document
 from waiter.kitchen.mongo.turns import Turns
 from waiter.kitchen.mongo.updates import Expression, now
+
+_Suitable = Callable[[list[ServerDescription]], list[ServerDescription]]
 
 CLOSE_S = 0.5
 
@@ -52,7 +55,7 @@ _OURS = {
     "appname": "waiter",
     # A watched server is asked over one connection; the driver's own way takes a second one for each.
     "serverMonitoringMode": "poll",
-    # Whatever is asked and fails has the server looked at anew; ten thousand waiters that look by themselves add up.
+    # Whatever is asked and fails has the servers looked at anew; ten thousand waiters that look by themselves add up.
     "heartbeatFrequencyMS": 30_000,
     # Two threads need a second connection beside a step over many orders, and seldom again. Longer than a waiter of
     # a large fleet is silent: one that is made anew costs more than one that is kept.
@@ -107,8 +110,9 @@ class Connection:
         if limits["timeoutMS"] == 0:
             raise KitchenError(f"{self.url}: timeoutMS=0 of the address would wait for ever\nhint: leave it out")
         self._timeout_s = limits["timeoutMS"] / 1000
+        self._silent_at = 0.0  # on the steady clock
         with self.translate_errors():
-            self._client = _client(address, limits)
+            self._client = _client(address, limits, self._heard_of)
             self._find_server(limits["serverSelectionTimeoutMS"] / 1000)
             self.db = self._client.get_default_database(db, write_concern=SAFE, read_preference=ReadPreference.PRIMARY)
             self.url = f"{self.url}/{self.db.name}"
@@ -208,7 +212,17 @@ class Connection:
                 with pymongo.timeout(limit_s) if longer_s or waited_s > HURRY_S else nullcontext():
                     yield
         except (PyMongoError, BSONError, OverflowError, OSError) as problem:
+            if isinstance(problem, PyMongoError) and problem.timeout:
+                self._silent_at = time.monotonic()
             raise self._in_words(problem) from problem
+
+    def _heard_of(self, servers: list[ServerDescription]) -> list[ServerDescription]:
+        """Those of whom the driver has heard since one kept silent: without any it asks them all, at once.
+
+        By itself it takes a primary that hangs for the primary until it looks the next time, though another one was
+        elected long ago.
+        """
+        return [server for server in servers if server.last_update_time > self._silent_at]
 
     def translate_errors(self) -> AbstractContextManager[None]:
         """Every use of the driver happens inside, so that its errors come out as `KitchenError`."""
@@ -306,12 +320,12 @@ def _limits(address: str, timeout_s: float) -> dict[str, int]:
     }
 
 
-def _client(address: str, limits: Mapping[str, int]) -> MongoClient[Document]:
+def _client(address: str, limits: Mapping[str, int], suitable: _Suitable) -> MongoClient[Document]:
     _refuse_misspelt(address)
     said = options_of(address)  # an argument would win over it
     ours: dict[str, Any] = {name: value for name, value in _OURS.items() if name.lower() not in said} | dict(limits)
     try:
-        return MongoClient(address, **ours)
+        return MongoClient(address, server_selector=suitable, **ours)
     except ValueError as problem:  # how the driver refuses a port
         raise InvalidURI(str(problem)) from problem
 
