@@ -159,7 +159,7 @@ class ReplicaSet:
         members = [{"_id": number, "host": host} for number, host in enumerate(self.hosts)]
         settings = {"electionTimeoutMillis": ELECTION_MS}
         _ask(self.nodes[0], {"replSetInitiate": {"_id": "rs", "members": members, "settings": settings}})
-        self.primary()
+        self._wait_until_whole()
 
     def primary(self, among: Sequence[Mongod] | None = None) -> Mongod:
         """The node that takes writes now; waits for an election."""
@@ -170,6 +170,20 @@ class ReplicaSet:
                     return node
             time.sleep(0.1)
         raise RuntimeError("the replica set has no primary")
+
+    def _wait_until_whole(self) -> None:
+        """Every node has what the primary has: if one is hurt before, no majority may be left."""
+        from pymongo.errors import PyMongoError
+
+        written = {"insert": "whole", "documents": [{}], "writeConcern": {"w": len(self.nodes)}}
+        ends = time.monotonic() + STARTS_WITHIN_S
+        while True:
+            try:
+                _ask(self.primary(), written)
+                return
+            except PyMongoError:  # another primary, or not in time
+                if time.monotonic() > ends:
+                    raise
 
     def keep_primary(self) -> None:
         """From here on a primary that keeps silent is missed only after minutes: slow nodes stay what they are."""
