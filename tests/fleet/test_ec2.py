@@ -278,7 +278,7 @@ def test_fab_drives_tagged_instances_from_start_to_stop(laptop: Laptop, shared: 
 
     started = laptop.fab("fleet.start")
     assert started.returncode == 0, started.stderr
-    assert [line.split()[:2] for line in started.stdout.splitlines()[1:]] == [[name, "started"] for name in hosts]
+    assert sorted(line.split()[:2] for line in started.stdout.splitlines()[1:]) == [[name, "started"] for name in hosts]
     eventually(lambda: shared.count(Status.DONE) == 40)
     status = json.loads(laptop.fab("fleet.status", "--json").stdout)
     assert sorted(each["host"] for each in status["waiters"]) == [*hosts]
