@@ -1,9 +1,9 @@
 """Modules of the standard library that are imported when they are first asked for something.
 
-Click imports `inspect` for one function; others import `platform`, `ipaddress` and `locale` for what hardly anybody
-does. That is a tenth of the time in which a waiter starts. MongoDB's driver asks `importlib.metadata`, which brings
-`email` and `zipfile`, for other packages' versions if they are too old: a sixth of what the driver takes. Its half for
-asyncio, which a waiter does not use, is an eighth.
+Click imports `inspect` for one function, and dataclasses for another; others import `platform`, `ipaddress` and
+`locale` for what hardly anybody does. That is a tenth of the time in which a waiter starts. MongoDB's driver asks
+`importlib.metadata`, which brings `email` and `zipfile`, for other packages' versions if they are too old: a sixth of
+what the driver takes. Its half for asyncio, which a waiter does not use, is an eighth.
 Only `python -m waiter` makes them late, in its own process.
 """
 
@@ -18,6 +18,7 @@ from types import ModuleType
 TYPE_CHECKING = False  # `typing` is not needed here
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any
 
 _importing = RLock()
 _ASYNC = "pymongo.asynchronous.mongo_client"
@@ -81,6 +82,18 @@ def cleandoc(doc: str) -> str:
     return "\n".join(lines)
 
 
+def annotations_of(thing: Any, **how: Any) -> Mapping[str, Any]:
+    """As `inspect.get_annotations`, by which dataclasses of Python 3.12 and 3.13 find the fields of a class."""
+    if isinstance(thing, type) and not how and sys.version_info < (3, 14):
+        found = vars(thing).get("__annotations__", {})
+        if isinstance(found, dict):
+            return dict(found)
+    import inspect
+    from inspect import signature  # noqa: F401 - asked for this, the stand-in becomes the module itself
+
+    return inspect.get_annotations(thing, **how)
+
+
 def _version(distribution: str) -> str:
     from importlib.metadata import distribution as found
 
@@ -95,7 +108,7 @@ def _requires(distribution: str) -> list[str] | None:
 
 _KNOWN: Mapping[str, Mapping[str, Callable[..., object]]] = {
     "importlib.metadata": {"version": _version, "requires": _requires},
-    "inspect": {"cleandoc": cleandoc},
+    "inspect": {"cleandoc": cleandoc, "get_annotations": annotations_of},
     "platform": {"system": lambda: os.uname().sysname},
     "ipaddress": {},
     "locale": {},

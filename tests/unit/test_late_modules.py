@@ -39,6 +39,26 @@ def test_the_help_of_every_verb_is_cleaned_as_by_inspect():
         assert cleandoc(command.help or "") == inspect.cleandoc(command.help or "")
 
 
+def test_the_fields_of_a_class_are_found_as_by_inspect():
+    program = """
+import inspect
+class Plain: ...
+class Fields:
+    a: int
+    b: "str" = ""
+class More(Fields): ...
+def function(a: int): ...
+late = [inspect.get_annotations(one) for one in (Plain, Fields, More)]
+print("ast" in sys.modules)
+late += [inspect.get_annotations(one) for one in (type, function)] + [inspect.get_annotations(Fields, eval_str=True)]
+print("ast" in sys.modules)
+import inspect
+print([inspect.get_annotations(one) for one in (Plain, Fields, More, type, function)] == late[:-1])
+print(late[-1]["b"].__name__)
+"""
+    assert said_by(program) == [str(sys.version_info >= (3, 14)), "True", "True", "str"]
+
+
 def test_a_late_module_is_imported_when_it_is_asked_for_something():
     program = """
 import inspect, ipaddress, locale, platform
