@@ -250,7 +250,7 @@ class Crew:
     def _work(self, number: int) -> None:
         with MongoKitchen(self._url, timeout_s=3.0) as kitchen:
             shift = eventually(lambda: _patiently(lambda: check_in(kitchen, f"w{number}")))
-            kitchen.heartbeat(shift, Vitals(), lease_s=CREW_WITHIN_S)
+            eventually(lambda: _patiently(lambda: kitchen.heartbeat(shift, Vitals(), lease_s=CREW_WITHIN_S)))
             ends = time.monotonic() + CREW_WITHIN_S
             while time.monotonic() < ends:
                 with suppress(KitchenUnreachable):
@@ -304,12 +304,12 @@ def replica_set() -> Iterator[ReplicaSet]:
 
 @pytest.mark.parametrize("fate", ["steps down", "is killed", "freezes"])
 def test_no_acknowledged_outcome_is_lost_when_the_primary(replica_set, fate):
-    rows = 600
+    rows = 900
     url = with_database(replica_set.url, "after_it_" + fate.replace(" ", "_"))
     with MongoKitchen(url) as kitchen:
         fill(kitchen, [[str(n)] for n in range(rows)])
     with Crew(url) as crew:
-        eventually(lambda: len(crew.accepted) > rows // 4, 30)
+        eventually(lambda: len(crew.accepted) > rows // 6, 30)
         primary = replica_set.primary()
         if fate == "steps down":
             replica_set.step_down()
@@ -332,7 +332,7 @@ def test_no_acknowledged_outcome_is_lost_when_the_primary(replica_set, fate):
 
 
 def test_a_new_primary_is_found_at_once_though_the_old_one_hangs(replica_set):
-    with MongoKitchen(with_database(replica_set.url, "found_at_once"), timeout_s=ANSWER_S) as kitchen:
+    with MongoKitchen(with_database(replica_set.url, "found_at_once"), timeout_s=5.0) as kitchen:
         fill(kitchen, [["1"]])
         time.sleep(1.5)  # the driver looks a second time soon after the first, and then not for 30 s
         primary = replica_set.primary()
