@@ -24,6 +24,12 @@ HOUSE = ROOT / "waiter"
 
 LONGEST_ROOM = 400
 LONGEST_FUNCTION = 40
+LARGEST_FILE = 500_000  # bytes
+TOP_LEVEL = {
+    *(".ci", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md"),
+    *("benchmarks", "docs", "fabfile.py", "hatch_build.py", "mkdocs.yml", "pyproject.toml", "tasks.py", "tests"),
+    *("waiter", "website"),
+}
 REASON = "Long because"
 """How the docstring of what is longer begins the sentence that says why."""
 
@@ -217,6 +223,15 @@ def room(module: str) -> str:
 def is_allowed(imported: str, importer: str) -> bool:
     allowed = MAY_IMPORT[room(importer)] | EXCEPTIONS.get(importer, set()) | {room(importer), *FOR_ALL}
     return any(imported == name or imported.startswith(f"{name}.") for name in allowed)
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no checkout: nobody knows which files are the project's")
+def test_a_clone_holds_what_the_project_needs_and_no_more():
+    listed = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], check=True, capture_output=True, text=True).stdout
+    files = [Path(name) for name in listed.rstrip("\0").split("\0") if (ROOT / name).is_file()]
+
+    assert {file.parts[0] for file in files} <= TOP_LEVEL, "say in TOP_LEVEL what is new, or take it out"
+    assert [str(file) for file in files if (ROOT / file).stat().st_size > LARGEST_FILE] == []
 
 
 def test_every_room_has_its_place_in_the_plan():
