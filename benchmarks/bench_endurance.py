@@ -25,8 +25,8 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
-from bench_claims import _packaged, server
 from bench_delivery import prepared
+from own_mongod import add_mongod_option, server
 
 from waiter.kitchen import open_kitchen
 from waiter.orders import Status
@@ -182,9 +182,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--orders", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--mongod", default=_packaged())
+    add_mongod_option(parser)
     said = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, server(said.mongod) as mongodb:
+    with tempfile.TemporaryDirectory() as folder, server(said.mongod) as (mongodb, _):
         missed = [
             measure("SQLite", f"{folder}/kitchen", said.orders, said.seconds),
             measure("MongoDB", f"{mongodb}/bench", said.orders, said.seconds),

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from itertools import islice
 from pathlib import Path
 
 import pymongo
-from bench_claims import _packaged, server
+from own_mongod import add_mongod_option, server
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -123,7 +122,7 @@ def fits(peak: float, ten_peak: float) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--mongod", default=shutil.which("mongod"))
+    add_mongod_option(parser)
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -135,7 +134,7 @@ def main() -> int:
         many = write_rows(folder / "many.csv", options.rows * 10)
         floor = floor_sqlite(few, folder / "floor.sqlite")
         lines = lines_for("SQLite", str(folder / "kitchen.sqlite"), few, many, floor, GOAL_SQLITE)
-        with server(options.mongod or _packaged()) as url:
+        with server(options.mongod) as (url, _):
             lines += lines_for("MongoDB", f"{url}/bench", few, many, floor_mongo(few, url), GOAL_MONGO)
     for what, text, is_met in lines:
         print(f"{what:<30} {text:<52} {'ok' if is_met else 'MISSED'}")

@@ -15,23 +15,21 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
-from bench_claims import _packaged
 from bench_page import serving
+from own_mongod import add_mongod_option, cpu_s, server
 
 from waiter.kitchen import open_kitchen
 from waiter.kitchen.contract import Kitchen
@@ -179,30 +177,6 @@ def at_work(url: str) -> None:
             kitchen.claim(shift, SLOTS)
 
 
-@contextmanager
-def server(mongod: str, folder: Path) -> Iterator[tuple[str, int]]:
-    """A mongod of our own with its data there, and 2 GB of cache."""
-    from tests.mongod import free_port
-
-    folder.mkdir(exist_ok=True)
-    port = free_port()
-    argv = [mongod, "--port", str(port), "--bind_ip", "127.0.0.1", "--dbpath", str(folder), "--quiet"]
-    process = subprocess.Popen([*argv, "--wiredTigerCacheSizeGB", "2"], stdout=subprocess.DEVNULL)
-    try:
-        yield f"mongodb://127.0.0.1:{port}/bench?serverSelectionTimeoutMS=60000", process.pid
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def cpu_s(pid: int | None) -> float:
-    """User and system time of that process."""
-    if pid is None:
-        return 0.0
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def asked(place: Place, verb: str) -> bool:
     """Run it, print what it took; whether it met its goal."""
     began, before = time.perf_counter(), cpu_s(place.pid)
@@ -301,7 +275,7 @@ def measure(place: Place, options: argparse.Namespace) -> list[bool]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mongod", default=shutil.which("mongod"))
+    add_mongod_option(parser)
     parser.add_argument("--orders", type=int, default=1_000_000)
     parser.add_argument("--only", choices=("sqlite", "mongodb"))
     parser.add_argument("--folder", type=Path, help="where the kitchens are made, or found")
@@ -319,7 +293,8 @@ def main() -> int:
             met += measure(Place("SQLite", str(path), None), options)
         if options.only != "sqlite":
             is_there = (folder / "mongod").exists()
-            with server(options.mongod or _packaged(), folder / "mongod") as (url, pid):
+            with server(options.mongod, "--wiredTigerCacheSizeGB", "2", folder=folder / "mongod") as (mongodb, pid):
+                url = f"{mongodb}/bench?serverSelectionTimeoutMS=60000"
                 if not is_there:
                     worked_in_mongodb(url, options.orders // BATCHES)
                 met += measure(Place("MongoDB", url, pid), options)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import http.client
-import shutil
 import signal
 import sqlite3
 import statistics
@@ -25,7 +24,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pymongo
-from bench_claims import _packaged, load, server
+from bench_claims import load
+from own_mongod import add_mongod_option, server
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -196,13 +196,13 @@ def lines(name: str, url: str, goal: float) -> list[tuple[str, str, bool]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--mongod", default=shutil.which("mongod"))
+    add_mongod_option(parser)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-page-") as folder:
         path = Path(folder, "kitchen.sqlite")
         worked_in_sqlite(path, options.rows)
         found = lines("SQLite", str(path), GOAL_SQLITE_S)
-    with server(options.mongod or _packaged()) as url:
+    with server(options.mongod) as (url, _):
         worked_in_mongodb(url, options.rows)
         found += lines("MongoDB", f"{url}/bench", GOAL_MONGO_S)
     for what, text, is_met in found:

@@ -21,11 +21,8 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import shutil
 import signal
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -39,7 +36,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import pymongo
+from own_mongod import add_mongod_option, cpu_s, found, server
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -207,29 +204,11 @@ def deliver_one(kitchen: Counted, number: int, command: SleepingCommand, state: 
 
 
 @contextmanager
-def server(mongod: str) -> Iterator[tuple[str, int]]:
-    """A mongod of our own on a free loopback port, and its pid; gone with its files afterwards."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    with tempfile.TemporaryDirectory(prefix="bench-scale-") as folder:
-        argv = [mongod, "--port", str(port), "--bind_ip", "127.0.0.1", "--dbpath", folder, "--quiet"]
-        # Of a session of its own: Linux gives each its share of the processor, as a machine of its own would.
-        process = subprocess.Popen([*argv, "--maxConns", "60000"], stdout=subprocess.DEVNULL, start_new_session=True)
-        try:
-            url = f"mongodb://127.0.0.1:{port}"
-            pymongo.MongoClient(url, serverSelectionTimeoutMS=20000).admin.command("ping")
-            yield url, process.pid
-        finally:
-            process.kill()
-            process.wait()
-
-
-@contextmanager
-def replica_set(mongod: str) -> Iterator[tuple[str, int]]:
+def replica_set(mongod: str | None) -> Iterator[tuple[str, int]]:
     """Three members, and the pid of their primary."""
     from tests.mongod import ReplicaSet
 
-    replicas = ReplicaSet(mongod)
+    replicas = ReplicaSet(found(mongod))
     try:
         replicas.start()
         process = replicas.primary()._process
@@ -237,12 +216,6 @@ def replica_set(mongod: str) -> Iterator[tuple[str, int]]:
         yield replicas.url, process.pid
     finally:
         replicas.remove()
-
-
-def cpu_s(pid: int) -> float:
-    """The CPU that the process has used, in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def load(kitchen: MongoKitchen, rows: int) -> None:
@@ -339,8 +312,8 @@ def running_of(kitchen: MongoKitchen, names: Collection[str]) -> int:
 
 
 def measure(args: argparse.Namespace) -> int:
-    started = replica_set if args.replica_set else server
-    with tempfile.TemporaryDirectory(prefix="bench-scale-") as folder, started(args.mongod) as (url, pid):
+    kitchen = replica_set(args.mongod) if args.replica_set else server(args.mongod, "--maxConns", "60000")
+    with tempfile.TemporaryDirectory(prefix="bench-scale-") as folder, kitchen as (url, pid):
         args.folder = folder
         kitchen = MongoKitchen(url, DB)
         rows = 1 if args.idle else int(args.waiters * SLOTS * (args.minutes * 60 / args.order_s + 2) * 1.3)
@@ -450,13 +423,8 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=4)
     parser.add_argument("--idle", action="store_true", help="everybody waits for the last order")
     parser.add_argument("--replica-set", action="store_true", help="of three members")
-    parser.add_argument("--mongod", default=shutil.which("mongod"))
+    add_mongod_option(parser)
     args = parser.parse_args()
-    if not args.mongod:
-        sys.path.insert(0, str(Path(__file__).parent.parent))
-        from tests.mongod import mongod_binary
-
-        args.mongod = mongod_binary()
     if args.idle:
         args.order_s = 3600.0
     args.fleet = max(args.fleet, args.waiters)

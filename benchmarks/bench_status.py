@@ -18,7 +18,8 @@ import time
 from pathlib import Path
 
 import pymongo
-from bench_claims import _packaged, load, server
+from bench_claims import load
+from own_mongod import add_mongod_option, server
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -61,7 +62,7 @@ def seconds(*arguments: str) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--mongod", default=None)
+    add_mongod_option(parser)
     parser.add_argument("--rows", type=int, default=1_000_000)
     options = parser.parse_args()
     lines = [("waiter --help", seconds("--help"), GOAL_HELP_S)]
@@ -69,7 +70,7 @@ def main() -> int:
         path = Path(name, "kitchen.sqlite")
         delivered_in_sqlite(path, options.rows)
         lines.append((f"SQLite: status of {options.rows:,}", seconds("status", "-k", str(path)), GOAL_SQLITE_S))
-    with server(options.mongod or _packaged()) as url:
+    with server(options.mongod) as (url, _):
         delivered_in_mongodb(url, options.rows)
         lines.append((f"MongoDB: status of {options.rows:,}", seconds("status", "-k", f"{url}/bench"), GOAL_MONGO_S))
     for what, took, goal in lines:

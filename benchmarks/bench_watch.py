@@ -26,7 +26,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
-from bench_claims import _packaged, server
+from own_mongod import add_mongod_option, cpu_s, server
 
 from waiter.failure_groups import error_group
 from waiter.kitchen import open_kitchen
@@ -61,12 +61,6 @@ def ended(order: Order) -> Outcome:
     return Outcome(
         order.id, order.attempt, Status.ERROR, start, start + 1, 3, None, Reason.EXIT, 0.0, message, group, message
     )
-
-
-def cpu_s(pid: int) -> float:
-    """User and system time that a process has taken."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def watch(url: str) -> tuple[subprocess.Popen[bytes], threading.Event]:
@@ -123,23 +117,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--mongod", default=_packaged())
+    add_mongod_option(parser)
     said = parser.parse_args()
     missed = []
     with tempfile.TemporaryDirectory() as folder:
         missed.append(measure("SQLite", f"{folder}/kitchen.sqlite", said.rows, said.seconds, None))
-    with server(said.mongod) as url:
-        port = int(url.rpartition(":")[2])
-        missed.append(measure("MongoDB", f"{url}/bench", said.rows, said.seconds, listening_on(port)))
+    with server(said.mongod) as (url, pid):
+        missed.append(measure("MongoDB", f"{url}/bench", said.rows, said.seconds, pid))
     return int(any(missed))
-
-
-def listening_on(port: int) -> int:
-    """The pid of our own mongod, found by its argument."""
-    for folder in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
-        if str(port).encode() in Path(f"/proc/{folder}/cmdline").read_bytes().split(b"\0"):
-            return int(folder)
-    raise RuntimeError("mongod is not ours")
 
 
 if __name__ == "__main__":
