@@ -1,6 +1,7 @@
 """The processes of this machine: whether one is still the one that it was, by pid, start time, boot and namespaces.
 
-And the clock that goes with them. Only light modules of the standard library: the runner process imports this.
+And the clock that goes with them, and what this process was started with. Only light modules of the standard library:
+the runner process imports this.
 """
 
 from __future__ import annotations
@@ -10,13 +11,36 @@ import time
 
 from waiter.light_dataclass import dataclass
 
+TYPE_CHECKING = False  # `typing` is not needed here
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+_LOCALES_OF_PYTHON = ("C.UTF-8", "C.utf8", "UTF-8")
 
 
 def boottime() -> float:
     """Seconds that nobody sets and that go on while the machine sleeps; they start anew with each boot."""
     return time.clock_gettime(_CLOCK)
+
+
+def with_given_locale(environ: Mapping[str, str]) -> dict[str, str]:
+    """This environment, LC_CTYPE as this process was given it: where nobody chose a locale, Python sets one (PEP 538).
+
+    As it is where the system does not tell with what a process was started.
+    """
+    env = dict(environ)
+    if env.get("LC_CTYPE") in _LOCALES_OF_PYTHON:
+        try:
+            with open("/proc/self/environ", "rb") as file:
+                given = [line[9:] for line in file.read().split(b"\0") if line.startswith(b"LC_CTYPE=")]
+        except OSError:
+            return env
+        del env["LC_CTYPE"]
+        env |= {"LC_CTYPE": os.fsdecode(value) for value in given}
+    return env
 
 
 @dataclass(frozen=True, slots=True)

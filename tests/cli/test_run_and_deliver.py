@@ -157,6 +157,16 @@ def test_no_command_sees_a_password_in_its_environment_or_its_parents(waiter_cli
     assert b"geheim" not in (tmp_path / "seen").read_bytes()
 
 
+@pytest.mark.parametrize("given", [{}, {"LC_CTYPE": "C.UTF-8"}, {"LANG": "C"}, {"LC_ALL": "C"}, {"LC_CTYPE": "C"}])
+def test_a_command_has_the_locale_that_the_waiter_was_given(given, tmp_path, home):
+    env = {name: home[name] for name in ("PATH", "HOME", "PYTHONPATH")} | given
+    words = [sys.executable, "-m", "waiter", "run", "sh", "-c", "env | grep -e ^LC_ -e ^LANG; true", ":::", "x"]
+
+    done = subprocess.run(words, env=env, cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines() == [f"{name}={value}" for name, value in given.items()]
+
+
 def test_what_is_given_no_password_works_on_no_other_kitchen(waiter_cli):
     env = inherited({"WAITER_KITCHEN": "mongodb://me:geheim@host/"})
 

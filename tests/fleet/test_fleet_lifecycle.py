@@ -11,6 +11,7 @@ from tests.conftest import eventually
 from tests.fleet.environment import Laptop, SharedKitchen
 from waiter.orders import Selector, Status
 
+ANNA = ("--limit", "*.2")
 QUICK = 'echo "crunched $*"; hostname > "$WAITER_RESULT"'
 
 
@@ -46,6 +47,23 @@ def test_status_shows_what_each_waiter_does_and_logs_what_they_said(laptop: Lapt
     crunched = {line.partition(" | ")[2] for line in logs.stdout.splitlines() if "crunched" in line}
     assert crunched == {f"crunched {row}" for row in range(1, 13)}
     assert all(line.split(" | ")[0].strip() in laptop.addresses for line in logs.stdout.splitlines() if line)
+
+
+def test_commands_have_the_locale_of_their_host_and_none_that_python_chose(
+    laptop: Laptop, shared: SharedKitchen
+) -> None:
+    shared.load(1)
+    tell = "env | grep -e ^LC_ -e ^LANG | sort"
+    laptop.script(f'{tell} > "$WAITER_RESULT"; exit 0')
+
+    done = laptop.fleet("start", *shared.flags, *ANNA, "--cmd", "./crunch.sh", "--until", "done")
+
+    assert done.returncode == 0, done.stderr
+
+    eventually(lambda: shared.count(Status.DONE) == 1)
+    (order,) = shared.kitchen.find(Selector(), with_details=True)
+    (by_shell,) = laptop.json("run", *ANNA, "--", f"{tell}; exit 0")["hosts"]
+    assert (order.result or "") == by_shell["stdout"]
 
 
 def test_a_second_start_starts_none(laptop: Laptop, shared: SharedKitchen) -> None:

@@ -1,7 +1,8 @@
-"""What commands, and whatever else a waiter starts, inherit of its own environment: all but passwords.
+"""What commands, and whatever else a waiter starts, inherit of its own environment.
 
-A `waiter load` inside a command is to reach the kitchen that the waiter was told of. An address without a password is
-handed on; one with a password is no environment's business, and lies in a file that only the user may read.
+All but passwords, and but the locale that Python gives itself where there is none. A `waiter load` inside a command is
+to reach the kitchen that the waiter was told of. An address without a password is handed on; one with a password is no
+environment's business, and lies in a file that only the user may read.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from waiter.delivery.runner.child import KITCHEN
 from waiter.errors import UsageError
 from waiter.kitchen import kind_of
+from waiter.processes import with_given_locale
 from waiter.user_dirs import full_path
 
 KITCHEN_FILE = "WAITER_KITCHEN_FILE"
@@ -25,12 +27,13 @@ _SECRET = "@|passw|token|secret"
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
-    """This environment without the kitchen's password.
+    """This environment without the kitchen's password, and as it was when Python came to it.
 
     Where the address has one, KITCHEN_FILE names a file that is empty: a `waiter` that is started with this says so,
     and works on no other kitchen by mistake.
     """
-    env = {name: value for name, value in environ.items() if name not in (KITCHEN, FROM_HOSTS)}
+    given = with_given_locale(environ)
+    env = {name: value for name, value in given.items() if name not in (KITCHEN, FROM_HOSTS)}
     if url := environ.get(KITCHEN):
         env |= {KITCHEN_FILE: os.devnull} if _is_secret(url) else {KITCHEN: _anywhere(url)}
     elif file := environ.get(KITCHEN_FILE):

@@ -36,6 +36,7 @@ from waiter.host.state_dir import (
     process_start_id,
 )
 from waiter.light_dataclass import dataclass
+from waiter.processes import with_given_locale
 
 CHECK_IN_S = 20.0
 """How long `start` waits to hear that the kitchen has let the waiter in."""
@@ -245,7 +246,7 @@ def _first_word(home: Home, launch: Launch) -> Reply:
 
 def _spawned(home: Home, zipapp: Path, words: Sequence[str]) -> tuple[subprocess.Popen[bytes], int]:
     hear, tell = os.pipe()
-    env = {key: value for key, value in os.environ.items() if key not in _OF_THE_SESSION}
+    env = {key: value for key, value in with_given_locale(os.environ).items() if key not in _OF_THE_SESSION}
     log = home.open_log()
     process = subprocess.Popen(
         [sys.executable, "-IS", str(zipapp), "run", "--tell", str(tell), *words],
