@@ -37,6 +37,7 @@ from random import Random
 from typing import Any
 
 from own_mongod import add_mongod_option, cpu_s, found, server
+from pymongo import common
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -55,8 +56,8 @@ DB = "bench_scale"
 SLOTS = 8
 OF_A_HOST = 8  # waiters
 DIE_AFTER_S = 60.0
-TICKS_PER_S = 200.0
-"""In one process. A real waiter looks around five times a second; here, where it costs the same CPU that the server
+TICKS_PER_S = 800.0
+"""Of the whole fleet. A real waiter looks around five times a second; here, where it costs the same CPU that the server
 needs, less often the more there are. Questions are a matter of seconds."""
 
 UPKEEP = ("check_in", "change_token", "heartbeat", "sweep", "is_only_running", "backlog", "batches")
@@ -173,8 +174,9 @@ def crew(url: str, numbers: range, fleet: Any, told: Any, args: argparse.Namespa
     """One process of waiters, each a thread with its own heartbeat. Tells what it has counted every 5 s."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.stack_size(512 * 1024)
-    sys.setswitchinterval(0.1)  # else each of hundreds of threads that wait for the lock asks for it every 5 ms
-    command = SleepingCommand(args.order_s, max(0.2, len(numbers) / TICKS_PER_S))
+    common.KILL_CURSOR_FREQUENCY = 60  # else the driver looks after its pool each second, for each of hundreds
+    sys.setswitchinterval(0.02)  # else each of hundreds of threads that wait for the lock asks for it every 5 ms
+    command = SleepingCommand(args.order_s, max(0.2, args.waiters / TICKS_PER_S))
     kitchens = [Counted(url, number) for number in numbers]
     state = Path(tempfile.mkdtemp(dir=args.folder))
     fleet.wait()
@@ -334,7 +336,7 @@ def measure(args: argparse.Namespace) -> int:
         began = time.monotonic()
         fleet.set()
         try:
-            back_s = watch(args, kitchen, pid, books, crews[-1], [f"w{n}" for n in doomed], began)
+            back_s = watch(args, kitchen, pid, books, crews[:-1], crews[-1], [f"w{n}" for n in doomed], began)
         finally:
             for process in crews:
                 process.kill()
@@ -347,6 +349,7 @@ def watch(
     kitchen: MongoKitchen,
     pid: int,
     books: Books,
+    fleet: Sequence[multiprocessing.Process],
     doomed: multiprocessing.Process,
     names: list[str],
     began: float,
@@ -358,6 +361,8 @@ def watch(
     before, cpu, minute = Counter[str](), cpu_s(pid), 0
     while minute < args.minutes:
         time.sleep(1)
+        if not all(process.is_alive() for process in fleet):
+            raise RuntimeError("a process of the fleet ended: nothing can be measured")
         now = time.monotonic() - began
         if not killed and now >= DIE_AFTER_S and not args.idle:
             doomed.kill()
@@ -417,10 +422,10 @@ def report(args: argparse.Namespace, kitchen: MongoKitchen, pid: int, books: Boo
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--waiters", type=int, default=1000)
-    parser.add_argument("--minutes", type=int, default=4)
+    parser.add_argument("--minutes", type=int, default=16)
     parser.add_argument("--order-s", type=float, default=60.0)
     parser.add_argument("--fleet", type=int, default=0, help="waiters of which the others are documents")
-    parser.add_argument("--processes", type=int, default=4)
+    parser.add_argument("--processes", type=int, default=16)
     parser.add_argument("--idle", action="store_true", help="everybody waits for the last order")
     parser.add_argument("--replica-set", action="store_true", help="of three members")
     add_mongod_option(parser)
