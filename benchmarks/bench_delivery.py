@@ -29,6 +29,7 @@ from waiter.kitchen import open_kitchen
 from waiter.loading import load_rows
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed Waiter is compiled; here the first round compiles it
+os.environ["TQDM_DISABLE"] = "1"  # the bar that HyperQueue draws
 
 SLOTS = 2
 Runner = Callable[[int], None]

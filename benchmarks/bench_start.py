@@ -4,8 +4,8 @@
 
 Four orders, one at a time. Each command writes down the moment at which it ran; what is before the first and after
 the last is the start and the end. Every round runs all of them one after the other; the figures are medians of the
-rounds. Goals, with exit code 1 if one is missed: both together take 0.1 s at most on SQLite, and no longer than GNU
-parallel's. A peer that is not installed is left out, and named.
+rounds. Goals, with exit code 1 if one is missed: on SQLite both together take 0.1 s at most, and 1.25 times what GNU
+parallel's take. A peer that is not installed is left out, and named.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from own_mongod import add_mongod_option, server
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed Waiter is compiled; here the first round compiles it
 
 ORDERS = 4
-GOAL_S = 0.1
+GOAL_S, GOAL_FACTOR = 0.1, 1.25
 Taken = tuple[float, float]
 """Seconds until the first command, and after the last one."""
 
@@ -87,8 +87,10 @@ def shown(taken: dict[str, list[Taken]]) -> int:
         print("Waiter, SQLite / GNU parallel: not measured, GNU parallel is not installed")
         return int(is_missed)
     ratio = ours / together["GNU parallel"]
-    print(f"Waiter, SQLite / GNU parallel: {ratio:.2f} (goal 1.0)" + (" MISSED" if ratio > 1 else ""))
-    return int(is_missed or ratio > 1)
+    print(
+        f"Waiter, SQLite / GNU parallel: {ratio:.2f} (goal {GOAL_FACTOR})" + (" MISSED" if ratio > GOAL_FACTOR else "")
+    )
+    return int(is_missed or ratio > GOAL_FACTOR)
 
 
 if __name__ == "__main__":
