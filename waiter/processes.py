@@ -35,11 +35,13 @@ def with_given_locale(environ: Mapping[str, str]) -> dict[str, str]:
     if env.get("LC_CTYPE") in _LOCALES_OF_PYTHON:
         try:
             with open("/proc/self/environ", "rb") as file:
-                given = [line[9:] for line in file.read().split(b"\0") if line.startswith(b"LC_CTYPE=")]
+                given = [os.fsdecode(line[9:]) for line in file.read().split(b"\0") if line.startswith(b"LC_CTYPE=")]
         except OSError:
             return env
-        del env["LC_CTYPE"]
-        env |= {"LC_CTYPE": os.fsdecode(value) for value in given}
+        if given:
+            env["LC_CTYPE"] = given[0]
+        else:
+            del env["LC_CTYPE"]
     return env
 
 
