@@ -159,6 +159,8 @@ def worked_in_mongodb(url: str, rows: int) -> None:
             def ended(*of: Any, number: int = number) -> dict[str, Any]:
                 order = usual(*of)
                 facts = facts_of(order["row"], number, now) if number < ENDED else {}
+                if facts:
+                    facts["took"] = facts["stop"] - facts["start"]
                 return order | {name: value for name, value in facts.items() if value is not None}
 
             mongo_batches.new_order = ended
