@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import socket
 import sqlite3
-import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Barrier
 
 import pytest
 
@@ -257,19 +257,23 @@ def test_a_large_load_that_fails_or_repeats_rows_leaves_the_counts_right(kitchen
 
 
 def test_of_many_who_write_all_the_time_each_has_its_turn(kitchen):
-    turns, ends = [0] * 8, time.monotonic() + 2
+    rounds, together = [[0] * 8 for _ in range(8)], Barrier(8, timeout=60)
 
     def write(number):
         with SqliteKitchen(kitchen.path) as mine:
             shift = check_in(mine, f"w{number}")
-            while time.monotonic() < ends:
-                mine.heartbeat(shift, Vitals())
-                turns[number] += 1
+            for written in rounds:
+                together.wait()
+                while sum(written) < 500:
+                    mine.heartbeat(shift, Vitals())
+                    written[number] += 1
 
-    with ThreadPoolExecutor(len(turns)) as crew:
-        list(crew.map(write, range(len(turns))))
+    with ThreadPoolExecutor(8) as crew:
+        list(crew.map(write, range(8)))
 
-    assert min(turns) > max(turns) / 20
+    # By itself SQLite lets some write once, while others write hundreds of times, in nearly every round; a busy machine
+    # does so in some.
+    assert sum(min(written) > 2 for written in rounds) >= 2
 
 
 def test_huge_rows_are_loaded_in_flat_memory(kitchen):
