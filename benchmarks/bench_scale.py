@@ -208,9 +208,10 @@ def deliver_one(kitchen: Counted, number: int, command: SleepingCommand, state: 
 @contextmanager
 def replica_set(mongod: str | None) -> Iterator[tuple[str, int]]:
     """Three members, and the pid of their primary."""
-    from tests.mongod import ReplicaSet
+    from tests import mongod as of_tests
 
-    replicas = ReplicaSet(found(mongod))
+    of_tests.ELECTION_MS = 10_000  # MongoDB's own: in two seconds a busy machine misses a primary that is well
+    replicas = of_tests.ReplicaSet(found(mongod))
     try:
         replicas.start()
         process = replicas.primary()._process
