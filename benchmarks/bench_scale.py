@@ -175,7 +175,7 @@ def crew(url: str, numbers: range, fleet: Any, told: Any, args: argparse.Namespa
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.stack_size(512 * 1024)
     common.KILL_CURSOR_FREQUENCY = 60  # else the driver looks after its pool each second, for each of hundreds
-    sys.setswitchinterval(0.02)  # else each of hundreds of threads that wait for the lock asks for it every 5 ms
+    sys.setswitchinterval(0.02)  # else each of dozens of threads that wait for the lock asks for it every 5 ms
     command = SleepingCommand(args.order_s, max(0.2, args.waiters / TICKS_PER_S))
     kitchens = [Counted(url, number) for number in numbers]
     state = Path(tempfile.mkdtemp(dir=args.folder))
@@ -208,10 +208,9 @@ def deliver_one(kitchen: Counted, number: int, command: SleepingCommand, state: 
 @contextmanager
 def replica_set(mongod: str | None) -> Iterator[tuple[str, int]]:
     """Three members, and the pid of their primary."""
-    from tests import mongod as of_tests
+    from tests.mongod import ReplicaSet
 
-    of_tests.ELECTION_MS = 10_000  # MongoDB's own: in two seconds a busy machine misses a primary that is well
-    replicas = of_tests.ReplicaSet(found(mongod))
+    replicas = ReplicaSet(found(mongod), election_ms=10_000)  # MongoDB's own: a busy primary is no dead one
     try:
         replicas.start()
         process = replicas.primary()._process
@@ -315,8 +314,8 @@ def running_of(kitchen: MongoKitchen, names: Collection[str]) -> int:
 
 
 def measure(args: argparse.Namespace) -> int:
-    kitchen = replica_set(args.mongod) if args.replica_set else server(args.mongod, "--maxConns", "60000")
-    with tempfile.TemporaryDirectory(prefix="bench-scale-") as folder, kitchen as (url, pid):
+    servers = replica_set(args.mongod) if args.replica_set else server(args.mongod, "--maxConns", "60000")
+    with tempfile.TemporaryDirectory(prefix="bench-scale-") as folder, servers as (url, pid):
         args.folder = folder
         kitchen = MongoKitchen(url, DB)
         rows = 1 if args.idle else int(args.waiters * SLOTS * (args.minutes * 60 / args.order_s + 2) * 1.3)
@@ -423,7 +422,7 @@ def report(args: argparse.Namespace, kitchen: MongoKitchen, pid: int, books: Boo
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--waiters", type=int, default=1000)
-    parser.add_argument("--minutes", type=int, default=16)
+    parser.add_argument("--minutes", type=int, default=4)
     parser.add_argument("--order-s", type=float, default=60.0)
     parser.add_argument("--fleet", type=int, default=0, help="waiters of which the others are documents")
     parser.add_argument("--processes", type=int, default=16)

@@ -139,10 +139,11 @@ class Mongod:
 class ReplicaSet:
     """Three servers that elect a primary, and another one within seconds when it is gone."""
 
-    def __init__(self, binary: str, *, address: str = "127.0.0.1") -> None:
+    def __init__(self, binary: str, *, address: str = "127.0.0.1", election_ms: int = ELECTION_MS) -> None:
         """They know each other by that address; whoever uses them is told it, and must reach them there."""
         bind = ",".join(dict.fromkeys(("127.0.0.1", address)))
         self.nodes = [Mongod(binary, "--replSet", "rs", bind=bind) for _ in range(3)]
+        self._election_ms = election_ms
         self._address = address
 
     @property
@@ -157,7 +158,7 @@ class ReplicaSet:
         for node in self.nodes:
             node.start()
         members = [{"_id": number, "host": host} for number, host in enumerate(self.hosts)]
-        settings = {"electionTimeoutMillis": ELECTION_MS}
+        settings = {"electionTimeoutMillis": self._election_ms}
         _ask(self.nodes[0], {"replSetInitiate": {"_id": "rs", "members": members, "settings": settings}})
         self._wait_until_whole()
 
